@@ -1,0 +1,144 @@
+"""Every error the library raises on purpose.
+
+::
+
+    BlisError
+    ├── ScenarioError        settings, scenario and catalog files, model and GPU figures
+    ├── WorkloadTraceError   rows of a workload trace
+    ├── PluginError          a plug-in that is missing, broken or misbehaves
+    ├── CalibrationError     measurements that cannot be compared
+    └── SimulationError      a broken invariant of the simulator itself: please report it
+
+The first four are the user's to mend. Each carries its problems as data, so that an editor or a notebook can show
+where they are; as text, each problem is one line: file, path, rule, value, line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import attrs
+
+__all__ = [
+    "BlisError",
+    "CalibrationError",
+    "PluginError",
+    "Problem",
+    "ScenarioError",
+    "SimulationError",
+    "WorkloadTraceError",
+]
+
+_ABSENT = object()
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """One thing that is wrong, and where.
+
+    Attributes
+    ----------
+    path : str
+        Dotted key path or flag, e.g. ``workload.clients[2].arrival.cv``; empty when the whole file is meant.
+    rule : str
+        What is required, as the predicate of a sentence that starts with the path, e.g. ``must be > 0``.
+    value : object
+        The offending value; absent when there is none to show.
+    file : str or None
+        File the value came from.
+    line, column : int or None
+        Position in the file, from 1.
+    hint : str
+        The likely intent or the known names, e.g. ``did you mean 'weighted'?``.
+    code : str
+        Stable identifier for programs, e.g. ``beta_too_short``.
+    """
+
+    path: str = ""
+    rule: str
+    value: object = _ABSENT
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    hint: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.file}: " if self.file else ""
+        text += f"{self.path} {self.rule}" if self.path else self.rule
+        if self.value is not _ABSENT:
+            text += f", got {_short(self.value)}"
+        if self.line is not None:
+            text += f" (line {self.line})"
+        if self.hint:
+            text += f"; {self.hint}"
+        return " ".join(text.split())
+
+
+class BlisError(Exception):
+    """Base of all errors raised on purpose.
+
+    Parameters
+    ----------
+    problems : Problem, str or iterable of Problem
+        What is wrong; a plain string is one problem without a place.
+    """
+
+    def __init__(self, problems: Problem | str | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = Problem(rule=problems)
+        self.problems: Sequence[Problem] = (
+            (problems,) if isinstance(problems, Problem) else tuple(problems)
+        )
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def at(
+        cls,
+        path: str,
+        rule: str,
+        value: object = _ABSENT,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        hint: str = "",
+        code: str = "",
+    ) -> Self:
+        """Build an error of one problem at a place; the parameters are those of `Problem`."""
+        return cls(
+            Problem(path=path, rule=rule, value=value, file=file, line=line, hint=hint, code=code)
+        )
+
+    @property
+    def code(self) -> str:
+        """Code of the first problem, empty if it has none."""
+        return self.problems[0].code if self.problems else ""
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Sequence[Problem]]]:
+        return type(self), (self.problems,)
+
+
+class ScenarioError(BlisError):
+    """A setting, a scenario or catalog file, or a model or GPU figure is wrong."""
+
+
+class WorkloadTraceError(BlisError):
+    """A workload trace cannot be read; names file, line and column."""
+
+
+class PluginError(BlisError):
+    """A plug-in is unknown, cannot be loaded, or returned something it must not."""
+
+
+class CalibrationError(BlisError):
+    """Measured and simulated figures cannot be compared."""
+
+
+class SimulationError(BlisError):
+    """An invariant of the simulator broke; names tick, replica and request."""

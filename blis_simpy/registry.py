@@ -1,0 +1,152 @@
+"""Plug-ins by kind and name: the one way in, for built-in policies and for yours.
+
+A plug-in is any object that an installed distribution names in the entry-point group ``blis_simpy.<kind>``::
+
+    [project.entry-points."blis_simpy.scheduler"]
+    shortest-output-first = "my_package:ShortestOutputFirst"
+
+Entry points are scanned when a kind is first asked for and loaded when a name is first asked for. In a notebook or a
+test, `add` registers an object for the running process. This module imports no other part of the library but its errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from blis_simpy.errors import PluginError
+
+__all__ = ["GROUP_PREFIX", "add", "added", "build", "get", "names", "remove"]
+
+GROUP_PREFIX = "blis_simpy."
+
+_added: dict[tuple[str, str], Any] = {}
+_installed: dict[str, dict[str, list[EntryPoint]]] = {}
+_loaded: dict[tuple[str, str], Any] = {}
+
+
+def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
+    if kind not in _installed:
+        found: dict[str, list[EntryPoint]] = {}
+        for entry in entry_points(group=GROUP_PREFIX + kind):
+            same = found.setdefault(entry.name, [])
+            if all(entry.value != other.value for other in same):
+                same.append(entry)
+        _installed[kind] = found
+    return _installed[kind]
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Names that can be asked for, sorted.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of plug-in, e.g. ``scheduler``.
+    """
+    return tuple(sorted({*_entry_points(kind), *(name for k, name in _added if k == kind)}))
+
+
+def get(kind: str, name: str) -> Any:
+    """Return the object registered under a name, loading its module if need be.
+
+    Raises
+    ------
+    PluginError
+        If the name is unknown (with the known names and the nearest match), if two distributions claim it, or if
+        loading it fails.
+    """
+    if (kind, name) in _added:
+        return _added[kind, name]
+    if (kind, name) in _loaded:
+        return _loaded[kind, name]
+    entries = _entry_points(kind).get(name, [])
+    if not entries:
+        known = names(kind)
+        near = difflib.get_close_matches(name, known, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise PluginError.at(
+            kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}"
+        )
+    if len(entries) > 1:
+        claims = " and ".join(
+            f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries
+        )
+        raise PluginError.at(f"{kind} {name!r}", f"is claimed twice: by {claims}")
+    try:
+        loaded = entries[0].load()
+    except Exception as error:
+        raise PluginError.at(
+            f"{kind} {name!r}", f"cannot be loaded from {entries[0].value}: {error!r}"
+        ) from error
+    _loaded[kind, name] = loaded
+    return loaded
+
+
+def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
+    """Make a plug-in instance from whatever names it.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of plug-in.
+    spec : str, mapping, class or instance
+        A registered name; a mapping with the name under ``policy`` and options beside it; a class or function to
+        call; or a ready instance, returned as it is.
+    *args, **options
+        Passed on to what is called, before the mapping's own options.
+
+    Raises
+    ------
+    PluginError
+        If the name is unknown or the options do not fit.
+    """
+    label = spec
+    if isinstance(spec, Mapping):
+        label = spec.get("policy", "")
+        options = {**options, **{k: v for k, v in spec.items() if k != "policy"}}
+        spec = get(kind, str(label))
+    elif isinstance(spec, str):
+        spec = get(kind, spec)
+    elif not (isinstance(spec, type) or (callable(spec) and hasattr(spec, "__code__"))):
+        return spec
+    try:
+        return spec(*args, **options)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise
+        raise PluginError.at(f"{kind} {label!r}", f"does not take these options: {error}") from error
+
+
+def add(kind: str, name: str, obj: Any) -> None:
+    """Register an object for this process, in place of an installed one of the same name."""
+    _added[kind, name] = obj
+
+
+def remove(kind: str, name: str) -> None:
+    """Undo `add`.
+
+    Raises
+    ------
+    PluginError
+        If nothing was added under that name.
+    """
+    if _added.pop((kind, name), None) is None:
+        raise PluginError.at(kind, "was not added in this process", name)
+
+
+@contextmanager
+def added(kind: str, name: str, obj: Any) -> Iterator[None]:
+    """Register an object within a ``with`` block."""
+    before = _added.get((kind, name))
+    add(kind, name, obj)
+    try:
+        yield
+    finally:
+        if before is None:
+            _added.pop((kind, name), None)
+        else:
+            _added[kind, name] = before
