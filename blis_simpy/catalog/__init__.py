@@ -1,0 +1,1 @@
+"""Facts that a simulation rests on: models, GPUs, coefficients, presets, and the KV capacity that follows from them."""

@@ -1,0 +1,1 @@
+"""The command line: flags derived from the settings, no logic of its own."""

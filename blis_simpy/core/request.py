@@ -74,6 +74,8 @@ class Request:
         Sum of its inter-token latencies, for completed requests.
     itl_count : int
         How many they are.
+    itl_first_step : int
+        Number of the replica's step that produced the first of them.
     generated_tokens : int
         Output tokens of a completed request.
     length_capped : bool
@@ -109,6 +111,7 @@ class Request:
     e2e: int = attrs.field(default=NEVER, init=False)
     itl_sum: int = attrs.field(default=0, init=False)
     itl_count: int = attrs.field(default=0, init=False)
+    itl_first_step: int = attrs.field(default=NEVER, init=False)
     generated_tokens: int = attrs.field(default=0, init=False)
     length_capped: bool = attrs.field(default=False, init=False)
     num_preemptions: int = attrs.field(default=0, init=False)

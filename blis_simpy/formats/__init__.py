@@ -1,0 +1,1 @@
+"""Files in and out: workload traces, and text files whole or not at all."""

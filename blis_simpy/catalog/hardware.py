@@ -1,0 +1,111 @@
+"""GPUs: the figures that latency models and the KV capacity need, and the file they come from.
+
+The file keeps the layout of the reference's ``hardware_config.json``, because users bring theirs: an object that maps
+each GPU name to its figures.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled, read_text
+from blis_simpy.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Gpu", "find_gpu", "load_gpus"]
+
+_FIELD_OF_KEY = {
+    "tflopspeak": "tflops",
+    "tflopsfp8": "fp8_tflops",
+    "bwpeaktbs": "bandwidth_tb_s",
+    "mfuprefill": "mfu_prefill",
+    "mfudecode": "mfu_decode",
+    "memorygib": "memory_gib",
+}
+
+
+@attrs.frozen
+class Gpu:
+    """Figures of one GPU type; 0 = not known.
+
+    Attributes
+    ----------
+    name : str
+        Name, case-sensitive, e.g. ``H100``.
+    tflops : float, 10**12 FLOP/s
+        Dense FP16 or BF16 peak.
+    fp8_tflops : float, 10**12 FLOP/s
+        Dense FP8 peak; 0 = do not use one.
+    bandwidth_tb_s : float, 10**12 byte/s
+        Memory bandwidth.
+    mfu_prefill, mfu_decode : float, fraction
+        Share of the peak that prefill and decode reach.
+    memory_gib : float, GiB
+        Memory.
+    """
+
+    name: str = ""
+    tflops: float = 0.0
+    fp8_tflops: float = 0.0
+    bandwidth_tb_s: float = 0.0
+    mfu_prefill: float = 0.0
+    mfu_decode: float = 0.0
+    memory_gib: float = 0.0
+
+
+def load_gpus(path: str | Path | None = None) -> dict[str, Gpu]:
+    """Read all GPUs of a hardware file.
+
+    Keys of a GPU are matched whatever their case; unknown ones are ignored, and missing figures are 0.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        The file; the bundled ``hardware_config.json`` unless given.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be read, is not strict JSON, or a figure is no number.
+    """
+    text, file = read_bundled("hardware_config.json") if path is None else (read_text(path), str(path))
+    return {name: _gpu(name, figures, file) for name, figures in parse_json_object(text, file).items()}
+
+
+def find_gpu(gpus: Mapping[str, Gpu], name: str, file: str = "hardware_config.json") -> Gpu:
+    """Look a GPU up by name.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none of that name; lists the known ones and the nearest.
+    """
+    if name in gpus:
+        return gpus[name]
+    by_folded = {known.lower(): known for known in gpus}
+    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.4)
+    guess = f"did you mean {by_folded[near[0]]!r}? " if near else ""
+    raise ScenarioError.at(
+        "hardware", f"is not a GPU of {file}", name, hint=f"{guess}known: {', '.join(sorted(gpus))}", code="unknown_gpu"
+    )
+
+
+def _gpu(name: str, figures: object, file: str) -> Gpu:
+    if not isinstance(figures, Mapping):
+        raise ScenarioError.at(name, "must be an object of figures", figures, file=file)
+    known: dict[str, float] = {}
+    for key, value in figures.items():
+        field = _FIELD_OF_KEY.get(key.lower())
+        if field is None or value is None:
+            continue
+        number = as_number(value)
+        if number is None:
+            raise ScenarioError.at(f"{name}.{key}", "must be a number", value, file=file)
+        known[field] = float(number)
+    return Gpu(name, **known)

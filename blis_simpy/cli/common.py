@@ -1,0 +1,187 @@
+"""What the simulating commands share: their common flags, the scenario they describe, log lines and the report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blis_simpy.cli.flags import Flag, flags_of, relabelled
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
+from blis_simpy.settings.fields import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from blis_simpy.result import Result
+
+__all__ = ["COMMON_FLAGS", "base_scenario", "check_results_path", "log_lines", "overlaid", "report", "setting_flags"]
+
+_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+_REPORTS = ("summary", "blis", "none")
+
+COMMON_FLAGS = (
+    Flag(name="--log", target="log", help=f"Least severe log lines to print: {', '.join(_LEVELS)}.", default="warn"),
+    Flag(name="--results-path", target="results_path", help="File to write the figures of every request to (JSON)."),
+    Flag(
+        name="--report",
+        target="report",
+        choices=_REPORTS,
+        help="What to print: a table, the reference's report, or nothing. Default: summary in a terminal, else blis.",
+    ),
+    Flag(
+        name="--plain-steps",
+        target="plain_steps",
+        hint=bool,
+        help="Compute every step by itself: slower, same figures.",
+    ),
+)
+
+
+def setting_flags(*, workload: bool) -> tuple[Flag, ...]:
+    """Derive the flags that change a scenario, with or without those of its traffic."""
+    return tuple(flag for flag in flags_of(Scenario) if workload or not flag.target.startswith("workload."))
+
+
+def base_scenario(name: str | None, given: Mapping[str, Any]) -> Scenario:
+    """Find what the flags are laid over.
+
+    Parameters
+    ----------
+    name : str or None
+        Path of a scenario file, or name of a shipped one; None where the flags are all there is.
+    given : mapping of str to object
+        Values of the flags by dotted path; without a file, the model must be among them.
+
+    Raises
+    ------
+    ScenarioError
+        If the file is wrong, with all its problems, or there is no model.
+    """
+    if name is not None:
+        return load_scenario(_find(name))
+    if "model" not in given:
+        raise ScenarioError(Problem(path="--model", rule="is required"))
+    return Scenario(model="named by a flag")
+
+
+def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, Any], flags: Sequence[Flag]) -> Scenario:
+    """Lay flags over a scenario.
+
+    Parameters
+    ----------
+    base : Scenario
+        Stays as it is.
+    changes : mapping of str to object
+        Values by dotted path.
+    options : mapping of str to object
+        The command's own options.
+    flags : sequence of Flag
+        For naming the flag that a problem comes from.
+
+    Raises
+    ------
+    ScenarioError
+        With the problems of all flags.
+    """
+    if options["plain_steps"] is not None:
+        changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
+    try:
+        return base.with_(**changes)
+    except ScenarioError as error:
+        raise ScenarioError(relabelled(problem, flags) for problem in error.problems) from None
+
+
+def check_results_path(options: Mapping[str, Any]) -> None:
+    """Find out before the simulation that its results could not be written.
+
+    Raises
+    ------
+    ScenarioError
+        If they could not.
+    """
+    if options["results_path"] is not None:
+        from blis_simpy.formats.files import check_writable
+
+        check_writable(options["results_path"])
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return path
+    shipped = shipped_scenarios()
+    if name not in shipped:
+        raise ScenarioError(Problem(path="scenario", rule="is unknown", value=name, hint=nearest(name, shipped)))
+    return shipped[name]
+
+
+@contextmanager
+def log_lines(level: str | None) -> Iterator[None]:
+    """Print the library's log records of a level and above on stderr, one line each, within a ``with`` block.
+
+    Parameters
+    ----------
+    level : str or None
+        In any case; None means ``warn``.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such level.
+    """
+    level = (level or "warn").lower()
+    if level not in _LEVELS:
+        raise ScenarioError(Problem(path="--log", rule="is unknown", value=level, hint=nearest(level, _LEVELS)))
+    logger = logging.getLogger("blis_simpy")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    level_before, propagate_before = logger.level, logger.propagate
+    logger.setLevel(_LEVELS[level])
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level_before)
+        logger.propagate = propagate_before
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Write level and message on one line."""
+        return f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}"
+
+
+def report(result: Result, command: str, form: str | None) -> None:
+    """Print the outcome on stdout.
+
+    Parameters
+    ----------
+    result : Result
+        What was simulated.
+    command : str
+        Name of the command; the reference's report depends on it.
+    form : {"summary", "blis", "none"} or None
+        None: ``summary`` in a terminal, else ``blis``.
+    """
+    form = form or ("summary" if sys.stdout.isatty() else "blis")
+    if form == "summary":
+        from blis_simpy.display.text import print_summary
+
+        print_summary(result)
+    elif form == "blis":
+        sys.stdout.write(result.blis_report(command))

@@ -1,0 +1,229 @@
+"""Command-line flags, derived from the settings, in the syntax of the reference.
+
+A flag is ``--name value`` or ``--name=value``; a boolean is ``--name`` or ``--name=true``. Integers may carry a base
+prefix and underscores; a list is separated by commas, and repeating its flag appends; of any other flag the last one
+wins. What was not given is absent from the result, so that a default never passes for a wish.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.convert import nested_class
+from blis_simpy.settings.fields import Setting, nearest, type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["Flag", "flags_of", "read_flags", "relabelled"]
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+_LENGTH_FLAGS = (
+    ("", "mean", float, "mean"),
+    ("-stdev", "std_dev", float, "standard deviation"),
+    ("-min", "min", int, "shortest"),
+    ("-max", "max", int, "longest"),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Flag:
+    """One flag.
+
+    Attributes
+    ----------
+    name : str
+        With its dashes.
+    target : str
+        Dotted path of the setting it changes, or the name under which a command finds its own option.
+    hint : type
+        What the text means.
+    help : str
+        One sentence.
+    default : object
+        For the help only.
+    choices : tuple of str
+        Allowed texts; empty if any.
+    absent : str or None
+        Text that means "not given".
+    """
+
+    name: str
+    target: str
+    hint: Any = str
+    help: str = ""
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    absent: str | None = None
+
+
+def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
+    """Derive the flags of a settings class and of those nested in it.
+
+    A field that holds a length distribution has four: mean, standard deviation, shortest and longest.
+    """
+    for attribute in attrs.fields(cls):
+        known: Setting = attribute.metadata[Setting]
+        hint = type_hints(cls)[attribute.name]
+        target = prefix + attribute.name
+        nested = nested_class(hint)
+        if nested is not None:
+            yield from flags_of(nested, target + ".")
+        elif known.flag is not None and known.kind == "lengths":
+            for ending, field, number, words in _LENGTH_FLAGS:
+                words = f"{known.help.removesuffix('.')}, if normal: {words} (tokens)."
+                yield Flag(name=known.flag + ending, target=f"{target}.{field}", hint=number, help=words)
+        elif known.flag is not None:
+            text = known.help + (f" [{known.unit}]" if known.unit else "")
+            absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
+            default = None if attribute.default is attrs.NOTHING else attribute.default
+            yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)
+
+
+def read_flags(
+    argv: Sequence[str], flags: Iterable[Flag], *, command: str, about: str, positional: str | None = None
+) -> dict[str, Any]:
+    """Read the words after a command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Words after the command's name.
+    flags : iterable of Flag
+        What may be given.
+    command, about : str
+        Name and purpose, for the help.
+    positional : str, optional
+        Name of the one word that may stand without a flag; its text is found under this name.
+
+    Returns
+    -------
+    dict of str to object
+        What was given, by target. Text that does not fit the type of a setting stays text, for the setting to judge.
+
+    Raises
+    ------
+    ScenarioError
+        For every unknown flag, missing value, bad choice or surplus word.
+    SystemExit
+        After printing the help.
+    """
+    known = {flag.name: flag for flag in flags}
+    parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
+    if positional:
+        parser.add_argument(positional, nargs="?", help="scenario file, or the name of a scenario that is shipped")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for flag in known.values():
+        section = flag.target.partition(".")[0] if "." in flag.target else "general"
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section)
+        metavar = "{" + ",".join(flag.choices) + "}" if flag.choices else _metavar(flag.hint)
+        shown = "" if flag.default is None else f" Default: {flag.default}."
+        words_of_help = (flag.help + shown).replace("%", "%%")
+        groups[section].add_argument(flag.name, dest=flag.name, action="append", metavar=metavar, help=words_of_help)
+    words, problems = _joined(argv, known)
+    parsed, surplus = parser.parse_known_args(words)
+    problems += [_unknown(word, known) for word in surplus]
+    values: dict[str, Any] = {}
+    for name, texts in vars(parsed).items():
+        if texts is None:
+            continue
+        if name == positional:
+            values[name] = texts
+            continue
+        flag = known[name]
+        if flag.choices and texts[-1] not in flag.choices:
+            hint = nearest(texts[-1], flag.choices)
+            problems.append(Problem(path=name, rule="is unknown", value=texts[-1], hint=hint))
+        if flag.hint is bool and texts[-1] not in _BOOLEANS:
+            problems.append(Problem(path=name, rule="must be true or false", value=texts[-1]))
+        elif texts[-1] != flag.absent:
+            values[flag.target] = _value(texts, flag.hint)
+    if problems:
+        raise ScenarioError(problems)
+    return values
+
+
+def relabelled(problem: Problem, flags: Iterable[Flag]) -> Problem:
+    """Name the flag in place of the setting in a problem that a flag's value caused."""
+    name, bracket, index = problem.path.partition("[")
+    label = next((flag.name for flag in flags if flag.target == name), None)
+    return problem if label is None else attrs.evolve(problem, path=label + bracket + index)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ScenarioError(message)
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=110)
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+        """Print one short line in place of all flags."""
+        words = " ".join(f"[{action.dest}]" for action in actions if not action.option_strings)
+        super().add_usage(" ".join((self._prog, *words.split(), "[flags]")), actions, groups, prefix)
+
+
+def _is_text(known: Setting, hint: Any) -> bool:
+    return known.kind is not None or str in (hint, *get_args(hint))
+
+
+def _metavar(hint: Any) -> str:
+    types = (hint, *get_args(hint))
+    if get_origin(hint) is tuple or any(get_origin(option) is tuple for option in types):
+        return "X,Y,..."
+    return "N" if int in types else "X" if float in types else "" if bool in types else "TEXT"
+
+
+def _joined(argv: Sequence[str], known: Mapping[str, Flag]) -> tuple[list[str], list[Problem]]:
+    """Write every flag as one word, so that its value may begin with a dash."""
+    words: list[str] = []
+    problems: list[Problem] = []
+    rest = iter(argv)
+    for word in rest:
+        if word not in known:
+            words.append(word)
+        elif known[word].hint is bool:
+            words.append(f"{word}=true")
+        elif (value := next(rest, None)) is None:
+            problems.append(Problem(path=word, rule="needs a value"))
+        else:
+            words.append(f"{word}={value}")
+    return words, problems
+
+
+def _unknown(word: str, known: Mapping[str, Flag]) -> Problem:
+    name = word.partition("=")[0]
+    if not name.startswith("-"):
+        return Problem(path=name, rule="is one word too many")
+    close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
+    return Problem(path=name, rule="is not a flag", hint=f"did you mean --{close[0]}?" if close else "")
+
+
+def _value(texts: Sequence[str], hint: Any) -> Any:
+    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    if any(get_origin(option) is tuple for option in options):
+        return tuple(_number(item.strip(), float) for text in texts for item in text.split(","))
+    if bool in options:
+        return _BOOLEANS[texts[-1]]
+    number = next((option for option in options if option in (int, float)), None)
+    return texts[-1] if number is None else _number(texts[-1], number)
+
+
+def _number(text: str, kind: type) -> int | float | str:
+    for read in (lambda word: int(word, 0), float)[: 1 if kind is int else 2]:
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

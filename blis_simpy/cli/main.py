@@ -1,0 +1,87 @@
+"""Entry point of the program ``blis``: picks the command, and turns errors into lines and exit statuses.
+
+Exit statuses: 0 success, also when no request completed; 1 a defect of the simulator; 2 a mistake of the user, one
+line each on stderr; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from blis_simpy.errors import BlisError, Problem, ScenarioError, SimulationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+_ABOUT = """usage: blis COMMAND [flags]
+
+Simulate LLM inference serving.
+
+commands:
+  run     simulate a scenario
+  replay  simulate the requests of a recorded trace
+
+flags:
+  --version   print the version
+  -h, --help  print this help; 'blis COMMAND --help' lists the flags of a command
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Words after the program's name; those of the process if not given.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    try:
+        _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BlisError as error:
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+        return 1 if isinstance(error, SimulationError) else 2
+    except SystemExit as end:  # the help of a command was printed
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough. What is left in the buffer must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _dispatch(argv: Sequence[str]) -> None:
+    word = argv[0] if argv else "--help"
+    if word in ("-h", "--help", "help"):
+        sys.stdout.write(_ABOUT)
+    elif word == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"blis {version('blis-simpy')}\n")
+    else:
+        _command(word)(argv[1:])
+
+
+def _command(name: str) -> Callable[[Sequence[str]], None]:
+    if name == "run":
+        from blis_simpy.cli.run import run
+
+        return run
+    if name == "replay":
+        from blis_simpy.cli.replay import replay
+
+        return replay
+    from blis_simpy.settings.fields import nearest
+
+    raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=nearest(name, ("run", "replay"))))

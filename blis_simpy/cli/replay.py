@@ -1,0 +1,56 @@
+"""``blis replay``: simulate the requests of a recorded trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blis_simpy.cli.common import (
+    COMMON_FLAGS,
+    base_scenario,
+    check_results_path,
+    log_lines,
+    overlaid,
+    report,
+    setting_flags,
+)
+from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["replay"]
+
+_TRACE_FLAGS = (
+    Flag(name="--trace-header", target="trace_header", help="Header of the trace (YAML); required."),
+    Flag(name="--trace-data", target="trace_data", help="Requests of the trace (CSV); required."),
+)
+
+
+def replay(argv: Sequence[str]) -> None:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Words after ``replay``.
+    """
+    flags = setting_flags(workload=False)
+    about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
+    given = read_flags(
+        argv, (*_TRACE_FLAGS, *COMMON_FLAGS, *flags), command="replay", about=about, positional="scenario"
+    )
+    options = {flag.target: given.pop(flag.target, None) for flag in (*_TRACE_FLAGS, *COMMON_FLAGS)}
+    missing = [flag for flag in _TRACE_FLAGS if options[flag.target] is None]
+    if missing:
+        raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
+    with log_lines(options["log"]):
+        base = base_scenario(given.pop("scenario", None), given)
+        scenario = overlaid(base, given, options, flags)
+        check_results_path(options)
+        from blis_simpy.simulation import replay as simulate
+
+        result = simulate(scenario, header=options["trace_header"], data=options["trace_data"])
+        if options["results_path"] is not None:
+            result.write_replay_results(options["results_path"])
+        report(result, "replay", options["report"])

@@ -1,0 +1,98 @@
+"""``blis run``: simulate a scenario file, or what the flags describe."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from blis_simpy.cli.common import (
+    COMMON_FLAGS,
+    base_scenario,
+    check_results_path,
+    log_lines,
+    overlaid,
+    report,
+    setting_flags,
+)
+from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.workload.settings import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["run"]
+
+_LOG = logging.getLogger(__name__)
+
+_OWN_FLAGS = (
+    Flag(
+        name="--workload",
+        target="workload_name",
+        help="Traffic: distribution (what the flags say), or the name of a preset of the defaults file.",
+        default="distribution",
+    ),
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Words after ``run``.
+    """
+    flags = setting_flags(workload=True)
+    about = "Simulate a scenario, described by a file, by flags, or by a file with flags laid over it."
+    given = read_flags(argv, (*_OWN_FLAGS, *COMMON_FLAGS, *flags), command="run", about=about, positional="scenario")
+    options = {flag.target: given.pop(flag.target, None) for flag in (*_OWN_FLAGS, *COMMON_FLAGS)}
+    with log_lines(options["log"]):
+        base = base_scenario(given.pop("scenario", None), given)
+        scenario = overlaid(base, {**_workload_changes(base, given, options["workload_name"]), **given}, options, flags)
+        _check_lengths(scenario, given)
+        check_results_path(options)
+        result = scenario.run(progress=sys.stderr.isatty())
+        if options["results_path"] is not None:
+            result.write_metrics(options["results_path"])
+        report(result, "run", options["report"])
+
+
+def _workload_changes(base: Scenario, given: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
+    from blis_simpy.workload.lengths import Gaussian
+
+    workload = base.workload or Workload()
+    changes: dict[str, Any] = {"workload": workload}
+    preset = workload.preset
+    if name is not None:
+        changes["workload.preset"] = preset = None if name == "distribution" else name
+    for field in ("prompt", "output"):
+        here = [target for target in given if target.startswith(f"workload.{field}.")]
+        if here and preset is not None:
+            _LOG.warning("preset %s has %s lengths of its own: flags for them are ignored", preset, field)
+            for target in here:
+                del given[target]
+        elif here and not isinstance(getattr(workload, field), Gaussian):
+            changes[f"workload.{field}"] = getattr(Workload(), field)
+    return changes
+
+
+def _check_lengths(scenario: Scenario, given: dict[str, Any]) -> None:
+    """Hold the length flags to the reference's rules, which are stricter than those of a normal distribution."""
+    problems: list[Problem] = []
+    for field in ("prompt", "output"):
+        if not any(target.startswith(f"workload.{field}.") for target in given):
+            continue
+        law = getattr(scenario.workload, field)
+        flag = f"--{field}-tokens"
+        if law.min < 1:
+            problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=law.min))
+        for path, value in ((flag, law.mean), (f"{flag}-stdev", law.std_dev)):
+            if not law.min <= value <= law.max:
+                problems.append(Problem(path=path, rule=f"must be within [{law.min}, {law.max}]", value=value))
+    if problems:
+        raise ScenarioError(problems)

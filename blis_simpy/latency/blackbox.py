@@ -1,0 +1,46 @@
+"""Step time as a straight line in the tokens of the step, fitted to one deployment.
+
+Needs no figures of model or GPU; knows nothing of context lengths either, so every step of an unchanged decode batch
+takes as long.
+"""
+
+from __future__ import annotations
+
+from blis_simpy.latency.base import LatencyInputs, StepBatch, to_ticks
+from blis_simpy.latency.checks import check_alpha, check_beta
+from blis_simpy.latency.delays import PromptLengthDelays
+
+__all__ = ["Blackbox"]
+
+
+class Blackbox(PromptLengthDelays):
+    """Regression of the step time on prefill and decode tokens.
+
+    Parameters
+    ----------
+    inputs : LatencyInputs
+        `alpha` as for `PromptLengthDelays`; `beta`: µs a step, µs per prefill token, µs per decode token.
+
+    Raises
+    ------
+    ScenarioError
+        If there are too few coefficients, or one is negative or not finite.
+    """
+
+    def __init__(self, inputs: LatencyInputs) -> None:
+        check_alpha(inputs.alpha)
+        check_beta(inputs.beta, 3)
+        super().__init__(inputs.alpha)
+        self._step, self._per_prefill_token, self._per_decode_token = inputs.beta[:3]
+
+    def step_time(self, batch: StepBatch) -> int:
+        """Duration of one engine step, µs."""
+        time = self._step
+        if batch.prefills:
+            time += self._per_prefill_token * sum([member.new_tokens for member in batch.prefills])
+        return to_ticks(time + self._per_decode_token * batch.decode_new_tokens) or 1
+
+    def decode_step_times(self, batch: StepBatch, steps: int) -> int:
+        """Duration of each of the next decode-only steps of an unchanged batch, µs: always the same."""
+        del steps
+        return to_ticks(self._step + self._per_decode_token * batch.num_decodes) or 1

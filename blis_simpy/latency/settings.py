@@ -1,0 +1,49 @@
+"""Which latency model, with which coefficients."""
+
+from __future__ import annotations
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.fields import Plugin, setting
+
+__all__ = ["LatencySettings"]
+
+
+@attrs.frozen(kw_only=True)
+class LatencySettings:
+    """Choice of the latency model.
+
+    Raises
+    ------
+    ScenarioError
+        If only one of the coefficient lists is given, or both with ``roofline``, which takes none.
+    """
+
+    backend: Plugin | None = setting(
+        None,
+        help="Latency model; unset means roofline, or blackbox where coefficients are given.",
+        kind="latency",
+        flag="--latency-model",
+    )
+    alpha: tuple[float, ...] | None = setting(
+        None, help="Coefficients of the per-request delays.", unit="us", ge=0, flag="--alpha-coeffs"
+    )
+    beta: tuple[float, ...] | None = setting(
+        None, help="Coefficients of the step time.", unit="us", ge=0, flag="--beta-coeffs"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        given = [name for name in ("alpha", "beta") if getattr(self, name) is not None]
+        if len(given) == 1:
+            other = "beta" if given == ["alpha"] else "alpha"
+            raise ScenarioError(Problem(path=given[0], rule=f"must come with {other} coefficients"))
+        if given and self.backend == "roofline":
+            raise ScenarioError(Problem(path="alpha", rule="must not be given with the roofline model, which has none"))
+
+    @property
+    def chosen(self) -> Plugin:
+        """The latency model that is meant: `backend`, else what the coefficients tell."""
+        if self.backend is not None:
+            return self.backend
+        return "roofline" if self.alpha is None else "blackbox"

@@ -1,0 +1,128 @@
+"""Figures in the reference's own formats: the sections of its text report, and its results files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from blis_simpy.core.request import Outcome, Request
+
+__all__ = ["metrics_rows", "number", "replay_results", "sections", "to_json"]
+
+
+def number(value: float) -> str:
+    """Shortest decimal that reads back as the value; whole numbers without a point, no exponent where avoidable."""
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(value))
+    text = repr(value)
+    if "e-" in text and abs(value) >= 1e-6:
+        digits = len(text.split("e")[0].replace("-", "").replace(".", "")) - 1 + int(text.split("e-")[1])
+        text = f"{value:.{digits}f}"
+    return text
+
+
+def to_json(value: Any, indent: str = "") -> str:
+    """JSON with two spaces of indentation and numbers as `number` writes them."""
+    inner = indent + "  "
+    if isinstance(value, Mapping):
+        lines = [f"{inner}{json.dumps(key)}: {to_json(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if lines else "{}"
+    if isinstance(value, list):
+        lines = [inner + to_json(item, inner) for item in value]
+        return "[\n" + ",\n".join(lines) + f"\n{indent}]" if lines else "[]"
+    if isinstance(value, float):
+        return number(value)
+    return json.dumps(value)
+
+
+def metrics_rows(requests: Iterable[Request]) -> Iterator[dict[str, Any]]:
+    """Rows of the results file of ``run``: requests that reached a replica and were not dropped, by arrival."""
+    reached = [r for r in requests if r.replica >= 0 and r.outcome is not Outcome.DROPPED]
+    for r in sorted(reached, key=lambda request: request.arrived_at):
+        completed = r.outcome is Outcome.COMPLETED
+        row: dict[str, Any] = {
+            "arrived_at": r.arrived_at / 1e6,
+            "requestID": r.id,
+            "num_prefill_tokens": r.input_tokens,
+            "num_decode_tokens": r.output_tokens,
+            "ttft_ms": max(r.ttft, 0) / 1000,
+            "itl_ms": r.itl_sum / max(r.itl_count, 1) / 1000 if completed else 0.0,
+            "e2e_ms": r.e2e / 1000 if completed else 0.0,
+            "scheduling_delay_ms": (r.scheduled_at - r.arrived_at) / 1000 if r.scheduled_at >= 0 else 0.0,
+        }
+        labels = {"slo_class": r.slo_class, "tenant_id": r.tenant, "handled_by": f"instance_{r.replica}", "model": r.model}
+        row.update((key, value) for key, value in labels.items() if value)
+        if r.length_capped:
+            row["length_capped"] = True
+        yield row
+
+
+def replay_results(requests: Iterable[Request]) -> str:
+    """Text of the results file of ``replay``: the completed requests by number."""
+    rows = [
+        (int(r.id.removeprefix("request_")), r)
+        for r in requests
+        if r.outcome is Outcome.COMPLETED and r.id.removeprefix("request_").lstrip("+-").isdigit()
+    ]
+    if not rows:
+        return "[]"
+    # Written out: the standard encoder takes longer over these rows than the simulation of some.
+    return (
+        "[\n"
+        + ",\n".join(
+            f'  {{\n    "request_id": {number_},\n    "ttft_us": {r.ttft},\n    "e2e_us": {r.e2e},\n'
+            f'    "input_tokens": {r.input_tokens},\n    "output_tokens": {r.output_tokens}\n  }}'
+            for number_, r in sorted(rows, key=lambda row: row[0])
+        )
+        + "\n]"
+    )
+
+
+def sections(
+    *,
+    command: str,
+    blocks: Iterable[Mapping[str, Any]],
+    anomaly: Mapping[str, int],
+    kv: Mapping[str, float],
+    slo: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Text report of ``run`` or ``replay``; sections without news are left out.
+
+    Parameters
+    ----------
+    command : str
+        ``run`` or ``replay``, which name rejections differently.
+    blocks : iterable of mapping
+        Metrics blocks; those in which nothing completed are left out.
+    anomaly, kv, slo : mapping
+        As from `blis_simpy.metrics.evaluation`.
+    """
+    lines: list[str] = []
+    for block in blocks:
+        if block["completed_requests"]:
+            lines += ["=== Simulation Metrics ===", to_json(block)]
+    if any(anomaly.values()):
+        lines.append("=== Anomaly Counters ===")
+        lines.append(f"Priority Inversions: {anomaly['priority_inversions']}")
+        lines.append(f"HOL Blocking Events: {anomaly['hol_blocking_events']}")
+        if command == "replay":
+            lines.append(f"Rejected Requests: {anomaly['rejected_requests_admission']}")
+        else:
+            lines.append(f"Rejected Requests (Admission): {anomaly['rejected_requests_admission']}")
+            lines.append(f"Rejected Requests (Routing): {anomaly['rejected_requests_routing']}")
+        lines.append(f"Dropped Unservable: {anomaly['dropped_unservable']}")
+        lines.append(f"Length-Capped Requests: {anomaly['length_capped_requests']}")
+    if any(kv.values()):
+        lines.append("=== KV Cache Metrics ===")
+        lines.append(f"Preemption Rate: {kv['preemption_rate']:.4f}")
+        lines.append(f"Cache Hit Rate: {kv['cache_hit_rate']:.4f}")
+        lines.append(f"KV Thrashing Rate: {kv['kv_thrashing_rate']:.4f}")
+    if len(slo) > 1:
+        lines.append("=== Per-SLO Metrics ===")
+        for name, figures in slo.items():
+            lines.append(f"  {name}:")
+            for label, key in (("TTFT: ", "ttft"), ("E2E:  ", "e2e")):
+                d = figures[key]
+                lines.append(f"    {label}mean={d.mean:.2f} p99={d.percentile(99):.2f} (n={d.count})")
+    return "\n".join(lines) + "\n" if lines else ""

@@ -1,0 +1,277 @@
+"""The step under formation: what a batch former sees and the verbs it has.
+
+The engine keeps one and hands it to the batch former at the start of each step. Nobody else changes who runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blis_simpy.core.pools import BlockPool, SlotPool
+from blis_simpy.core.request import Outcome
+from blis_simpy.replica.decodes import Decodes
+from blis_simpy.replica.kv import KVStore
+from blis_simpy.replica.ordering import WaitQueue
+from blis_simpy.replica.sequence import Sequence
+
+__all__ = ["StepFormation"]
+
+
+class StepFormation:
+    """The running batch of a replica while the tokens of a step are handed out.
+
+    Parameters
+    ----------
+    max_tokens : int
+        Token budget of a step.
+    max_chunk : int
+        Longest prefill chunk of one request in a step, tokens; 0 = no limit.
+    block_size : int
+        Tokens a KV block.
+    kv : KVStore
+        The KV blocks' owner.
+    pool : BlockPool
+        Their count.
+    slots : SlotPool
+        Batch slots.
+    queue : WaitQueue
+        Who waits.
+    decodes : Decodes
+        Sums over the decoding requests.
+    on_preempted, on_unservable : callable
+        Told of each sequence that lost its place, to wait again or for good.
+
+    Attributes
+    ----------
+    token_budget : int
+        Tokens of this step that are still to be granted.
+    num_preempted : int
+        Sequences evicted in this step.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_tokens: int,
+        max_chunk: int,
+        block_size: int,
+        kv: KVStore,
+        pool: BlockPool,
+        slots: SlotPool,
+        queue: WaitQueue,
+        decodes: Decodes,
+        on_preempted: Callable[[Sequence], None],
+        on_unservable: Callable[[Sequence], None],
+    ) -> None:
+        self.token_budget = max_tokens
+        self.num_preempted = 0
+        self.batch: dict[int, Sequence] = {}
+        self.prefilling: list[Sequence] = []
+        self.num_continuing = 0
+        self.step = 0
+        self.now = 0
+        self._max_tokens = max_tokens
+        self._max_chunk = max_chunk or max_tokens
+        self._block_size = block_size
+        self._kv = kv
+        self._pool = pool
+        self._slots = slots
+        self._queue = queue
+        self._decodes = decodes
+        self._on_preempted = on_preempted
+        self._on_unservable = on_unservable
+        self._next_position = 0
+        self._decodes_granted: list[Sequence] | None = None
+
+    # ------------------------------------------------------------------------------------------------ for the engine
+
+    def begin(self, now: int, step: int) -> None:
+        """Start the formation of a step."""
+        self.now = now
+        self.step = step
+        self.token_budget = self._max_tokens
+        self.num_preempted = 0
+        self.num_continuing = len(self.prefilling)
+        self._decodes_granted = []
+        for sequence in self.prefilling:
+            sequence.granted = 0
+
+    def reset_budget(self) -> None:
+        """Show the full budget again, to be asked whether the coming steps are steady."""
+        self.token_budget = self._max_tokens
+
+    def idle_decodes(self) -> list[Sequence]:
+        """Decoding sequences that were granted no token in this step, in batch order."""
+        granted = self._decodes_granted
+        if granted is None or len(granted) == self._decodes.count:
+            return []
+        positions = {sequence.batch_position for sequence in granted}
+        return [s for s in self.batch.values() if s.decoding and s.batch_position not in positions]
+
+    def leave(self, sequence: Sequence) -> None:
+        """Take a sequence out of the batch; its blocks are given back elsewhere."""
+        del self.batch[sequence.batch_position]
+        if not sequence.decoding and sequence in self.prefilling:
+            if self.prefilling.index(sequence) < self.num_continuing:
+                self.num_continuing -= 1
+            self.prefilling.remove(sequence)
+        sequence.batch_position = -1
+        self._slots.vacate()
+
+    def stored_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a running sequence that are in KV blocks, at the start of the step."""
+        if not sequence.decoding:
+            return sequence.computed or (not sequence.input_tokens)
+        return self._decodes.progress(sequence, self.step) + (not sequence.input_tokens)
+
+    # ------------------------------------------------------------------------------------------------ what there is
+
+    @property
+    def num_prefilling(self) -> int:
+        """Running requests whose prompt is not done."""
+        return len(self.prefilling)
+
+    @property
+    def num_decoding(self) -> int:
+        """Running requests that take one token a step."""
+        return self._decodes.count
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the wait queue."""
+        return len(self._queue)
+
+    @property
+    def free_slots(self) -> int:
+        """Batch slots that neither requests nor other processes hold."""
+        return self._slots.free
+
+    def running(self) -> list[Sequence]:
+        """Members of the batch in batch order, at this moment."""
+        return list(self.batch.values())
+
+    # ------------------------------------------------------------------------------------------------ continuing
+
+    def grant_all(self) -> bool:
+        """Give each running request its next chunk or token, if budget and KV blocks suffice for all.
+
+        Returns
+        -------
+        bool
+            False if they do not; then nothing has changed, and requests are served one by one with `grant`.
+        """
+        decodes = self._decodes
+        budget = self.token_budget - decodes.count
+        kv = self._kv
+        needed = for_decodes = decodes.blocks_in_step(self.step)
+        chunks = []
+        for sequence in self.prefilling:
+            chunk = min(sequence.input_tokens - sequence.computed, self._max_chunk, budget)
+            if chunk <= 0:
+                return False
+            budget -= chunk
+            chunks.append(chunk)
+            needed += kv.blocks_to_extend(sequence, sequence.computed + chunk)
+        if budget < 0 or needed > self._pool.free:
+            return False
+        for sequence, chunk in zip(self.prefilling, chunks, strict=True):
+            sequence.granted = chunk
+            kv.extend(sequence, sequence.computed + chunk)
+        if for_decodes:
+            kv.take(for_decodes)
+        self.token_budget = budget
+        self._decodes_granted = None
+        return True
+
+    def grant(self, sequence: Sequence) -> bool:
+        """Give one running request its next chunk or token, evicting the latest of the batch while it does not fit.
+
+        Returns
+        -------
+        bool
+            False if the request itself was evicted: it was the latest.
+        """
+        kv = self._kv
+        decoding = sequence.decoding
+        chunk = 1 if decoding else min(sequence.input_tokens - sequence.computed, self._max_chunk, self.token_budget)
+        sequence.granted = 0
+        needs_block = decoding and self._decodes.needs_block(sequence, self.step)
+        while not (
+            (not needs_block or kv.take(1)) if decoding else kv.extend(sequence, sequence.computed + chunk)
+        ):
+            victim = next(reversed(self.batch.values()))
+            if victim is sequence and self._outgrew_memory(sequence):
+                self._on_unservable(sequence)
+                return False
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        self.token_budget -= chunk
+        if not decoding:
+            sequence.granted = chunk
+        elif self._decodes_granted is not None:
+            self._decodes_granted.append(sequence)
+        return True
+
+    def _outgrew_memory(self, sequence: Sequence) -> bool:
+        """Whether a request without an output budget has come to need more than all KV blocks, alone in the batch."""
+        return (
+            len(self.batch) == 1
+            and sequence.request.max_output_tokens == 0
+            and self.stored_tokens(sequence) >= self._pool.capacity * self._block_size
+        )
+
+    def _preempt(self, victim: Sequence) -> None:
+        self.num_preempted += 1
+        self._kv.preempt(victim, self.stored_tokens(victim))
+        if victim.decoding:
+            self._decodes.remove(victim, self.step)
+        self.leave(victim)
+        victim.first_decode_step = victim.last_step = -1
+        victim.computed = victim.granted = 0
+        victim.request.outcome = Outcome.QUEUED
+        self._queue.return_to_front(victim, self.now)
+        self._on_preempted(victim)
+
+    # ------------------------------------------------------------------------------------------------ admission
+
+    def _first_chunk_end(self, sequence: Sequence, cached_blocks: int, budget: int) -> int:
+        cached = cached_blocks * self._block_size
+        return cached + min(sequence.input_tokens - cached, self._max_chunk, budget)
+
+    def admit(self) -> bool:
+        """Admit the head of the wait queue with the chunk that the budget allows, after its cached prefix.
+
+        Returns
+        -------
+        bool
+            False if its KV blocks do not fit; then nothing has changed.
+        """
+        sequence = self._queue.head
+        assert sequence is not None
+        prefix = self._kv.cached_prefix(sequence)
+        end = self._first_chunk_end(sequence, len(prefix), self.token_budget)
+        if not self._kv.admit(sequence, prefix, end):
+            return False
+        self._queue.pop()
+        self._slots.num_running += 1
+        sequence.batch_position = position = self._next_position
+        self._next_position = position + 1
+        self.batch[position] = sequence
+        self.prefilling.append(sequence)
+        sequence.computed = len(prefix) * self._block_size
+        sequence.granted = end - sequence.computed
+        self.token_budget -= sequence.granted
+        request = sequence.request
+        request.outcome = Outcome.RUNNING
+        request.scheduled_at = self.now
+        return True
+
+    def head_stays_blocked(self) -> bool:
+        """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
+        sequence = self._queue.head
+        if sequence is None or not self._queue.time_invariant:
+            return False
+        prefix = self._kv.cached_prefix(sequence)
+        end = self._first_chunk_end(sequence, len(prefix), self.token_budget - self._decodes.count)
+        return self._kv.stays_blocked(sequence, prefix, end)

@@ -1,0 +1,365 @@
+"""KV blocks of one replica: who holds them, what they contain, and which a new prompt can share.
+
+A block that is full of prompt tokens has a *key* that stands for its content and everything before it. A free block
+keeps its content until it is taken again, oldest first, so the free list is the prefix cache. No token is ever looked
+at: keys come from the spans that a prompt is made of, and blocks that no other prompt can match have no key and are
+only counted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence as ListLike
+from typing import Protocol
+
+from blis_simpy.core.content import Content, Span
+from blis_simpy.core.pools import BlockPool
+from blis_simpy.replica.sequence import Sequence
+
+__all__ = ["Block", "KVStore", "SingleTier"]
+
+
+class Block:
+    """A block whose content others may share.
+
+    Attributes
+    ----------
+    key : int
+        Identity of its content and of everything before it.
+    num_holders : int
+        Sequences that hold it; 0 = it is on the free list.
+    """
+
+    __slots__ = ("key", "num_holders")
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.num_holders = 1
+
+
+class KVStore(Protocol):
+    """What the engine asks of a KV store. Token ranges count from the start of the prompt.
+
+    Each method that allocates checks first and changes nothing when it returns False.
+    """
+
+    hits: int
+    misses: int
+
+    def cached_prefix(self, sequence: Sequence) -> ListLike[Block]:
+        """Leading prompt blocks found in the cache; at least the last prompt token is left to compute."""
+        ...
+
+    def fits(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Whether `admit` would succeed."""
+        ...
+
+    def stays_blocked(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Whether `admit` fails now and goes on failing as long as blocks are only taken, not given back."""
+        ...
+
+    def admit(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Claim the cached prefix and allocate the prompt up to `end`."""
+        ...
+
+    def blocks_to_extend(self, sequence: Sequence, end: int) -> int:
+        """New blocks that `extend` would take."""
+        ...
+
+    def extend(self, sequence: Sequence, end: int) -> bool:
+        """Allocate the next prompt chunk, from what is computed up to `end`."""
+        ...
+
+    def take(self, blocks: int) -> bool:
+        """Take blocks for decode tokens."""
+        ...
+
+    def lend(self, blocks: int) -> None:
+        """Hand free blocks to another process; they count in no figure of the cache."""
+        ...
+
+    def give(self, blocks: int) -> None:
+        """Put blocks without content on the free list."""
+        ...
+
+    def release(self, sequence: Sequence, tokens: int) -> None:
+        """Give back everything, `tokens` being stored; the content stays findable while it is free."""
+        ...
+
+    def preempt(self, sequence: Sequence, tokens: int) -> None:
+        """Release a sequence that will come back and look for its own prompt."""
+        ...
+
+    @property
+    def hit_rate(self) -> float:
+        """Fraction of allocated blocks that came from the cache, since the start."""
+        ...
+
+    @property
+    def thrashing_rate(self) -> float:
+        """Pressure on a second tier; 0 without one."""
+        ...
+
+
+class SingleTier:
+    """Paged KV memory on the GPU with prefix caching and least-recently-freed eviction.
+
+    Parameters
+    ----------
+    pool : BlockPool
+        The blocks; its count of free ones is written here and nowhere else.
+    block_size : int
+        Tokens a block.
+    """
+
+    def __init__(self, pool: BlockPool, block_size: int) -> None:
+        self.pool = pool
+        self.block_size = block_size
+        self.hits = 0
+        self.misses = 0
+        # The free list, next to be taken first: blocks that were never used, then single blocks with a key and runs
+        # of blocks without one (numbered, with their length).
+        self._never_used = pool.free
+        self._freed: OrderedDict[Block | int, int] = OrderedDict()
+        self._run_at_tail = -1
+        self._next_run = 0
+        # Content to key, and key to the newest block with it.
+        self._keys: dict[tuple[object, ...], int] = {}
+        self._next_key = 1
+        self._found: dict[int, Block] = {}
+        self._prefix_keys: dict[Content, list[int]] = {}
+
+    # ------------------------------------------------------------------------------------------------ lookups
+
+    def cached_prefix(self, sequence: Sequence) -> ListLike[Block]:
+        """Leading prompt blocks found in the cache, free or in use, for at most all but the last prompt token."""
+        keys = sequence.keys
+        if keys is None:
+            keys = sequence.keys = self._shared_keys(sequence)
+        if not keys:
+            return ()
+        found = self._found
+        prefix: list[Block] = []
+        for key in keys[: (sequence.input_tokens - 1) // self.block_size]:
+            block = found.get(key)
+            if block is None:
+                break
+            prefix.append(block)
+        return prefix
+
+    def _shared_keys(self, sequence: Sequence) -> list[int]:
+        content = sequence.request.content
+        if not content:
+            return []
+        keys = self._prefix_keys.get(content)
+        if keys is None:
+            keys = self._prefix_keys[content] = self._chain(content)
+        return keys[: sequence.input_tokens // self.block_size]
+
+    def _chain(self, content: Content) -> list[int]:
+        """Keys of the full blocks of a content; equal slices after equal parents have equal keys."""
+        keys: list[int] = []
+        parent = 0
+        room = self.block_size
+        pieces: list[tuple[str, int, int]] = []
+        for stream, start, tokens in content:
+            while tokens:
+                piece = min(room, tokens)
+                if pieces and pieces[-1][0] == stream and pieces[-1][1] + pieces[-1][2] == start:
+                    pieces[-1] = (stream, pieces[-1][1], pieces[-1][2] + piece)
+                else:
+                    pieces.append((stream, start, piece))
+                start += piece
+                tokens -= piece
+                room -= piece
+                if room == 0:
+                    identity = (parent, *pieces)
+                    if identity not in self._keys:
+                        self._keys[identity] = self._next_key
+                        self._next_key += 1
+                    parent = self._keys[identity]
+                    keys.append(parent)
+                    pieces = []
+                    room = self.block_size
+        return keys
+
+    # ------------------------------------------------------------------------------------------------ allocation
+
+    def _needs(self, prefix: ListLike[Block], end: int) -> tuple[int, int]:
+        """New blocks, and cached ones that are free, of an admission."""
+        new = -(-end // self.block_size) - len(prefix)
+        return new, sum(not block.num_holders for block in prefix)
+
+    def fits(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Whether new blocks and cached blocks that are free now fit the free blocks."""
+        new, idle = self._needs(prefix, end or 1)
+        return new + idle <= self.pool.free
+
+    def stays_blocked(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Whether the sequence does not fit, and will not while blocks are only taken.
+
+        Losing a cached block shortens the prefix. That can only help a prompt that is cut to a chunk, when the rest of
+        its prefix leaves the count; so such a prompt must be blocked by its new blocks alone.
+        """
+        new, idle = self._needs(prefix, end or 1)
+        free = self.pool.free
+        return new + idle > free and (new > free or not idle or end == sequence.input_tokens)
+
+    def admit(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
+        """Claim the cached prefix and allocate the prompt up to `end`; an empty prompt gets a block for its output."""
+        new, idle = self._needs(prefix, end or 1)
+        if new + idle > self.pool.free:
+            return False
+        for block in prefix:
+            if not block.num_holders:
+                self._remove(block)
+            block.num_holders += 1
+        self.hits += len(prefix)
+        sequence.blocks = list(prefix)
+        sequence.num_blocks = len(prefix)
+        self._grow(sequence, new, end)
+        return True
+
+    def blocks_to_extend(self, sequence: Sequence, end: int) -> int:
+        """New blocks that the prompt up to `end` takes beyond those held."""
+        return -(-end // self.block_size) - sequence.num_blocks
+
+    def extend(self, sequence: Sequence, end: int) -> bool:
+        """Allocate the prompt up to `end`; never looks into the cache."""
+        new = -(-end // self.block_size) - sequence.num_blocks
+        if new > self.pool.free:
+            return False
+        self._grow(sequence, new, end)
+        return True
+
+    def _grow(self, sequence: Sequence, new: int, end: int) -> None:
+        if new:
+            self.take(new)
+            sequence.num_blocks += new
+        keys = sequence.keys
+        if keys:
+            # A block gets its key when it is full, at allocation: whoever is admitted next finds it already.
+            for key in keys[len(sequence.blocks) : end // self.block_size]:
+                block = Block(key)
+                self._found[key] = block
+                sequence.blocks.append(block)
+
+    def take(self, blocks: int) -> bool:
+        """Take blocks from the head of the free list, dropping what they held."""
+        if blocks > self.pool.free:
+            return False
+        self.misses += blocks
+        self.lend(blocks)
+        return True
+
+    def lend(self, blocks: int) -> None:
+        """Take free blocks that are no allocation of the cache."""
+        self.pool.free -= blocks
+        if self._never_used:
+            unused = min(self._never_used, blocks)
+            self._never_used -= unused
+            blocks -= unused
+        freed = self._freed
+        while blocks:
+            item = next(iter(freed))
+            if type(item) is int:
+                length = freed[item]
+                if length > blocks:
+                    freed[item] = length - blocks
+                    return
+                blocks -= length
+                del freed[item]
+                if item == self._run_at_tail:
+                    self._run_at_tail = -1
+            else:
+                assert isinstance(item, Block)
+                del freed[item]
+                blocks -= 1
+                # A newer block with the same content stays findable.
+                if self._found.get(item.key) is item:
+                    del self._found[item.key]
+
+    def _remove(self, block: Block) -> None:
+        del self._freed[block]
+        self.pool.free -= 1
+
+    # ------------------------------------------------------------------------------------------------ release
+
+    def give(self, blocks: int) -> None:
+        """Append blocks without a key to the tail of the free list."""
+        if not blocks:
+            return
+        self.pool.free += blocks
+        if self._run_at_tail >= 0:
+            self._freed[self._run_at_tail] += blocks
+        else:
+            self._run_at_tail = self._next_run
+            self._next_run += 1
+            self._freed[self._run_at_tail] = blocks
+
+    def release(self, sequence: Sequence, tokens: int) -> None:
+        """Give back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        held = -(-tokens // self.block_size)
+        if sequence.request.output_stream is not None:
+            self._name_output(sequence, tokens)
+        keyed = sequence.blocks
+        self.give(held - len(keyed))
+        for block in reversed(keyed):
+            block.num_holders -= 1
+            if not block.num_holders:
+                self._freed[block] = 1
+                self._run_at_tail = -1
+                self.pool.free += 1
+        sequence.blocks = []
+        sequence.num_blocks = 0
+        self.pool.wake_getters()
+
+    def _name_output(self, sequence: Sequence, tokens: int) -> None:
+        """Give keys to the blocks with output that a later prompt may contain.
+
+        Nobody can look for them before the request has ended, so the end is early enough.
+        """
+        request = sequence.request
+        assert request.output_stream is not None
+        content = request.content or ()
+        named = sum(span.tokens for span in content)
+        if named < request.input_tokens:
+            return
+        output = tokens - request.input_tokens
+        if output > 0:
+            content = (*content, Span(request.output_stream, 0, output))
+        sequence.keys = self._chain(content)
+        for key in sequence.keys[len(sequence.blocks) : tokens // self.block_size]:
+            block = Block(key)
+            self._found[key] = block
+            sequence.blocks.append(block)
+
+    def preempt(self, sequence: Sequence, tokens: int) -> None:
+        """Release a sequence so that it finds its own prompt blocks when it comes back."""
+        keys = sequence.keys or []
+        missing = sequence.input_tokens // self.block_size - len(keys)
+        if missing > 0:
+            sequence.keys = keys = [*keys, *range(self._next_key, self._next_key + missing)]
+            self._next_key += missing
+        for key in keys[len(sequence.blocks) : min(tokens, sequence.input_tokens) // self.block_size]:
+            block = Block(key)
+            self._found[key] = block
+            sequence.blocks.append(block)
+        self.release(sequence, tokens)
+
+    # ------------------------------------------------------------------------------------------------ figures
+
+    def free_list_length(self) -> int:
+        """Length of the free list, counted; equals the pool's level."""
+        return self._never_used + sum(self._freed.values())
+
+    @property
+    def hit_rate(self) -> float:
+        """Cached blocks claimed, over all blocks allocated."""
+        total = self.hits + self.misses
+        return self.hits / total if total else 0.0
+
+    @property
+    def thrashing_rate(self) -> float:
+        """Always 0: there is no second tier."""
+        return 0.0

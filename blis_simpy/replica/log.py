@@ -1,0 +1,130 @@
+"""What a replica keeps of its past: a row a step, and counters."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.core.request import Request
+
+__all__ = ["ReplicaLog"]
+
+_STRETCH_COLUMNS = (
+    "steps",
+    "start",
+    "decode_tokens",
+    "prefill_tokens",
+    "batch_size",
+    "queue_depth",
+    "used_blocks",
+)
+
+
+class ReplicaLog:
+    """Steps and counters of one replica.
+
+    Steps that differ only in start, duration and used blocks are kept as one stretch, and spread out when asked for.
+
+    Attributes
+    ----------
+    preemptions : list of (Request, int)
+        Each preemption with its tick, in order.
+    input_tokens : int
+        Prompt tokens of all requests that passed the checks of the wait queue.
+    output_tokens : int
+        Tokens generated for completed requests.
+    completed, timed_out, dropped, length_capped, kv_allocation_failures : int
+        Counts of requests; the last counts completing requests whose last token found no block.
+    last_activity : int, tick
+        Last tick at which something happened, step ends aside.
+    """
+
+    def __init__(self) -> None:
+        self.preemptions: list[tuple[Request, int]] = []
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.completed = 0
+        self.timed_out = 0
+        self.dropped = 0
+        self.length_capped = 0
+        self.kv_allocation_failures = 0
+        self.last_activity = 0
+        self._durations = array("q")
+        self._blocks_taken = array("q")
+        self._stretches = array("q")
+        self._gaps_to_skip: list[tuple[Request, int, int]] = []
+
+    def step(
+        self, start: int, duration: int, decode_tokens: int, prefill_tokens: int, batch: int, queue: int, used: int
+    ) -> None:
+        """Record one step, `used` being the KV blocks in use before its completions."""
+        self._durations.append(duration)
+        self._blocks_taken.append(0)
+        self._stretches.extend((1, start, decode_tokens, prefill_tokens, batch, queue, used))
+
+    def run(
+        self, start: int, durations: Iterable[int], blocks_taken: list[int], batch: int, queue: int, used: int
+    ) -> None:
+        """Record decode steps of one batch, `used` being the KV blocks in use before the first."""
+        if isinstance(durations, np.ndarray):
+            self._durations.frombytes(durations.astype(np.int64, copy=False).tobytes())
+        else:
+            self._durations.extend(durations)
+        self._blocks_taken.extend(blocks_taken)
+        self._stretches.extend((len(blocks_taken), start, batch, 0, batch, queue, used))
+
+    def skip_token(self, request: Request, attempt: int, step: int) -> None:
+        """Record that a decoding request was granted no token in a step."""
+        self._gaps_to_skip.append((request, attempt, step))
+
+    @property
+    def skipped_tokens(self) -> list[tuple[Request, int, int]]:
+        """Steps without a token: request, number of its preemptions so far, and step."""
+        return self._gaps_to_skip
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps so far."""
+        return len(self._durations)
+
+    def durations(self) -> NDArray[np.int64]:
+        """Duration of each step, µs."""
+        return np.array(self._durations, dtype=np.int64)
+
+    def queue_depth_sum(self) -> int:
+        """Sum over all steps of the requests that waited during them."""
+        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        return int(stretches[:, 0] @ stretches[:, 5])
+
+    def steps(self) -> dict[str, NDArray[np.int64]]:
+        """Columns with a row a step.
+
+        Returns
+        -------
+        dict of str to ndarray of int64, shape (num_steps,)
+            ``start_us`` (tick), ``duration_us``, ``decode_tokens``, ``prefill_tokens``, ``batch_size`` (members when the
+            step starts), ``queue_depth`` (requests left waiting), ``used_blocks`` (KV blocks in use in the step, those
+            that other processes hold included).
+        """
+        table = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        counts = table[:, 0]
+        spread = {
+            name: np.repeat(table[:, column], counts) for column, name in enumerate(_STRETCH_COLUMNS) if column > 0
+        }
+        durations = self.durations()
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        before = np.concatenate(([0], np.cumsum(durations)))
+        taken = np.cumsum(np.array(self._blocks_taken, dtype=np.int64))
+        taken_before = np.concatenate(([0], taken))
+        return {
+            "start_us": spread["start"] + before[:-1] - before[first],
+            "duration_us": durations,
+            "decode_tokens": spread["decode_tokens"],
+            "prefill_tokens": spread["prefill_tokens"],
+            "batch_size": spread["batch_size"],
+            "queue_depth": spread["queue_depth"],
+            "used_blocks": spread["used_blocks"] + taken - taken_before[first],
+        }

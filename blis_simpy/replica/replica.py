@@ -1,0 +1,257 @@
+"""A replica: one inference engine as a SimPy process.
+
+The process sleeps while there is nothing to do, takes its turn at the start of each step that needs a decision, and
+sleeps through the runs of decode steps between. What lands in the middle of a run (a new request, a timeout, somebody
+who takes KV blocks or slots) first settles the steps that have started, then changes the state, and wakes the process
+at the end of the step under way if the rest of the run no longer holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from simpy.events import Event
+
+from blis_simpy import registry
+from blis_simpy.core.environment import Environment, ReplicaTurn, replica_lane, turn_priority
+from blis_simpy.core.pools import BlockPool, SlotPool
+from blis_simpy.core.request import Outcome, Request
+from blis_simpy.replica.engine import Engine
+from blis_simpy.replica.observation import Observation
+from blis_simpy.replica.ordering import WaitQueue
+
+if TYPE_CHECKING:
+    from blis_simpy.latency.base import LatencyModel
+    from blis_simpy.replica.log import ReplicaLog
+    from blis_simpy.replica.sequence import Sequence
+    from blis_simpy.replica.settings import EngineSettings, KVSettings
+
+__all__ = ["Replica"]
+
+
+class Replica:
+    """One inference engine with its own queue, batch and KV blocks.
+
+    Parameters
+    ----------
+    env : Environment
+        The simulation's environment.
+    index : int
+        Number of the replica; at one tick, lower numbers come first.
+    settings : EngineSettings
+        Limits and policies of the engine.
+    kv_settings : KVSettings
+        KV store and block size.
+    num_blocks : int
+        KV blocks.
+    max_model_len : int
+        Cap on prompt and output, tokens; 0 = none.
+    latency : LatencyModel
+        How long steps take.
+    horizon : int, tick
+        Deadlines beyond it are not watched.
+    on_end : callable
+        Told of each request that ended here.
+    on_idle : callable
+        Told when the replica has run out of work.
+
+    Attributes
+    ----------
+    slots : SlotPool
+        Batch slots, a `simpy.Resource`.
+    kv_blocks : BlockPool
+        KV blocks, a `simpy.Container` whose level is the number of free ones.
+    process : simpy.Process
+        The replica's own process.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        index: int,
+        settings: EngineSettings,
+        kv_settings: KVSettings,
+        num_blocks: int,
+        max_model_len: int,
+        latency: LatencyModel,
+        horizon: int,
+        on_end: Callable[[Request], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self.env = env
+        self.index = index
+        self.slots = SlotPool(env, settings.max_num_seqs)
+        self.kv_blocks = BlockPool(env, num_blocks)
+        self._latency = latency
+        self._horizon = horizon
+        self._on_idle = on_idle
+        self._kv = registry.build("kv_store", kv_settings.store, self.kv_blocks, kv_settings.block_size)
+        self._engine = Engine(
+            settings=settings,
+            max_model_len=max_model_len,
+            block_size=kv_settings.block_size,
+            latency=latency,
+            former=registry.build("batching", settings.batching),
+            queue=WaitQueue(
+                registry.build("scheduler", settings.scheduler), registry.build("priority", settings.priority)
+            ),
+            kv=self._kv,
+            pool=self.kv_blocks,
+            slots=self.slots,
+            on_end=on_end,
+        )
+        lane = replica_lane(index)
+        self._queued_priority = turn_priority(lane, ReplicaTurn.QUEUED)
+        self._step_priority = turn_priority(lane, ReplicaTurn.STEP)
+        self._timeout_priority = turn_priority(lane, ReplicaTurn.TIMEOUT)
+        self._asleep = True
+        self._stepping = False
+        self._alarm: Event = Event(env)
+        self.slots.keeper = self
+        self.kv_blocks.keeper = self
+        self.process = env.process(self.serve())
+
+    # ------------------------------------------------------------------------------------------------ the process
+
+    def serve(self) -> Generator[Event, None, None]:
+        """Step while there is work; sleep otherwise."""
+        env = self.env
+        engine = self._engine
+        while True:
+            yield self._alarm
+            engine.finish_plan()
+            if engine.has_work:
+                self._stepping = True
+                stepped = engine.step(env.now)
+                self._stepping = False
+                if stepped:
+                    engine.plan()
+                    self._alarm = env.turn(engine.next_step_at, self._step_priority)
+                    continue
+            self._alarm = Event(env)
+            self._asleep = True
+            self._on_idle()
+
+    def _wake(self, at: int) -> None:
+        """Let the process take its next turn at another tick than it waits for."""
+        alarm = self.env.turn(at, self._step_priority)
+        # The process follows its callback to the new event; the old one passes unheard.
+        alarm.callbacks, self._alarm.callbacks = self._alarm.callbacks, []
+        self._alarm = alarm
+        self.process._target = alarm
+        self._asleep = False
+
+    def _after_change(self, still_holds: bool) -> None:
+        """Wake the process earlier if the steps it planned no longer hold, or at once if it slept and has work."""
+        engine = self._engine
+        if self._asleep:
+            if engine.has_work:
+                self._wake(self.env.now)
+        elif engine.has_plan and not (still_holds and engine.is_steady()):
+            planned = engine.next_step_at
+            engine.cut()
+            if engine.next_step_at != planned:
+                self._wake(engine.next_step_at)
+
+    # ------------------------------------------------------------------------------------------------ requests
+
+    def submit(self, request: Request) -> None:
+        """Hand over a request, which enters the wait queue after the queueing delay of the latency model."""
+        now = self.env.now
+        request.replica = self.index
+        self._engine.log.last_activity = now
+        delay = self._latency.queueing_time(request.input_tokens)
+        self.env.call_at(now + delay, self._queued_priority, self._enter, request)
+
+    def _enter(self, turn: Event) -> None:
+        now = self.env.now
+        self.settle()
+        sequence = self._engine.enter(turn.value, now)
+        if sequence is None:
+            return
+        deadline = sequence.request.deadline
+        if 0 < deadline <= self._horizon:
+            self.env.call_at(deadline, self._timeout_priority, self._time_out, sequence)
+        self._after_change(still_holds=True)
+
+    def _time_out(self, turn: Event) -> None:
+        sequence: Sequence = turn.value
+        if sequence.request.outcome not in (Outcome.QUEUED, Outcome.RUNNING):
+            return
+        self.settle()
+        was_queued = sequence.batch_position < 0
+        self._engine.time_out(sequence, self.env.now)
+        self._after_change(still_holds=was_queued)
+
+    # ------------------------------------------------------------------------------------------------ the pools
+
+    def settle(self) -> None:
+        """Carry out the planned steps that have started by this place in the total order."""
+        if self._engine.has_plan:
+            env = self.env
+            self._engine.settle(env.now, env.place >= self._step_priority)
+
+    def take_outside(self, blocks: int) -> None:
+        """Take blocks from the free list for another process."""
+        self._kv.lend(blocks)
+
+    def give_outside(self, blocks: int) -> None:
+        """Put blocks of another process back."""
+        self._kv.give(blocks)
+
+    def pools_changed(self) -> None:
+        """Take note that another process took or gave slots or blocks."""
+        if not self._stepping:
+            self._after_change(still_holds=False)
+
+    # ------------------------------------------------------------------------------------------------ observation
+
+    def observe(self) -> Observation:
+        """Return the state of the replica as of now."""
+        self.settle()
+        total = int(self.kv_blocks.capacity)
+        return Observation(
+            at=self.env.now,
+            queue_depth=len(self._engine.queue),
+            batch_size=self._engine.batch_size,
+            used_blocks=total - self.kv_blocks.free,
+            total_blocks=total,
+            hit_rate=self._kv.hit_rate,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it sleeps, with nobody running or waiting."""
+        return self._asleep and not self._engine.has_work
+
+    @property
+    def log(self) -> ReplicaLog:
+        """Steps and counters so far, brought up to date."""
+        self.settle()
+        return self._engine.log
+
+    @property
+    def hit_rate(self) -> float:
+        """Fraction of KV blocks that came from the prefix cache, since the start."""
+        self.settle()
+        return float(self._kv.hit_rate)
+
+    @property
+    def thrashing_rate(self) -> float:
+        """Pressure on the second KV tier, 0 without one."""
+        self.settle()
+        return float(self._kv.thrashing_rate)
+
+    def finish(self, horizon: int) -> int:
+        """Carry out all steps that start up to the horizon.
+
+        Returns
+        -------
+        int, tick
+            Last tick up to the horizon at which something happened here.
+        """
+        self._engine.settle(horizon, at_now=True)
+        self._engine.cut()
+        return self._engine.last_activity(horizon)

@@ -1,0 +1,70 @@
+"""Settings of one replica: limits of a step, order of the queue, size of the KV cache."""
+
+from __future__ import annotations
+
+import attrs
+
+from blis_simpy.settings.fields import Plugin, setting
+
+__all__ = ["EngineSettings", "KVSettings"]
+
+
+@attrs.frozen(kw_only=True)
+class EngineSettings:
+    """How a replica forms its steps. Defaults are those of the reference."""
+
+    max_num_seqs: int = setting(
+        256,
+        help="Batch slots: the most requests that run at once.",
+        unit="requests",
+        ge=1,
+        flag="--max-num-running-reqs",
+    )
+    max_num_batched_tokens: int = setting(
+        2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
+    )
+    long_prefill_token_threshold: int = setting(
+        0,
+        help="Most prompt tokens that one request gets in a step; 0 means no such limit.",
+        unit="tokens",
+        ge=0,
+        flag="--long-prefill-token-threshold",
+    )
+    max_model_len: int | None = setting(
+        None,
+        help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
+        unit="tokens",
+        ge=0,
+        flag="--max-model-len",
+    )
+    scheduler: Plugin = setting("fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
+    priority: Plugin = setting(
+        "constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
+    )
+    batching: Plugin = setting("continuous", help="Who joins a step.", kind="batching")
+    macro_steps: bool = setting(
+        True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class KVSettings:
+    """KV cache of a replica. Defaults are those of the reference."""
+
+    store: Plugin = setting("single-tier", help="Where KV blocks are kept.", kind="kv_store")
+    blocks: int | None = setting(
+        None,
+        help="KV blocks of a replica; unset means computed from the memory of the GPU.",
+        unit="blocks",
+        ge=1,
+        flag="--total-kv-blocks",
+    )
+    block_size: int = setting(16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens")
+    gpu_memory_utilization: float = setting(
+        0.9,
+        help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",
+        unit="fraction",
+        gt=0,
+        le=1,
+        flag="--gpu-memory-utilization",
+    )

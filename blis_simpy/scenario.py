@@ -1,0 +1,153 @@
+"""A scenario: everything a simulation needs to know, in one value.
+
+It is immutable, picklable and equal by value, reads itself from YAML, and makes changed copies of itself. It knows the
+settings of the rooms but not how they work; `blis_simpy.simulation` wires and runs them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings import fields, loader
+from blis_simpy.settings.convert import changed, structure
+from blis_simpy.settings.fields import setting
+from blis_simpy.workload.settings import Workload  # noqa: TC001 - field types are resolved at run time
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from blis_simpy.result import Result
+
+__all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """Description of a serving deployment and its traffic.
+
+    Examples
+    --------
+    >>> scenario = Scenario(model="qwen/qwen3-14b", hardware="H100", tp=1)
+    >>> scenario.with_(tp=2, **{"engine.max_num_seqs": 8}).engine.max_num_seqs
+    8
+    """
+
+    model: str = setting(help="Model, as organisation/name; case does not matter.", flag="--model")
+    model_config: str | None = setting(
+        None,
+        help="Folder that holds the model's config.json; unset means looked up beside the defaults file.",
+        is_path=True,
+        flag="--model-config-folder",
+    )
+    hardware: str | None = setting(
+        None, help="GPU, in the spelling of the hardware table; unset means the model's default.", flag="--hardware"
+    )
+    hardware_config: str | None = setting(
+        None,
+        help="GPU table (JSON); unset means the one beside the defaults file.",
+        is_path=True,
+        flag="--hardware-config",
+    )
+    defaults: str | None = setting(
+        None, help="Defaults file; unset means the one that is shipped.", is_path=True, flag="--defaults-filepath"
+    )
+    tp: int | None = setting(
+        None,
+        help="Tensor-parallel degree; unset means the model's default.",
+        unit="GPUs",
+        ge=1,
+        flag="--tp",
+        absent="0",
+    )
+    engine_version: str | None = setting(
+        None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
+    )
+    replicas: int = setting(1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    seed: int = setting(42, help="Seed of all random streams.", ge=0, flag="--seed")
+    horizon: int | None = setting(
+        None,
+        help="End of simulated time; unset: when all are served (run) or at twice the last arrival (replay).",
+        unit="ticks",
+        gt=0,
+        dimension="duration",
+        flag="--horizon",
+    )
+    latency: LatencySettings = setting(factory=LatencySettings, help="Latency model.")
+    engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
+    kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
+    workload: Workload | None = setting(None, help="Traffic; unset where a trace is replayed.")
+
+    def __attrs_post_init__(self) -> None:
+        if not self.model:
+            raise ScenarioError(Problem(path="model", rule="must not be empty"))
+        if self.workload is not None and self.workload.num_requests == 0 and self.horizon is None:
+            raise ScenarioError(
+                Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
+            )
+
+    def with_(self, **changes: Any) -> Scenario:
+        """Copy the scenario with some settings changed.
+
+        Parameters
+        ----------
+        **changes
+            New values by name; settings inside a part by dotted path: ``with_(**{"engine.max_num_seqs": 8})``.
+
+        Raises
+        ------
+        ScenarioError
+            With one problem for every unknown path and every bad value.
+        """
+        return changed(self, changes)
+
+    def run(self, **options: Any) -> Result:
+        """Simulate the scenario.
+
+        Parameters
+        ----------
+        **options
+            Those of `blis_simpy.simulation.Simulation.run`; and `seed`, in place of the scenario's.
+        """
+        from blis_simpy.simulation import Simulation
+
+        return Simulation(self, seed=options.pop("seed", None)).run(**options)
+
+
+def load_scenario(path: str | PathLike[str]) -> Scenario:
+    """Read a scenario from a YAML file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Paths inside it are relative to its folder.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be read or something in it is wrong: all problems at once, with their lines.
+    """
+    scenario = structure(loader.load(path), Scenario)
+    folder = Path(path).parent
+    inside: dict[str, Any] = {
+        attribute.name: str(folder / value)
+        for attribute in attrs.fields(Scenario)
+        if fields.of(attribute).is_path and (value := getattr(scenario, attribute.name)) is not None
+    }
+    return attrs.evolve(scenario, **inside)
+
+
+def shipped_scenarios() -> dict[str, Path]:
+    """Scenario files that come with the library, by name.
+
+    A checkout's own come first: an editable install leaves no copy of them in the package.
+    """
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "scenarios"
+    folder = checkout if (package.parent / "pyproject.toml").is_file() else package / "data" / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -1,0 +1,274 @@
+"""One place for an option: default, unit, range and help stand at the field, everything else derives from them.
+
+A settings class is a frozen attrs class whose fields are made with `setting`. What a field accepts is decided by
+`Setting.normalise` and `Setting.judge`, and by nothing else: they run when the class is constructed in Python, when a
+YAML value is read and when a command-line flag is parsed, so that the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from os import PathLike, fspath
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import attrs
+
+from blis_simpy import registry, units
+from blis_simpy.errors import Problem, ScenarioError
+
+__all__ = ["Plugin", "Setting", "joined", "nearest", "of", "setting", "type_hints"]
+
+Plugin: TypeAlias = Any
+"""Value of a field with a kind: a registered name, a mapping with the name and options, a class, or an instance."""
+
+_BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ("gt", ">", lambda value, bound: value > bound),
+    ("ge", ">=", lambda value, bound: value >= bound),
+    ("lt", "<", lambda value, bound: value < bound),
+    ("le", "<=", lambda value, bound: value <= bound),
+)
+_DIMENSIONS: dict[str, Callable[[str], int | float]] = {
+    "duration": units.parse_duration,
+    "rate": units.parse_rate,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What is known about one field of a settings class, beyond its name, type and default.
+
+    Attributes
+    ----------
+    help : str
+        One sentence for ``--help`` and the reference pages.
+    unit : str or None
+        Unit of the number, e.g. ``tokens``.
+    gt, ge, lt, le : float or None
+        Bounds: above, at least, below, at most. For a tuple they hold for every element.
+    choices : tuple of str
+        Allowed values; empty if the type decides alone.
+    kind : str or None
+        Kind of plug-in (see `blis_simpy.registry`) that the value names.
+    tag : str or None
+        Key under which a mapping names its plug-in when the field holds instances, e.g. ``type``; such a mapping is
+        made into the plug-in's class at once. None: a mapping is kept as it is, with the name under ``policy``.
+    dimension : {"duration", "rate"} or None
+        Text with a unit is accepted beside plain numbers.
+    is_path : bool
+        Text that names a file or folder; in a scenario file it is relative to that file.
+    flag : str or None
+        Spelling on the reference's command line; None if it has no flag of its own.
+    absent : str or None
+        Text of the flag that means "not given"; None: the empty text, for a flag that takes text.
+    """
+
+    help: str
+    unit: str | None = None
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    choices: tuple[str, ...] = ()
+    kind: str | None = None
+    tag: str | None = None
+    dimension: Literal["duration", "rate"] | None = None
+    is_path: bool = False
+    flag: str | None = None
+    absent: str | None = None
+
+    def normalise(self, value: Any) -> Any:
+        """Bring a value into the form that the field keeps.
+
+        Parameters
+        ----------
+        value : object
+            As the user gave it.
+
+        Returns
+        -------
+        object
+            Text with a unit made a number (if it can be read), a list made a tuple, a path made text, anything else as
+            it is.
+        """
+        if isinstance(value, PathLike):
+            return fspath(value)
+        if isinstance(value, list):
+            return tuple(value)
+        if self.dimension is not None and isinstance(value, str):
+            try:
+                return _DIMENSIONS[self.dimension](value)
+            except ValueError:
+                return value
+        return value
+
+    def judge(self, value: Any, hint: Any) -> Problem | None:
+        """Say what is wrong with a normalised value.
+
+        Parameters
+        ----------
+        value : object
+            As `normalise` returned it.
+        hint : type
+            Type of the field.
+
+        Returns
+        -------
+        Problem or None
+            The first broken rule; its path is empty, or leads to the element or key that breaks it.
+        """
+        if value is None and types.NoneType in get_args(hint):
+            return None
+        if self.kind is not None:
+            return self._problem_of_plugin(value)
+        if isinstance(value, tuple) and (element := _element_type(hint)) is not None:
+            problems = [self.judge(item, element) for item in value]
+            return next((attrs.evolve(problem, path=f"[{i}]") for i, problem in enumerate(problems) if problem), None)
+        if not _conforms(value, hint):
+            return Problem(rule=self._rule_of_type(value, hint), value=value)
+        if isinstance(value, int | float) and (rule := self._broken_bound(value)):
+            return Problem(rule=rule, value=value)
+        if self.choices and value not in self.choices:
+            return Problem(rule="is unknown", value=value, hint=nearest(value, self.choices))
+        return None
+
+    def _rule_of_type(self, value: Any, hint: Any) -> str:
+        if self.dimension is None or not isinstance(value, str):
+            return f"must be {_in_words(hint)}"
+        try:
+            _DIMENSIONS[self.dimension](value)
+        except ValueError as error:
+            return str(error)
+        raise AssertionError("normalise() reads what can be read")
+
+    def _broken_bound(self, number: float) -> str | None:
+        if not abs(number) <= sys.float_info.max:  # NaN, infinity, and integers that no float can hold
+            return "must be a finite number"
+        for name, sign, holds in _BOUNDS:
+            bound = getattr(self, name)
+            if bound is not None and not holds(number, bound):
+                return f"must be {sign} {bound}"
+        return None
+
+    def _problem_of_plugin(self, value: Any) -> Problem | None:
+        assert self.kind is not None
+        key = self.tag or "policy"
+        path = ""
+        if isinstance(value, Mapping):
+            path, name = key, value.get(key)
+            if not isinstance(name, str):
+                return Problem(rule=f"must name its plug-in under {key!r}", value=dict(value))
+        elif value is None or isinstance(value, bool | int | float | tuple) or (self.tag and isinstance(value, str)):
+            return Problem(rule=f"must be {'' if self.tag else 'a name or '}a mapping with {key!r}", value=value)
+        else:
+            name = value
+        if isinstance(name, str) and name not in (known := registry.names(self.kind)):
+            hint = nearest(name, known)
+            return Problem(path=path, rule="is unknown", value=name, hint=hint, code=f"unknown_{self.kind}")
+        return None
+
+
+def setting(default: Any = attrs.NOTHING, *, factory: Callable[[], Any] | None = None, **known: Any) -> Any:
+    """Declare a field of a settings class.
+
+    Parameters
+    ----------
+    default : object, optional
+        Value when nothing is given; a field without one is required.
+    factory : callable, optional
+        Makes the default, for values that must not be shared.
+    **known
+        Attributes of `Setting`; `help` is required.
+
+    Returns
+    -------
+    attrs field
+        To be assigned to an annotated name in a class decorated with ``attrs.frozen``. The constructor of that class
+        raises `ScenarioError` that names the field.
+
+    Examples
+    --------
+    >>> @attrs.frozen(kw_only=True)
+    ... class Disk:
+    ...     size: int = setting(16, help="Size of the disk.", unit="GiB", ge=1)
+    >>> Disk(size=0)
+    Traceback (most recent call last):
+    ...
+    blis_simpy.errors.ScenarioError: size must be >= 1, got 0
+    """
+    shape = Setting(**known)
+    if factory is not None:
+        default = attrs.Factory(factory)
+    return attrs.field(default=default, converter=shape.normalise, validator=_validate, metadata={Setting: shape})
+
+
+def of(attribute: attrs.Attribute[Any]) -> Setting:
+    """Return what `setting` was told about a field."""
+    shape: Setting = attribute.metadata[Setting]
+    return shape
+
+
+@cache
+def type_hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields of a settings class, with string annotations resolved."""
+    return get_type_hints(cls)
+
+
+def joined(outer: str, inner: str) -> str:
+    """Put a path inside another one, either of which may be empty.
+
+    Examples
+    --------
+    >>> joined("latency", "alpha"), joined("alpha", "[2]")
+    ('latency.alpha', 'alpha[2]')
+    """
+    return outer + inner if not outer or not inner or inner.startswith("[") else f"{outer}.{inner}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Hint for an unknown name: the likeliest known one, then all of them.
+
+    Examples
+    --------
+    >>> nearest("weigthed", ["round-robin", "weighted"])
+    "did you mean 'weighted'? known: round-robin, weighted"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}known: {', '.join(known)}"
+
+
+def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is attribute.default:  # known to be good; judging a plug-in's name would scan the entry points on import
+        return
+    cls: Any = type(instance)
+    problem = of(attribute).judge(value, type_hints(cls)[attribute.name])
+    if problem is not None:
+        raise ScenarioError(attrs.evolve(problem, path=joined(attribute.name, problem.path)))
+
+
+def _element_type(hint: Any) -> Any:
+    """Type of the elements where a tuple is allowed, else None."""
+    return next((get_args(option)[0] for option in (hint, *get_args(hint)) if get_origin(option) is tuple), None)
+
+
+def _conforms(value: Any, hint: Any) -> bool:
+    """Whether a value has a type, without Python's generosity: True is no integer, 3.0 is none, 3 is a float."""
+    if hint is Any:
+        return True
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_conforms(value, option) for option in get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_in_words(option) for option in get_args(hint) if option is not types.NoneType)
+    words = {int: "an integer", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
+    return words.get(get_origin(hint) or hint) or f"a {hint.__name__}"

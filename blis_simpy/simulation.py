@@ -1,0 +1,224 @@
+"""Wires the rooms of a simulation and runs it. Start reading here.
+
+A *source* process hands each request over at its arrival; the *replica* queues, batches and completes it; when all is
+done, or at the horizon, what the replicas have to say becomes a `Result`. All of them live in one SimPy environment,
+`Simulation.env`, in which your own processes are welcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from os import PathLike
+
+from simpy.events import Event
+
+from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlTurn, Environment, turn_priority
+from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.streams import Streams
+from blis_simpy.deployment import resolve
+from blis_simpy.errors import ScenarioError
+from blis_simpy.formats.trace_v2 import default_horizon, read_trace
+from blis_simpy.metrics.aggregate import ReplicaOutcome
+from blis_simpy.replica.replica import Replica
+from blis_simpy.result import Result
+from blis_simpy.scenario import Scenario
+from blis_simpy.workload.generate import generate
+from blis_simpy.workload.presets import filled_in
+
+__all__ = ["Simulation", "replay"]
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the number of requests that have ended and of all."""
+
+_PROGRESS_EVERY = 256
+
+
+class Simulation:
+    """One run of a scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to simulate.
+    seed : int, optional
+        Seed of all random streams, in place of the scenario's.
+    requests : sequence of Request, optional
+        Requests to serve in place of the scenario's workload; each can be served once.
+
+    Attributes
+    ----------
+    env : Environment
+        The SimPy environment; time is in whole µs.
+    replicas : list of Replica
+        The replicas, with their `slots` and `kv_blocks`.
+    deployment : Deployment
+        Model, GPU, latency model and KV capacity that the scenario resolved to.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario cannot be simulated.
+
+    Examples
+    --------
+    >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3)))
+    >>> simulation.run().summary["completed_requests"]
+    3
+    """
+
+    def __init__(
+        self, scenario: Scenario, *, seed: int | None = None, requests: Sequence[Request] | None = None
+    ) -> None:
+        if scenario.replicas != 1:
+            raise ScenarioError.at("replicas", "must be 1: several replicas are not available yet", scenario.replicas)
+        self.scenario = scenario
+        self.seed = scenario.seed if seed is None else seed
+        self.deployment = resolve(scenario)
+        self.horizon = FOREVER if scenario.horizon is None else scenario.horizon
+        if requests is None:
+            if scenario.workload is None:
+                raise ScenarioError.at("workload", "must be given, or requests to serve")
+            requests = generate(
+                filled_in(scenario.workload, scenario.defaults), Streams(self.seed), scenario.horizon
+            )
+        self.requests = requests
+        self._arrivals = sorted(requests, key=lambda request: request.arrived_at)
+        start = self._arrivals[0].arrived_at if self._arrivals else 0
+        self.env = Environment(min(start, 0))
+        self._num_rejected = 0
+        self._num_pending = len(requests)
+        self._progress: Progress | None = None
+        self.replicas = [
+            Replica(
+                self.env,
+                index=index,
+                settings=scenario.engine,
+                kv_settings=scenario.kv,
+                num_blocks=self.deployment.num_blocks,
+                max_model_len=self.deployment.max_model_len,
+                latency=self.deployment.latency,
+                horizon=self.horizon,
+                on_end=self._ended,
+                on_idle=self._stop_when_done,
+            )
+            for index in range(scenario.replicas)
+        ]
+        self.env.process(self._send())
+        if self.horizon < FOREVER:
+            # Before anything else of the first tick beyond the horizon.
+            self.env.call_at(self.horizon + 1, -1, self.env.stop)
+
+    def _send(self) -> Generator[Event, None, None]:
+        """Hand over each request at its arrival."""
+        env = self.env
+        priority = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL)
+        replica = self.replicas[0]
+        served = self.scenario.model.lower()
+        for request in self._arrivals:
+            yield env.turn(request.arrived_at, priority)
+            if request.model and request.model.lower() != served:
+                request.outcome = Outcome.REJECTED
+                self._num_rejected += 1
+                self._ended(request)
+            else:
+                replica.submit(request)
+
+    def _ended(self, request: Request) -> None:
+        self._num_pending -= 1
+        if self._progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
+            self._progress(len(self.requests) - self._num_pending, len(self.requests))
+        if not self._num_pending:
+            self._stop_when_done()
+
+    def _stop_when_done(self) -> None:
+        """End the run when all requests have, once the last step is over; processes of others may go on for ever."""
+        if self._num_pending == 0 and all(replica.is_idle for replica in self.replicas):
+            self.env.call_at(self.env.now, -1, self.env.stop)
+
+    def run(self, *, progress: Progress | None = None) -> Result:
+        """Simulate to the end: until all requests have ended, or to the horizon.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called now and then with the number of requests that have ended and of all.
+
+        Returns
+        -------
+        Result
+            Figures of the run.
+        """
+        self._progress = progress
+        self.env.run()
+        return self.result()
+
+    def result(self) -> Result:
+        """Figures as of now; what is still planned up to the horizon is carried out first."""
+        return Result(
+            scenario=self.scenario,
+            seed=self.seed,
+            requests=self.requests,
+            replicas=[self._outcome(replica) for replica in self.replicas],
+            logs=[replica.log for replica in self.replicas],
+            routing_rejections=self._num_rejected,
+        )
+
+    def _outcome(self, replica: Replica) -> ReplicaOutcome:
+        ended_at = replica.finish(self.horizon)
+        log = replica.log
+        seen = replica.observe()
+        return ReplicaOutcome(
+            name=f"instance_{replica.index}",
+            requests=[
+                r for r in self.requests if r.replica == replica.index and r.outcome is not Outcome.DROPPED
+            ],
+            durations=log.durations(),
+            skipped_tokens=log.skipped_tokens,
+            token_processing_us=self.deployment.latency.output_token_processing_time(),
+            ended_at=ended_at,
+            input_tokens=log.input_tokens,
+            output_tokens=log.output_tokens,
+            completed=log.completed,
+            timed_out=log.timed_out,
+            dropped=log.dropped,
+            length_capped=log.length_capped,
+            kv_allocation_failures=log.kv_allocation_failures,
+            preemptions=len(log.preemptions),
+            still_queued=seen.queue_depth,
+            still_running=seen.batch_size,
+            hit_rate=seen.hit_rate,
+            thrashing_rate=replica.thrashing_rate,
+            queue_depth_mean=log.queue_depth_sum() / log.num_steps if log.num_steps else 0.0,
+        )
+
+
+def replay(
+    scenario: Scenario,
+    *,
+    header: str | PathLike[str],
+    data: str | PathLike[str],
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Simulate the requests of a workload trace.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What serves them; its workload is not used. Without a horizon, twice the last arrival.
+    header, data : path
+        TraceV2 header (YAML) and rows (CSV); either may be gzipped.
+    seed : int, optional
+        Seed of all random streams, in place of the scenario's.
+    progress : callable, optional
+        As for `Simulation.run`.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the trace cannot be read; names file, line and column.
+    """
+    requests = read_trace(header, data).requests()
+    if scenario.horizon is None:
+        scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
+    return Simulation(scenario, seed=seed, requests=requests).run(progress=progress)

@@ -1,0 +1,118 @@
+"""Time and rates in words: ``50ms`` to ticks and back, ``20/s`` to requests per second.
+
+The clock counts ticks of one microsecond as plain integers. Text is converted exactly: a duration that is no whole
+number of microseconds is refused, never rounded.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+__all__ = ["GIB", "HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND", "format_ticks", "parse_duration", "parse_rate"]
+
+MICROSECOND = 1
+MS = 1_000 * MICROSECOND
+SECOND = 1_000 * MS
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+GIB = 2**30
+"""Bytes of one gibibyte."""
+
+# The Greek letter mu and the micro sign are two characters that look the same; keyboards offer either.
+_TICKS_OF = {
+    "us": MICROSECOND,
+    "\N{MICRO SIGN}s": MICROSECOND,
+    "\N{GREEK SMALL LETTER MU}s": MICROSECOND,
+    "ms": MS,
+    "s": SECOND,
+    "min": MINUTE,
+    "h": HOUR,
+}
+_AMOUNT = r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,2})?)\s*"
+_DURATION = re.compile(_AMOUNT + r"([^\W\d_]+)?\s*", re.IGNORECASE)
+_RATE = re.compile(_AMOUNT + r"(?:/\s*([^\W\d_]+)\s*)?", re.IGNORECASE)
+
+
+def parse_duration(value: float | str) -> int:
+    """Turn a duration into ticks, exactly.
+
+    Parameters
+    ----------
+    value : int, float or str
+        A number of µs, or text with one of the units us, µs, ms, s, min, h (none means µs): ``50ms``, ``1.5s``.
+
+    Returns
+    -------
+    int
+        Ticks (µs); negative if the text says so.
+
+    Raises
+    ------
+    ValueError
+        If the text is no duration, or it is not a whole number of µs. The message is a predicate (``must be ...``).
+
+    Examples
+    --------
+    >>> parse_duration("1.5s"), parse_duration("3min"), parse_duration(250)
+    (1500000, 180000000, 250)
+    """
+    amount, unit = _split(_DURATION, value, "must be a duration such as 50ms, 2s, 1.5s, 3min or 1h")
+    ticks = amount * (_TICKS_OF[unit] if unit else MICROSECOND)
+    if ticks.denominator != 1:
+        raise ValueError("must be a whole number of microseconds")
+    return int(ticks)
+
+
+def parse_rate(value: float | str) -> float:
+    """Turn a rate into a number per second.
+
+    Parameters
+    ----------
+    value : int, float or str
+        A number per second, or text that names the unit of time: ``20/s``, ``600/min``.
+
+    Returns
+    -------
+    float
+        Per second; the float nearest to the exact quotient.
+
+    Raises
+    ------
+    ValueError
+        If the text is no rate. The message is a predicate (``must be ...``).
+
+    Examples
+    --------
+    >>> parse_rate("20/s"), parse_rate("600/min"), parse_rate(2.5)
+    (20.0, 10.0, 2.5)
+    """
+    amount, unit = _split(_RATE, value, "must be a rate such as 20/s, 600/min or a number per second")
+    return float(amount * SECOND / (_TICKS_OF[unit] if unit else SECOND))
+
+
+def _split(pattern: re.Pattern[str], value: float | str, rule: str) -> tuple[Fraction, str]:
+    match = pattern.fullmatch(value if isinstance(value, str) else repr(value))
+    unit = (match[2] or "").lower() if match else ""
+    if match is None or (unit and unit not in _TICKS_OF):
+        raise ValueError(rule)
+    return Fraction(match[1]), unit
+
+
+def format_ticks(ticks: int) -> str:
+    """Write ticks with the largest unit up to seconds that leaves at least one before the point.
+
+    Parameters
+    ----------
+    ticks : int
+        µs, of either sign.
+
+    Examples
+    --------
+    >>> format_ticks(250), format_ticks(12_345), format_ticks(1_500_000), format_ticks(90 * MINUTE)
+    ('250us', '12.345ms', '1.5s', '5400s')
+    """
+    unit, size = next(((u, s) for u, s in (("s", SECOND), ("ms", MS)) if abs(ticks) >= s), ("us", MICROSECOND))
+    whole, rest = divmod(abs(ticks), size)
+    decimals = f"{rest:0{len(str(size)) - 1}d}".rstrip("0") if rest else ""
+    return f"{'-' if ticks < 0 else ''}{whole}{'.' if decimals else ''}{decimals}{unit}"

@@ -1,0 +1,87 @@
+"""Traffic of a scenario, as one stream of independent requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.settings.fields import Plugin, setting
+
+if TYPE_CHECKING:
+    from blis_simpy.workload.lengths import LengthDistribution
+
+__all__ = ["Workload"]
+
+
+def _reference_lengths() -> LengthDistribution:
+    from blis_simpy.workload.lengths import Gaussian  # imports numpy, which a command line's --help need not load
+
+    return Gaussian(512, 256, 2, 7000)
+
+
+@attrs.frozen(kw_only=True)
+class Workload:
+    """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
+
+    Examples
+    --------
+    >>> Workload(rate="600/min", num_requests=50).rate
+    10.0
+    """
+
+    rate: float = setting(1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
+    num_requests: int = setting(
+        100,
+        help="Number of requests; 0 means as many as arrive before the horizon.",
+        unit="requests",
+        ge=0,
+        flag="--num-requests",
+    )
+    arrivals: Plugin = setting("constant", help="Law of the gaps between requests.", kind="arrivals")
+    prompt: Plugin = setting(
+        factory=_reference_lengths,
+        help="Law of the prompt lengths.",
+        kind="lengths",
+        tag="type",
+        flag="--prompt-tokens",
+    )
+    output: Plugin = setting(
+        factory=_reference_lengths,
+        help="Law of the output lengths.",
+        kind="lengths",
+        tag="type",
+        flag="--output-tokens",
+    )
+    prefix_tokens: int = setting(
+        0,
+        help="Length of a prefix that all prompts share, in addition to their own length.",
+        unit="tokens",
+        ge=0,
+        flag="--prefix-tokens",
+    )
+    preset: str | None = setting(
+        None, help="Named workload of the defaults file; its lengths and prefix replace those given here."
+    )
+
+    @classmethod
+    def single(
+        cls, *, rate: float | str = 1.0, prompt: Plugin = None, output: Plugin = None, **others: Any
+    ) -> Workload:
+        """Traffic of one client.
+
+        Parameters
+        ----------
+        rate : float or str
+            Requests per second, or text such as ``600/min``.
+        prompt, output : length distribution, int or None
+            Law of the lengths, or the one length of all requests in tokens; None takes the default.
+        **others
+            Further fields of `Workload`.
+        """
+        from blis_simpy.workload.lengths import Constant
+
+        for name, law in (("prompt", prompt), ("output", output)):
+            if law is not None:
+                others[name] = Constant(law) if isinstance(law, int) and not isinstance(law, bool) else law
+        return cls(rate=rate, **others)  # type: ignore[arg-type]  # the field's converter reads text

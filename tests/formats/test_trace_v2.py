@@ -1,0 +1,178 @@
+import gzip
+import time
+
+import pytest
+from trace_text import HEADER, row, table
+
+from blis_simpy.core.content import Span
+from blis_simpy.errors import WorkloadTraceError
+from blis_simpy.formats.trace_v2 import NetworkInfo, ServerInfo, TraceHeader, default_horizon, read_trace
+
+
+def read(files, *rows):
+    files(t=table(*rows))
+    return read_trace("header.yaml", "t.csv")
+
+
+def test_header_of_a_generated_trace(files):
+    assert read(files, row()).header == TraceHeader(mode="generated")
+
+
+def test_header_of_a_recording(files):
+    files(
+        header=(
+            "trace_version: 2\ntime_unit: us\ncreated_at: 2025-03-01T12:00:00Z\nmode: real\nwarm_up_requests: 5\n"
+            "workload_spec: chat.yaml\n"
+            "server: {type: vllm, model: qwen/qwen3-14b, tensor_parallel: 2, max_num_seqs: 256, block_size: 16,"
+            " gpu_memory_utilization: 0.9, max_model_len: 40960}\n"
+            "network: {measured_rtt_ms: 0.5}\n"
+        )
+    )
+    assert read(files, row()).header == TraceHeader(
+        time_unit="us",
+        created_at="2025-03-01T12:00:00Z",
+        mode="real",
+        warm_up_requests=5,
+        workload_spec="chat.yaml",
+        server=ServerInfo(
+            type="vllm",
+            model="qwen/qwen3-14b",
+            tensor_parallel=2,
+            max_num_seqs=256,
+            block_size=16,
+            gpu_memory_utilization=0.9,
+            max_model_len=40960,
+        ),
+        network=NetworkInfo(measured_rtt_ms=0.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("trace_version: 3\n", "header.yaml: trace_version must be <= 2, got 3 (line 1)"),
+        ("mode: real\ntrace_version: 1\n", "header.yaml: trace_version must be >= 2, got 1 (line 2)"),
+        ("trace_version: '2'\n", "header.yaml: trace_version must be an integer, got '2' (line 1)"),
+        (
+            "time_unit: ms\n",
+            "header.yaml: time_unit is unknown, got 'ms' (line 1); known: microseconds, us",
+        ),
+        (
+            "mode: real\nwarmup_requests: 1\n",
+            "header.yaml: warmup_requests is not a setting (line 2); did you mean warm_up_requests?",
+        ),
+        (
+            "server:\n  type: vllm\n  blocksize: 16\n",
+            "header.yaml: server.blocksize is not a setting (line 3); did you mean block_size?",
+        ),
+        ("mode: real\nmode: real\n", "header.yaml: mode is given twice (line 2); first on line 1"),
+        ("", "header.yaml: is empty"),
+        ("\0", "header.yaml: must not contain NUL bytes (line 1)"),
+        (table(row()), None),
+    ],
+)
+def test_wrong_header_is_one_line(files, header, expected):
+    files(header=header)
+    with pytest.raises(WorkloadTraceError) as caught:
+        read(files, row())
+    assert "\n" not in str(caught.value)
+    assert expected is None or str(caught.value) == expected
+
+
+def test_missing_header_is_one_line(files):
+    files(t=table(row()))
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_trace("absent.yaml", "t.csv")
+    assert str(caught.value) == "absent.yaml: cannot be read: No such file or directory"
+
+
+def test_both_files_may_be_gzipped(files):
+    files(header=gzip.compress(HEADER.encode()), t=gzip.compress(table(row()).encode()))
+    assert len(read_trace("header.yaml", "t.csv")) == 1
+
+
+def test_row_becomes_a_request(files):
+    (request,) = read(
+        files,
+        row(
+            request_id=17,
+            client_id="c",
+            tenant_id="t",
+            slo_class="batch",
+            session_id="s",
+            round_index=3,
+            streaming="true",
+            input_tokens=100,
+            output_tokens=20,
+            model="M",
+            deadline_us=9000,
+            arrival_time_us=1000,
+            send_time_us=1001,
+            status="error",
+        ),
+    ).requests()
+    assert (request.id, request.arrived_at, request.deadline) == ("request_17", 1000, 9000)
+    assert (request.input_tokens, request.output_tokens, request.max_output_tokens) == (100, 20, 20)
+    assert (request.client, request.tenant, request.slo_class, request.session) == ("c", "t", "batch", "s")
+    assert (request.round_index, request.streaming, request.model) == (3, True, "M")
+    assert (request.content, request.prefix_group, request.output_stream) == (None, "", None)
+
+
+def test_figures_are_plain_python(files):
+    (request,) = read(files, row(streaming="t")).requests()
+    fields = ("arrived_at", "input_tokens", "output_tokens", "max_output_tokens", "deadline", "round_index")
+    assert {type(getattr(request, field)) for field in fields} == {int}
+    assert request.streaming is True
+
+
+def test_prefix_group_adds_fifty_shared_tokens_in_front(files):
+    first, plain, second, other = read(
+        files,
+        row(request_id=0, prefix_group="g"),
+        row(request_id=1),
+        row(request_id=2, prefix_group="g", input_tokens=7),
+        row(request_id=3, prefix_group="h"),
+    ).requests()
+    assert [r.input_tokens for r in (first, plain, second, other)] == [60, 10, 57, 60]
+    assert first.content == (Span("prefix:g", 0, 50),)
+    assert first.content is second.content
+    assert plain.content is None
+    assert other.content == (Span("prefix:h", 0, 50),)
+    assert [r.prefix_group for r in (first, plain, second, other)] == ["g", "", "g", "h"]
+
+
+def test_requests_keep_file_order_whatever_they_arrive(files):
+    trace = read(files, row(request_id=2, arrival_time_us=50), row(request_id=1, arrival_time_us=-5))
+    assert [(r.id, r.arrived_at) for r in trace.requests()] == [("request_2", 50), ("request_1", -5)]
+
+
+def test_requests_are_made_anew_each_time(files):
+    trace = read(files, row())
+    (before,) = trace.requests()
+    before.ttft = 5
+    assert trace.requests()[0].ttft == -1
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "horizon"),
+    [
+        ([1000], 2000),
+        ([7, 3], 14),
+        ([0], 600_000_000),
+        ([-5, -1], 600_000_000),
+        ([], 2**63 - 1),
+        ([2**62 - 1], 2**63 - 2),
+        ([2**62], 2**63 - 1),
+        ([2**63 - 1], 2**63 - 1),
+    ],
+)
+def test_default_horizon_is_twice_the_last_arrival(arrivals, horizon):
+    assert default_horizon(arrivals) == horizon
+
+
+def test_a_large_trace_is_read_quickly(files):
+    """20 000 rows take about 0.1 s; ten times that means that a row-by-row pass has crept in."""
+    files(t=table(*(row(request_id=i, arrival_time_us=37 * i, input_tokens=i % 977 + 1) for i in range(20_000))))
+    start = time.process_time()
+    assert len(read_trace("header.yaml", "t.csv").requests()) == 20_000
+    assert time.process_time() - start < 1.0

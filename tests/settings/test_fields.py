@@ -1,0 +1,119 @@
+"""One place for an option: what a field accepts when a settings class is made in Python."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import attrs
+import pytest
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import Plugin, setting
+
+
+@attrs.frozen(kw_only=True)
+class Everything:
+    count: int = setting(3, help="A number of things.", unit="things", ge=1, le=10)
+    share: float = setting(0.5, help="A share.", gt=0, lt=1)
+    limit: int | None = setting(None, help="An optional limit.", ge=0)
+    name: str = setting("a", help="A name.", choices=("alpha", "beta", "a"))
+    switch: bool = setting(True, help="A switch.")
+    values: tuple[float, ...] | None = setting(None, help="Several values.", ge=0)
+    pause: int | None = setting(None, help="A duration.", dimension="duration", gt=0)
+    rate: float = setting(1.0, help="A rate.", dimension="rate", gt=0)
+    folder: str | None = setting(None, help="A folder.", is_path=True)
+    scheduler: Plugin = setting("fcfs", help="A plug-in.", kind="scheduler")
+    model: Plugin | None = setting(None, help="An optional plug-in.", kind="latency")
+
+
+@attrs.frozen(kw_only=True)
+class Required:
+    size: int = setting(help="A size.")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("count", 0, "count must be >= 1, got 0"),
+        ("count", 11, "count must be <= 10, got 11"),
+        ("count", True, "count must be an integer, got True"),
+        ("count", 3.0, "count must be an integer, got 3.0"),
+        ("count", "3", "count must be an integer, got '3'"),
+        ("count", None, "count must be an integer, got None"),
+        ("share", 0, "share must be > 0, got 0"),
+        ("share", 1.0, "share must be < 1, got 1.0"),
+        ("share", float("nan"), "share must be a finite number, got nan"),
+        ("share", float("inf"), "share must be a finite number, got inf"),
+        ("share", True, "share must be a number, got True"),
+        ("share", "0.5", "share must be a number, got '0.5'"),
+        ("limit", -1, "limit must be >= 0, got -1"),
+        ("name", "bet", "name is unknown, got 'bet'; did you mean 'beta'? known: alpha, beta, a"),
+        ("name", 3, "name must be text, got 3"),
+        ("switch", 1, "switch must be true or false, got 1"),
+        ("values", 3.0, "values must be a list, got 3.0"),
+        ("values", (1.0, -2.0), "values[1] must be >= 0, got -2.0"),
+        ("values", [1, "2"], "values[1] must be a number, got '2'"),
+        ("values", [float("nan")], "values[0] must be a finite number, got nan"),
+        ("pause", "2x", "pause must be a duration such as 50ms, 2s, 1.5s, 3min or 1h, got '2x'"),
+        ("pause", "1.5us", "pause must be a whole number of microseconds, got '1.5us'"),
+        ("pause", "0s", "pause must be > 0, got 0"),
+        ("pause", 1.0, "pause must be an integer, got 1.0"),
+        ("rate", "fast", "rate must be a rate such as 20/s, 600/min or a number per second, got 'fast'"),
+        ("folder", 3, "folder must be text, got 3"),
+        ("scheduler", None, "scheduler must be a name or a mapping with 'policy', got None"),
+        ("scheduler", {"name": "fcfs"}, "scheduler must name its plug-in under 'policy', got {'name': 'fcfs'}"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value, line):
+    with pytest.raises(ScenarioError) as caught:
+        Everything(**{field: value})
+    assert str(caught.value) == line
+
+
+def test_text_with_a_unit_is_kept_as_a_number():
+    made = Everything(pause="2s", rate="600/min")
+    assert (made.pause, made.rate) == (2_000_000, 10.0)
+
+
+def test_a_whole_number_is_a_number_and_a_list_becomes_a_tuple():
+    made = Everything(rate=3, values=[1, 2.5])
+    assert (made.rate, made.values) == (3, (1, 2.5))
+
+
+def test_a_path_object_is_kept_as_text():
+    assert Everything(folder=Path("a") / "b").folder == str(Path("a") / "b")
+
+
+def test_a_plug_in_may_be_a_name_a_mapping_a_class_or_an_instance():
+    class Mine:
+        pass
+
+    mine = Mine()
+    for value in ("sjf", {"policy": "sjf"}, Mine, mine):
+        assert Everything(scheduler=value).scheduler is value or Everything(scheduler=value).scheduler == value
+
+
+def test_an_unknown_plug_in_is_refused_with_the_nearest_name_and_a_code():
+    with pytest.raises(ScenarioError) as caught:
+        Everything(scheduler="sfj")
+    assert str(caught.value).startswith("scheduler is unknown, got 'sfj'; did you mean 'sjf'? known: ")
+    assert caught.value.code == "unknown_scheduler"
+
+
+def test_a_field_without_default_is_required():
+    with pytest.raises(TypeError):
+        Required()
+    assert Required(size=1).size == 1
+
+
+def test_settings_are_equal_by_value_and_survive_pickling_and_copying():
+    made = Everything(count=4, values=[1.0], scheduler={"policy": "sjf"})
+    assert pickle.loads(pickle.dumps(made)) == made == copy.deepcopy(made)
+    assert made != Everything(count=5, values=[1.0], scheduler={"policy": "sjf"})
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Everything().count = 4
