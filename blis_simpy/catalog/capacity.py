@@ -139,7 +139,9 @@ def _check(model: ModelSpec, memory_gib: float, tp: int, utilization: float, blo
     if not memory_gib > 0:
         raise ScenarioError.at("gpu.memory_gib", "must be > 0", memory_gib, code="bad_gpu_memory")
     if not model.weight_bytes_per_param >= 0:
-        raise _error("bad_weight_bytes", "model.weight_bytes_per_param", "must be >= 0", model.weight_bytes_per_param, model)
+        raise _error(
+            "bad_weight_bytes", "model.weight_bytes_per_param", "must be >= 0", model.weight_bytes_per_param, model
+        )
     if model.hidden_size % heads and not model.head_dim and not latent:
         raise _error(
             "hidden_not_divisible_by_heads",

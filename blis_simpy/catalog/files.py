@@ -23,7 +23,9 @@ def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise ScenarioError.at("", f"cannot be read: {(error.strerror or str(error)).lower()}", file=str(path)) from error
+        raise ScenarioError.at(
+            "", f"cannot be read: {(error.strerror or str(error)).lower()}", file=str(path)
+        ) from error
 
 
 def read_bundled(name: str) -> tuple[str, str]:

@@ -8,17 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from blis_simpy.cli.flags import Flag, flags_of, relabelled
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
 from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blis_simpy.result import Result
 
-__all__ = ["COMMON_FLAGS", "base_scenario", "check_results_path", "log_lines", "overlaid", "report", "setting_flags"]
+__all__ = [
+    "COMMON_FLAGS",
+    "base_scenario",
+    "check_results_path",
+    "log_lines",
+    "named_by_origin",
+    "overlaid",
+    "report",
+    "request_counter",
+    "setting_flags",
+]
 
 _LEVELS = {
     "trace": logging.DEBUG,
@@ -77,7 +89,7 @@ def base_scenario(name: str | None, given: Mapping[str, Any]) -> Scenario:
     return Scenario(model="named by a flag")
 
 
-def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, Any], flags: Sequence[Flag]) -> Scenario:
+def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, Any]) -> Scenario:
     """Lay flags over a scenario.
 
     Parameters
@@ -88,8 +100,6 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
         Values by dotted path.
     options : mapping of str to object
         The command's own options.
-    flags : sequence of Flag
-        For naming the flag that a problem comes from.
 
     Raises
     ------
@@ -98,10 +108,48 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     """
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
+    return base.with_(**changes)
+
+
+@contextmanager
+def named_by_origin(file: str | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Iterator[None]:
+    """Say of every problem within a ``with`` block which flag or which file it comes from.
+
+    Parameters
+    ----------
+    file : str or None
+        The scenario file, if there is one.
+    flags : sequence of Flag
+        All that the command has.
+    given : mapping of str to object
+        Those that were given, by target.
+    """
+    from_flags = [flag for flag in flags if file is None or flag.target in given]
     try:
-        return base.with_(**changes)
-    except ScenarioError as error:
-        raise ScenarioError(relabelled(problem, flags) for problem in error.problems) from None
+        yield
+    except BlisError as error:
+        problems = [relabelled(problem, from_flags) for problem in error.problems]
+        raise type(error)(
+            attrs.evolve(new, file=file) if new is old and old.path and not old.file else new
+            for new, old in zip(problems, error.problems, strict=True)
+        ) from None
+
+
+@contextmanager
+def request_counter() -> Iterator[Callable[[int, int], None] | None]:
+    """Count requests on stderr within a ``with`` block; None if nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{done} of {total} requests")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\r\x1b[K")
 
 
 def check_results_path(options: Mapping[str, Any]) -> None:

@@ -9,8 +9,10 @@ from blis_simpy.cli.common import (
     base_scenario,
     check_results_path,
     log_lines,
+    named_by_origin,
     overlaid,
     report,
+    request_counter,
     setting_flags,
 )
 from blis_simpy.cli.flags import Flag, read_flags
@@ -35,22 +37,25 @@ def replay(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``replay``.
     """
-    flags = setting_flags(workload=False)
+    flags = (*_TRACE_FLAGS, *COMMON_FLAGS, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
-    given = read_flags(
-        argv, (*_TRACE_FLAGS, *COMMON_FLAGS, *flags), command="replay", about=about, positional="scenario"
-    )
+    given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
     options = {flag.target: given.pop(flag.target, None) for flag in (*_TRACE_FLAGS, *COMMON_FLAGS)}
     missing = [flag for flag in _TRACE_FLAGS if options[flag.target] is None]
     if missing:
         raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
+    file = given.pop("scenario", None)
     with log_lines(options["log"]):
-        base = base_scenario(given.pop("scenario", None), given)
-        scenario = overlaid(base, given, options, flags)
-        check_results_path(options)
-        from blis_simpy.simulation import replay as simulate
+        base = base_scenario(file, given)
+        with named_by_origin(file, flags, given):
+            scenario = overlaid(base, given, options)
+            check_results_path(options)
+            from blis_simpy.simulation import replay as simulate
 
-        result = simulate(scenario, header=options["trace_header"], data=options["trace_data"])
+            with request_counter() as progress:
+                result = simulate(
+                    scenario, header=options["trace_header"], data=options["trace_data"], progress=progress
+                )
         if options["results_path"] is not None:
             result.write_replay_results(options["results_path"])
         report(result, "replay", options["report"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import (
@@ -11,8 +10,10 @@ from blis_simpy.cli.common import (
     base_scenario,
     check_results_path,
     log_lines,
+    named_by_origin,
     overlaid,
     report,
+    request_counter,
     setting_flags,
 )
 from blis_simpy.cli.flags import Flag, read_flags
@@ -31,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 _OWN_FLAGS = (
     Flag(
         name="--workload",
-        target="workload_name",
+        target="workload.preset",
         help="Traffic: distribution (what the flags say), or the name of a preset of the defaults file.",
         default="distribution",
     ),
@@ -46,30 +47,33 @@ def run(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``run``.
     """
-    flags = setting_flags(workload=True)
+    flags = (*_OWN_FLAGS, *COMMON_FLAGS, *setting_flags(workload=True))
     about = "Simulate a scenario, described by a file, by flags, or by a file with flags laid over it."
-    given = read_flags(argv, (*_OWN_FLAGS, *COMMON_FLAGS, *flags), command="run", about=about, positional="scenario")
-    options = {flag.target: given.pop(flag.target, None) for flag in (*_OWN_FLAGS, *COMMON_FLAGS)}
+    given = read_flags(argv, flags, command="run", about=about, positional="scenario")
+    options = {flag.target: given.pop(flag.target, None) for flag in COMMON_FLAGS}
+    file = given.pop("scenario", None)
     with log_lines(options["log"]):
-        base = base_scenario(given.pop("scenario", None), given)
-        scenario = overlaid(base, {**_workload_changes(base, given, options["workload_name"]), **given}, options, flags)
-        _check_lengths(scenario, given)
-        check_results_path(options)
-        result = scenario.run(progress=sys.stderr.isatty())
+        base = base_scenario(file, given)
+        with named_by_origin(file, flags, given):
+            scenario = overlaid(base, {**_workload_changes(base, given), **given}, options)
+            _check_lengths(scenario, given)
+            check_results_path(options)
+            with request_counter() as progress:
+                result = scenario.run(progress=progress)
         if options["results_path"] is not None:
             result.write_metrics(options["results_path"])
         report(result, "run", options["report"])
 
 
-def _workload_changes(base: Scenario, given: dict[str, Any], name: str | None) -> dict[str, Any]:
+def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
     from blis_simpy.workload.lengths import Gaussian
 
     workload = base.workload or Workload()
     changes: dict[str, Any] = {"workload": workload}
-    preset = workload.preset
-    if name is not None:
-        changes["workload.preset"] = preset = None if name == "distribution" else name
+    if given.get("workload.preset") == "distribution":
+        given["workload.preset"] = None
+    preset = given.get("workload.preset", workload.preset)
     for field in ("prompt", "output"):
         here = [target for target in given if target.startswith(f"workload.{field}.")]
         if here and preset is not None:

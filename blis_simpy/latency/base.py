@@ -132,7 +132,9 @@ class StepBatch:
 class LatencyModel(Protocol):
     """How long things take on one replica.
 
-    Anything with these four methods will do; `DecodeRuns` is an optional fifth that makes long decodes cheap.
+    Anything with these four methods will do; `DecodeRuns` is an optional fifth that makes long decodes cheap. A class
+    that cannot do without the architecture of the model and the figures of the GPU says so with
+    ``needs_architecture = True``: a scenario that lacks them is then refused before anything is built.
     """
 
     def step_time(self, batch: StepBatch) -> int:

@@ -58,6 +58,8 @@ class Roofline(PromptLengthDelays):
     neither embeddings nor shared experts are counted. A GPU that has FP8 units uses them for one-byte weights.
     """
 
+    needs_architecture = True
+
     def __init__(self, inputs: LatencyInputs) -> None:
         check_alpha(inputs.alpha)
         check_tp(inputs.tp)
