@@ -1,7 +1,7 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be said), `simulation` (how it is wired), `replica.replica` and `replica.engine` (what
-happens), `result` (what comes out).
+Reading order: `scenario` (what can be said), `simulation` (how it is wired), `replica.replica` and `replica.engine`
+(what happens), `result` (what comes out).
 """
 
 from blis_simpy.errors import (
@@ -13,8 +13,8 @@ from blis_simpy.errors import (
     SimulationError,
     WorkloadTraceError,
 )
-from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.result import Result
 from blis_simpy.scenario import Scenario, load_scenario
 from blis_simpy.simulation import Simulation, replay

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,7 +19,9 @@ from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
-from blis_simpy.scenario import Scenario
+
+if TYPE_CHECKING:
+    from blis_simpy.scenario import Scenario
 
 __all__ = ["UNMODELLED_BLOCKS", "Deployment", "resolve"]
 

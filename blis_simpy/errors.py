@@ -15,10 +15,12 @@ where they are; as text, each problem is one line: file, path, rule, value, line
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BlisError",
@@ -93,9 +95,7 @@ class BlisError(Exception):
     def __init__(self, problems: Problem | str | Iterable[Problem]) -> None:
         if isinstance(problems, str):
             problems = Problem(rule=problems)
-        self.problems: Sequence[Problem] = (
-            (problems,) if isinstance(problems, Problem) else tuple(problems)
-        )
+        self.problems: Sequence[Problem] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
     @classmethod
@@ -111,9 +111,7 @@ class BlisError(Exception):
         code: str = "",
     ) -> Self:
         """Build an error of one problem at a place; the parameters are those of `Problem`."""
-        return cls(
-            Problem(path=path, rule=rule, value=value, file=file, line=line, hint=hint, code=code)
-        )
+        return cls(Problem(path=path, rule=rule, value=value, file=file, line=line, hint=hint, code=code))
 
     @property
     def code(self) -> str:

@@ -6,7 +6,7 @@ A plug-in is any object that an installed distribution names in the entry-point 
     shortest-output-first = "my_package:ShortestOutputFirst"
 
 Entry points are scanned when a kind is first asked for and loaded when a name is first asked for. In a notebook or a
-test, `add` registers an object for the running process. This module imports no other part of the library but its errors.
+test, `add` registers an object for the running process. This module imports nothing of the library but its errors.
 """
 
 from __future__ import annotations
@@ -68,20 +68,14 @@ def get(kind: str, name: str) -> Any:
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=1)
         guess = f"did you mean {near[0]!r}? " if near else ""
-        raise PluginError.at(
-            kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}"
-        )
+        raise PluginError.at(kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}")
     if len(entries) > 1:
-        claims = " and ".join(
-            f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries
-        )
+        claims = " and ".join(f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries)
         raise PluginError.at(f"{kind} {name!r}", f"is claimed twice: by {claims}")
     try:
         loaded = entries[0].load()
     except Exception as error:
-        raise PluginError.at(
-            f"{kind} {name!r}", f"cannot be loaded from {entries[0].value}: {error!r}"
-        ) from error
+        raise PluginError.at(f"{kind} {name!r}", f"cannot be loaded from {entries[0].value}: {error!r}") from error
     _loaded[kind, name] = loaded
     return loaded
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blis_simpy.core.request import Request
 from blis_simpy.formats.files import write_text
 from blis_simpy.metrics import evaluation, report
 from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
-from blis_simpy.metrics.distributions import Distribution
 from blis_simpy.metrics.requests import RequestTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.core.request import Request
+    from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.scenario import Scenario
 

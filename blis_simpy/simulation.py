@@ -8,9 +8,7 @@ done, or at the horizon, what the replicas have to say becomes a `Result`. All o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from os import PathLike
-
-from simpy.events import Event
+from typing import TYPE_CHECKING
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlTurn, Environment, turn_priority
 from blis_simpy.core.request import Outcome, Request
@@ -21,9 +19,15 @@ from blis_simpy.formats.trace_v2 import default_horizon, read_trace
 from blis_simpy.metrics.aggregate import ReplicaOutcome
 from blis_simpy.replica.replica import Replica
 from blis_simpy.result import Result
-from blis_simpy.scenario import Scenario
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from simpy.events import Event
+
+    from blis_simpy.scenario import Scenario
 
 __all__ = ["Simulation", "replay"]
 
@@ -78,9 +82,7 @@ class Simulation:
         if requests is None:
             if scenario.workload is None:
                 raise ScenarioError.at("workload", "must be given, or requests to serve")
-            requests = generate(
-                filled_in(scenario.workload, scenario.defaults), Streams(self.seed), scenario.horizon
-            )
+            requests = generate(filled_in(scenario.workload, scenario.defaults), Streams(self.seed), scenario.horizon)
         self.requests = requests
         self._arrivals = sorted(requests, key=lambda request: request.arrived_at)
         start = self._arrivals[0].arrived_at if self._arrivals else 0
@@ -169,9 +171,7 @@ class Simulation:
         seen = replica.observe()
         return ReplicaOutcome(
             name=f"instance_{replica.index}",
-            requests=[
-                r for r in self.requests if r.replica == replica.index and r.outcome is not Outcome.DROPPED
-            ],
+            requests=[r for r in self.requests if r.replica == replica.index and r.outcome is not Outcome.DROPPED],
             durations=log.durations(),
             skipped_tokens=log.skipped_tokens,
             token_processing_us=self.deployment.latency.output_token_processing_time(),

@@ -165,7 +165,7 @@ def _check(model: ModelSpec, memory_gib: float, tp: int, utilization: float, blo
 
 
 def _error(code: str, path: str, rule: str, value: object, model: ModelSpec) -> ScenarioError:
-    hint = f"the KV capacity of {model.name or 'this model'} needs it: correct the figure or give total_kv_blocks"
+    hint = f"the KV capacity of {model.name or 'this model'} needs it: correct the figure or give kv.blocks"
     return ScenarioError.at(path, rule, value, hint=hint, code=code)
 
 

@@ -7,8 +7,8 @@ so when it is used.
 
 from __future__ import annotations
 
+import logging
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from blis_simpy.errors import ScenarioError
 
 __all__ = ["ModelSpec", "derive_max_model_len", "load_model_config"]
 
+_LOG = logging.getLogger("blis_simpy")
 _DTYPE_BYTES = {
     "float32": 4.0,
     "float16": 2.0,
@@ -279,7 +280,7 @@ def _dtype_bytes(config: Mapping[str, Any], origin: str) -> float:
             return _DTYPE_BYTES.get(dtype, 0.0)
     if any(dtype is not None for dtype in stated):
         return 0.0
-    warnings.warn(f"{origin}: no torch_dtype or dtype; counting 2 bytes a parameter", stacklevel=3)
+    _LOG.warning("%s: no torch_dtype or dtype; counting 2 bytes a parameter", origin)
     return _DEFAULT_DTYPE_BYTES
 
 

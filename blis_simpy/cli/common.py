@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.cli.flags import Flag, flags_of, relabelled
+from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
+from blis_simpy.settings import loader
 from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "COMMON_FLAGS",
     "base_scenario",
     "check_results_path",
+    "find_scenario",
     "log_lines",
     "named_by_origin",
     "overlaid",
@@ -67,13 +69,37 @@ def setting_flags(*, workload: bool) -> tuple[Flag, ...]:
     return tuple(flag for flag in flags_of(Scenario) if workload or not flag.target.startswith("workload."))
 
 
-def base_scenario(name: str | None, given: Mapping[str, Any]) -> Scenario:
-    """Find what the flags are laid over.
+def find_scenario(name: str | None) -> Path | None:
+    """Turn the word for a scenario into the path of its file.
 
     Parameters
     ----------
     name : str or None
-        Path of a scenario file, or name of a shipped one; None where the flags are all there is.
+        Path, or the name of a shipped scenario.
+
+    Raises
+    ------
+    ScenarioError
+        If it is a name that nothing is shipped under.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return path
+    shipped = shipped_scenarios()
+    if name not in shipped:
+        raise ScenarioError(Problem(path="scenario", rule="is unknown", value=name, hint=nearest(name, shipped)))
+    return shipped[name]
+
+
+def base_scenario(file: Path | None, given: Mapping[str, Any]) -> Scenario:
+    """Make what the flags are laid over.
+
+    Parameters
+    ----------
+    file : Path or None
+        Scenario file; None where the flags are all there is.
     given : mapping of str to object
         Values of the flags by dotted path; without a file, the model must be among them.
 
@@ -82,8 +108,8 @@ def base_scenario(name: str | None, given: Mapping[str, Any]) -> Scenario:
     ScenarioError
         If the file is wrong, with all its problems, or there is no model.
     """
-    if name is not None:
-        return load_scenario(_find(name))
+    if file is not None:
+        return load_scenario(file)
     if "model" not in given:
         raise ScenarioError(Problem(path="--model", rule="is required"))
     return Scenario(model="named by a flag")
@@ -112,27 +138,33 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
 
 
 @contextmanager
-def named_by_origin(file: str | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Iterator[None]:
-    """Say of every problem within a ``with`` block which flag or which file it comes from.
+def named_by_origin(file: Path | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Iterator[None]:
+    """Say of every problem within a ``with`` block which flag, or which line of the file, it comes from.
 
     Parameters
     ----------
-    file : str or None
+    file : Path or None
         The scenario file, if there is one.
     flags : sequence of Flag
         All that the command has.
     given : mapping of str to object
         Those that were given, by target.
     """
-    from_flags = [flag for flag in flags if file is None or flag.target in given]
     try:
         yield
     except BlisError as error:
-        problems = [relabelled(problem, from_flags) for problem in error.problems]
-        raise type(error)(
-            attrs.evolve(new, file=file) if new is old and old.path and not old.file else new
-            for new, old in zip(problems, error.problems, strict=True)
-        ) from None
+        raise type(error)(_origin(problem, file, flags, given) for problem in error.problems) from None
+
+
+def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Problem:
+    if problem.file is not None or not problem.path:
+        return problem
+    flag = next((flag for flag in flags if flag.target == problem.path.partition("[")[0]), None)
+    if flag is not None and (file is None or flag.target in given):
+        return attrs.evolve(problem, path=problem.path.replace(flag.target, flag.name, 1))
+    if file is None:
+        return problem
+    return attrs.evolve(problem, file=str(file), line=loader.load(file).line_of(loader.parts(problem.path)))
 
 
 @contextmanager
@@ -164,16 +196,6 @@ def check_results_path(options: Mapping[str, Any]) -> None:
         from blis_simpy.formats.files import check_writable
 
         check_writable(options["results_path"])
-
-
-def _find(name: str) -> Path:
-    path = Path(name)
-    if path.suffix or len(path.parts) != 1 or path.exists():
-        return path
-    shipped = shipped_scenarios()
-    if name not in shipped:
-        raise ScenarioError(Problem(path="scenario", rule="is unknown", value=name, hint=nearest(name, shipped)))
-    return shipped[name]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from blis_simpy.settings.fields import Setting, nearest, type_hints
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Flag", "flags_of", "read_flags", "relabelled"]
+__all__ = ["Flag", "flags_of", "read_flags"]
 
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
@@ -150,13 +150,6 @@ def read_flags(
     if problems:
         raise ScenarioError(problems)
     return values
-
-
-def relabelled(problem: Problem, flags: Iterable[Flag]) -> Problem:
-    """Name the flag in place of the setting in a problem that a flag's value caused."""
-    name, bracket, index = problem.path.partition("[")
-    label = next((flag.name for flag in flags if flag.target == name), None)
-    return problem if label is None else attrs.evolve(problem, path=label + bracket + index)
 
 
 class _Parser(argparse.ArgumentParser):

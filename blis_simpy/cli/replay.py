@@ -8,6 +8,7 @@ from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
     check_results_path,
+    find_scenario,
     log_lines,
     named_by_origin,
     overlaid,
@@ -44,8 +45,8 @@ def replay(argv: Sequence[str]) -> None:
     missing = [flag for flag in _TRACE_FLAGS if options[flag.target] is None]
     if missing:
         raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
-    file = given.pop("scenario", None)
     with log_lines(options["log"]):
+        file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
         with named_by_origin(file, flags, given):
             scenario = overlaid(base, given, options)

@@ -9,6 +9,7 @@ from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
     check_results_path,
+    find_scenario,
     log_lines,
     named_by_origin,
     overlaid,
@@ -51,8 +52,8 @@ def run(argv: Sequence[str]) -> None:
     about = "Simulate a scenario, described by a file, by flags, or by a file with flags laid over it."
     given = read_flags(argv, flags, command="run", about=about, positional="scenario")
     options = {flag.target: given.pop(flag.target, None) for flag in COMMON_FLAGS}
-    file = given.pop("scenario", None)
     with log_lines(options["log"]):
+        file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
         with named_by_origin(file, flags, given):
             scenario = overlaid(base, {**_workload_changes(base, given), **given}, options)

@@ -1,0 +1,1 @@
+"""What every room shares: clock, requests, content, pools, random streams."""

@@ -8,10 +8,9 @@ one priority number per turn is all it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntEnum
 from heapq import heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import simpy
 from simpy.core import EmptySchedule, StopSimulation
@@ -19,7 +18,19 @@ from simpy.events import NORMAL, Event, EventPriority
 
 from blis_simpy.errors import SimulationError
 
-__all__ = ["CONTROL_PLANE", "FOREVER", "ControlTurn", "Environment", "ReplicaTurn", "Turn", "replica_lane", "turn_priority"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "CONTROL_PLANE",
+    "FOREVER",
+    "ControlTurn",
+    "Environment",
+    "ReplicaTurn",
+    "Turn",
+    "replica_lane",
+    "turn_priority",
+]
 
 FOREVER = 2**63 - 1
 """The largest tick: no horizon."""
@@ -109,6 +120,11 @@ class Environment(simpy.Environment):
     def __init__(self, start: int = 0) -> None:
         super().__init__(start)
         self.place = 0
+
+    @property
+    def now(self) -> int:
+        """The current tick."""
+        return self._now  # type: ignore[return-value]
 
     def step(self) -> None:
         """Process the next event, as in SimPy, and keep track of the place within the tick.

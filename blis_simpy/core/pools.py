@@ -9,13 +9,15 @@ when somebody asks, so the pools ask their *keeper* to bring it up to date befor
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from simpy.resources.container import Container, ContainerGet, ContainerPut
 from simpy.resources.resource import Release, Request, Resource
 
-from blis_simpy.core.environment import Environment
 from blis_simpy.errors import SimulationError
+
+if TYPE_CHECKING:
+    from blis_simpy.core.environment import Environment
 
 __all__ = ["BlockPool", "Keeper", "SlotPool"]
 

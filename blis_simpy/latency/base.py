@@ -7,16 +7,18 @@ whole microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from blis_simpy.catalog.hardware import Gpu
+from blis_simpy.catalog.models import ModelSpec
+
 if TYPE_CHECKING:
-    from blis_simpy.catalog.hardware import Gpu
-    from blis_simpy.catalog.models import ModelSpec
+    from collections.abc import Callable, Sequence
+
 
 __all__ = [
     "MAX_TICKS",
@@ -146,11 +148,11 @@ class LatencyModel(Protocol):
         ...
 
     def output_token_processing_time(self) -> int:
-        """Added to TTFT and to every inter-token latency, µs; does not occupy the engine."""
+        """Return what is added to TTFT and to every inter-token latency, µs; it does not occupy the engine."""
         ...
 
     def post_decode_overhead(self) -> int:
-        """Added once to the E2E latency of a request with output, µs; does not occupy the engine."""
+        """Return what is added once to the E2E latency of a request with output, µs; it does not occupy the engine."""
         ...
 
 

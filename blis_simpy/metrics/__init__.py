@@ -1,0 +1,1 @@
+"""Figures of a run, from requests and steps."""

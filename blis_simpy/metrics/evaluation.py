@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blis_simpy.core.request import Outcome, Request
-from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.metrics.distributions import Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 
 __all__ = ["anomalies", "by_slo_class", "kv_rates", "priority_inversions"]
 

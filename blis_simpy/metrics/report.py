@@ -51,7 +51,12 @@ def metrics_rows(requests: Iterable[Request]) -> Iterator[dict[str, Any]]:
             "e2e_ms": r.e2e / 1000 if completed else 0.0,
             "scheduling_delay_ms": (r.scheduled_at - r.arrived_at) / 1000 if r.scheduled_at >= 0 else 0.0,
         }
-        labels = {"slo_class": r.slo_class, "tenant_id": r.tenant, "handled_by": f"instance_{r.replica}", "model": r.model}
+        labels = {
+            "slo_class": r.slo_class,
+            "tenant_id": r.tenant,
+            "handled_by": f"instance_{r.replica}",
+            "model": r.model,
+        }
         row.update((key, value) for key, value in labels.items() if value)
         if r.length_capped:
             row["length_capped"] = True

@@ -8,8 +8,10 @@ number is congruent to its own remainder modulo the block size; and each ends in
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
-from blis_simpy.replica.sequence import Sequence
+if TYPE_CHECKING:
+    from blis_simpy.replica.sequence import Sequence
 
 __all__ = ["Decodes"]
 
@@ -82,7 +84,7 @@ class Decodes:
         self.context_tokens += self.count * steps
 
     def next_end(self) -> int:
-        """Number of the next step in which somebody ends; -1 if nobody decodes."""
+        """Return the number of the next step in which somebody ends; -1 if nobody decodes."""
         ends = self._ends
         while ends:
             step, position, sequence = ends[0]

@@ -11,23 +11,27 @@ blocks held outside and the free list add up to the capacity.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.core.pools import BlockPool, SlotPool
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import DecodeRuns, LatencyModel, StepBatch, StepMember
 from blis_simpy.replica.batching import BatchFormer, SteadyBatchFormer
 from blis_simpy.replica.decodes import Decodes
 from blis_simpy.replica.formation import StepFormation
-from blis_simpy.replica.kv import KVStore
 from blis_simpy.replica.log import ReplicaLog
-from blis_simpy.replica.ordering import WaitQueue
 from blis_simpy.replica.runs import DecodeRun
 from blis_simpy.replica.sequence import Sequence
-from blis_simpy.replica.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blis_simpy.core.pools import BlockPool, SlotPool
+    from blis_simpy.replica.kv import KVStore
+    from blis_simpy.replica.ordering import WaitQueue
+    from blis_simpy.replica.settings import EngineSettings
 
 __all__ = ["Engine"]
 
@@ -113,7 +117,7 @@ class Engine:
         self._prefilling = self._formation.prefilling
         self._num_entered = 0
         self._num_steps = 0
-        # Sum of all step durations so far: the inter-token latencies of a request are a difference of two of its values.
+        # Sum of all step durations so far: the inter-token latencies of a request are a difference of two values.
         self._busy_us = 0
         self._last_step_start = 0
         self._run: DecodeRun | None = None
@@ -240,9 +244,7 @@ class Engine:
                 # One that was just admitted has made no progress yet, whatever it found in the cache.
                 progress = sequence.computed if index < formation.num_continuing else 0
                 members.append(
-                    StepMember(
-                        sequence.input_tokens, progress, sequence.granted, sequence.request.output_tokens
-                    )
+                    StepMember(sequence.input_tokens, progress, sequence.granted, sequence.request.output_tokens)
                 )
         decodes = self._decodes
         num_decodes = decodes.count - len(missed)
@@ -410,9 +412,7 @@ class Engine:
         if blocks:
             self.kv.take(blocks)
         start = run.boundary(first)
-        self.log.run(
-            start, run.durations(first, steps), blocks_by_step, decodes.count, len(self.queue), used
-        )
+        self.log.run(start, run.durations(first, steps), blocks_by_step, decodes.count, len(self.queue), used)
         self._busy_us += run.boundary(upto) - start
         self._last_step_start = run.boundary(upto - 1)
         self._num_steps += steps
@@ -421,5 +421,3 @@ class Engine:
 
     def _refuse(self, rule: str, value: object) -> None:
         raise PluginError.at(f"latency model {type(self._latency).__name__}", rule, value)
-
-

@@ -5,14 +5,18 @@ The engine keeps one and hands it to the batch former at the start of each step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from blis_simpy.core.pools import BlockPool, SlotPool
 from blis_simpy.core.request import Outcome
-from blis_simpy.replica.decodes import Decodes
-from blis_simpy.replica.kv import KVStore
-from blis_simpy.replica.ordering import WaitQueue
-from blis_simpy.replica.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blis_simpy.core.pools import BlockPool, SlotPool
+    from blis_simpy.replica.decodes import Decodes
+    from blis_simpy.replica.kv import KVStore
+    from blis_simpy.replica.ordering import WaitQueue
+    from blis_simpy.replica.sequence import Sequence
 
 __all__ = ["StepFormation"]
 
@@ -101,7 +105,7 @@ class StepFormation:
         self.token_budget = self._max_tokens
 
     def idle_decodes(self) -> list[Sequence]:
-        """Decoding sequences that were granted no token in this step, in batch order."""
+        """Find the decoding sequences that were granted no token in this step, in batch order."""
         granted = self._decodes_granted
         if granted is None or len(granted) == self._decodes.count:
             return []
@@ -196,9 +200,7 @@ class StepFormation:
         chunk = 1 if decoding else min(sequence.input_tokens - sequence.computed, self._max_chunk, self.token_budget)
         sequence.granted = 0
         needs_block = decoding and self._decodes.needs_block(sequence, self.step)
-        while not (
-            (not needs_block or kv.take(1)) if decoding else kv.extend(sequence, sequence.computed + chunk)
-        ):
+        while not ((not needs_block or kv.take(1)) if decoding else kv.extend(sequence, sequence.computed + chunk)):
             victim = next(reversed(self.batch.values()))
             if victim is sequence and self._outgrew_memory(sequence):
                 self._on_unservable(sequence)

@@ -9,12 +9,15 @@ only counted.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence as ListLike
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from blis_simpy.core.content import Content, Span
-from blis_simpy.core.pools import BlockPool
-from blis_simpy.replica.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as ListLike
+
+    from blis_simpy.core.pools import BlockPool
+    from blis_simpy.replica.sequence import Sequence
 
 __all__ = ["Block", "KVStore", "SingleTier"]
 
@@ -63,7 +66,7 @@ class KVStore(Protocol):
         ...
 
     def blocks_to_extend(self, sequence: Sequence, end: int) -> int:
-        """New blocks that `extend` would take."""
+        """Count the new blocks that `extend` would take."""
         ...
 
     def extend(self, sequence: Sequence, end: int) -> bool:
@@ -186,7 +189,7 @@ class SingleTier:
     # ------------------------------------------------------------------------------------------------ allocation
 
     def _needs(self, prefix: ListLike[Block], end: int) -> tuple[int, int]:
-        """New blocks, and cached ones that are free, of an admission."""
+        """Count the new blocks, and the cached ones that are free, of an admission."""
         new = -(-end // self.block_size) - len(prefix)
         return new, sum(not block.num_holders for block in prefix)
 
@@ -221,7 +224,7 @@ class SingleTier:
         return True
 
     def blocks_to_extend(self, sequence: Sequence, end: int) -> int:
-        """New blocks that the prompt up to `end` takes beyond those held."""
+        """Count the new blocks that the prompt up to `end` takes beyond those held."""
         return -(-end // self.block_size) - sequence.num_blocks
 
     def extend(self, sequence: Sequence, end: int) -> bool:

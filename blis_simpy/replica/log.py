@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blis_simpy.core.request import Request
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.core.request import Request
 
 __all__ = ["ReplicaLog"]
 
@@ -105,9 +109,9 @@ class ReplicaLog:
         Returns
         -------
         dict of str to ndarray of int64, shape (num_steps,)
-            ``start_us`` (tick), ``duration_us``, ``decode_tokens``, ``prefill_tokens``, ``batch_size`` (members when the
-            step starts), ``queue_depth`` (requests left waiting), ``used_blocks`` (KV blocks in use in the step, those
-            that other processes hold included).
+            ``start_us`` (tick), ``duration_us``, ``decode_tokens``, ``prefill_tokens``, ``batch_size`` (members when
+            the step starts), ``queue_depth`` (requests left waiting), ``used_blocks`` (KV blocks in use in the step,
+            those that other processes hold included).
         """
         table = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
         counts = table[:, 0]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from bisect import insort_left, insort_right
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from blis_simpy.core.request import Request
-from blis_simpy.replica.sequence import Sequence
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blis_simpy.core.request import Request
+    from blis_simpy.replica.sequence import Sequence
 
 __all__ = [
     "ConstantPriority",
@@ -154,14 +156,14 @@ class WaitQueue:
     def append(self, sequence: Sequence, now: int) -> None:
         """Add one that just entered, or at its place if the order allows."""
         if self._key is not None and self.time_invariant:
-            insort_right(self._waiting, sequence, key=self._sort_key(now))  # type: ignore[arg-type]
+            insort_right(self._waiting, sequence, key=self._sort_key(now))
         else:
             self._waiting.append(sequence)
 
     def return_to_front(self, sequence: Sequence, now: int) -> None:
         """Add a preempted one: at the front, or at its place."""
         if self._key is not None and self.time_invariant:
-            insort_left(self._waiting, sequence, key=self._sort_key(now))  # type: ignore[arg-type]
+            insort_left(self._waiting, sequence, key=self._sort_key(now))
         else:
             self._waiting.insert(0, sequence)
 

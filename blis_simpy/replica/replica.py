@@ -8,7 +8,6 @@ at the end of the step under way if the rest of the run no longer holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from simpy.events import Event
@@ -22,6 +21,8 @@ from blis_simpy.replica.observation import Observation
 from blis_simpy.replica.ordering import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.replica.sequence import Sequence
@@ -168,7 +169,8 @@ class Replica:
     def _enter(self, turn: Event) -> None:
         now = self.env.now
         self.settle()
-        sequence = self._engine.enter(turn.value, now)
+        request: Request = turn._value
+        sequence = self._engine.enter(request, now)
         if sequence is None:
             return
         deadline = sequence.request.deadline
@@ -177,7 +179,7 @@ class Replica:
         self._after_change(still_holds=True)
 
     def _time_out(self, turn: Event) -> None:
-        sequence: Sequence = turn.value
+        sequence: Sequence = turn._value
         if sequence.request.outcome not in (Outcome.QUEUED, Outcome.RUNNING):
             return
         self.settle()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import accumulate, repeat
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from blis_simpy.latency.base import IntTicks
+if TYPE_CHECKING:
+    from blis_simpy.latency.base import IntTicks
 
 __all__ = ["DecodeRun"]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.request import Request
-
 if TYPE_CHECKING:
+    from blis_simpy.core.request import Request
     from blis_simpy.replica.kv import Block
 
 __all__ = ["Sequence"]

@@ -7,7 +7,6 @@ the `Setting` of its field.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -17,7 +16,7 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings.fields import Setting, joined, type_hints
-from blis_simpy.settings.loader import Document, KeyPath, dotted
+from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 
 if TYPE_CHECKING:
     import cattrs
@@ -53,7 +52,7 @@ def structure(source: Document | Mapping[str, Any], cls: type[T]) -> T:
                 problem,
                 path=joined(dotted(path), problem.path),
                 file=document.file if document else None,
-                line=document.line_of((*path, *_parts(problem.path))) if document else None,
+                line=document.line_of((*path, *parts(problem.path))) if document else None,
             )
             for path, problem in _problems(error, ())
         ]
@@ -189,10 +188,6 @@ def _problems(error: BaseException, path: KeyPath) -> Iterator[tuple[KeyPath, Pr
         yield path, Problem(rule="is required")
     else:
         raise error
-
-
-def _parts(path: str) -> KeyPath:
-    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", path))
 
 
 def _guess(name: str, known: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-__all__ = ["Document", "KeyPath", "dotted", "load", "parse"]
+__all__ = ["Document", "KeyPath", "dotted", "load", "parse", "parts"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -159,6 +159,17 @@ def dotted(path: KeyPath) -> str:
     'workload.clients[2].rate'
     """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def parts(path: str) -> KeyPath:
+    """Take apart what `dotted` wrote.
+
+    Examples
+    --------
+    >>> parts("workload.clients[2].rate")
+    ('workload', 'clients', 2, 'rate')
+    """
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", path))
 
 
 def parse(text: str, file: str | None = None) -> Document:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.workload.lengths import Gaussian
-from blis_simpy.workload.settings import Workload
+
+if TYPE_CHECKING:
+    from blis_simpy.workload.settings import Workload
 
 __all__ = ["filled_in"]
 

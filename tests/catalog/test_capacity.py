@@ -88,7 +88,7 @@ def test_missing_figure_is_one_clear_line():
         kv_block_capacity(Catalog.load().model("deepseek-v4-flash"), 80.0, tp=8)
     assert str(caught.value) == (
         "model.intermediate_size must be > 0, got 0; the KV capacity of deepseek-ai/DeepSeek-V4-Flash needs it: "
-        "correct the figure or give total_kv_blocks"
+        "correct the figure or give kv.blocks"
     )
 
 
