@@ -5,7 +5,7 @@ A plug-in is any object that an installed distribution names in the entry-point 
     [project.entry-points."blis_simpy.scheduler"]
     shortest-output-first = "my_package:ShortestOutputFirst"
 
-Entry points are scanned when a kind is first asked for and loaded when a name is first asked for. In a notebook or a
+Entry points are scanned when one is first asked for and loaded when a name is first asked for. In a notebook or a
 test, `add` registers an object for the running process. This module imports nothing of the library but its errors.
 """
 
@@ -14,29 +14,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP_PREFIX", "add", "added", "build", "get", "names", "remove"]
 
 GROUP_PREFIX = "blis_simpy."
 
 _added: dict[tuple[str, str], Any] = {}
-_installed: dict[str, dict[str, list[EntryPoint]]] = {}
+_installed: dict[str, dict[str, list[EntryPoint]]] | None = None
 _loaded: dict[tuple[str, str], Any] = {}
 
 
 def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
-    if kind not in _installed:
-        found: dict[str, list[EntryPoint]] = {}
-        for entry in entry_points(group=GROUP_PREFIX + kind):
-            same = found.setdefault(entry.name, [])
-            if all(entry.value != other.value for other in same):
-                same.append(entry)
-        _installed[kind] = found
-    return _installed[kind]
+    """Entry points of a kind by name; more than one under a name if several distributions claim it."""
+    global _installed
+    if _installed is None:
+        from importlib.metadata import distributions  # imports half the standard library
+
+        # One scan for all kinds: it opens a file of each distribution that is installed.
+        found: dict[str, dict[str, list[EntryPoint]]] = {}
+        seen: set[str] = set()
+        for distribution in distributions():
+            if distribution.name not in seen:  # else it is shadowed by an earlier one on the path
+                seen.add(distribution.name)
+                for entry in distribution.entry_points:
+                    if entry.group.startswith(GROUP_PREFIX):
+                        found.setdefault(entry.group, {}).setdefault(entry.name, []).append(entry)
+        _installed = found
+    return _installed.get(GROUP_PREFIX + kind, {})
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import changed, structure
 from blis_simpy.settings.fields import setting
-from blis_simpy.workload.settings import Workload  # noqa: TC001 - field types are resolved at run time
+from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from os import PathLike

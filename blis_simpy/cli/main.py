@@ -6,6 +6,7 @@ line each on stderr; 130 interrupted.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
+    if argv is None:
+        # The process lives for one simulation, which makes hardly any cyclic garbage: do not look for it often.
+        gc.set_threshold(200_000, 50, 100)
     try:
         _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

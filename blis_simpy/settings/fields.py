@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from numbers import Integral, Real
 from os import PathLike, fspath
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -91,13 +92,19 @@ class Setting:
         Returns
         -------
         object
-            Text with a unit made a number (if it can be read), a list made a tuple, a path made text, anything else as
-            it is.
+            Text with a unit made a number (if it can be read), a number of numpy's made one of Python's, a list made a
+            tuple, a path made text, anything else as it is.
         """
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real):
+            return float(value)
         if isinstance(value, PathLike):
             return fspath(value)
         if isinstance(value, list):
-            return tuple(value)
+            return tuple(map(self.normalise, value))
         if self.dimension is not None and isinstance(value, str):
             try:
                 return _DIMENSIONS[self.dimension](value)
@@ -271,4 +278,4 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_in_words(option) for option in get_args(hint) if option is not types.NoneType)
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
-    return words.get(get_origin(hint) or hint) or f"a {hint.__name__}"
+    return words.get(get_origin(hint) or hint) or f"of type {hint.__name__}"

@@ -78,8 +78,10 @@ def test_all_problems_come_at_once_in_file_order():
         "f.yaml: front.size must be > 0, got -1 (line 4)",
         "f.yaml: doors must be an integer, got 2.0 (line 5)",
         "f.yaml: spare must be a mapping of settings, got 3 (line 6)",
-        "f.yaml: load.type is unknown, got 'gausian' (line 7); did you mean 'gaussian'? "
-        "known: constant, exponential, gaussian",
+        (
+            "f.yaml: load.type is unknown, got 'gausian' (line 7); did you mean 'gaussian'? "
+            "known: constant, exponential, gaussian"
+        ),
     ]
 
 

@@ -1,0 +1,61 @@
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+FAST := -m "not (parity or equivalence or slow)"
+RUN_READY := .venv/.ready-run
+DEV_READY := .venv/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-lowest lint format check bench docs clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN_READY)  ## Simulate the quick-start scenario and show the result
+	@$(BIN)/blis run quickstart --report summary
+
+test: $(DEV_READY)  ## Run the whole test suite
+	$(BIN)/python -m pytest -n auto
+
+test-lowest: .venv-lowest/.ready  ## Run the fast tests with the lowest versions that pyproject.toml declares
+	.venv-lowest/bin/python -m pytest -n auto $(FAST)
+
+lint: $(DEV_READY)  ## Check style, types, import contracts and the documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
+
+format: $(DEV_READY)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+check: format lint  ## Format, lint and run the fast tests: the loop while you work
+	$(BIN)/python -m pytest -n auto $(FAST)
+
+bench: $(DEV_READY)  ## Measure speed and memory; writes results/benchmarks.json
+	$(BIN)/python benchmarks/run.py
+
+docs: $(DEV_READY)  ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean:  ## Remove everything that was installed, built or cached
+	rm -rf .venv .venv-lowest build dist site results *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+$(RUN_READY): pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV_READY): pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
+	@touch $@ $(RUN_READY)
+
+.venv-lowest/.ready: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" --constraint constraints-lowest.txt
+	@touch $@
