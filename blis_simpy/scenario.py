@@ -72,7 +72,7 @@ class Scenario:
     seed: int = setting(42, help="Seed of all random streams.", ge=0, flag="--seed")
     horizon: int | None = setting(
         None,
-        help="End of simulated time; unset: when all are served (run) or at twice the last arrival (replay).",
+        help="End of simulated time, or text like 2s; unset: when all is served, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
         dimension="duration",

@@ -162,9 +162,10 @@ def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: M
     flag = next((flag for flag in flags if flag.target == problem.path.partition("[")[0]), None)
     if flag is not None and (file is None or flag.target in given):
         return attrs.evolve(problem, path=problem.path.replace(flag.target, flag.name, 1))
-    if file is None:
+    place = loader.parts(problem.path)
+    if file is None or place[0] not in attrs.fields_dict(Scenario):
         return problem
-    return attrs.evolve(problem, file=str(file), line=loader.load(file).line_of(loader.parts(problem.path)))
+    return attrs.evolve(problem, file=str(file), line=loader.load(file).line_of(place))
 
 
 @contextmanager

@@ -13,9 +13,22 @@ if TYPE_CHECKING:
     from blis_simpy.catalog.hardware import Gpu
     from blis_simpy.catalog.models import ModelSpec
 
-__all__ = ["check_alpha", "check_beta", "check_roofline_figures", "check_tp"]
+__all__ = [
+    "check_alpha",
+    "check_beta",
+    "check_model_shape",
+    "check_roofline_figures",
+    "check_sharded_figures",
+    "check_tp",
+]
 
 NUM_ALPHA = 3
+_CODE_OF_SHAPE = {
+    "num_layers": "bad_layers",
+    "num_heads": "bad_heads",
+    "hidden_size": "bad_hidden",
+    "intermediate_size": "bad_intermediate",
+}
 
 
 def check_alpha(alpha: Sequence[float]) -> None:
@@ -107,6 +120,85 @@ def check_roofline_figures(model: ModelSpec | None, gpu: Gpu | None) -> tuple[Mo
     if problems:
         raise ScenarioError(problems)
     return model, gpu
+
+
+def check_model_shape(model: ModelSpec | None) -> ModelSpec:
+    """Require layers, heads and width of the model.
+
+    Returns
+    -------
+    model
+        That given, now known to be there.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each figure that is wrong: ``missing_model``, ``bad_layers``, ``bad_heads``, ``bad_hidden``.
+    """
+    if model is None:
+        raise ScenarioError(_missing_model())
+    if problems := _shape_problems(model, "num_layers", "num_heads", "hidden_size"):
+        raise ScenarioError(problems)
+    return model
+
+
+def check_sharded_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int) -> tuple[ModelSpec, Gpu]:
+    """Require the figures of the model and of the GPU, and heads that `tp` GPUs can share evenly.
+
+    Returns
+    -------
+    model, gpu
+        Those given, now known to be there.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each figure that is wrong: ``missing_model``, ``missing_gpu``, ``bad_layers``,
+        ``bad_heads``, ``bad_hidden``, ``bad_intermediate``, ``heads_not_divisible_by_tp``,
+        ``kv_heads_not_divisible_by_tp``, ``bad_tflops``, ``bad_bandwidth``.
+    """
+    problems = [_missing_model()] if model is None else []
+    if gpu is None:
+        rule = "must be known: the figures of the GPU are needed"
+        problems.append(Problem(path="hardware", rule=rule, value=None, code="missing_gpu"))
+    if model is None or gpu is None:
+        raise ScenarioError(problems)
+    problems = _shape_problems(model, *_CODE_OF_SHAPE)
+    hint = _usable_tp(model)
+    for heads, kind, code in (
+        (model.num_heads, "attention heads", "heads_not_divisible_by_tp"),
+        (model.kv_heads, "KV heads", "kv_heads_not_divisible_by_tp"),
+    ):
+        if heads % tp:
+            rule = f"must divide the {heads} {kind} of {model.name or 'the model'}"
+            problems.append(Problem(path="tp", rule=rule, value=tp, hint=hint, code=code))
+    for name, code in (("tflops", "bad_tflops"), ("bandwidth_tb_s", "bad_bandwidth")):
+        value = getattr(gpu, name)
+        if not _positive(value):
+            problems.append(Problem(path=f"gpu.{name}", rule="must be finite and > 0", value=value, code=code))
+    if problems:
+        raise ScenarioError(problems)
+    return model, gpu
+
+
+def _missing_model() -> Problem:
+    rule = "must be known: its architecture figures are needed"
+    return Problem(path="model", rule=rule, value=None, code="missing_model")
+
+
+def _shape_problems(model: ModelSpec, *names: str) -> list[Problem]:
+    hint = f"figures of {model.name}" if model.name else ""
+    return [
+        Problem(path=f"model.{name}", rule="must be > 0", value=value, hint=hint, code=_CODE_OF_SHAPE[name])
+        for name in names
+        if (value := getattr(model, name)) <= 0
+    ]
+
+
+def _usable_tp(model: ModelSpec) -> str:
+    """Degrees that divide both kinds of heads."""
+    common = math.gcd(model.num_heads, model.kv_heads)
+    return f"possible: {', '.join(str(tp) for tp in range(1, common + 1) if common % tp == 0)}"
 
 
 def _positive(value: float) -> bool:

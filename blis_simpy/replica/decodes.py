@@ -42,8 +42,7 @@ class Decodes:
         self._ends: list[tuple[int, int, Sequence]] = []
 
     def _remainder(self, sequence: Sequence) -> int:
-        # The output token of an empty prompt is stored twice, once when it is admitted.
-        stored = sequence.input_tokens or 1
+        stored = sequence.input_tokens + sequence.extra_stored
         return (sequence.first_decode_step - stored) % self.block_size
 
     def add(self, sequence: Sequence) -> None:

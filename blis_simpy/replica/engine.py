@@ -319,7 +319,7 @@ class Engine:
         gaps = sequence.last_step + 1 - sequence.first_decode_step
         if gaps:
             self._decodes.remove(sequence, self._num_steps)
-        tokens = sequence.last_progress + (not sequence.input_tokens)
+        tokens = sequence.last_progress + sequence.extra_stored
         if sequence.capped:
             log.length_capped += 1
             request.length_capped = True

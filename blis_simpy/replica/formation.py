@@ -124,9 +124,8 @@ class StepFormation:
 
     def stored_tokens(self, sequence: Sequence) -> int:
         """Tokens of a running sequence that are in KV blocks, at the start of the step."""
-        if not sequence.decoding:
-            return sequence.computed or (not sequence.input_tokens)
-        return self._decodes.progress(sequence, self.step) + (not sequence.input_tokens)
+        progress = self._decodes.progress(sequence, self.step) if sequence.decoding else sequence.computed
+        return progress + sequence.extra_stored
 
     # ------------------------------------------------------------------------------------------------ what there is
 

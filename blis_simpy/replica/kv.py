@@ -220,6 +220,7 @@ class SingleTier:
         self.hits += len(prefix)
         sequence.blocks = list(prefix)
         sequence.num_blocks = len(prefix)
+        sequence.extra_stored = 0 if end else 1
         self._grow(sequence, new, end)
         return True
 

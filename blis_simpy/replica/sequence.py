@@ -43,6 +43,9 @@ class Sequence:
         Leading blocks that it shares or may share, with their identity.
     num_blocks : int
         All blocks that it held at the end of its last prefill chunk.
+    extra_stored : int, tokens
+        Tokens stored in its blocks beyond its progress, as the KV store counts them. An empty prompt has 1: its first
+        output token is stored when it is admitted and again when it is decoded.
     keys : list of int or None
         Identities of its leading prompt blocks that a prefix cache can find; None until the store needs them.
     """
@@ -53,6 +56,7 @@ class Sequence:
         "busy_us_before",
         "capped",
         "computed",
+        "extra_stored",
         "first_decode_step",
         "granted",
         "input_tokens",
@@ -78,6 +82,7 @@ class Sequence:
         self.busy_us_before = 0
         self.blocks: list[Block] = []
         self.num_blocks = 0
+        self.extra_stored = 0
         self.keys: list[int] | None = None
 
     @property
