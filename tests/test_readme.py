@@ -1,11 +1,14 @@
 """README and documentation pages are programs: every block of code in them runs, and gives what they say.
 
 On a page, blocks run in order, in one empty folder and one namespace: ``python`` is executed, ``pycon`` is a doctest,
-``yaml``, ``csv`` and ``python`` with a title are files, and ``console`` holds commands with their output.
+``yaml``, ``csv`` and ``python`` with a title are files, ``console`` holds commands with their output, and ``text`` is what
+the Python block before it printed.
 """
 
+import contextlib
 import doctest
 import importlib
+import io
 import re
 import shlex
 import subprocess
@@ -58,12 +61,18 @@ def test_code_on_the_page_runs_and_gives_what_it_says(page, tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     names = {}
     runner = doctest.DocTestRunner(optionflags=FLAGS)
+    printed = None
     for kind, title, code in blocks(page):
         if title and kind in TITLED:
             Path(title).write_text(code, encoding="utf-8")
             importlib.invalidate_caches()
         elif kind == "python":
-            exec(compile(code, str(page), "exec"), names)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, str(page), "exec"), names)
+        elif kind == "text" and printed is not None:
+            assert doctest.OutputChecker().check_output(code, printed.getvalue(), FLAGS), printed.getvalue()
+            printed = None
         elif kind == "pycon":
             test = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), 0)
             runner.run(test, clear_globs=False)

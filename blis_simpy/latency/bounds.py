@@ -1,8 +1,8 @@
 """Step time as a weighted sum of physical lower bounds, with fitted weights.
 
-What `trained-roofline` and `trained-physics` share: the arithmetic and the KV traffic of prefill and decode tokens, each
-in µs on one GPU, and the sum over these and over whatever else the model weighs. Needs only sums over the batch,
-except for the prefill members, whose attention depends on each prompt.
+What `trained-roofline` and `trained-physics` share: the arithmetic and the KV traffic of prefill and decode tokens, in
+µs on one GPU, and the sum over these and over whatever else the model weighs. Needs only sums over the batch, except
+for the prefill members, whose attention depends on each prompt.
 
 The order of operations is binding: each float rounds as in the reference.
 """
@@ -32,7 +32,7 @@ F = TypeVar("F", float, FloatArray)
 
 _KV_ELEMENT_BYTES = 2.0
 """Fitted so: KV numbers count two bytes whatever their type."""
-_FEW_STEPS = 16
+_FEW_STEPS = 14
 """Up to this many steps a plain loop beats numpy (measured)."""
 
 
@@ -134,6 +134,7 @@ class WeightedBounds(FixedDelays, ABC):
         self._attention = 4.0 * (model.num_heads / self._tp)
         self._decode_attention = self._layers * 4.0 * (model.num_heads / self._tp)
         self._kv_numbers = self._layers * 2.0 * (kv_width / self._ranks)
+        self._decode_kv_bytes = self._kv_numbers * _KV_ELEMENT_BYTES
 
     @abstractmethod
     def _mlp_flops(self, tokens: int) -> float:
@@ -147,28 +148,41 @@ class WeightedBounds(FixedDelays, ABC):
         """Duration of one engine step, µs, at least 1."""
         if not batch.size:
             return 1
-        tokens = batch.num_decodes
+        tokens = members = batch.num_decodes
         time = 0.0
         if batch.prefills:
             prefill_tokens, compute, memory = self._prefill_bounds(batch.prefills)
             tokens += prefill_tokens
             time = self._prefill.time(compute, memory)
-        return self._finish(time, tokens, batch.num_decodes, batch.decode_context_tokens, batch.size)
+        if members:
+            compute, memory = self._decode_bounds(batch.decode_context_tokens, *self._decode_figures(members))
+            time += self._decode.time(compute, memory)
+        for share in self._times(tokens, batch.size):
+            time += share
+        return to_ticks(time) or 1
 
     def decode_step_times(self, batch: StepBatch, steps: int) -> Sequence[int] | IntTicks | int:
         """Durations of the next decode-only steps of an unchanged batch, µs, each at least 1."""
-        members, size = batch.num_decodes, batch.size
+        members = batch.num_decodes
         if not members:
             return self.step_time(batch)
+        figures = self._decode_figures(members)
+        shares = [share for share in self._times(members, batch.size) if share]
+
+        def time_at(context: int) -> int:
+            time = self._decode.time(*self._decode_bounds(context, *figures))
+            for share in shares:
+                time += share
+            return to_ticks(time) or 1
+
         first = batch.decode_context_tokens
         last = first + members * (steps - 1)
-        if steps <= _FEW_STEPS or self._finish(0.0, members, members, last, size) == MAX_TICKS:
-            return [self._finish(0.0, members, members, now, size) for now in range(first, last + 1, members)]
+        if steps <= _FEW_STEPS or time_at(last) == MAX_TICKS:
+            return [time_at(context) for context in range(first, last + 1, members)]
         contexts = np.arange(first, last + 1, members, dtype=np.float64)
-        times = self._decode.times(*self._decode_bounds(members, contexts))
-        for share in self._times(members, size):
-            if share:
-                times += share
+        times = self._decode.times(*self._decode_bounds(contexts, *figures))
+        for share in shares:
+            times += share
         ticks = times.astype(np.int64)
         return ticks if ticks[0] else np.maximum(ticks, 1)
 
@@ -177,7 +191,7 @@ class WeightedBounds(FixedDelays, ABC):
         if not batch.size:
             return []
         prefill_tokens, *prefill = self._prefill_bounds(batch.prefills)
-        decode = self._decode_bounds(batch.num_decodes, float(batch.decode_context_tokens))
+        decode = self._decode_bounds(batch.decode_context_tokens, *self._decode_figures(batch.num_decodes))
         amounts = self._amounts(prefill_tokens + batch.num_decodes, batch.size)
         terms = [
             Term(
@@ -199,15 +213,6 @@ class WeightedBounds(FixedDelays, ABC):
             terms.append(Term(share.name, share.meaning, share.coefficient * amount, parts=parts))
         return terms
 
-    def _finish(self, prefill_time: float, tokens: int, members: int, context: int, size: int) -> int:
-        """Add decode members and shares to the time of the prefill members; the sum runs from left to right."""
-        time = prefill_time
-        if members:
-            time += self._decode.time(*self._decode_bounds(members, float(context)))
-        for share in self._times(tokens, size):
-            time += share
-        return to_ticks(time) or 1
-
     def _times(self, tokens: int, size: int) -> list[float]:
         amounts = self._amounts(tokens, size)
         return [coefficient * amount for coefficient, amount in zip(self._coefficients, amounts, strict=True)]
@@ -227,11 +232,14 @@ class WeightedBounds(FixedDelays, ABC):
         moved = self._kv_numbers * tokens * _KV_ELEMENT_BYTES
         return tokens, flops / self._flops_per_us, moved / self._bytes_per_us
 
-    def _decode_bounds(self, members: int, context: F) -> tuple[F, F]:
+    def _decode_figures(self, members: int) -> tuple[int, float, float]:
+        """Give what `_decode_bounds` takes beside the contexts: it stays the same all through a run."""
+        return members, self._projection_flops(members), self._mlp_flops(members)
+
+    def _decode_bounds(self, context: F, members: int, projection_flops: float, mlp_flops: float) -> tuple[F, F]:
         """Arithmetic and KV traffic in µs of decode members with so many tokens behind them, all together."""
-        attention = self._decode_attention * context * self._head_dim / self._dp
-        flops = self._projection_flops(members) + attention + self._mlp_flops(members)
-        moved = self._kv_numbers * _KV_ELEMENT_BYTES * (context + members)
+        flops = projection_flops + self._decode_attention * context * self._head_dim / self._dp + mlp_flops
+        moved = self._decode_kv_bytes * (context + members)
         return flops / self._flops_per_us, moved / self._bytes_per_us
 
     def _projection_flops(self, tokens: int) -> float:

@@ -133,7 +133,8 @@ def check_model_shape(model: ModelSpec | None) -> ModelSpec:
     Raises
     ------
     ScenarioError
-        With one problem for each figure that is wrong: ``missing_model``, ``bad_layers``, ``bad_heads``, ``bad_hidden``.
+        With one problem for each figure that is wrong: ``missing_model``, ``bad_layers``, ``bad_heads``,
+        ``bad_hidden``.
     """
     if model is None:
         raise ScenarioError(_missing_model())

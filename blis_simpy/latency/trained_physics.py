@@ -12,7 +12,6 @@ import math
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.base import LatencyInputs
 from blis_simpy.latency.bounds import Share, WeightedBounds, Weighting
 from blis_simpy.latency.checks import check_alpha, check_beta, check_sharded_figures, check_tp
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blis_simpy.catalog.models import ModelSpec
+    from blis_simpy.latency.base import LatencyInputs
 
 __all__ = ["MOE_COMM_BACKENDS", "TrainedPhysics"]
 

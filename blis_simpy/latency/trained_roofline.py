@@ -6,9 +6,13 @@ experts only as many experts as the tokens can reach.
 
 from __future__ import annotations
 
-from blis_simpy.latency.base import LatencyInputs
+from typing import TYPE_CHECKING
+
 from blis_simpy.latency.bounds import Share, WeightedBounds, Weighting
 from blis_simpy.latency.checks import check_alpha, check_beta, check_sharded_figures, check_tp
+
+if TYPE_CHECKING:
+    from blis_simpy.latency.base import LatencyInputs
 
 __all__ = ["TrainedRoofline"]
 

@@ -21,6 +21,7 @@ from blis_simpy.latency.base import DecodeRuns, LatencyModel, StepBatch, StepMem
 from blis_simpy.replica.batching import BatchFormer, SteadyBatchFormer
 from blis_simpy.replica.decodes import Decodes
 from blis_simpy.replica.formation import StepFormation
+from blis_simpy.replica.kv import HostTier
 from blis_simpy.replica.log import ReplicaLog
 from blis_simpy.replica.runs import DecodeRun
 from blis_simpy.replica.sequence import Sequence
@@ -99,6 +100,7 @@ class Engine:
         self._token_processing_us = latency.output_token_processing_time()
         self._overhead_us = latency.post_decode_overhead()
         self._decode_runs = latency if settings.macro_steps and isinstance(latency, DecodeRuns) else None
+        self._host_tier = kv if isinstance(kv, HostTier) else None
         self._steady_former = former if isinstance(former, SteadyBatchFormer) else None
         self._decodes = Decodes(block_size)
         self._formation = StepFormation(
@@ -257,6 +259,8 @@ class Engine:
         duration = self._latency.step_time(StepBatch(members, num_decodes, context_tokens, contexts))
         if type(duration) is not int:
             self._refuse("step_time must return a whole number of microseconds (int)", duration)
+        if self._host_tier is not None:
+            duration += self._host_tier.claim_transfer()
         if duration < 1:
             duration = 1
         end = now + duration
@@ -277,12 +281,18 @@ class Engine:
         self.log.step(
             now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), int(pool.capacity) - pool.free
         )
+        if self._host_tier is not None:
+            self._mirror(self._host_tier)
         if ended:
             if len(ended) > 1:
                 ended.sort(key=lambda sequence: sequence.batch_position)
             for sequence in ended:
                 self._complete(sequence, end)
         return True
+
+    def _mirror(self, host_tier: HostTier) -> None:
+        self._formation.step = self._num_steps
+        host_tier.mirror(self._batch.values(), self._formation.stored_tokens)
 
     def _decode_contexts(self, excluded: set[int] | frozenset[int] = frozenset()) -> list[int]:
         step = self._num_steps
@@ -361,7 +371,7 @@ class Engine:
         if steps <= 0:
             return
         steps = decodes.steps_within(step, steps, self._pool.free)
-        if steps <= 0:
+        if steps <= 0 or not self._mirrors_alike(step, steps):
             return
         batch = StepBatch((), decodes.count, decodes.context_tokens, self._decode_contexts)
         durations = self._decode_runs.decode_step_times(batch, steps)
@@ -372,6 +382,13 @@ class Engine:
         run = DecodeRun(self.next_step_at, durations, steps)
         self._run = run
         self.next_step_at = run.boundary(steps)
+
+    def _mirrors_alike(self, step: int, steps: int) -> bool:
+        if self._host_tier is None:
+            return True
+        taken = self._decodes.blocks_in_steps(step, steps)
+        used = int(self._pool.capacity) - self._pool.free
+        return self._host_tier.mirrors_alike(used + taken, taken + self._decodes.count)
 
     def settle(self, now: int, at_now: bool) -> None:
         """Carry out the planned steps that have started before a tick, or at the tick too."""
@@ -418,6 +435,8 @@ class Engine:
         self._num_steps += steps
         decodes.advance(steps)
         run.committed = upto
+        if self._host_tier is not None:
+            self._mirror(self._host_tier)
 
     def _refuse(self, rule: str, value: object) -> None:
         raise PluginError.at(f"latency model {type(self._latency).__name__}", rule, value)

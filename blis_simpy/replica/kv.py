@@ -9,17 +9,18 @@ only counted.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from blis_simpy.core.content import Content, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from collections.abc import Sequence as ListLike
 
     from blis_simpy.core.pools import BlockPool
     from blis_simpy.replica.sequence import Sequence
 
-__all__ = ["Block", "KVStore", "SingleTier"]
+__all__ = ["Block", "HostTier", "KVStore", "SingleTier"]
 
 
 class Block:
@@ -51,10 +52,6 @@ class KVStore(Protocol):
 
     def cached_prefix(self, sequence: Sequence) -> ListLike[Block]:
         """Leading prompt blocks found in the cache; at least the last prompt token is left to compute."""
-        ...
-
-    def fits(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
-        """Whether `admit` would succeed."""
         ...
 
     def stays_blocked(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
@@ -101,6 +98,26 @@ class KVStore(Protocol):
     @property
     def thrashing_rate(self) -> float:
         """Pressure on a second tier; 0 without one."""
+        ...
+
+
+@runtime_checkable
+class HostTier(Protocol):
+    """What the engine asks, besides, of a KV store with a second tier."""
+
+    def claim_transfer(self) -> int:
+        """Return the time of all transfers since the last call, µs; the step under way pays it."""
+        ...
+
+    def mirror(self, batch: Iterable[Sequence], stored_tokens: Callable[[Sequence], int]) -> None:
+        """Take note of the blocks of the running requests after a step, in batch order."""
+        ...
+
+    def mirrors_alike(self, full_blocks: int, new_full_blocks: int) -> bool:
+        """Whether one call of `mirror` after some decode steps does what one after each would do.
+
+        Both counts may be too large: full blocks of the batch after the steps, and those that the steps fill.
+        """
         ...
 
 
@@ -176,15 +193,19 @@ class SingleTier:
                 tokens -= piece
                 room -= piece
                 if room == 0:
-                    identity = (parent, *pieces)
-                    if identity not in self._keys:
-                        self._keys[identity] = self._next_key
-                        self._next_key += 1
-                    parent = self._keys[identity]
+                    parent = self._intern((parent, *pieces))
                     keys.append(parent)
                     pieces = []
                     room = self.block_size
         return keys
+
+    def _intern(self, identity: tuple[object, ...]) -> int:
+        """Return the key of a content: its parent's key and the pieces of streams that the block holds."""
+        key = self._keys.get(identity)
+        if key is None:
+            key = self._keys[identity] = self._next_key
+            self._next_key += 1
+        return key
 
     # ------------------------------------------------------------------------------------------------ allocation
 
@@ -192,11 +213,6 @@ class SingleTier:
         """Count the new blocks, and the cached ones that are free, of an admission."""
         new = -(-end // self.block_size) - len(prefix)
         return new, sum(not block.num_holders for block in prefix)
-
-    def fits(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
-        """Whether new blocks and cached blocks that are free now fit the free blocks."""
-        new, idle = self._needs(prefix, end or 1)
-        return new + idle <= self.pool.free
 
     def stays_blocked(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
         """Whether the sequence does not fit, and will not while blocks are only taken.

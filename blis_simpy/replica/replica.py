@@ -88,7 +88,7 @@ class Replica:
         self._latency = latency
         self._horizon = horizon
         self._on_idle = on_idle
-        self._kv = registry.build("kv_store", kv_settings.store, self.kv_blocks, kv_settings.block_size)
+        self._kv = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
         self._engine = Engine(
             settings=settings,
             max_model_len=max_model_len,

@@ -68,3 +68,45 @@ class KVSettings:
         le=1,
         flag="--gpu-memory-utilization",
     )
+    cpu_blocks: int = setting(
+        0,
+        help="KV blocks in host memory behind the GPU's; 0 means no second tier.",
+        unit="blocks",
+        ge=0,
+        flag="--kv-cpu-blocks",
+    )
+    transfer_bandwidth: float = setting(
+        100.0,
+        help="Blocks that one microsecond brings back from host memory.",
+        unit="blocks/us",
+        gt=0,
+        flag="--kv-transfer-bandwidth",
+    )
+    transfer_base_latency: int = setting(
+        0,
+        help="Fixed part of the time to bring back one block.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--kv-transfer-base-latency",
+    )
+    offload_threshold: float = setting(
+        0.9,
+        help="Accepted for compatibility; it has no effect.",
+        unit="fraction",
+        ge=0,
+        le=1,
+        flag="--kv-offload-threshold",
+    )
+
+    @property
+    def chosen_store(self) -> Plugin:
+        """The KV store that is meant: `store`, or the two-tier one where there are host blocks."""
+        if self.cpu_blocks == 0 or self.store != "single-tier":
+            return self.store
+        return {
+            "policy": "two-tier",
+            "cpu_blocks": self.cpu_blocks,
+            "bandwidth": self.transfer_bandwidth,
+            "base_latency": self.transfer_base_latency,
+        }

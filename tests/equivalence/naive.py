@@ -213,6 +213,8 @@ class NaiveEngine:
         while len(self.batch) < self.settings.max_num_seqs and self.queue and self.budget > 0 and not self.preempted:
             if not self.admit(now):
                 break
+        if not self.batch and not self.preempted:
+            return  # the last one was dropped just now: no step without anybody in it
         members = [r for r in self.batch if r.new > 0]
         duration = max(
             1, self.latency.step_time([(len(r.prompt), r.progress, r.new, len(r.output)) for r in members])

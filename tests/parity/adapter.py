@@ -38,6 +38,10 @@ SETTINGS = {
     "priority-policy": "engine.priority",
     "total-kv-blocks": "kv.blocks",
     "block-size-in-tokens": "kv.block_size",
+    "kv-cpu-blocks": "kv.cpu_blocks",
+    "kv-transfer-bandwidth": "kv.transfer_bandwidth",
+    "kv-transfer-base-latency": "kv.transfer_base_latency",
+    "kv-offload-threshold": "kv.offload_threshold",
     "gpu-memory-utilization": "kv.gpu_memory_utilization",
 }
 
