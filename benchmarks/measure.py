@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import time
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.simulation import Simulation
+if TYPE_CHECKING:
+    from blis_simpy.simulation import Simulation
 
 BLIS = Path(sys.executable).parent / "blis"
+LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +44,8 @@ def process(argv: list[str]) -> Cost:
     subprocess.CalledProcessError
         If it fails.
     """
-    start = time.perf_counter()
-    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, argv)
-    kib_a_unit = 1 / 1024 if sys.platform == "darwin" else 1
-    peak = usage.ru_maxrss * kib_a_unit / 1024
-    return Cost(cpu_s=usage.ru_utime + usage.ru_stime, wall_s=wall, peak_mib=peak)
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), *argv]
+    return Cost(**json.loads(subprocess.run(launcher, stdout=subprocess.PIPE, check=True).stdout))
 
 
 @attrs.frozen(kw_only=True)

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from rich.console import Console
-from rich.table import Table
-
 from loads import CORPUS, Load, digest, generated, recorded
 from measure import BLIS, Cost, calibrate, count, process
+from rich.console import Console
+from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "benchmarks.json"
 
@@ -62,7 +61,7 @@ def measured(load: Load, rounds: int, *, plain: bool) -> dict[str, Any]:
         "reference_ratio": None,
     }
     if plain:
-        slow, exact = best_of(load, 1, "--plain-steps")
+        slow, exact = best_of(load, rounds, "--plain-steps")
         row["plain_ratio"] = slow.cpu_s / cost.cpu_s
         row["exact"] = bool(row["exact"] and exact) if load.digest else None
     if load.reference_cpu_s:
@@ -103,7 +102,7 @@ def main() -> int:
     quick = parser.parse_args().quick
     rounds = 1 if quick else 3
     calibration_s = calibrate()
-    loads = recorded() or [generated("near-saturation", 20_000), generated("decode-heavy", 5_000)]
+    loads = [*(recorded() or [generated("decode-heavy", 5_000)]), generated("sparse-decode", 2_000)]
     rows = [measured(load, rounds, plain=True) for load in loads]
     growth = (2_000, 20_000) if quick else (2_000, 20_000, 200_000)
     rows += [measured(generated("near-saturation", size), rounds, plain=False) for size in growth]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,6 +10,9 @@ from blis_simpy import registry
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
 from blis_simpy.settings.convert import nested_class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MARK = "[[settings]]"
 HEAD = ("| path | default | unit | meaning | flag |", "|---|---|---|---|---|")

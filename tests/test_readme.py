@@ -1,8 +1,8 @@
 """README and documentation pages are programs: every block of code in them runs, and gives what they say.
 
 On a page, blocks run in order, in one empty folder and one namespace: ``python`` is executed, ``pycon`` is a doctest,
-``yaml``, ``csv`` and ``python`` with a title are files, ``console`` holds commands with their output, and ``text`` is what
-the Python block before it printed.
+``yaml``, ``csv`` and ``python`` with a title are files, ``console`` holds commands with their output, and ``text`` is
+what the Python block before it printed.
 """
 
 import contextlib

@@ -1,0 +1,1 @@
+"""Everything in front of the replicas: admission, routing, and what they know."""
