@@ -5,6 +5,8 @@ FAST := -m "not (parity or equivalence or slow)"
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
 
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-lowest lint format check bench docs clean
 
@@ -57,5 +59,5 @@ $(DEV_READY): pyproject.toml | .venv/bin/python
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv --clear .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" --constraint constraints-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" --constraint constraints-lowest.txt
 	@touch $@

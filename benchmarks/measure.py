@@ -86,7 +86,9 @@ def calibrate(rounds: int = 5) -> float:
     best = float("inf")
     for _ in range(rounds):
         start = time.process_time()
-        number, heap, seen = 1, [], {}
+        number = 1
+        heap: list[tuple[int, int]] = []
+        seen: dict[int, int] = {}
         for index in range(200_000):
             number = number * 48271 % 2147483647
             heappush(heap, (number, index))

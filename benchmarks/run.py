@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def best_of(load: Load, rounds: int, *flags: str) -> tuple[Cost, bool]:
     return min(costs, key=lambda cost: cost.cpu_s), exact
 
 
+@cache
 def corpus_calibration() -> float:
     """CPU seconds of the calibration that the reference's figures were taken with."""
     script = CORPUS / "perf" / "calibrate.py"
@@ -88,11 +90,11 @@ def show(rows: list[dict[str, Any]], calibration_s: float) -> None:
         "exact": ("exact", "{}"),
     }
     for title in columns:
-        table.add_column(title, justify="left" if title == "load" else "right")
+        table.add_column(title, justify="left" if title == "load" else "right", no_wrap=True)
     for row in rows:
         values = ((row[key], form) for key, form in columns.values())
         table.add_row(*("-" if value is None else form.format(value) for value, form in values))
-    Console(width=160).print(table)
+    Console(width=170).print(table)
 
 
 def main() -> int:

@@ -1,29 +1,35 @@
 """From a scenario to one replica's figures: model, GPU, latency model, KV capacity, maximum length.
 
 What the scenario leaves open comes from the catalog: GPU, tensor parallelism and engine version from the model's usual
-deployment, architecture and coefficients from its tables. KV capacity and maximum length are computed from these.
+deployment, architecture and coefficients from its tables; an architecture that is not there comes from Hugging Face.
+KV capacity and maximum length are computed from these. Each answer is kept together with where it came from.
 """
 
 from __future__ import annotations
 
+import difflib
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from blis_simpy import registry
+from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.capacity import kv_block_capacity
-from blis_simpy.catalog.defaults import Catalog
-from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
+from blis_simpy.catalog.defaults import Catalog, Coefficients
+from blis_simpy.catalog.hardware import Gpu
+from blis_simpy.catalog.hub import fetch_config
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 
 if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
 
-__all__ = ["UNMODELLED_BLOCKS", "Deployment", "resolve"]
+__all__ = ["UNMODELLED_BLOCKS", "Deployment", "Resolved", "resolve"]
 
 UNMODELLED_BLOCKS = 1_000_000
 """KV blocks where nothing is known to compute the capacity from: practically never a limit."""
@@ -31,6 +37,23 @@ UNMODELLED_BLOCKS = 1_000_000
 _log = logging.getLogger("blis_simpy")
 
 _NO_ROOM = {"insufficient_memory", "zero_blocks"}
+_NO_DELAYS = (0.0, 0.0, 0.0)
+
+
+@attrs.frozen
+class Resolved:
+    """A setting as it is used.
+
+    Attributes
+    ----------
+    value : object
+        As it could stand in a scenario; None = not known and not needed.
+    origin : str
+        Where it came from: ``scenario``, ``default``, or a few words such as ``catalog: deployments``.
+    """
+
+    value: Any
+    origin: str
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +74,8 @@ class Deployment:
         KV blocks of a replica.
     max_model_len : int
         Cap on prompt and output, tokens; 0 = none.
+    settings : mapping of str to Resolved
+        The settings that a scenario may leave open, by dotted path, with their origins.
     """
 
     model: ModelSpec | None
@@ -59,92 +84,7 @@ class Deployment:
     latency: LatencyModel
     num_blocks: int
     max_model_len: int
-
-
-class _Resolver:
-    """Answers, each looked up at most once, for one scenario."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        backend = scenario.latency.chosen
-        self.backend_class = registry.get("latency", backend) if isinstance(backend, str) else backend
-        self.needs_architecture = bool(getattr(self.backend_class, "needs_architecture", False))
-        self._catalog: Catalog | None = None
-        self._looked = False
-
-    @property
-    def catalog(self) -> Catalog | None:
-        if not self._looked:
-            self._looked = True
-            path = self.scenario.defaults
-            if path is not None and not Path(path).exists():
-                _log.warning("defaults file %s does not exist: nothing is taken from it", path)
-            else:
-                self._catalog = Catalog.load(path)
-        return self._catalog
-
-    def deployed(self, name: str) -> Any:
-        """Value of the model's usual deployment: ``gpu``, ``tp`` or ``engine_version``."""
-        usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
-        return getattr(usual, name) if usual else None
-
-    def model(self) -> ModelSpec | None:
-        scenario = self.scenario
-        if scenario.model_config is not None:
-            return load_model_config(scenario.model_config, scenario.model)
-        if Path(scenario.model, "config.json").is_file() or (
-            scenario.model.endswith(".json") and Path(scenario.model).is_file()
-        ):
-            return load_model_config(scenario.model, scenario.model)
-        spec = self.catalog.model(scenario.model) if self.catalog else None
-        if spec is None and self.needs_architecture:
-            raise ScenarioError.at(
-                "model",
-                "is not in the catalog",
-                scenario.model,
-                hint=self._known_models() + "or give model_config, a folder with its config.json",
-            )
-        return spec
-
-    def _known_models(self) -> str:
-        if self.catalog is None:
-            return ""
-        import difflib
-
-        near = difflib.get_close_matches(self.scenario.model.lower(), self.catalog.names("models"), n=1)
-        return f"did you mean {near[0]!r}? " if near else ""
-
-    def gpu(self) -> Gpu | None:
-        scenario = self.scenario
-        name = scenario.hardware or self.deployed("gpu")
-        if name is None:
-            if self.needs_architecture:
-                raise ScenarioError.at("hardware", "must be given: the model has no usual deployment")
-            return None
-        gpus = load_gpus(scenario.hardware_config)
-        if name not in gpus and not self.needs_architecture:
-            return None
-        return find_gpu(gpus, name, scenario.hardware_config or "hardware_config.json")
-
-    def tp(self) -> int:
-        tp = self.scenario.tp or self.deployed("tp")
-        if tp is None and self.needs_architecture:
-            raise ScenarioError.at("tp", "must be given: the model has no usual deployment")
-        return int(tp or 0)
-
-    def coefficients(self, tp: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        given = self.scenario.latency
-        if given.alpha is not None and given.beta is not None:
-            return given.alpha, given.beta
-        if given.chosen != "blackbox":
-            return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
-        scenario = self.scenario
-        gpu = scenario.hardware or self.deployed("gpu") or ""
-        version = scenario.engine_version or self.deployed("engine_version") or ""
-        if self.catalog is None:
-            raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")
-        found = self.catalog.blackbox_coefficients(scenario.model, gpu, tp, version)
-        return found.alpha, found.beta
+    settings: Mapping[str, Resolved]
 
 
 def resolve(scenario: Scenario) -> Deployment:
@@ -153,76 +93,230 @@ def resolve(scenario: Scenario) -> Deployment:
     Raises
     ------
     ScenarioError
-        If a figure is missing, contradictory, or the model does not fit the GPUs.
+        If a figure is missing, contradictory, or the model does not fit the GPUs; names the file and the key that
+        a bad figure stands under.
     PluginError
         If the latency model is unknown.
     """
-    resolver = _Resolver(scenario)
-    tp = resolver.tp()
-    alpha, beta = resolver.coefficients(tp)
-    # Without a need for them, the architecture is only looked up to compute a KV capacity.
-    wanted = resolver.needs_architecture or scenario.kv.blocks is None
-    model = resolver.model() if wanted else None
-    gpu = resolver.gpu() if wanted else None
-    latency = registry.build(
-        "latency",
-        scenario.latency.chosen,
-        LatencyInputs(alpha=alpha, beta=beta, model=model, gpu=gpu, tp=tp),
-    )
-    num_blocks = scenario.kv.blocks or _computed_blocks(scenario, resolver.needs_architecture, model, gpu, tp)
-    return Deployment(
-        model=model,
-        gpu=gpu,
-        tp=tp,
-        latency=latency,
-        num_blocks=num_blocks,
-        max_model_len=_max_model_len(scenario, model if resolver.needs_architecture else None, num_blocks),
-    )
+    return _Resolver(scenario).deployment()
 
 
-def _computed_blocks(scenario: Scenario, required: bool, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
-    if model is not None and gpu is not None and tp > 0:
-        try:
-            return kv_block_capacity(
-                model,
-                gpu_memory_gib=gpu.memory_gib,
-                tp=tp,
-                gpu_memory_utilization=scenario.kv.gpu_memory_utilization,
-                block_size=scenario.kv.block_size,
-            )
-        except ScenarioError as error:
-            if required or error.code in _NO_ROOM:
-                raise
-            _log.warning("%s", error)
-    _log.warning(
-        "KV capacity is not modelled: too little is known of model and GPU to compute it, so %d blocks are assumed; "
-        "set kv.blocks (--total-kv-blocks) to model it",
-        UNMODELLED_BLOCKS,
-    )
-    return UNMODELLED_BLOCKS
+class _Resolver:
+    """Answers, each looked up at most once, for one scenario."""
 
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.settings: dict[str, Resolved] = {}
+        self.catalog = self._load_catalog()
+        self.catalog_name = scenario.defaults or "catalog"
+        self.backend = scenario.latency.chosen
+        self.backend_options = self.backend if isinstance(self.backend, Mapping) else {}
+        self.backend_name = self.backend_options.get("policy", self.backend)
+        named = isinstance(self.backend_name, str)
+        self.backend_class = registry.get("latency", self.backend_name) if named else self.backend
+        self.needs_architecture = bool(getattr(self.backend_class, "needs_architecture", False))
+        # File and key path that the figures of model, GPU and latency model stand under, for messages.
+        self.places: dict[str, tuple[str | None, str]] = {}
 
-def _max_model_len(scenario: Scenario, model: ModelSpec | None, num_blocks: int) -> int:
-    """Maximum length: as given, else derived from the architecture; that of an analytical model is cut to the cache."""
-    length = scenario.engine.max_model_len
-    if length is None:
-        length = derive_max_model_len(model) if model is not None else 0
-    block_size = scenario.kv.block_size
-    needed = -(-length // block_size)
-    if needed <= num_blocks:
-        return length
-    if model is None:
-        raise ScenarioError.at(
-            "engine.max_model_len",
-            f"needs {needed} KV blocks of {block_size} tokens, but the KV cache has {num_blocks}: "
-            "KV cache too small for max model length",
-            length,
+    def deployment(self) -> Deployment:
+        """Resolve everything, in the order in which one answer needs another."""
+        scenario = self.scenario
+        self._note("latency.backend", self.backend, self._origin_of_backend())
+        hardware_name = self._usual("hardware", "gpu", scenario.hardware)
+        tp = int(self._usual("tp", "tp", scenario.tp) or 0)
+        version = self._usual("engine_version", "engine_version", scenario.engine_version)
+        coefficients = self._coefficients(hardware_name or "", tp, version or "")
+        # Without a need for them, the architecture is only looked up to compute a KV capacity.
+        wanted = self.needs_architecture or scenario.kv.blocks is None
+        model = self._model() if wanted else None
+        gpu = self._gpu(hardware_name) if wanted else None
+        with self._figures_named_by_their_files():
+            latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
+            num_blocks = self._num_blocks(model, gpu, tp)
+        max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
+        return Deployment(
+            model=model,
+            gpu=gpu,
+            tp=tp,
+            latency=latency,
+            num_blocks=num_blocks,
+            max_model_len=max_model_len,
+            settings=self.settings,
         )
-    _log.warning(
-        "max_model_len %d needs %d KV blocks, but the cache has %d: reduced to %d",
-        length,
-        needed,
-        num_blocks,
-        num_blocks * block_size,
-    )
-    return num_blocks * block_size
+
+    def _note(self, path: str, value: Any, origin: str) -> Any:
+        self.settings[path] = Resolved(value, origin)
+        return value
+
+    def _load_catalog(self) -> Catalog | None:
+        path = self.scenario.defaults
+        if path is None or Path(path).exists():
+            return Catalog.load(path)
+        _log.warning("defaults file %s does not exist: nothing is taken from it", path)
+        return None
+
+    def _origin_of_backend(self) -> str:
+        if self.scenario.latency.backend is not None:
+            return "scenario"
+        return "default" if self.scenario.latency.alpha is None else "default where coefficients are given"
+
+    def _usual(self, path: str, field: str, given: Any) -> Any:
+        """Return a setting as given, else that of the model's usual deployment."""
+        if given:
+            return self._note(path, given, "scenario")
+        usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
+        if usual is not None:
+            return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
+        if self.needs_architecture and path != "engine_version":
+            raise ScenarioError.at(path, "must be given: the model has no usual deployment")
+        return self._note(path, None, "not known")
+
+    def _coefficients(self, gpu: str, tp: int, version: str) -> Coefficients:
+        found, place, origin = self._find_coefficients(gpu, tp, version)
+        file = self.catalog.file if self.catalog and place != "latency" else None
+        for name, values in attrs.asdict(found, recurse=False).items():
+            self._note(f"latency.{name}", values or None, origin)
+            self.places[name] = file, f"{place}.{name}"
+        return found
+
+    def _find_coefficients(self, gpu: str, tp: int, version: str) -> tuple[Coefficients, str, str]:
+        """Coefficients, the key path that they stand under, and their origin."""
+        given, model = self.scenario.latency, self.scenario.model
+        if given.alpha is not None and given.beta is not None:
+            return Coefficients(given.alpha, given.beta), "latency", "scenario"
+        name = getattr(self.backend_class, "global_coefficients", None)
+        if name is None and self.backend_name != "blackbox":
+            return Coefficients((), ()), "latency", "this latency model takes none"
+        if self.catalog is None:
+            raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")
+        if name is None:
+            found, place = self.catalog.blackbox_coefficients(model, gpu, tp, version), f"blackbox.{model}"
+            return found, place, f"{self.catalog_name}: blackbox row of {gpu} tp {tp} {version}"
+        found, place = self.catalog.global_coefficients(name), f"global_coefficients.{name}"
+        return found, place, f"{self.catalog_name}: {place}"
+
+    def _inputs(self, found: Coefficients, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> LatencyInputs:
+        alpha = found.alpha or (_NO_DELAYS if self.backend_name == "roofline" else ())
+        return LatencyInputs(alpha=alpha, beta=found.beta, model=model, gpu=gpu, tp=tp)
+
+    def _model(self) -> ModelSpec | None:
+        name, given = self.scenario.model, self.scenario.model_config
+        if given is not None:
+            return self._model_of_file(given, "scenario")
+        if Path(name, "config.json").is_file() or (name.endswith(".json") and Path(name).is_file()):
+            return self._model_of_file(name, f"config.json of {name}")
+        spec = self.catalog.model(name) if self.catalog else None
+        if self.catalog is not None and spec is not None:
+            self.places["model"] = self.catalog.file, f"models.{spec.name}."
+            self._note("model_config", None, f"{self.catalog_name}: models")
+            return spec
+        return self._model_of_hub() if self.needs_architecture else None
+
+    def _model_of_file(self, path: str, origin: str) -> ModelSpec:
+        file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
+        self.places["model"] = str(file), ""
+        self._note("model_config", path, origin)
+        return load_model_config(file, self.scenario.model)
+
+    def _model_of_hub(self) -> ModelSpec:
+        usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
+        repo = (usual.hf_repo if usual else "") or self.scenario.model
+        file = fetch_config(repo, hint=f"{self._similar_models()}or give model_config, a folder with its config.json")
+        try:
+            return self._model_of_file(str(file), f"hub: {repo}")
+        except ScenarioError as error:
+            hint = f"fetched from the repository {repo}; delete it to have it fetched again"
+            raise ScenarioError(attrs.evolve(problem, hint=hint) for problem in error.problems) from None
+
+    def _similar_models(self) -> str:
+        known = {name.lower(): name for name in self.catalog.names("models")} if self.catalog else {}
+        near = difflib.get_close_matches(self.scenario.model.lower(), known, n=1)
+        return f"did you mean {known[near[0]]!r}? " if near else ""
+
+    def _gpu(self, name: str | None) -> Gpu | None:
+        if name is None:
+            return None
+        path = self.scenario.hardware_config
+        gpus = hardware.load_gpus(path)
+        if name not in gpus and not self.needs_architecture:
+            return None
+        file = path or "hardware_config.json"
+        self.places["gpu"] = file, f"{name}."
+        return hardware.find_gpu(gpus, name, file)
+
+    @contextmanager
+    def _figures_named_by_their_files(self) -> Iterator[None]:
+        """Say of every bad figure within a ``with`` block which file and which key it stands under."""
+        try:
+            yield
+        except ScenarioError as error:
+            raise ScenarioError(self._placed(problem) for problem in error.problems) from None
+
+    def _placed(self, problem: Problem) -> Problem:
+        part, _, figure = problem.path.partition(".")
+        part, bracket, index = part.partition("[")
+        if part not in self.places:
+            return problem
+        file, place = self.places[part]
+        if part in ("alpha", "beta"):
+            return attrs.evolve(problem, file=file, path=place + bracket + index)
+        key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
+        return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
+
+    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
+        kv = self.scenario.kv
+        blocks, origin = kv.blocks, "scenario"
+        if blocks is None and model is not None and gpu is not None and tp > 0:
+            origin = f"computed from the memory of {tp} {gpu.name}"
+            try:
+                blocks = kv_block_capacity(
+                    model,
+                    gpu_memory_gib=gpu.memory_gib,
+                    tp=tp,
+                    gpu_memory_utilization=kv.gpu_memory_utilization,
+                    block_size=kv.block_size,
+                    dp=self.backend_options.get("dp", 1),
+                )
+            except ScenarioError as error:
+                if self.needs_architecture or error.code in _NO_ROOM:
+                    raise
+                _log.warning("%s", error)
+        if blocks is None:
+            blocks, origin = UNMODELLED_BLOCKS, "assumed: too little is known to compute it"
+            _log.warning(
+                "KV capacity is not modelled: too little is known of model and GPU to compute it, so %d blocks are "
+                "assumed; set kv.blocks (--total-kv-blocks) to model it",
+                blocks,
+            )
+        self._note("kv.blocks", blocks, origin)
+        return blocks
+
+    def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
+        """Maximum length: as given, else derived from `model`, that of an analytical latency model.
+
+        With such a latency model it is cut to the KV cache.
+        """
+        given = self.scenario.engine.max_model_len
+        length, origin = given or 0, "default" if given is None else "scenario"
+        if given is None and model is not None:
+            length, origin = derive_max_model_len(model), "derived from max_position_embeddings of the model"
+        block_size = self.scenario.kv.block_size
+        needed = -(-length // block_size)
+        if needed > num_blocks:
+            if model is None:
+                raise ScenarioError.at(
+                    "engine.max_model_len",
+                    f"needs {needed} KV blocks of {block_size} tokens, but the KV cache has {num_blocks}: "
+                    "KV cache too small for max model length",
+                    length,
+                )
+            _log.warning(
+                "max_model_len %d needs %d KV blocks, but the cache has %d: reduced to %d",
+                length,
+                needed,
+                num_blocks,
+                num_blocks * block_size,
+            )
+            length, origin = num_blocks * block_size, f"cut from {length} to the KV cache"
+        self._note("engine.max_model_len", length, origin)
+        return length

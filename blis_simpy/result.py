@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.formats.files import write_text
-from blis_simpy.metrics import evaluation, report
+from blis_simpy.metrics import evaluation, fitness, report, slo
 from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.metrics.requests import RequestTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
 
     from blis_simpy.core.request import Request
+    from blis_simpy.decisions.log import DecisionLog
     from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.scenario import Scenario
@@ -37,6 +38,8 @@ class Result:
         Seed of its random streams.
     requests : RequestTable
         One row a request, in the order of the workload.
+    decisions : DecisionLog or None
+        Why each request was let in and went where it went, if the scenario asked for a record.
     """
 
     def __init__(
@@ -48,6 +51,9 @@ class Result:
         replicas: Sequence[ReplicaOutcome],
         logs: Sequence[ReplicaLog],
         routing_rejections: int,
+        rejected: int = 0,
+        decisions: DecisionLog | None = None,
+        wall_clock_s: float = 0.0,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
@@ -56,6 +62,9 @@ class Result:
         self._replicas = replicas
         self._logs = logs
         self._routing_rejections = routing_rejections
+        self._rejected = rejected
+        self.decisions = decisions
+        self._wall_clock_s = wall_clock_s
 
     @cached_property
     def aggregate(self) -> Aggregate:
@@ -94,7 +103,7 @@ class Result:
         return evaluation.anomalies(
             self.aggregate,
             ordered_by_priority=self.scenario.engine.priority != "constant",
-            rejected=0,
+            rejected=self._rejected,
             routing_rejections=self._routing_rejections,
         )
 
@@ -106,7 +115,49 @@ class Result:
     @cached_property
     def slo_classes(self) -> dict[str, dict[str, Distribution]]:
         """Distributions of TTFT and E2E by SLO class."""
-        return evaluation.by_slo_class([r for replica in self._replicas for r in replica.requests])
+        return evaluation.by_slo_class(self._served)
+
+    @cached_property
+    def _served(self) -> list[Request]:
+        """Requests that reached a replica and were not dropped."""
+        return [request for replica in self._replicas for request in replica.requests]
+
+    @cached_property
+    def evaluation(self) -> evaluation.Evaluation:
+        """How well it went: whole run, SLO classes, models, tenants, decisions."""
+        duration_us = self.aggregate.ended_at
+        return evaluation.Evaluation(
+            metrics=evaluation.RawMetrics.of(self.aggregate, self.anomalies),
+            slo_classes=self.slo_classes,
+            models=evaluation.by_model(self._served, duration_us),
+            tenants=evaluation.by_tenant(self._served, duration_us),
+            decisions=self.decisions,
+            duration_us=duration_us,
+            wall_clock_s=self._wall_clock_s,
+        )
+
+    def fitness(self, weights: str | Mapping[str, float]) -> fitness.Fitness:
+        """Score the run.
+
+        Parameters
+        ----------
+        weights : str or mapping
+            ``throughput:1,p99_ttft:0.5``, or the same as a mapping; for the keys see `blis_simpy.metrics.fitness`.
+
+        Raises
+        ------
+        ScenarioError
+            If a key is unknown or a weight is no finite number >= 0.
+        """
+        return fitness.score(self.evaluation.metrics, weights)
+
+    def slo_attainment(self, targets: Mapping[str, slo.Target | int]) -> float:
+        """Return the share of completed requests that met their class's target; see `slo.attainment`."""
+        return slo.attainment(self.requests, targets)
+
+    def goodput(self, targets: Mapping[str, slo.Target | int]) -> slo.Goodput:
+        """Rate the requests and tokens that met their class's target; see `slo.goodput`."""
+        return slo.goodput(self.requests, targets, duration_us=self.aggregate.ended_at)
 
     def write_metrics(self, path: str | PathLike[str]) -> None:
         """Write aggregate and per-request figures as the reference's ``run --results-path`` does (JSON).
@@ -129,13 +180,27 @@ class Result:
         """
         write_text(path, report.replay_results(self._requests))
 
-    def blis_report(self, command: str = "run") -> str:
+    def blis_report(
+        self,
+        command: str = "run",
+        fitness_weights: str | Mapping[str, float] | None = None,
+        summarize_trace: bool = False,
+    ) -> str:
         """Text report with the sections of the reference's standard output.
 
         Parameters
         ----------
         command : str
-            ``run`` or ``replay``.
+            ``run`` or ``replay``; only the first shows a score and figures by model.
+        fitness_weights : str or mapping, optional
+            Weights of the score, as for `fitness`; empty = no score. A replay shows none and ignores them.
+        summarize_trace : bool
+            Whether to sum up the decision log, if there is one.
+
+        Raises
+        ------
+        ScenarioError
+            If the weights are wrong.
         """
         several = self.replicas if len(self._replicas) > 1 else []
         return report.sections(
@@ -144,6 +209,9 @@ class Result:
             anomaly=self.anomalies,
             kv=self.kv_rates,
             slo=self.slo_classes,
+            fitness=self.fitness(fitness_weights) if fitness_weights and command == "run" else None,
+            models=self.evaluation.models if command == "run" else None,
+            decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
     def __repr__(self) -> str:

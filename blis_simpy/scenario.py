@@ -22,6 +22,7 @@ from blis_simpy.workload.settings import Workload
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.deployment import Deployment
     from blis_simpy.result import Result
 
 __all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
@@ -105,6 +106,23 @@ class Scenario:
             With one problem for every unknown path and every bad value.
         """
         return changed(self, changes)
+
+    def resolve(self) -> Deployment:
+        """Work out what a replica is made of, without simulating it.
+
+        Returns
+        -------
+        Deployment
+            Latency model, KV capacity and so on; ``settings`` says where each value comes from.
+
+        Raises
+        ------
+        ScenarioError
+            If a figure is missing, contradictory, or the model does not fit the GPUs.
+        """
+        from blis_simpy.deployment import resolve
+
+        return resolve(self)
 
     def run(self, **options: Any) -> Result:
         """Simulate the scenario.

@@ -54,7 +54,7 @@ def _row(path: str, attribute: attrs.Attribute[Any]) -> str:
 
 
 def _default(attribute: attrs.Attribute[Any]) -> str:
-    default = attribute.default
+    default: Any = attribute.default
     if default is attrs.NOTHING:
         return "*required*"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs types its factories as functions

@@ -18,16 +18,18 @@ from blis_simpy.errors import ScenarioError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Gpu", "find_gpu", "load_gpus"]
+__all__ = ["KEY_OF_FIGURE", "Gpu", "find_gpu", "load_gpus"]
 
-_FIELD_OF_KEY = {
-    "tflopspeak": "tflops",
-    "tflopsfp8": "fp8_tflops",
-    "bwpeaktbs": "bandwidth_tb_s",
-    "mfuprefill": "mfu_prefill",
-    "mfudecode": "mfu_decode",
-    "memorygib": "memory_gib",
+KEY_OF_FIGURE = {
+    "tflops": "TFlopsPeak",
+    "fp8_tflops": "TFlopsFP8",
+    "bandwidth_tb_s": "BwPeakTBs",
+    "mfu_prefill": "mfuPrefill",
+    "mfu_decode": "mfuDecode",
+    "memory_gib": "MemoryGiB",
 }
+"""Key in a hardware file of each figure of `Gpu`."""
+_FIELD_OF_KEY = {key.lower(): field for field, key in KEY_OF_FIGURE.items()}
 
 
 @attrs.frozen

@@ -18,7 +18,21 @@ import attrs
 from blis_simpy.catalog.files import as_number, parse_json_object, read_text
 from blis_simpy.errors import ScenarioError
 
-__all__ = ["ModelSpec", "derive_max_model_len", "load_model_config"]
+__all__ = ["KEY_OF_FIGURE", "ModelSpec", "derive_max_model_len", "load_model_config"]
+
+KEY_OF_FIGURE = {
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "vocab_size": "vocab_size",
+    "hidden_act": "hidden_act",
+    "experts_per_token": "num_experts_per_tok",
+    "moe_intermediate_size": "moe_intermediate_size",
+    "shared_expert_intermediate_size": "shared_expert_intermediate_size",
+}
+"""Key in a ``config.json`` of each figure of `ModelSpec` that is read as it stands, usually under that key."""
 
 _LOG = logging.getLogger("blis_simpy")
 _DTYPE_BYTES = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMON_FLAGS",
+    "LOG_FLAG",
     "base_scenario",
     "check_results_path",
     "find_scenario",
@@ -32,6 +33,7 @@ __all__ = [
     "report",
     "request_counter",
     "setting_flags",
+    "shown_config",
 ]
 
 _LEVELS = {
@@ -46,8 +48,11 @@ _LEVELS = {
 }
 _REPORTS = ("summary", "blis", "none")
 
+LOG_FLAG = Flag(
+    name="--log", target="log", help=f"Least severe log lines to print: {', '.join(_LEVELS)}.", default="warn"
+)
 COMMON_FLAGS = (
-    Flag(name="--log", target="log", help=f"Least severe log lines to print: {', '.join(_LEVELS)}.", default="warn"),
+    LOG_FLAG,
     Flag(name="--results-path", target="results_path", help="File to write the figures of every request to (JSON)."),
     Flag(
         name="--report",
@@ -60,6 +65,12 @@ COMMON_FLAGS = (
         target="plain_steps",
         hint=bool,
         help="Compute every step by itself: slower, same figures.",
+    ),
+    Flag(
+        name="--show-config",
+        target="show_config",
+        hint=bool,
+        help="Print every setting and where its value comes from; simulate nothing.",
     ),
 )
 
@@ -135,6 +146,31 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
     return base.with_(**changes)
+
+
+def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Print the resolved configuration, if that was asked for in place of a simulation.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        As it would be simulated.
+    file : Path or None
+        The scenario file, if there is one.
+    given, options : mapping of str to object
+        Values of the flags, and the command's own options.
+
+    Returns
+    -------
+    bool
+        Whether it was.
+    """
+    if not options["show_config"]:
+        return False
+    from blis_simpy.cli.show_config import print_config
+
+    print_config(scenario, file, {*given, *(("engine.macro_steps",) if options["plain_steps"] is not None else ())})
+    return True
 
 
 @contextmanager

@@ -23,8 +23,9 @@ _ABOUT = """usage: blis COMMAND [flags]
 Simulate LLM inference serving.
 
 commands:
-  run     simulate a scenario
-  replay  simulate the requests of a recorded trace
+  run              simulate a scenario
+  replay           simulate the requests of a recorded trace
+  explain latency  show how step times come about
 
 flags:
   --version   print the version
@@ -86,6 +87,11 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
         from blis_simpy.cli.replay import replay
 
         return replay
+    if name == "explain":
+        from blis_simpy.cli.explain import explain
+
+        return explain
     from blis_simpy.settings.fields import nearest
 
-    raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=nearest(name, ("run", "replay"))))
+    hint = nearest(name, ("run", "replay", "explain"))
+    raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=hint))

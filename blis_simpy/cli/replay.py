@@ -15,6 +15,7 @@ from blis_simpy.cli.common import (
     report,
     request_counter,
     setting_flags,
+    shown_config,
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
@@ -50,6 +51,8 @@ def replay(argv: Sequence[str]) -> None:
         base = base_scenario(file, given)
         with named_by_origin(file, flags, given):
             scenario = overlaid(base, given, options)
+            if shown_config(scenario, file, given, options):
+                return
             check_results_path(options)
             from blis_simpy.simulation import replay as simulate
 

@@ -16,6 +16,7 @@ from blis_simpy.cli.common import (
     report,
     request_counter,
     setting_flags,
+    shown_config,
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
@@ -58,6 +59,8 @@ def run(argv: Sequence[str]) -> None:
         with named_by_origin(file, flags, given):
             scenario = overlaid(base, {**_workload_changes(base, given), **given}, options)
             _check_lengths(scenario, given)
+            if shown_config(scenario, file, given, options):
+                return
             check_results_path(options)
             with request_counter() as progress:
                 result = scenario.run(progress=progress)

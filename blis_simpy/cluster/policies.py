@@ -15,7 +15,7 @@ run, and one instance can serve many.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -32,6 +32,7 @@ __all__ = [
     "RoutingPolicy",
     "Scorer",
     "Snapshot",
+    "started",
 ]
 
 
@@ -179,3 +180,11 @@ class PolicyContext:
     streams: Streams
     num_replicas: int
     block_size: int
+
+
+def started(policy: Any, context: PolicyContext) -> Any:
+    """Tell a policy that a run starts, if it wants to know, and return it."""
+    start = getattr(policy, "start", None)
+    if start is not None:
+        start(context)
+    return policy

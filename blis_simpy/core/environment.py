@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL_PLANE",
     "FOREVER",
+    "Alarm",
     "ControlTurn",
     "Environment",
     "ReplicaTurn",
@@ -101,6 +102,46 @@ class Turn(Event):
         self._value = value
         self._ok = True
         heappush(env._queue, (at, priority, next(env._eid), self))  # type: ignore[misc]
+
+
+class Alarm:
+    """What one of our processes waits for: a turn, which can be changed while it waits.
+
+    Parameters
+    ----------
+    env : Environment
+        Where it rings.
+    priority : int
+        Place of its turns within a tick.
+    """
+
+    __slots__ = ("_env", "_event", "_priority", "process")
+
+    def __init__(self, env: Environment, priority: int) -> None:
+        self._env = env
+        self._priority = priority
+        self._event: Event = Event(env)
+        self.process: simpy.Process | None = None
+        """The process that waits; whoever starts it sets this."""
+
+    def at(self, tick: int) -> Event:
+        """Return the event to yield in order to wait for a turn at a tick."""
+        self._event = Turn(self._env, tick, self._priority)
+        return self._event
+
+    def off(self) -> Event:
+        """Return the event to yield in order to wait until `move` says for what."""
+        self._event = Event(self._env)
+        return self._event
+
+    def move(self, tick: int) -> None:
+        """Let the process that waits take its turn at another tick."""
+        turn = Turn(self._env, tick, self._priority)
+        # The process follows its callback to the new event; the old one passes unheard.
+        turn.callbacks, self._event.callbacks = self._event.callbacks, []
+        self._event = turn
+        assert self.process is not None
+        self.process._target = turn
 
 
 class Environment(simpy.Environment):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from blis_simpy.latency.base import LatencyInputs, StepBatch, to_ticks
 from blis_simpy.latency.checks import check_alpha, check_beta
 from blis_simpy.latency.delays import PromptLengthDelays
+from blis_simpy.latency.explain import Term
 
 __all__ = ["Blackbox"]
 
@@ -44,3 +45,22 @@ class Blackbox(PromptLengthDelays):
         """Duration of each of the next decode-only steps of an unchanged batch, µs: always the same."""
         del steps
         return to_ticks(self._step + self._per_decode_token * batch.num_decodes) or 1
+
+    def explain(self, batch: StepBatch) -> list[Term]:
+        """List the summands of the step time, in µs."""
+        prefill, decode = sum(member.new_tokens for member in batch.prefills), batch.decode_new_tokens
+        return [
+            Term("step", "beta[0]", self._step),
+            Term(
+                "prefill",
+                "beta[1] * prefill tokens",
+                self._per_prefill_token * prefill,
+                parts=(Term("prefill tokens", "tokens of prompts in the step", prefill, "tokens"),),
+            ),
+            Term(
+                "decode",
+                "beta[2] * decode tokens",
+                self._per_decode_token * decode,
+                parts=(Term("decode tokens", "one for each decoding request", decode, "tokens"),),
+            ),
+        ]

@@ -23,6 +23,7 @@ import numpy as np
 from blis_simpy.latency.base import IntTicks, LatencyInputs, StepBatch, StepMember, to_ticks
 from blis_simpy.latency.checks import check_alpha, check_roofline_figures, check_tp
 from blis_simpy.latency.delays import PromptLengthDelays
+from blis_simpy.latency.explain import Term
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,8 +178,43 @@ class Roofline(PromptLengthDelays):
     def _decode_by_member(self, batch: StepBatch, step: int) -> int:
         return self._by_member((), [context + step for context in batch.decode_contexts()])
 
+    def explain(self, batch: StepBatch) -> list[Term]:
+        """Show the step time, in µs, as the slower of arithmetic and memory traffic, and what each is made of."""
+        contexts = batch.decode_contexts()
+        if not batch.prefills and not contexts:
+            return []
+        compute, memory = self._bounds(batch.prefills, contexts)
+        prefill_compute, prefill_memory = self._bounds(batch.prefills, ())
+        decode_compute, decode_memory = self._bounds((), contexts)
+        _, weights = self._bounds((), ())
+        arithmetic = (
+            Term("prefill", "members with a prompt", prefill_compute * MICROSECONDS),
+            Term("decode", "members beyond their prompt", decode_compute * MICROSECONDS),
+        )
+        traffic = (
+            Term("weights", "read once a step", weights * MICROSECONDS),
+            Term("prefill", "KV cache and activations", (prefill_memory - weights) * MICROSECONDS),
+            Term("decode", "KV cache and activations", (decode_memory - weights) * MICROSECONDS),
+        )
+        rate = "FLOPs on one GPU / (peak rate * share of it that is reached)"
+        return [
+            Term(
+                "roofline",
+                "the slower of arithmetic and memory traffic",
+                max(compute, memory) * MICROSECONDS,
+                parts=(
+                    Term("arithmetic", rate, compute * MICROSECONDS, parts=arithmetic),
+                    Term("memory traffic", "bytes on one GPU / bandwidth", memory * MICROSECONDS, parts=traffic),
+                ),
+            )
+        ]
+
     def _by_member(self, prefills: Sequence[StepMember], decode_contexts: Sequence[int]) -> int:
-        """Step time by definition: every rounding is one of the reference, so the order of operations is binding."""
+        """Step time by definition."""
+        return to_ticks(max(self._bounds(prefills, decode_contexts)) * MICROSECONDS) or 1
+
+    def _bounds(self, prefills: Sequence[StepMember], decode_contexts: Sequence[int]) -> tuple[float, float]:
+        """Arithmetic and memory traffic, s: each rounding is the reference's, so the order of operations is binding."""
         compute = moved = 0.0
         for member in prefills:
             progress, new = float(member.progress), float(member.new_tokens)
@@ -187,8 +223,7 @@ class Roofline(PromptLengthDelays):
         for context in decode_contexts:
             compute += self._flops(float(context), 1.0) / self._tp / self._decode_rate
             moved += self._bytes(float(context), 1.0) / self._tp
-        memory = (self._weight_bytes / self._tp + moved) / self._bandwidth
-        return to_ticks(max(compute, memory) * MICROSECONDS) or 1
+        return compute, (self._weight_bytes / self._tp + moved) / self._bandwidth
 
     def _flops(self, progress: float, new: float) -> float:
         """FLOPs of a member with `progress` tokens behind it and `new` to compute."""

@@ -7,7 +7,12 @@ import attrs
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.fields import Plugin, setting
 
-__all__ = ["LatencySettings"]
+__all__ = ["COEFFICIENTS_BACKEND", "DEFAULT_BACKEND", "LatencySettings"]
+
+DEFAULT_BACKEND = "roofline"
+"""Latency model of a scenario that says nothing about it."""
+COEFFICIENTS_BACKEND = "blackbox"
+"""Latency model of a scenario that gives coefficients only."""
 
 
 @attrs.frozen(kw_only=True)
@@ -22,7 +27,7 @@ class LatencySettings:
 
     backend: Plugin | None = setting(
         None,
-        help="Latency model; unset means roofline, or blackbox where coefficients are given.",
+        help=f"Latency model; unset means {DEFAULT_BACKEND}, or {COEFFICIENTS_BACKEND} where coefficients are given.",
         kind="latency",
         flag="--latency-model",
     )
@@ -46,4 +51,4 @@ class LatencySettings:
         """The latency model that is meant: `backend`, else what the coefficients tell."""
         if self.backend is not None:
             return self.backend
-        return "roofline" if self.alpha is None else "blackbox"
+        return DEFAULT_BACKEND if self.alpha is None else COEFFICIENTS_BACKEND

@@ -1,21 +1,38 @@
-"""What the aggregate does not show: anomalies, KV rates, figures by SLO class."""
+"""What the aggregate does not show: anomalies, KV rates, figures by SLO class, model and tenant.
+
+`Evaluation` holds all of it in one object, together with why requests went where they went.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.metrics.distributions import Distribution
+from blis_simpy.metrics.fitness import Fitness, score
+from blis_simpy.metrics.slo import jain_index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from blis_simpy.decisions.log import DecisionLog  # noqa: TC004 - a name only: the two packages stay independent
     from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 
-__all__ = ["anomalies", "by_slo_class", "kv_rates", "priority_inversions"]
+__all__ = [
+    "Evaluation",
+    "Group",
+    "RawMetrics",
+    "anomalies",
+    "by_model",
+    "by_slo_class",
+    "by_tenant",
+    "kv_rates",
+    "priority_inversions",
+]
 
 
 def priority_inversions(requests: Sequence[Request]) -> int:
@@ -82,17 +99,171 @@ def kv_rates(aggregate: Aggregate) -> dict[str, float]:
     }
 
 
+def _grouped(requests: Sequence[Request], key: Callable[[Request], str]) -> dict[str, list[Request]]:
+    """Sort requests into groups by name, names ascending; an empty name is no group."""
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        if name := key(request):
+            groups.setdefault(name, []).append(request)
+    return dict(sorted(groups.items()))
+
+
+def _latencies(requests: Sequence[Request]) -> dict[str, Distribution]:
+    return {
+        "ttft": Distribution.of(np.array([r.ttft for r in requests if r.ttft >= 0], dtype=np.int64)),
+        "e2e": Distribution.of(np.array([r.e2e for r in requests if r.outcome is Outcome.COMPLETED], dtype=np.int64)),
+    }
+
+
 def by_slo_class(requests: Sequence[Request]) -> dict[str, dict[str, Distribution]]:
     """Return the distributions of TTFT and E2E by SLO class, classes sorted, an empty class being ``default``."""
-    classes: dict[str, list[Request]] = {}
-    for request in requests:
-        classes.setdefault(request.slo_class or "default", []).append(request)
-    return {
-        name: {
-            "ttft": Distribution.of(np.array([r.ttft for r in members if r.ttft >= 0], dtype=np.int64)),
-            "e2e": Distribution.of(
-                np.array([r.e2e for r in members if r.outcome is Outcome.COMPLETED], dtype=np.int64)
-            ),
-        }
-        for name, members in sorted(classes.items())
-    }
+    classes = _grouped(requests, lambda request: request.slo_class or "default")
+    return {name: _latencies(members) for name, members in classes.items()}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Group:
+    """Figures of the requests that have something in common.
+
+    Attributes
+    ----------
+    ttft, e2e : Distribution, µs
+        TTFT of those that got a first token; E2E of those that completed.
+    completed : int
+        How many completed.
+    requests_per_s, tokens_per_s : float
+        Completed requests, and their planned output tokens, per second of the run.
+    """
+
+    ttft: Distribution
+    e2e: Distribution
+    completed: int
+    requests_per_s: float
+    tokens_per_s: float
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], duration_us: int) -> Group:
+        """Work out the figures of some requests of a run that took `duration_us`."""
+        completed = [request for request in requests if request.outcome is Outcome.COMPLETED]
+        seconds = duration_us / 1e6
+        return cls(
+            **_latencies(requests),
+            completed=len(completed),
+            requests_per_s=len(completed) / seconds if seconds > 0 else 0.0,
+            tokens_per_s=sum(request.output_tokens for request in completed) / seconds if seconds > 0 else 0.0,
+        )
+
+
+def by_model(requests: Sequence[Request], duration_us: int) -> dict[str, Group]:
+    """Return figures by model, models sorted; requests that name none are left out."""
+    models = _grouped(requests, lambda request: request.model)
+    return {name: Group.of(members, duration_us) for name, members in models.items()}
+
+
+def by_tenant(requests: Sequence[Request], duration_us: int) -> dict[str, Group]:
+    """Return figures by tenant, tenants sorted, an empty tenant being ``default``."""
+    tenants = _grouped(requests, lambda request: request.tenant or "default")
+    return {name: Group.of(members, duration_us) for name, members in tenants.items()}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RawMetrics:
+    """Figures of a whole run from which scores are made.
+
+    Attributes
+    ----------
+    ttft, e2e : Distribution, µs
+        TTFT of all requests that got a first token, completed or not; E2E of those that completed.
+    requests_per_s, tokens_per_s : float
+        Completed requests and their output tokens per second.
+    preemption_rate : float
+        Preemptions per completed request; may exceed 1.
+    cache_hit_rate, kv_thrashing_rate : float, fraction
+        Means over the replicas.
+    rejected, routing_rejections : int
+        Requests refused at admission, and for want of a replica.
+    dropped, length_capped, timed_out : int
+        Requests that can never fit, that the maximum length ended, that the client gave up.
+    priority_inversions, hol_blocking_events : int
+        See `anomalies`.
+    """
+
+    ttft: Distribution
+    e2e: Distribution
+    requests_per_s: float
+    tokens_per_s: float
+    preemption_rate: float
+    cache_hit_rate: float
+    kv_thrashing_rate: float
+    rejected: int
+    routing_rejections: int
+    dropped: int
+    length_capped: int
+    timed_out: int
+    priority_inversions: int
+    hol_blocking_events: int
+
+    @classmethod
+    def of(cls, aggregate: Aggregate, counts: Mapping[str, int]) -> RawMetrics:
+        """Gather them from the aggregate and what `anomalies` counted."""
+        block = aggregate.blis()
+        return cls(
+            ttft=aggregate.ttft,
+            e2e=aggregate.e2e,
+            requests_per_s=block["responses_per_sec"],
+            tokens_per_s=block["tokens_per_sec"],
+            **kv_rates(aggregate),
+            rejected=counts["rejected_requests_admission"],
+            routing_rejections=counts["rejected_requests_routing"],
+            dropped=counts["dropped_unservable"],
+            length_capped=counts["length_capped_requests"],
+            timed_out=block["timed_out_requests"],
+            priority_inversions=counts["priority_inversions"],
+            hol_blocking_events=counts["hol_blocking_events"],
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Evaluation:
+    """Everything that is known about how well a run went.
+
+    Attributes
+    ----------
+    metrics : RawMetrics
+        Figures of the whole run.
+    slo_classes : dict of str to dict
+        Distributions ``ttft`` and ``e2e`` by SLO class.
+    models, tenants : dict of str to Group
+        Figures by model, for requests that name one, and by tenant.
+    decisions : DecisionLog or None
+        Why requests went where they went, if the run recorded it.
+    duration_us : int, µs
+        Simulated time.
+    wall_clock_s : float, s
+        Real time that the simulation took.
+    fitness : Fitness or None
+        Score, once weights are given: `with_fitness`.
+    """
+
+    metrics: RawMetrics
+    slo_classes: dict[str, dict[str, Distribution]]
+    models: dict[str, Group]
+    tenants: dict[str, Group]
+    decisions: DecisionLog | None
+    duration_us: int
+    wall_clock_s: float
+    fitness: Fitness | None = None
+
+    @property
+    def decision_summary(self) -> dict[str, Any] | None:
+        """What the decisions come to, None if they were not recorded."""
+        return self.decisions.summary() if self.decisions is not None else None
+
+    @property
+    def tenant_fairness(self) -> float:
+        """Jain's index of the output tokens per second that the tenants got: 1 = all the same, 1/n = one got all."""
+        return jain_index({name: tenant.tokens_per_s for name, tenant in self.tenants.items()})
+
+    def with_fitness(self, weights: str | Mapping[str, float]) -> Evaluation:
+        """Return the same evaluation with a score; for weights and errors see `blis_simpy.metrics.fitness`."""
+        return attrs.evolve(self, fitness=score(self.metrics, weights))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.request import Outcome, Request
+
+if TYPE_CHECKING:
+    from blis_simpy.metrics.evaluation import Group
+    from blis_simpy.metrics.fitness import Fitness
 
 __all__ = ["metrics_rows", "number", "replay_results", "sections", "to_json"]
 
@@ -91,6 +95,9 @@ def sections(
     anomaly: Mapping[str, int],
     kv: Mapping[str, float],
     slo: Mapping[str, Mapping[str, Any]],
+    fitness: Fitness | None = None,
+    models: Mapping[str, Group] | None = None,
+    decisions: Mapping[str, Any] | None = None,
 ) -> str:
     """Text report of ``run`` or ``replay``; sections without news are left out.
 
@@ -101,12 +108,20 @@ def sections(
     blocks : iterable of mapping
         Metrics blocks; those in which nothing completed are left out.
     anomaly, kv, slo : mapping
-        As from `blis_simpy.metrics.evaluation`.
+        As from `blis_simpy.metrics.evaluation`. Latencies of SLO classes and models are shown in ticks.
+    fitness : Fitness, optional
+        Score of the run; the reference's ``replay`` never shows one.
+    models : mapping of str to Group, optional
+        Figures by model; the reference's ``replay`` never shows them.
+    decisions : mapping, optional
+        Summary of the decision log.
     """
     lines: list[str] = []
     for block in blocks:
         if block["completed_requests"]:
             lines += ["=== Simulation Metrics ===", to_json(block)]
+    if fitness is not None:
+        lines += _fitness_lines(fitness)
     if any(anomaly.values()):
         lines.append("=== Anomaly Counters ===")
         lines.append(f"Priority Inversions: {anomaly['priority_inversions']}")
@@ -130,4 +145,38 @@ def sections(
             for label, key in (("TTFT: ", "ttft"), ("E2E:  ", "e2e")):
                 d = figures[key]
                 lines.append(f"    {label}mean={d.mean:.2f} p99={d.percentile(99):.2f} (n={d.count})")
+    if models:
+        lines += _model_lines(models)
+    if decisions is not None:
+        lines += _decision_lines(decisions)
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _fitness_lines(fitness: Fitness) -> Iterator[str]:
+    yield "=== Fitness Evaluation ==="
+    yield f"Score: {fitness.score:.6f}"
+    for key, value in fitness.components.items():
+        yield f"  {key}: {value:.6f}"
+
+
+def _model_lines(models: Mapping[str, Group]) -> Iterator[str]:
+    yield "=== Per-Model Metrics ==="
+    for name, group in models.items():
+        yield f"  {name}:"
+        for label, d in (("TTFT: ", group.ttft), ("E2E:  ", group.e2e)):
+            yield f"    {label}p50={d.percentile(50):.2f} p99={d.percentile(99):.2f} (n={d.count})"
+        yield f"    Throughput: {group.requests_per_s:.2f} req/s, {group.tokens_per_s:.2f} tok/s"
+
+
+def _decision_lines(decisions: Mapping[str, Any]) -> Iterator[str]:
+    yield "=== Trace Summary ==="
+    yield f"Total Decisions: {decisions['total_decisions']}"
+    yield f"  Admitted: {decisions['admitted']}"
+    yield f"  Rejected: {decisions['rejected']}"
+    yield f"Unique Targets: {decisions['unique_targets']}"
+    if decisions["target_distribution"]:
+        yield "Target Distribution:"
+        for name, count in decisions["target_distribution"].items():
+            yield f"  {name}: {count}"
+    yield f"Mean Regret: {decisions['mean_regret']:.6f}"
+    yield f"Max Regret: {decisions['max_regret']:.6f}"

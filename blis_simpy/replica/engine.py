@@ -131,6 +131,16 @@ class Engine:
         """Requests in the running batch."""
         return len(self._batch)
 
+    def used_blocks(self, now: int, at_now: bool) -> int:
+        """KV blocks in use once the planned steps that started before a tick, or at the tick too, are carried out."""
+        used = int(self._pool.capacity) - self._pool.free
+        run = self._run
+        if run is not None:
+            pending = run.started(now, at_now) - run.committed
+            if pending > 0:
+                used += self._decodes.blocks_in_steps(self._num_steps, pending)
+        return used
+
     @property
     def has_work(self) -> bool:
         """Whether anybody runs or waits."""

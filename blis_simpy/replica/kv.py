@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blis_simpy.core.content import Content, Span
+from blis_simpy.core.content import BlockKeys, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -143,11 +143,9 @@ class SingleTier:
         self._freed: OrderedDict[Block | int, int] = OrderedDict()
         self._run_at_tail = -1
         self._next_run = 0
-        # Content to key, and key to the newest block with it.
-        self._keys: dict[tuple[object, ...], int] = {}
-        self._next_key = 1
+        self._keys = BlockKeys(block_size)
+        # Key to the newest block with it.
         self._found: dict[int, Block] = {}
-        self._prefix_keys: dict[Content, list[int]] = {}
 
     # ------------------------------------------------------------------------------------------------ lookups
 
@@ -168,44 +166,7 @@ class SingleTier:
         return prefix
 
     def _shared_keys(self, sequence: Sequence) -> list[int]:
-        content = sequence.request.content
-        if not content:
-            return []
-        keys = self._prefix_keys.get(content)
-        if keys is None:
-            keys = self._prefix_keys[content] = self._chain(content)
-        return keys[: sequence.input_tokens // self.block_size]
-
-    def _chain(self, content: Content) -> list[int]:
-        """Keys of the full blocks of a content; equal slices after equal parents have equal keys."""
-        keys: list[int] = []
-        parent = 0
-        room = self.block_size
-        pieces: list[tuple[str, int, int]] = []
-        for stream, start, tokens in content:
-            while tokens:
-                piece = min(room, tokens)
-                if pieces and pieces[-1][0] == stream and pieces[-1][1] + pieces[-1][2] == start:
-                    pieces[-1] = (stream, pieces[-1][1], pieces[-1][2] + piece)
-                else:
-                    pieces.append((stream, start, piece))
-                start += piece
-                tokens -= piece
-                room -= piece
-                if room == 0:
-                    parent = self._intern((parent, *pieces))
-                    keys.append(parent)
-                    pieces = []
-                    room = self.block_size
-        return keys
-
-    def _intern(self, identity: tuple[object, ...]) -> int:
-        """Return the key of a content: its parent's key and the pieces of streams that the block holds."""
-        key = self._keys.get(identity)
-        if key is None:
-            key = self._keys[identity] = self._next_key
-            self._next_key += 1
-        return key
+        return self._keys.shared(sequence.request.content, sequence.input_tokens)
 
     # ------------------------------------------------------------------------------------------------ allocation
 
@@ -348,7 +309,7 @@ class SingleTier:
         output = tokens - request.input_tokens
         if output > 0:
             content = (*content, Span(request.output_stream, 0, output))
-        sequence.keys = self._chain(content)
+        sequence.keys = self._keys.chain(content)
         for key in sequence.keys[len(sequence.blocks) : tokens // self.block_size]:
             block = Block(key)
             self._found[key] = block
@@ -359,8 +320,7 @@ class SingleTier:
         keys = sequence.keys or []
         missing = sequence.input_tokens // self.block_size - len(keys)
         if missing > 0:
-            sequence.keys = keys = [*keys, *range(self._next_key, self._next_key + missing)]
-            self._next_key += missing
+            sequence.keys = keys = [*keys, *self._keys.fresh(missing)]
         for key in keys[len(sequence.blocks) : min(tokens, sequence.input_tokens) // self.block_size]:
             block = Block(key)
             self._found[key] = block

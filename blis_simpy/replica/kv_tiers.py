@@ -115,22 +115,13 @@ class TwoTier(SingleTier):
             pieces.append((f"#{sequence.position}", own, end - own))
         return pieces
 
-    def _key(self, parent: int, pieces: list[Piece]) -> int:
-        merged: list[Piece] = []
-        for stream, start, tokens in pieces:
-            if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-                merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-            else:
-                merged.append((stream, start, tokens))
-        return self._intern((parent, *merged))
-
     def _shared_keys(self, sequence: Sequence) -> list[int]:
         """Keys of all full prompt blocks: a request that comes back finds its own, too."""
         keys: list[int] = []
         for block in range(sequence.input_tokens // self.block_size):
             start = block * self.block_size
             parent = keys[-1] if keys else 0
-            keys.append(self._key(parent, self._pieces(sequence, start, start + self.block_size)))
+            keys.append(self._keys.key(parent, self._pieces(sequence, start, start + self.block_size)))
         return keys
 
     # ------------------------------------------------------------------------------------------------ allocation
@@ -249,7 +240,7 @@ class TwoTier(SingleTier):
             if layout.fill == self.block_size:
                 block = sequence.blocks[-1]
                 parent = sequence.blocks[-2].key if len(sequence.blocks) > 1 else 0
-                block.key = self._key(parent, layout.tail)
+                block.key = self._keys.key(parent, layout.tail)
                 self._found[block.key] = block
                 layout.keys.append(block.key)
         self._finish(sequence, layout, end)
@@ -350,7 +341,7 @@ class TwoTier(SingleTier):
             if 0 < layout.fill < size:
                 parent = sequence.blocks[-2].key if len(sequence.blocks) > 1 else 0
                 pieces, room = layout.tail, size - layout.fill
-            key = self._key(parent, [*pieces, *self._pieces(sequence, token, token + room)])
+            key = self._keys.key(parent, [*pieces, *self._pieces(sequence, token, token + room)])
             if pieces:
                 layout.fill = size
                 sequence.blocks[-1].key = key

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from simpy.events import Event
 
 from blis_simpy import registry
-from blis_simpy.core.environment import Environment, ReplicaTurn, replica_lane, turn_priority
+from blis_simpy.core.environment import Alarm, Environment, ReplicaTurn, replica_lane, turn_priority
 from blis_simpy.core.pools import BlockPool, SlotPool
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.replica.engine import Engine
@@ -109,10 +109,10 @@ class Replica:
         self._timeout_priority = turn_priority(lane, ReplicaTurn.TIMEOUT)
         self._asleep = True
         self._stepping = False
-        self._alarm: Event = Event(env)
+        self._alarm = Alarm(env, self._step_priority)
         self.slots.keeper = self
         self.kv_blocks.keeper = self
-        self.process = env.process(self.serve())
+        self.process = self._alarm.process = env.process(self.serve())
 
     # ------------------------------------------------------------------------------------------------ the process
 
@@ -120,8 +120,9 @@ class Replica:
         """Step while there is work; sleep otherwise."""
         env = self.env
         engine = self._engine
+        waiting = self._alarm.off()
         while True:
-            yield self._alarm
+            yield waiting
             engine.finish_plan()
             if engine.has_work:
                 self._stepping = True
@@ -129,19 +130,15 @@ class Replica:
                 self._stepping = False
                 if stepped:
                     engine.plan()
-                    self._alarm = env.turn(engine.next_step_at, self._step_priority)
+                    waiting = self._alarm.at(engine.next_step_at)
                     continue
-            self._alarm = Event(env)
+            waiting = self._alarm.off()
             self._asleep = True
             self._on_idle()
 
     def _wake(self, at: int) -> None:
         """Let the process take its next turn at another tick than it waits for."""
-        alarm = self.env.turn(at, self._step_priority)
-        # The process follows its callback to the new event; the old one passes unheard.
-        alarm.callbacks, self._alarm.callbacks = self._alarm.callbacks, []
-        self._alarm = alarm
-        self.process._target = alarm
+        self._alarm.move(at)
         self._asleep = False
 
     def _after_change(self, still_holds: bool) -> None:
@@ -209,6 +206,22 @@ class Replica:
             self._after_change(still_holds=False)
 
     # ------------------------------------------------------------------------------------------------ observation
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests in the wait queue now."""
+        return len(self._engine.queue)
+
+    @property
+    def batch_size(self) -> int:
+        """Requests in the running batch now."""
+        return self._engine.batch_size
+
+    @property
+    def used_blocks(self) -> int:
+        """KV blocks in use now, those of other processes included."""
+        env = self.env
+        return self._engine.used_blocks(env.now, env.place >= self._step_priority)
 
     def observe(self) -> Observation:
         """Return the state of the replica as of now."""

@@ -37,10 +37,15 @@ REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml"
 
 MISTAKES = [
     # words
-    (["rnu"], "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay"),
+    (["rnu"], "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, explain"),
     (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
     (["run", "quikstart"], "scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: quickstart"),
     (["run"], "--model is required"),
+    (["explain"], "explain needs a topic; known: latency"),
+    (["explain", "latncy"], "explain is unknown, got 'latncy'; did you mean 'latency'? known: latency"),
+    (["explain", "latency"], "--model is required"),
+    (["explain", "latency", "--model", "x", "--decodes", "0"], "--decodes must be an integer >= 1, got 0"),
+    (["explain", "latency", "--model", "x", "--context", "1.5"], "--context must be an integer >= 1, got '1.5'"),
     (["run", "--model", ""], "--model is required"),
     ([*MODEL, "--tpp", "2"], "--tpp is not a flag; did you mean --tp?"),
     ([*MODEL, "--total-kv-block=2"], "--total-kv-block is not a flag; did you mean --total-kv-blocks?"),
@@ -148,8 +153,11 @@ MISTAKES = [
         ),
     ),
     (
-        ["run", "--model", "nope/nothing", "--hardware", "H100", "--tp", "1"],
-        "--model is not in the catalog, got 'nope/nothing'; or give model_config, a folder with its config.json",
+        ["run", "--model", "nothing", "--hardware", "H100", "--tp", "1"],
+        (
+            "--model is not in the catalog, and its name is not that of a Hugging Face repository: organisation/name, "
+            "got 'nothing'; or give model_config, a folder with its config.json"
+        ),
     ),
     (
         [*MODEL, "--workload", "chatbo"],

@@ -1,0 +1,109 @@
+"""The results of `accuracy.py` as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+_STATISTICS = {
+    "median": "Median of the absolute error, %",
+    "mean": "Mean of the absolute error (MAPE), %",
+    "largest": "Largest absolute error, %",
+    "signed": "Median of the signed error, %",
+}
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Tables of a run: errors over the stable experiments, each experiment, overload, and KV capacity."""
+    rows = results["experiments"]
+    stable = [row for row in rows if row["regime"] == "stable"]
+    others = [row for row in rows if row["regime"] != "stable"]
+    lines: list[str] = []
+    if stable:
+        lines += ["### Stable runs", ""]
+        for label, title in _STATISTICS.items():
+            lines += [f"{title}, over {len({row['experiment'] for row in stable})} experiments", ""]
+            lines += [*_summary(results["summary"], label), ""]
+        lines += ["### Each stable run", "", "Signed error of the mean TTFT / ITL / E2E, %", "", *_each(stable), ""]
+    if others:
+        lines += [
+            "### Overloaded runs",
+            "",
+            "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
+            "TTFT / ITL / E2E of those, %",
+            "",
+            *_overloaded(others),
+            "",
+        ]
+    lines += ["### KV capacity", "", *_capacities(results["capacities"])]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> Iterator[str]:
+    """Lines of a table whose first `texts` columns are text."""
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * texts + "--:|" * (len(head) - texts)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _summary(summary: Mapping[str, Any], label: str) -> Iterator[str]:
+    sign = "+" if label == "signed" else ""
+    names = [(name, figure) for name, figures in next(iter(summary.values()))[label].items() for figure in figures]
+    yield from _table(
+        ["latency model", *(f"{name.upper()} {figure}" for name, figure in names)],
+        (
+            [backend, *(_number(by_label[label][name][figure], sign) for name, figure in names)]
+            for backend, by_label in summary.items()
+        ),
+    )
+
+
+def _each(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    found = {(row["experiment"], row["backend"]): _means(row["overall"]) for row in rows}
+    names = dict.fromkeys(row["experiment"] for row in rows)
+    yield from _table(
+        ["experiment", *backends], ([name, *(found.get((name, b), "–") for b in backends)] for name in names)
+    )
+
+
+def _overloaded(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["experiment", "latency model", "measured", "simulated", "error of means"],
+        (
+            [
+                row["experiment"],
+                row["backend"],
+                _number(100 * row["overall"]["measured"]["finished"]),
+                _number(100 * row["overall"]["simulated"]["finished"]),
+                _means(row["overall"]),
+            ]
+            for row in rows
+        ),
+        texts=2,
+    )
+
+
+def _capacities(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["model", "GPUs", "computed blocks", "blocks of the server", "difference, %"],
+        (
+            [
+                row["model"],
+                str(row["tp"]),
+                f"{row['computed']:,}",
+                f"{row['server']:,}",
+                f"{100 * (row['computed'] / row['server'] - 1):+.1f}".replace("-", "\N{MINUS SIGN}"),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _means(part: Mapping[str, Any]) -> str:
+    return " / ".join(_number(figures["mean"], "+") for figures in part["error_percent"].values())
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.0f}".replace("-", "\N{MINUS SIGN}")

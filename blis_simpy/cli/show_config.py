@@ -1,0 +1,114 @@
+"""``--show-config``: every setting that a simulation would use, and where its value comes from.
+
+What is printed is a scenario file itself. It leaves nothing to be looked up but the architecture, so it gives the same
+figures wherever it is simulated.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import yaml
+
+from blis_simpy import registry
+from blis_simpy.deployment import Resolved, resolve
+from blis_simpy.settings import fields, loader
+from blis_simpy.settings.convert import nested_class
+from blis_simpy.workload.presets import filled_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["print_config"]
+
+
+def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) -> None:
+    """Print the resolved configuration, a setting on each line, with its origin as a comment.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        As it would be simulated.
+    file : Path or None
+        The file it was read from, if there is one.
+    flags : collection of str
+        Dotted paths of the settings that were given by flags.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario cannot be simulated.
+    """
+    resolved = {**resolve(scenario).settings, **_preset(scenario)}
+    lines = list(_lines(scenario, "", resolved, _origins(file, flags)))
+    width = max(len(text) for text, _ in lines)
+    for text, origin in lines:
+        sys.stdout.write(f"{text:<{width}}  # {origin}\n" if origin else f"{text}\n")
+
+
+def _preset(scenario: Scenario) -> dict[str, Resolved]:
+    """Return the settings that a preset of the workload decides."""
+    workload = scenario.workload
+    if workload is None or workload.preset is None:
+        return {}
+    filled = filled_in(workload, scenario.defaults)
+    origin = f"{scenario.defaults or 'catalog'}: presets.{workload.preset}"
+    names = ("prompt", "output", "prefix_tokens", "preset")
+    return {f"workload.{name}": Resolved(getattr(filled, name), origin) for name in names}
+
+
+def _origins(file: Path | None, flags: Collection[str]) -> Callable[[str], str]:
+    """Make a function that says of a dotted path where the scenario has its value from."""
+    document = loader.load(file) if file else None
+
+    def origin(path: str) -> str:
+        if any(flag == path or flag.startswith(f"{path}.") for flag in flags):
+            return "flag"
+        place = loader.parts(path)
+        data: Any = document.data if document else {}
+        for part in place:
+            if not isinstance(data, Mapping) or part not in data:
+                return "default"
+            data = data[part]
+        return f"file {file.name}:{document.line_of(place)}" if file and document else "default"
+
+    return origin
+
+
+def _lines(
+    part: Any, prefix: str, resolved: Mapping[str, Resolved], origin: Callable[[str], str]
+) -> Iterator[tuple[str, str]]:
+    """Text and origin of each line, for a scenario or a part of it."""
+    cls: Any = type(part)
+    hints = fields.type_hints(cls)
+    indent = "  " * prefix.count(".")
+    for attribute in attrs.fields(cls):
+        name, path = attribute.name, prefix + attribute.name
+        value = getattr(part, name)
+        if value is not None and nested_class(hints[name]):
+            yield f"{indent}{name}:", ""
+            yield from _lines(value, f"{path}.", resolved, origin)
+            continue
+        known = resolved.get(path)
+        source = origin(path) if known is None or known.origin == "scenario" else known.origin
+        yield f"{indent}{name}: {_yaml(value if known is None else known.value, fields.of(attribute))}", source
+
+
+def _yaml(value: Any, field: fields.Setting) -> str:
+    """Write a value as YAML on one line; a plug-in's instance as the mapping that makes it."""
+    if attrs.has(type(value)) and field.kind is not None and field.tag is not None:
+        names = registry.names(field.kind)
+        name = next(name for name in names if registry.get(field.kind, name) is type(value))
+        value = {field.tag: name, **attrs.asdict(value)}
+    elif isinstance(value, tuple):
+        value = list(value)
+    elif field.is_path and value is not None:
+        value = str(Path(value).absolute())
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=sys.maxsize)
+    return text.removesuffix("...\n").strip()

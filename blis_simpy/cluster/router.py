@@ -1,0 +1,172 @@
+"""The way of a request into the cluster: admission, then routing, then a replica.
+
+Two processes take these decisions, each after the delay of its stage and in its own turn, even where the delay is 0: of
+the requests of one tick all are admitted before the first is routed, and all are routed before any replica moves. So
+routing decisions of one tick see the same replicas, but each other's requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
+from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
+from blis_simpy.core.request import Outcome, Request
+from blis_simpy.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from simpy.events import Event
+
+    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy, Snapshot
+    from blis_simpy.cluster.snapshots import SnapshotBook
+    from blis_simpy.core.environment import Environment
+    from blis_simpy.decisions.log import DecisionLog
+    from blis_simpy.replica.replica import Replica
+
+__all__ = ["Router", "State"]
+
+
+@attrs.frozen
+class State:
+    """What there is to decide on: the tick, and the replicas that may get the request."""
+
+    now: int
+    snapshots: Sequence[Snapshot]
+
+
+class _Stage:
+    """A process that deals with requests one by one, each after the same delay."""
+
+    def __init__(
+        self, env: Environment, kind: ControlTurn, delay_us: int, decide: Callable[[Request], None]
+    ) -> None:
+        self._env = env
+        self._delay_us = delay_us
+        self._decide = decide
+        self._pending: deque[tuple[int, Request]] = deque()
+        self._alarm = Alarm(env, turn_priority(CONTROL_PLANE, kind))
+        self._alarm.process = env.process(self.serve())
+
+    def put(self, request: Request) -> None:
+        """Hand over a request."""
+        due = self._env.now + self._delay_us
+        self._pending.append((due, request))
+        if len(self._pending) == 1:
+            self._alarm.move(due)
+
+    def serve(self) -> Generator[Event, None, None]:
+        """Deal with each request in its turn."""
+        pending = self._pending
+        while True:
+            yield self._alarm.at(pending[0][0]) if pending else self._alarm.off()
+            self._decide(pending[0][1])
+            pending.popleft()
+
+
+class Router:
+    """Admits requests and sends them to replicas.
+
+    Parameters
+    ----------
+    env : Environment
+        The simulation's environment.
+    admission : AdmissionPolicy
+        Who is let in.
+    admission_delay_us : int, µs
+        Time that takes.
+    routing : RoutingPolicy
+        Who goes where.
+    routing_delay_us : int, µs
+        Time that takes.
+    book : SnapshotBook
+        What is known of the replicas.
+    replicas : sequence of Replica
+        All replicas by index.
+    log : DecisionLog or None
+        Told of each decision.
+    on_rejected : callable
+        Told of each request that was refused.
+
+    Attributes
+    ----------
+    rejected : list of Request
+        Requests refused at admission, in order.
+    num_unroutable : int
+        Requests that found no replica for their model.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        admission: AdmissionPolicy,
+        admission_delay_us: int,
+        routing: RoutingPolicy,
+        routing_delay_us: int,
+        book: SnapshotBook,
+        replicas: Sequence[Replica],
+        log: DecisionLog | None,
+        on_rejected: Callable[[Request], None],
+    ) -> None:
+        self.rejected: list[Request] = []
+        self.num_unroutable = 0
+        self._env = env
+        self._admission = admission
+        self._routing = routing
+        self._book = book
+        self._replicas = replicas
+        self._log = log
+        self._on_rejected = on_rejected
+        self._admissions = _Stage(env, ControlTurn.ADMISSION, admission_delay_us, self._admit)
+        self._routings = _Stage(env, ControlTurn.ROUTING, routing_delay_us, self._route)
+
+    def accept(self, request: Request) -> None:
+        """Take a request that arrives now."""
+        self._admissions.put(request)
+
+    def _admit(self, request: Request) -> None:
+        now = self._env.now
+        decision = self._admission.admit(request, State(now, self._book.look(now, request.model)))
+        if isinstance(decision, bool):
+            decision = AdmissionDecision(decision)
+        elif not isinstance(decision, AdmissionDecision):
+            self._refuse(self._admission, "admit must return an AdmissionDecision or a bool", decision)
+        if self._log is not None:
+            self._log.admission(request, now, decision)
+        if decision.admitted:
+            self._routings.put(request)
+        else:
+            self.rejected.append(request)
+            self._reject(request)
+
+    def _route(self, request: Request) -> None:
+        now = self._env.now
+        snapshots = self._book.look(now, request.model)
+        if not snapshots:
+            self.num_unroutable += 1
+            self._reject(request)
+            return
+        decision = self._routing.route(request, State(now, snapshots))
+        if not isinstance(decision, RoutingDecision):
+            decision = RoutingDecision(decision)
+        chosen = decision.replica
+        if type(chosen) is not int or all(chosen != snapshot.replica for snapshot in snapshots):
+            known = ", ".join(str(snapshot.replica) for snapshot in snapshots)
+            self._refuse(self._routing, f"route must return the index of a replica it was shown ({known})", chosen)
+        if self._log is not None:
+            self._log.routing(request, now, decision, snapshots)
+        self._book.sent(chosen)
+        self._replicas[chosen].submit(request)
+
+    def _reject(self, request: Request) -> None:
+        request.outcome = Outcome.REJECTED
+        request.finished_at = self._env.now
+        self._on_rejected(request)
+
+    def _refuse(self, policy: object, rule: str, value: object) -> None:
+        raise PluginError.at(f"policy {type(policy).__name__}", rule, value)

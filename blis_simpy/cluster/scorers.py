@@ -1,0 +1,205 @@
+"""What the `weighted` policy rates replicas by, and how its mix is written down.
+
+A scorer gives each replica a number from 0 (avoid) to 1 (prefer). A mix is text (``queue-depth:2,kv-utilization:1``),
+a mapping of names to weights, or a list of pairs of a scorer and its weight; only the ratio of the weights counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from blis_simpy import registry
+from blis_simpy.cluster.prefix_index import PrefixIndex
+from blis_simpy.errors import PluginError, Problem, ScenarioError
+from blis_simpy.settings.fields import Plugin, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
+    from blis_simpy.core.request import Request
+
+__all__ = [
+    "DEFAULT_MIX",
+    "KVUtilization",
+    "LoadBalance",
+    "PrefixAffinity",
+    "QueueDepth",
+    "build_scorers",
+    "parse_scorers",
+]
+
+DEFAULT_MIX: tuple[tuple[str, float], ...] = (("prefix-affinity", 3.0), ("queue-depth", 2.0), ("kv-utilization", 2.0))
+"""Mix where none is given; that of the reference."""
+
+
+class QueueDepth:
+    """Prefers the replica with the least load: 1 for it, 0 for the one with the most, in between by the distance.
+
+    Load is the effective load, which knows of requests in flight, too. With equal loads all get 1.
+    """
+
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+        """Rate the replicas."""
+        loads = [snapshot.effective_load for snapshot in snapshots]
+        most = max(loads)
+        spread = most - min(loads)
+        if not spread:
+            return [1.0] * len(loads)
+        return [(most - load) / spread for load in loads]
+
+
+class KVUtilization:
+    """Prefers replicas with free KV blocks: the fraction that is not in use."""
+
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+        """Rate the replicas."""
+        return [1.0 - snapshot.kv_utilization for snapshot in snapshots]
+
+
+class LoadBalance:
+    """Prefers replicas with little load, 1 / (1 + effective load), whatever the others have."""
+
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+        """Rate the replicas."""
+        return [1.0 / (1.0 + snapshot.effective_load) for snapshot in snapshots]
+
+
+class PrefixAffinity:
+    """Prefers replicas that were sent prompts with the same beginning: the fraction of full blocks they share.
+
+    The router remembers what it sent where (see `blis_simpy.cluster.prefix_index`); it is never out of date, and never
+    knows what a replica's cache has lost.
+    """
+
+    _index: PrefixIndex
+
+    def start(self, context: PolicyContext) -> None:
+        """Forget everything."""
+        self._index = PrefixIndex(context.block_size)
+
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+        """Rate the replicas."""
+        blocks = self._index.num_blocks(request)
+        matched = self._index.matched(request) if blocks else {}
+        if not matched:
+            return [0.0] * len(snapshots)
+        return [matched.get(snapshot.replica, 0) / blocks for snapshot in snapshots]
+
+    def observe(self, request: Request, replica: int) -> None:
+        """Remember where a request goes."""
+        self._index.record(request, replica)
+
+
+def parse_scorers(mix: Any) -> list[tuple[Plugin, float]]:
+    """Bring a mix into the form of pairs, and check it.
+
+    Parameters
+    ----------
+    mix : str, mapping, list or None
+        As the module says, spaces in a text being of no matter; None and empty text mean `DEFAULT_MIX`.
+
+    Returns
+    -------
+    list of (scorer, weight)
+        Scorers as they were given: names, mappings, classes or instances. Weights are finite and above 0.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each part that is wrong; its path is ``scorers[<position>]``.
+
+    Examples
+    --------
+    >>> parse_scorers("queue-depth:2, kv-utilization:0.5")
+    [('queue-depth', 2.0), ('kv-utilization', 0.5)]
+    """
+    if mix is None or mix == "":
+        return list(DEFAULT_MIX)
+    if isinstance(mix, str):
+        parts: list[Any] = [_split(part) for part in mix.split(",")]
+    elif isinstance(mix, Mapping):
+        parts = list(mix.items())
+    elif isinstance(mix, tuple | list):
+        parts = list(mix)
+    else:
+        raise ScenarioError.at("scorers", "must be text, a mapping or a list", mix)
+    if not parts:
+        raise ScenarioError.at("scorers", "must not be empty")
+    pairs: list[tuple[Plugin, float]] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for position, part in enumerate(parts):
+        problem = _problem(part, f"scorers[{position}]", seen)
+        if problem is not None:
+            problems.append(problem)
+        else:
+            pairs.append((part[0], float(part[1])))
+    if problems:
+        raise ScenarioError(problems)
+    return pairs
+
+
+def _split(part: str) -> str | tuple[str, float | str]:
+    """``name:weight`` as a pair; what cannot be read stays text."""
+    name, colon, weight = part.partition(":")
+    if not colon:
+        return part.strip()
+    try:
+        return name.strip(), float(weight)
+    except ValueError:
+        return name.strip(), weight.strip()
+
+
+def _problem(part: Any, path: str, seen: set[str]) -> Problem | None:
+    if isinstance(part, str):
+        return Problem(path=path, rule="must be name:weight", value=part)
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        return Problem(path=path, rule="must be a pair of a scorer and its weight", value=part)
+    scorer, weight = part
+    name = scorer.get("policy", "") if isinstance(scorer, Mapping) else scorer
+    if isinstance(name, str):
+        known = registry.names("scorer")
+        if name not in known:
+            return Problem(path=path, rule="is unknown", value=name, hint=nearest(name, known), code="unknown_scorer")
+        if name in seen:
+            return Problem(path=path, rule="is given twice", value=name)
+        seen.add(name)
+    if not isinstance(weight, int | float) or isinstance(weight, bool):
+        return Problem(path=path, rule="must have a number as its weight", value=weight)
+    if not (math.isfinite(weight) and weight > 0):
+        return Problem(path=path, rule="must have a finite weight > 0", value=weight)
+    return None
+
+
+def build_scorers(mix: Any) -> list[tuple[Scorer, float]]:
+    """Make the scorers of a mix.
+
+    Parameters
+    ----------
+    mix : str, mapping, list or None
+        As for `parse_scorers`.
+
+    Returns
+    -------
+    list of (Scorer, float)
+        Ready scorers in the order of the mix, with weights that add up to 1.
+
+    Raises
+    ------
+    ScenarioError
+        If the mix is wrong.
+    PluginError
+        If something in it is no scorer.
+    """
+    pairs = parse_scorers(mix)
+    total = sum(weight for _, weight in pairs)
+    scorers: list[tuple[Scorer, float]] = []
+    for given, weight in pairs:
+        scorer = registry.build("scorer", given)
+        if not callable(getattr(scorer, "score", None)):
+            raise PluginError.at(f"scorer {type(scorer).__name__}", "has no method score")
+        scorers.append((scorer, weight / total))
+    return scorers

@@ -1,0 +1,87 @@
+"""One small replica for tests that can be checked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+import blis_simpy as blis
+from blis_simpy.core.content import Span
+from blis_simpy.core.request import Request
+
+BETA = (100.0, 1.0, 10.0)
+"""A step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""
+
+
+@attrs.frozen
+class Served:
+    """A run that is over."""
+
+    simulation: blis.Simulation
+    result: blis.Result
+
+    @property
+    def replica(self) -> Any:
+        return self.simulation.replicas[0]
+
+    @property
+    def hits(self) -> int:
+        return self.replica._kv.hits
+
+    @property
+    def misses(self) -> int:
+        return self.replica._kv.misses
+
+    def column(self, name: str) -> list[Any]:
+        return self.result.requests[name].tolist()
+
+    def steps(self, *names: str) -> list[tuple[int, ...]]:
+        return list(zip(*(self.result.steps[name].tolist() for name in names), strict=True))
+
+
+def make_request(index: int, row: tuple[Any, ...]) -> Request:
+    """(input, output, arrival) and a mapping of what else; `prefix` names the stream of the prompt's first tokens."""
+    options = dict(row[3]) if len(row) > 3 else {}
+    stream, tokens = options.pop("prefix", (None, 0))
+    options.setdefault("id", f"request_{index}")
+    if stream is not None:
+        options["content"] = (Span(stream, 0, tokens),)
+    options.setdefault("max_output_tokens", row[1])
+    return Request(input_tokens=row[0], output_tokens=row[1], arrived_at=row[2], **options)
+
+
+@pytest.fixture
+def prepare() -> Callable[..., blis.Simulation]:
+    """Set up a simulation of `(input, output, arrival[, options])` rows; settings by dotted path or short name."""
+
+    def prepare(*rows: tuple[Any, ...], alpha=(0.0, 0.0, 0.0), beta=BETA, backend="blackbox", **settings: Any):
+        kv = {name: settings.pop(name) for name in ("blocks", "block_size", "store") if name in settings}
+        horizon = settings.pop("horizon", None)
+        scenario = blis.Scenario(
+            model="any/model",
+            hardware="H100",
+            tp=1,
+            engine_version="any",
+            horizon=horizon,
+            latency=blis.LatencySettings(backend=backend, alpha=alpha, beta=beta),
+            engine=blis.EngineSettings(**{"max_model_len": 0, **settings}),
+            kv=blis.KVSettings(**{"blocks": 10_000, **kv}),
+        )
+        requests = [make_request(index, row) for index, row in enumerate(rows)]
+        return blis.Simulation(scenario, requests=requests)
+
+    return prepare
+
+
+@pytest.fixture
+def serve(prepare: Callable[..., blis.Simulation]) -> Callable[..., Served]:
+    """Run what `prepare` sets up."""
+
+    def serve(*rows: tuple[Any, ...], **settings: Any) -> Served:
+        simulation = prepare(*rows, **settings)
+        return Served(simulation, simulation.run())
+
+    return serve

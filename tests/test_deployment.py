@@ -1,0 +1,307 @@
+"""What a scenario resolves to, where each value comes from, and what a bad figure is called."""
+
+import json
+import logging
+from pathlib import Path
+
+import attrs
+import pytest
+
+from blis_simpy import registry
+from blis_simpy.deployment import UNMODELLED_BLOCKS, resolve
+from blis_simpy.errors import ScenarioError
+from blis_simpy.latency.base import LatencyInputs
+from blis_simpy.latency.blackbox import Blackbox
+from blis_simpy.latency.settings import COEFFICIENTS_BACKEND, DEFAULT_BACKEND
+from blis_simpy.scenario import Scenario
+
+QWEN = "qwen/qwen3-14b"
+TINY = {
+    "num_hidden_layers": 2,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 512,
+    "vocab_size": 1000,
+    "torch_dtype": "bfloat16",
+    "hidden_act": "silu",
+    "max_position_embeddings": 2048,
+}
+H100 = {"TFlopsPeak": 989.5, "BwPeakTBs": 3.35, "mfuPrefill": 0.45, "mfuDecode": 0.3, "MemoryGiB": 80}
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Scenario of a tiny model in a folder and a GPU table beside it, both of which can be changed."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(config=(), gpu=(), **settings):
+        Path("tiny").mkdir(exist_ok=True)
+        figures = {key: value for key, value in {**TINY, **dict(config)}.items() if value is not None}
+        Path("tiny", "config.json").write_text(json.dumps(figures))
+        Path("gpus.json").write_text(json.dumps({"G": {**H100, **dict(gpu)}}))
+        given = {
+            "model": "tiny",
+            "hardware": "G",
+            "hardware_config": "gpus.json",
+            "tp": 1,
+            "latency.backend": "roofline",
+        }
+        given |= settings
+        changes = {path: given.pop(path) for path in list(given) if "." in path}
+        return Scenario(**given).with_(**changes)
+
+    return make
+
+
+def origins(scenario):
+    return {path: setting.origin for path, setting in resolve(scenario).settings.items()}
+
+
+class Remembering(Blackbox):
+    """Third-party latency model that keeps what it was built from."""
+
+    def __init__(self, inputs: LatencyInputs) -> None:
+        self.inputs = inputs
+        super().__init__(attrs.evolve(inputs, alpha=inputs.alpha or (0, 0, 0), beta=inputs.beta or (1, 1, 1)))
+
+
+def inputs_of(scenario, **attributes):
+    with registry.added("latency", "remembering", type("R", (Remembering,), attributes)):
+        return resolve(scenario.with_(**{"latency.backend": "remembering"})).latency.inputs
+
+
+def test_what_is_left_open_comes_from_the_catalog():
+    scenario = Scenario(model=QWEN).with_(**{"latency.backend": "roofline"})
+    assert {path: setting.value for path, setting in resolve(scenario).settings.items()} == {
+        "latency.backend": "roofline",
+        "hardware": "H100",
+        "tp": 1,
+        "engine_version": "vllm/vllm-openai:v0.11.0",
+        "latency.alpha": None,
+        "latency.beta": None,
+        "model_config": None,
+        "kv.blocks": 15909,
+        "engine.max_model_len": 40960,
+    }
+    assert origins(scenario) == {
+        "latency.backend": "scenario",
+        "hardware": "catalog: deployments",
+        "tp": "catalog: deployments",
+        "engine_version": "catalog: deployments",
+        "latency.alpha": "this latency model takes none",
+        "latency.beta": "this latency model takes none",
+        "model_config": "catalog: models",
+        "kv.blocks": "computed from the memory of 1 H100",
+        "engine.max_model_len": "derived from max_position_embeddings of the model",
+    }
+
+
+def test_what_is_given_stays_and_says_so(tiny):
+    assert origins(tiny(**{"kv.blocks": 500, "engine.max_model_len": 100, "engine_version": "v"})) == {
+        "latency.backend": "scenario",
+        "hardware": "scenario",
+        "tp": "scenario",
+        "engine_version": "scenario",
+        "latency.alpha": "this latency model takes none",
+        "latency.beta": "this latency model takes none",
+        "model_config": "config.json of tiny",
+        "kv.blocks": "scenario",
+        "engine.max_model_len": "scenario",
+    }
+
+
+def test_a_defaults_file_of_ones_own_is_named(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f'deployments:\n  {QWEN}: {{gpu: L40S, tp: 2, engine_version: "v"}}\n')
+    scenario = Scenario(model=QWEN, defaults=str(path))
+    found = origins(scenario.with_(**{"latency.alpha": (1, 2, 3), "latency.beta": (1, 2, 3), "kv.blocks": 9}))
+    assert found["tp"] == found["hardware"] == f"{path}: deployments"
+
+
+@pytest.mark.parametrize("backend", ["crossmodel", "trained-roofline", "trained-physics"])
+def test_models_with_one_set_of_coefficients_take_it_from_the_catalog(backend):
+    scenario = Scenario(model=QWEN).with_(**{"latency.backend": backend})
+    deployment = resolve(scenario)
+    assert deployment.settings["latency.beta"].origin == f"catalog: global_coefficients.{backend}"
+    assert (deployment.num_blocks, deployment.max_model_len) == (15909, 40960)
+    pinned = {path: deployment.settings[path].value for path in ("latency.alpha", "latency.beta")}
+    assert origins(scenario.with_(**pinned))["latency.beta"] == "scenario"
+
+
+def test_global_coefficients_are_those_of_the_published_table():
+    """Trained-physics: queueing 15563 µs, 45 µs a token, 777 µs at the end; crossmodel: 13732, 860 and 0 µs."""
+    for backend, delays in (("trained-physics", (15563, 45, 777)), ("crossmodel", (13732, 860, 0))):
+        latency = resolve(Scenario(model=QWEN).with_(**{"latency.backend": backend})).latency
+        found = latency.queueing_time(0), latency.output_token_processing_time(), latency.post_decode_overhead()
+        assert found == delays
+
+
+def test_too_short_explicit_coefficients_are_refused_by_the_latency_model():
+    given = {"latency.backend": "trained-physics", "latency.alpha": (1, 2, 3), "latency.beta": (1, 2)}
+    with pytest.raises(ScenarioError) as caught:
+        resolve(Scenario(model=QWEN).with_(**given))
+    assert str(caught.value) == "latency.beta must have at least 7 coefficients, got [1, 2]"
+
+
+def test_too_short_coefficients_of_a_file_are_named_by_file_and_key(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("global_coefficients:\n  crossmodel: {alpha: [1, 2, 3], beta: [1, 2]}\nmodels:\n  t: {a: 1}\n")
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    scenario = Scenario(model=str(tmp_path), defaults=str(path), hardware="H100", tp=1)
+    with pytest.raises(ScenarioError) as caught:
+        resolve(scenario.with_(**{"latency.backend": "crossmodel"}))
+    where = "global_coefficients.crossmodel.beta"
+    assert str(caught.value) == f"{path}: {where} must have at least 4 coefficients, got [1.0, 2.0]"
+
+
+def test_blackbox_takes_the_row_that_was_measured():
+    scenario = Scenario(model=QWEN).with_(**{"latency.backend": "blackbox"})
+    assert origins(scenario)["latency.beta"] == "catalog: blackbox row of H100 tp 1 vllm/vllm-openai:v0.11.0"
+    assert resolve(scenario).max_model_len == 0  # nothing is derived for a model without need of the architecture
+
+
+def test_a_scenario_that_says_nothing_of_latency_gets_the_default_backend():
+    found = resolve(Scenario(model=QWEN)).settings["latency.backend"]
+    assert (found.value, found.origin) == (DEFAULT_BACKEND, "default")
+
+
+def test_coefficients_alone_choose_their_backend():
+    found = resolve(Scenario(model=QWEN).with_(**{"latency.alpha": (1, 2, 3), "latency.beta": (1, 2, 3)})).settings
+    assert found["latency.backend"].value == COEFFICIENTS_BACKEND
+    assert found["latency.backend"].origin == "default where coefficients are given"
+
+
+def test_a_latency_model_of_others_gets_the_coefficients_that_are_given_or_none():
+    assert (inputs_of(Scenario(model=QWEN)).alpha, inputs_of(Scenario(model=QWEN)).beta) == ((), ())
+    given = inputs_of(Scenario(model=QWEN).with_(**{"latency.alpha": (4, 5, 6), "latency.beta": (7, 8, 9)}))
+    assert (given.alpha, given.beta) == ((4, 5, 6), (7, 8, 9))
+
+
+def test_a_latency_model_of_others_that_needs_the_architecture_gets_it():
+    inputs = inputs_of(Scenario(model=QWEN).with_(**{"kv.blocks": 10_000}), needs_architecture=True)
+    assert (inputs.model.num_layers, inputs.gpu.name, inputs.tp) == (40, "H100", 1)
+    assert inputs_of(Scenario(model=QWEN).with_(**{"kv.blocks": 10_000})).model is None
+
+
+def test_a_backend_with_options_is_resolved_like_its_bare_name():
+    mapping = {"policy": "trained-physics", "moe_comm_backend": "naive"}
+    deployment = resolve(Scenario(model=QWEN).with_(**{"latency.backend": mapping}))
+    assert deployment.settings["latency.beta"].origin == "catalog: global_coefficients.trained-physics"
+    assert deployment.max_model_len == 40960
+
+
+def test_data_parallel_ranks_pool_their_blocks():
+    mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2)
+    blocks = [
+        resolve(mixtral.with_(**{"latency.backend": {"policy": "trained-physics", "dp": dp}})).num_blocks
+        for dp in (1, 2)
+    ]
+    assert blocks[1] == 2 * blocks[0]
+
+
+def test_maximum_length_is_cut_to_the_cache_with_a_warning(caplog):
+    deployment = resolve(Scenario(model=QWEN).with_(**{"kv.blocks": 100}))
+    assert deployment.max_model_len == 1600
+    assert deployment.settings["engine.max_model_len"].origin == "cut from 40960 to the KV cache"
+    assert caplog.messages == ["max_model_len 40960 needs 2560 KV blocks, but the cache has 100: reduced to 1600"]
+
+
+def test_capacity_is_assumed_where_nothing_is_known(caplog):
+    scenario = Scenario(model="some/model").with_(**{"latency.alpha": (1, 2, 3), "latency.beta": (1, 2, 3)})
+    with caplog.at_level(logging.WARNING):
+        deployment = resolve(scenario)
+    assert deployment.num_blocks == UNMODELLED_BLOCKS
+    assert deployment.settings["kv.blocks"].origin == "assumed: too little is known to compute it"
+    assert [message.partition(":")[0] for message in caplog.messages] == ["KV capacity is not modelled"]
+
+
+BAD_FIGURES = [
+    ("unknown hardware", {"hardware": "H9"}, "hardware is not a GPU of gpus.json, got 'H9'; known: G"),
+    (
+        "absent MFU figures",
+        {"gpu": {"mfuPrefill": None, "mfuDecode": None}},
+        (
+            "gpus.json: G.mfuPrefill must be finite and > 0, got 0.0\n"
+            "gpus.json: G.mfuDecode must be finite and > 0, got 0.0"
+        ),
+    ),
+    ("no bandwidth", {"gpu": {"BwPeakTBs": 0}}, "gpus.json: G.BwPeakTBs must be finite and > 0, got 0.0"),
+    ("no memory", {"gpu": {"MemoryGiB": 0}}, "gpus.json: G.MemoryGiB must be > 0, got 0.0"),
+    (
+        "impossible tp",
+        {"tp": 3, "latency.backend": "trained-physics"},
+        (
+            "tp must divide the 4 attention heads of tiny, got 3; possible: 1, 2\n"
+            "tp must divide the 2 KV heads of tiny, got 3; possible: 1, 2"
+        ),
+    ),
+    ("tp of roofline", {"tp": 2, "config": {"num_key_value_heads": 3}}, "tp must divide the 3 KV heads of tiny, got 2"),
+    (
+        "too little memory",
+        {"gpu": {"MemoryGiB": 5}},
+        (
+            "tp is too small for tiny: 5.7 GiB for weights and activations, 4.5 GiB usable, got 1; "
+            "it takes at least 2 GPUs of this kind"
+        ),
+    ),
+    (
+        "zero heads",
+        {"config": {"num_attention_heads": 0}},
+        "tiny/config.json: num_attention_heads must be > 0, got 0; figures of tiny",
+    ),
+    (
+        "no layers",
+        {"config": {"num_hidden_layers": None}},
+        "tiny/config.json: num_hidden_layers must be > 0, got 0; figures of tiny",
+    ),
+    (
+        "no vocabulary",
+        {"config": {"vocab_size": None}},
+        (
+            "tiny/config.json: vocab_size must be > 0, got 0; "
+            "the KV capacity of tiny needs it: correct the figure or give kv.blocks"
+        ),
+    ),
+    (
+        "unknown dtype",
+        {"config": {"torch_dtype": "float7"}},
+        "tiny/config.json: model.bytes_per_param must be > 0, got 0.0; figures of tiny",
+    ),
+    (
+        "neither layers nor width",
+        {"config": {"num_hidden_layers": None, "hidden_size": None}},
+        "tiny/config.json: is no model configuration: it has neither num_hidden_layers nor hidden_size",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "lines"), [row[1:] for row in BAD_FIGURES], ids=[row[0] for row in BAD_FIGURES])
+def test_a_bad_figure_is_named_by_file_and_key(tiny, changes, lines):
+    with pytest.raises(ScenarioError) as caught:
+        resolve(tiny(**changes))
+    assert str(caught.value) == lines
+
+
+def test_the_files_of_the_table_are_otherwise_good(tiny):
+    assert resolve(tiny()).max_model_len == 2048
+
+
+def test_a_bad_figure_of_the_catalog_is_named_by_its_entry(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("models:\n  acme/tiny: {num_hidden_layers: 2, hidden_size: 256, torch_dtype: bfloat16}\n")
+    with pytest.raises(ScenarioError) as caught:
+        resolve(Scenario(model="acme/tiny", defaults=str(path), hardware="H100", tp=1))
+    line = f"{path}: models.acme/tiny.num_attention_heads must be > 0, got 0; figures of acme/tiny"
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("path", ["hardware", "tp"])
+def test_gpu_and_degree_must_be_known_where_the_architecture_is_needed(tiny, path):
+    with pytest.raises(ScenarioError) as caught:
+        resolve(tiny(**{path: None}))
+    assert str(caught.value) == f"{path} must be given: the model has no usual deployment"
+
+
+def test_a_scenario_resolves_itself():
+    assert Scenario(model=QWEN).resolve().num_blocks == 15909
