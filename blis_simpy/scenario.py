@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from blis_simpy.cluster.scorers import parse_scorers
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import changed, structure
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import Plugin, setting
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -70,6 +71,65 @@ class Scenario:
         None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
     )
     replicas: int = setting(1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    admission: Plugin = setting(
+        "always-admit", help="Who is let into the cluster.", kind="admission", flag="--admission-policy"
+    )
+    token_bucket_capacity: float = setting(
+        10_000.0,
+        help="What the bucket of the admission policy token-bucket holds; > 0 if that is used.",
+        unit="tokens",
+        flag="--token-bucket-capacity",
+    )
+    token_bucket_refill_rate: float = setting(
+        1_000.0,
+        help="How fast the bucket of the admission policy token-bucket refills; > 0 if that is used.",
+        unit="tokens/s",
+        flag="--token-bucket-refill-rate",
+    )
+    admission_latency: int = setting(
+        0,
+        help="Time from the arrival of a request to its admission.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--admission-latency",
+    )
+    routing: Plugin = setting("round-robin", help="Who goes to which replica.", kind="routing", flag="--routing-policy")
+    routing_latency: int = setting(
+        0,
+        help="Time from the admission of a request to its routing.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--routing-latency",
+    )
+    scorers: Any = setting(
+        None,
+        help="Mix of the routing policy weighted, as name:weight,...; unset means that of the reference.",
+        flag="--routing-scorers",
+        absent="",
+    )
+    snapshot_refresh_interval: int = setting(
+        0,
+        help="Age from which the router looks at a replica anew; 0 means always.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--snapshot-refresh-interval",
+    )
+    trace_level: str = setting(
+        "none",
+        help="Which decisions to keep a log of: none, or decisions, which means all of them.",
+        choices=("none", "decisions"),
+        flag="--trace-level",
+    )
+    counterfactual_k: int = setting(
+        0,
+        help="How many candidates to log with each routing decision, and their regret; 0 means neither.",
+        unit="replicas",
+        ge=0,
+        flag="--counterfactual-k",
+    )
     seed: int = setting(42, help="Seed of all random streams.", ge=0, flag="--seed")
     horizon: int | None = setting(
         None,
@@ -87,6 +147,12 @@ class Scenario:
     def __attrs_post_init__(self) -> None:
         if not self.model:
             raise ScenarioError(Problem(path="model", rule="must not be empty"))
+        if self.admission == "token-bucket":
+            for name in ("token_bucket_capacity", "token_bucket_refill_rate"):
+                if getattr(self, name) <= 0:
+                    raise ScenarioError.at(name, "must be > 0", getattr(self, name))
+        if self.routing == "weighted" and self.scorers is not None:
+            parse_scorers(self.scorers)
         if self.workload is not None and self.workload.num_requests == 0 and self.horizon is None:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)

@@ -67,6 +67,12 @@ COMMON_FLAGS = (
         help="Compute every step by itself: slower, same figures.",
     ),
     Flag(
+        name="--policy-config",
+        target="policy_config",
+        help="Policy bundle (YAML), laid over the scenario and under the other flags.",
+        absent="",
+    ),
+    Flag(
         name="--show-config",
         target="show_config",
         hint=bool,
@@ -143,6 +149,10 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     ScenarioError
         With the problems of all flags.
     """
+    if options["policy_config"] is not None:
+        from blis_simpy.cluster.bundle import load_policy_bundle
+
+        changes = {**load_policy_bundle(options["policy_config"]), **changes}
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
     return base.with_(**changes)

@@ -38,6 +38,8 @@ __all__ = ["Engine"]
 
 # A run this long costs far more to compute than to wake up for; it bounds the arrays of one plan.
 _MAX_RUN_STEPS = 1 << 16
+# A plan costs as much as this many steps. Where decisions follow each other more closely, steps are taken singly.
+_WORTH_PLANNING = 4
 
 
 class Engine:
@@ -122,6 +124,9 @@ class Engine:
         # Sum of all step durations so far: the inter-token latencies of a request are a difference of two values.
         self._busy_us = 0
         self._last_step_start = 0
+        # Steps from one decision to the next, smoothed, in eighths; and when the last one was.
+        self._calm_eighths = 0
+        self._last_decision = 0
         self._run: DecodeRun | None = None
 
     # ------------------------------------------------------------------------------------------------ what there is
@@ -293,6 +298,9 @@ class Engine:
         )
         if self._host_tier is not None:
             self._mirror(self._host_tier)
+        if ended or prefill_tokens:
+            self._calm_eighths += step - self._last_decision - (self._calm_eighths >> 3)
+            self._last_decision = step
         if ended:
             if len(ended) > 1:
                 ended.sort(key=lambda sequence: sequence.batch_position)
@@ -373,15 +381,20 @@ class Engine:
     def plan(self) -> None:
         """Plan the decode steps after the last step, up to the next one with a decision to take."""
         decodes = self._decodes
-        if self._decode_runs is None or not decodes.count or not self.is_steady():
+        if (
+            self._decode_runs is None
+            or not decodes.count
+            or self._calm_eighths < 8 * _WORTH_PLANNING
+            or not self.is_steady()
+        ):
             return
         step = self._num_steps
         # The step in which somebody ends frees blocks and slots at its start: it is carried out on its own.
         steps = min(decodes.next_end() - step, _MAX_RUN_STEPS)
-        if steps <= 0:
+        if steps < _WORTH_PLANNING:
             return
         steps = decodes.steps_within(step, steps, self._pool.free)
-        if steps <= 0 or not self._mirrors_alike(step, steps):
+        if steps < _WORTH_PLANNING or not self._mirrors_alike(step, steps):
             return
         batch = StepBatch((), decodes.count, decodes.context_tokens, self._decode_contexts)
         durations = self._decode_runs.decode_step_times(batch, steps)

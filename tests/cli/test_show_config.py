@@ -40,7 +40,7 @@ def test_every_line_says_where_its_value_comes_from(show):
     assert found["tp"] == ("2", "file x.yaml:2")
     assert found["max_num_seqs"] == ("256", "file x.yaml:4")  # also where it is the default
     assert found["prompt"] == ("{type: constant, value: 7}", "file x.yaml:7")
-    assert found["rate"] == ("5.0", "flag")
+    assert found["rate"] == ("5", "flag")
     assert found["blocks"] == ("9000", "flag")
     assert found["backend"] == ("roofline", "flag")
     assert found["hardware"] == ("H100", "catalog: deployments")
@@ -57,7 +57,7 @@ def test_origins_stand_in_one_column(show):
 
 def test_coefficients_and_their_row_are_shown(show):
     found = settings(show("run", "--model", "qwen/qwen3-14b", "--latency-model", "blackbox"))
-    assert found["beta"][0].startswith("[13578.187")
+    assert found["beta"][0].startswith("[13578.18666")
     assert found["beta"][1] == "catalog: blackbox row of H100 tp 1 vllm/vllm-openai:v0.11.0"
 
 

@@ -216,14 +216,10 @@ class NaiveEngine:
         if not self.batch and not self.preempted:
             return  # the last one was dropped just now: no step without anybody in it
         members = [r for r in self.batch if r.new > 0]
-        duration = max(
-            1, self.latency.step_time([(len(r.prompt), r.progress, r.new, len(r.output)) for r in members])
-        )
+        duration = max(1, self.latency.step_time([(len(r.prompt), r.progress, r.new, len(r.output)) for r in members]))
         decodes = sum(r.new for r in members if r.progress >= len(r.prompt))
         prefills = sum(r.new for r in members) - decodes
-        self.steps.append(
-            Row(now, duration, decodes, prefills, len(self.batch), len(self.queue), self.kv.used())
-        )
+        self.steps.append(Row(now, duration, decodes, prefills, len(self.batch), len(self.queue), self.kv.used()))
         gap = duration + self.latency.output_token_processing_time()
         for request in self.batch:
             if request.progress < len(request.prompt):

@@ -73,9 +73,7 @@ def compare(case, sample_at=(), *, macro_steps=True):
     result = simulation.run()
     expected = naive(case, simulation.deployment.latency, sorted(sample_at))
 
-    rows = [
-        (r.id, r.outcome, r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at) for r in expected.requests
-    ]
+    rows = [(r.id, r.outcome, r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at) for r in expected.requests]
     assert [
         (r.id, r.outcome.name.lower(), r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at)
         for r in simulation.requests
@@ -87,9 +85,11 @@ def compare(case, sample_at=(), *, macro_steps=True):
         if r.outcome.name == "COMPLETED"
     ] == [(r.id, r.e2e, sum(r.itls), len(r.itls), r.generated, r.length_capped) for r in completed]
 
-    columns = {name: [getattr(row, name) for row in expected.steps] for name in type(expected.steps[0])._fields} if (
-        expected.steps
-    ) else {}
+    columns = (
+        {name: [getattr(row, name) for row in expected.steps] for name in type(expected.steps[0])._fields}
+        if (expected.steps)
+        else {}
+    )
     assert {name: result.steps[name].tolist() for name in columns} == columns
     assert len(result.steps["start_us"]) == len(expected.steps)
     assert result.preemptions == expected.preemptions

@@ -1,4 +1,8 @@
-"""Runs recorded cases of the reference on the public API, and gives the outcome in the form of the recordings."""
+"""Runs recorded cases of the reference on the public API, and gives the outcome in the form of the recordings.
+
+The corpus of recordings brings a checker of its own, ``check.py``, which calls the functions here. Where it cannot be
+imported, the cases beside this file are enough, and `recorded.compare` takes its place.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,28 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import attrs
+from recorded import outcome_of, write_trace
+
 import blis_simpy as blis
+from blis_simpy import registry
 from blis_simpy.catalog.capacity import kv_block_capacity
+from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
-from blis_simpy.errors import BlisError
-from blis_simpy.formats.trace_v2 import read_trace
-from blis_simpy.latency.base import LatencyInputs, StepBatch, StepMember
-from blis_simpy.simulation import Simulation, replay  # noqa: F401
+from blis_simpy.errors import BlisError, PluginError, ScenarioError
+from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
+from blis_simpy.simulation import replay
+
+try:
+    import check  # type: ignore[import-not-found]  # the corpus brings its own checker
+except ImportError:
+    check = None
+PARITY = Path(check.HERE) if check is not None else Path(__file__).parent / "data"
 
 logging.getLogger("blis_simpy").setLevel(logging.ERROR)
 
-BUILT_BACKENDS = {"roofline", "blackbox"}
+DEFAULT_BACKEND = "roofline"
 SETTINGS = {
     "model": "model",
     "hardware": "hardware",
@@ -46,7 +60,7 @@ SETTINGS = {
 }
 
 
-def _scenario(case: dict[str, Any], parity: Path, folder: Path) -> blis.Scenario:
+def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     flags = dict(case["flags"])
     settings = {SETTINGS[name]: value for name, value in flags.items() if name in SETTINGS}
     missing = set(flags) - set(SETTINGS)
@@ -56,63 +70,56 @@ def _scenario(case: dict[str, Any], parity: Path, folder: Path) -> blis.Scenario
         if name in settings:
             settings[name] = tuple(map(float, settings[name]))
     # The recordings know nothing of our default backend, nor of our catalog.
-    settings.setdefault("latency.backend", "blackbox" if "latency.beta" in settings else "roofline")
-    if settings["latency.backend"] not in BUILT_BACKENDS:
-        raise NotImplementedError(f"latency model {settings['latency.backend']} is not built yet")
+    settings.setdefault("latency.backend", "blackbox" if "latency.beta" in settings else DEFAULT_BACKEND)
     if case.get("model_config"):
-        settings["model_config"] = str(parity / "model_configs" / case["model_config"])
+        settings["model_config"] = str(PARITY / "model_configs" / case["model_config"])
     return blis.Scenario(
         model=settings.pop("model"),
         defaults=str(folder / "no-defaults.yaml"),
-        hardware_config=str(parity / "hardware.json"),
+        hardware_config=str(PARITY / "hardware.json"),
     ).with_(**settings)
 
 
 def replay_case(case: dict[str, Any]) -> dict[str, Any]:
     """Outcome of one recorded simulation."""
-    import check
-
-    parity = Path(check.HERE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenario = _scenario(case, parity, folder)
-        header, data = check.write_trace(case, name)
-        trace = read_trace(header, data)
-        results = folder / "results.json"
+        scenario = _scenario(case, folder)
+        header, data = write_trace(case, folder)
         result = replay(scenario, header=header, data=data)
-        result.write_replay_results(results)
-        outcome: dict[str, Any] = check.from_files(
-            case, result.blis_report("replay"), json.loads(results.read_text())
-        )
-    assert len(trace) == result.requests.num_rows
-    outcome["handled_by"] = result.requests["replica"].tolist()
-    outcome["sched_delay_us"] = result.requests["scheduling_delay_us"].tolist()
-    outcome["preemptions"] = [list(row) for row in result.preemptions]
-    outcome["rejected"] = []
-    return outcome
+        result.write_replay_results(folder / "results.json")
+        results = json.loads((folder / "results.json").read_text())
+    if check is None:
+        return outcome_of(result, results)
+    return {**outcome_of(result, results), **check.from_files(case, result.blis_report("replay"), results)}
 
 
-def _model(config: dict[str, Any], kv: dict[str, Any] | None = None, name: str = "test/model") -> ModelSpec:
-    figures: dict[str, Any] = {
-        "name": name,
-        "num_layers": config["num_hidden_layers"],
-        "hidden_size": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "num_kv_heads": config["num_key_value_heads"],
-        "vocab_size": config["vocab_size"],
-        "bytes_per_param": float(config["bytes_per_param"]),
-        "intermediate_size": config["intermediate_size"],
-        "num_experts": config["num_local_experts"],
-        "experts_per_token": config["num_experts_per_tok"],
-        "moe_intermediate_size": config["moe_intermediate_size"],
-        "shared_expert_intermediate_size": config["shared_expert_intermediate_size"],
-        "hidden_act": config["hidden_act"],
-        "weight_bytes_per_param": float(config.get("weight_bytes_per_param", 0)),
-    }
-    if kv is not None:
-        figures["hidden_act"] = kv["hidden_act"]
-        figures["tie_word_embeddings"] = kv["tie_word_embeddings"]
-    return ModelSpec(**figures)
+# ------------------------------------------------------------------------------------------------ kernels
+
+_FIGURES = {
+    "num_layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "vocab_size": "vocab_size",
+    "bytes_per_param": "bytes_per_param",
+    "intermediate_size": "intermediate_size",
+    "num_experts": "num_local_experts",
+    "experts_per_token": "num_experts_per_tok",
+    "moe_intermediate_size": "moe_intermediate_size",
+    "shared_expert_intermediate_size": "shared_expert_intermediate_size",
+    "hidden_act": "hidden_act",
+    "weight_bytes_per_param": "weight_bytes_per_param",
+    "interleave_moe_layer_step": "interleave_moe_layer_step",
+    "intermediate_size_mlp": "intermediate_size_mlp",
+}
+
+
+def _model(config: dict[str, Any]) -> ModelSpec:
+    figures = {ours: config[theirs] for ours, theirs in _FIGURES.items() if theirs in config}
+    for name in ("bytes_per_param", "weight_bytes_per_param"):
+        figures[name] = float(figures.get(name, 0))
+    return ModelSpec(name="acme/m", **figures)
 
 
 def _gpu(figures: dict[str, Any]) -> Gpu:
@@ -125,3 +132,123 @@ def _gpu(figures: dict[str, Any]) -> Gpu:
         mfu_decode=float(figures["mfuDecode"]),
         memory_gib=float(figures["MemoryGiB"]),
     )
+
+
+def _latency(row: dict[str, Any], backend: str, coefficients: dict[str, Any]) -> LatencyModel:
+    inputs = LatencyInputs(
+        alpha=tuple(map(float, coefficients["alpha"])),
+        beta=tuple(map(float, coefficients["beta"])),
+        model=_model(row["model_config"]),
+        gpu=_gpu(row["hardware"]),
+        tp=row["tp"],
+    )
+    options = {name: row[name] for name in ("dp", "moe_comm_backend") if row.get(name)}
+    model: LatencyModel = registry.build("latency", backend, inputs, **options)
+    return model
+
+
+def kernel_step(config: dict[str, Any], backend: str, batch: list[list[int]]) -> dict[str, int]:
+    """Answers of a latency model to one batch; the queueing time is that of its first request."""
+    model = _latency(config, backend, config["backends"][backend])
+    return {
+        "step_time": max(1, model.step_time(StepBatch.of([StepMember(*row) for row in batch]))),
+        "queueing_time": model.queueing_time(batch[0][0] if batch else 0),
+        "output_token_processing_time": model.output_token_processing_time(),
+        "post_decode_overhead": model.post_decode_overhead(),
+    }
+
+
+def kernel_decode_run(config: dict[str, Any], backend: str, context: list[int], k: int) -> list[int]:
+    """Durations of decode-only steps of one batch."""
+    model: Any = _latency(config, backend, config["backends"][backend])
+    times = model.decode_step_times(StepBatch((), len(context), sum(context), lambda: context), k)
+    return [times] * k if isinstance(times, int) else [int(time) for time in times]
+
+
+def kv_capacity(row: dict[str, str]) -> int | str:
+    """Blocks of a row of either capacity table, or the error code."""
+    entry: Any = row.get("kv_model")
+    try:
+        if entry is None:
+            model = load_model_config(PARITY / "model_configs" / row["config"], row["model"])
+        else:
+            kv = entry["kv_params"]
+            model = attrs.evolve(
+                _model(entry["model_config"]),
+                hidden_act=kv["hidden_act"],
+                tie_word_embeddings=kv["tie_word_embeddings"],
+                capacity_shared_expert_size=kv["shared_expert_ffn_dim"],
+            )
+        gpu = find_gpu(load_gpus(PARITY / "hardware.json"), row["gpu"], "hardware.json")
+        return kv_block_capacity(
+            model,
+            gpu_memory_gib=gpu.memory_gib,
+            tp=int(row["tp"]),
+            gpu_memory_utilization=float(row["gpu_memory_utilization"]),
+            block_size=int(row["block_size_tokens"]),
+            dp=int(row.get("dp") or 1),
+        )
+    except ScenarioError as error:
+        return error.code
+
+
+def hf_config(case: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read from one published configuration, and what it leads to on an H100."""
+    try:
+        text = case["config_text"] if "config_text" in case else json.dumps(case["config"])
+        model = ModelSpec.from_hf_config(parse_json_object(text, "config.json"), case["model"])
+    except ScenarioError:
+        return {"parse_error": True}
+    figures: dict[str, Any] = {theirs: getattr(model, ours) for ours, theirs in list(_FIGURES.items())[:12]}
+    if model.weight_bytes_per_param:
+        figures["weight_bytes_per_param"] = model.weight_bytes_per_param
+    out: dict[str, Any] = {"model_config": figures, "max_model_len_before_kv_cap": derive_max_model_len(model)}
+    gpu = find_gpu(load_gpus(PARITY / "hardware.json"), "H100", "hardware.json")
+    try:
+        out["kv_blocks_h100_tp1"] = kv_block_capacity(model, gpu_memory_gib=gpu.memory_gib, tp=1)
+    except ScenarioError as error:
+        out["kv_params_error" if error.code == "moe_expert_count_missing" else "kv_blocks_h100_tp1_error"] = error.code
+    if "kv_params_error" not in out:
+        shared = model.capacity_shared_expert_size
+        out["kv_params"] = {
+            "hidden_act": model.hidden_act,
+            "is_moe": model.num_experts > 1,
+            "moe_expert_ffn_dim": model.moe_intermediate_size,
+            "num_local_experts": model.num_experts,
+            "shared_expert_ffn_dim": model.shared_expert_intermediate_size if shared is None else shared,
+            "tie_word_embeddings": model.tie_word_embeddings,
+        }
+    try:
+        registry.build("latency", "roofline", LatencyInputs(alpha=(0.0, 0.0, 0.0), model=model, gpu=gpu, tp=1))
+        out["roofline_valid"] = True
+    except ScenarioError as roofline_error:
+        out["roofline_valid"] = False
+        out["roofline_problem_count"] = len(roofline_error.problems)
+    return out
+
+
+def construct_backend(row: dict[str, Any]) -> str:
+    """``ok``, or how building a latency model was refused: the code, or only that it was."""
+    try:
+        if "backends" in row:
+            ((backend, coefficients),) = row["backends"].items()
+            _latency(row, backend, coefficients)
+        else:
+            _latency(row, row["backend"] or DEFAULT_BACKEND, row)
+    except BlisError as error:
+        if "backends" in row:
+            return "rejected"
+        return "unknown_backend" if isinstance(error, PluginError) else error.code
+    return "ok"
+
+
+def replay_trained_physics(case: dict[str, Any]) -> list[dict[str, int]]:
+    """Latencies of the requests of a newer recording."""
+    raise NotImplementedError("traces of 27 columns are not read yet")
+
+
+def generate_trace(
+    spec: str | None, cli_flags: list[str], engine_flags: list[str] | None, seed: int
+) -> list[dict[str, Any]]:
+    """Rows of the trace that a workload specification generates."""
+    raise NotImplementedError("workload specifications are not built yet")

@@ -28,9 +28,7 @@ def test_prompts_in_tandem_duplicate_blocks_and_the_newest_is_found(serve):
     its last 4 tokens in 104. Hits 2 + 4, misses a 4 + 1, b 2 + 1, c 1.
     """
     same = {"prefix": ("same", 64)}
-    served = serve(
-        (64, 2, 0, same), (64, 2, 0, same), (68, 1, 1000, same), blocks=40, long_prefill_token_threshold=32
-    )
+    served = serve((64, 2, 0, same), (64, 2, 0, same), (68, 1, 1000, same), blocks=40, long_prefill_token_threshold=32)
     assert served.column("ttft_us") == [306, 164, 104]
     assert (served.hits, served.misses) == (6, 9)
 

@@ -173,9 +173,7 @@ class WithOverheads:
         return 7
 
 
-@pytest.mark.parametrize(
-    ("output", "e2e", "generated"), [(0, 113, 0), (1, 113 + 7, 1), (2, 113 + 113 + 7, 2)]
-)
+@pytest.mark.parametrize(("output", "e2e", "generated"), [(0, 113, 0), (1, 113 + 7, 1), (2, 113 + 113 + 7, 2)])
 def test_overheads_are_added_to_what_a_request_is_told(serve, output, e2e, generated):
     """TTFT 110 + 3. No output: nothing more. One token: 7 more. Two: a gap of 110 + 3 as well."""
     served = serve((10, output, 0), backend=WithOverheads)
