@@ -51,7 +51,7 @@ class Result:
         replicas: Sequence[ReplicaOutcome],
         logs: Sequence[ReplicaLog],
         routing_rejections: int,
-        rejected: int = 0,
+        rejected: Sequence[Request] = (),
         decisions: DecisionLog | None = None,
         wall_clock_s: float = 0.0,
     ) -> None:
@@ -94,8 +94,15 @@ class Result:
 
     @property
     def preemptions(self) -> list[tuple[str, int]]:
-        """Each preemption: id of the request and tick, in order of replica and time."""
-        return [(request.id, tick) for log in self._logs for request, tick in log.preemptions]
+        """Each preemption: id of the request and tick, in the order in which they happened."""
+        preemptions = [(request.id, tick) for log in self._logs for request, tick in log.preemptions]
+        # At one tick, replicas take their steps in the order of their index.
+        return sorted(preemptions, key=lambda preemption: preemption[1])
+
+    @property
+    def rejected(self) -> list[str]:
+        """Ids of the requests that were refused at admission, in order."""
+        return [request.id for request in self._rejected]
 
     @cached_property
     def anomalies(self) -> dict[str, int]:
@@ -103,7 +110,7 @@ class Result:
         return evaluation.anomalies(
             self.aggregate,
             ordered_by_priority=self.scenario.engine.priority != "constant",
-            rejected=self._rejected,
+            rejected=len(self._rejected),
             routing_rejections=self._routing_rejections,
         )
 

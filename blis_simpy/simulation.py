@@ -1,15 +1,19 @@
 """Wires the rooms of a simulation and runs it. Start reading here.
 
-A *source* process hands each request over at its arrival; the *replica* queues, batches and completes it; when all is
-done, or at the horizon, what the replicas have to say becomes a `Result`. All of them live in one SimPy environment,
-`Simulation.env`, in which your own processes are welcome.
+A *source* process hands each request to the *router* at its arrival, which admits it and picks a *replica*, which queues,
+batches and completes it; when all is done, or at the horizon, what the replicas have to say becomes a `Result`. All of
+them live in one SimPy environment, `Simulation.env`, in which your own processes are welcome.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.cluster import Cluster
+from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlTurn, Environment, turn_priority
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
@@ -53,8 +57,8 @@ class Simulation:
     ----------
     env : Environment
         The SimPy environment; time is in whole µs.
-    replicas : list of Replica
-        The replicas, with their `slots` and `kv_blocks`.
+    cluster : Cluster
+        The router and the replicas.
     deployment : Deployment
         Model, GPU, latency model and KV capacity that the scenario resolved to.
 
@@ -73,57 +77,66 @@ class Simulation:
     def __init__(
         self, scenario: Scenario, *, seed: int | None = None, requests: Sequence[Request] | None = None
     ) -> None:
-        if scenario.replicas != 1:
-            raise ScenarioError.at("replicas", "must be 1: several replicas are not available yet", scenario.replicas)
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
         self.deployment = resolve(scenario)
         self.horizon = FOREVER if scenario.horizon is None else scenario.horizon
+        streams = Streams(self.seed)
         if requests is None:
             if scenario.workload is None:
                 raise ScenarioError.at("workload", "must be given, or requests to serve")
-            requests = generate(filled_in(scenario.workload, scenario.defaults), Streams(self.seed), scenario.horizon)
+            requests = generate(filled_in(scenario.workload, scenario.defaults), streams, scenario.horizon)
         self.requests = requests
         self._arrivals = sorted(requests, key=lambda request: request.arrived_at)
         start = self._arrivals[0].arrived_at if self._arrivals else 0
         self.env = Environment(min(start, 0))
-        self._num_rejected = 0
         self._num_pending = len(requests)
+        self._wall_clock_s = 0.0
         self._progress: Progress | None = None
-        self.replicas = [
-            Replica(
-                self.env,
-                index=index,
-                settings=scenario.engine,
-                kv_settings=scenario.kv,
-                num_blocks=self.deployment.num_blocks,
-                max_model_len=self.deployment.max_model_len,
-                latency=self.deployment.latency,
-                horizon=self.horizon,
-                on_end=self._ended,
-                on_idle=self._stop_when_done,
-            )
-            for index in range(scenario.replicas)
-        ]
+        context = PolicyContext(
+            streams=streams, num_replicas=scenario.replicas, block_size=scenario.kv.block_size
+        )
+        self._log = build_decision_log(scenario)
+        self.cluster = Cluster(
+            self.env,
+            model=scenario.model,
+            num_replicas=scenario.replicas,
+            make_replica=self._make_replica,
+            admission=started(build_admission(scenario), context),
+            admission_delay_us=scenario.admission_latency,
+            routing=started(build_routing(scenario), context),
+            routing_delay_us=scenario.routing_latency,
+            snapshot_interval_us=scenario.snapshot_refresh_interval,
+            log=self._log,
+            on_end=self._ended,
+        )
         self.env.process(self._send())
         if self.horizon < FOREVER:
             # Before anything else of the first tick beyond the horizon.
             self.env.call_at(self.horizon + 1, -1, self.env.stop)
 
+    def _make_replica(self, index: int, on_end: Callable[[Request], None]) -> Replica:
+        return Replica(
+            self.env,
+            index=index,
+            settings=self.scenario.engine,
+            kv_settings=self.scenario.kv,
+            num_blocks=self.deployment.num_blocks,
+            max_model_len=self.deployment.max_model_len,
+            latency=self.deployment.latency,
+            horizon=self.horizon,
+            on_end=on_end,
+            on_idle=self._stop_when_done,
+        )
+
     def _send(self) -> Generator[Event, None, None]:
         """Hand over each request at its arrival."""
         env = self.env
         priority = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL)
-        replica = self.replicas[0]
-        served = self.scenario.model.lower()
+        router = self.cluster.router
         for request in self._arrivals:
             yield env.turn(request.arrived_at, priority)
-            if request.model and request.model.lower() != served:
-                request.outcome = Outcome.REJECTED
-                self._num_rejected += 1
-                self._ended(request)
-            else:
-                replica.submit(request)
+            router.accept(request)
 
     def _ended(self, request: Request) -> None:
         self._num_pending -= 1
@@ -134,7 +147,7 @@ class Simulation:
 
     def _stop_when_done(self) -> None:
         """End the run when all requests have, once the last step is over; processes of others may go on for ever."""
-        if self._num_pending == 0 and all(replica.is_idle for replica in self.replicas):
+        if self._num_pending == 0 and self.cluster.is_idle:
             self.env.call_at(self.env.now, -1, self.env.stop)
 
     def run(self, *, progress: Progress | None = None) -> Result:
@@ -151,8 +164,15 @@ class Simulation:
             Figures of the run.
         """
         self._progress = progress
+        started_at = perf_counter()
         self.env.run()
+        self._wall_clock_s += perf_counter() - started_at
         return self.result()
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """The replicas by index, with their `slots` and `kv_blocks`."""
+        return self.cluster.replicas
 
     def result(self) -> Result:
         """Figures as of now; what is still planned up to the horizon is carried out first."""
@@ -162,7 +182,10 @@ class Simulation:
             requests=self.requests,
             replicas=[self._outcome(replica) for replica in self.replicas],
             logs=[replica.log for replica in self.replicas],
-            routing_rejections=self._num_rejected,
+            rejected=self.cluster.router.rejected,
+            routing_rejections=self.cluster.router.num_unroutable,
+            decisions=self._log,
+            wall_clock_s=self._wall_clock_s,
         )
 
     def _outcome(self, replica: Replica) -> ReplicaOutcome:

@@ -25,7 +25,7 @@ __all__ = [
     "COMMON_FLAGS",
     "LOG_FLAG",
     "base_scenario",
-    "check_results_path",
+    "check_outputs",
     "find_scenario",
     "log_lines",
     "named_by_origin",
@@ -35,6 +35,8 @@ __all__ = [
     "setting_flags",
     "shown_config",
 ]
+
+_log = logging.getLogger(__name__)
 
 _LEVELS = {
     "trace": logging.DEBUG,
@@ -71,6 +73,18 @@ COMMON_FLAGS = (
         target="policy_config",
         help="Policy bundle (YAML), laid over the scenario and under the other flags.",
         absent="",
+    ),
+    Flag(
+        name="--fitness-weights",
+        target="fitness_weights",
+        help="Score the run: weights of its figures, as name:weight,...; printed with the reference's report.",
+        absent="",
+    ),
+    Flag(
+        name="--summarize-trace",
+        target="summarize_trace",
+        hint=bool,
+        help="Sum up the log of decisions, if there is one; printed with the reference's report.",
     ),
     Flag(
         name="--show-config",
@@ -149,13 +163,18 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     ScenarioError
         With the problems of all flags.
     """
-    if options["policy_config"] is not None:
-        from blis_simpy.cluster.bundle import load_policy_bundle
-
-        changes = {**load_policy_bundle(options["policy_config"]), **changes}
+    changes = {**_bundle(options), **changes}
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
     return base.with_(**changes)
+
+
+def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
+    if options["policy_config"] is None:
+        return {}
+    from blis_simpy.cluster.bundle import load_policy_bundle
+
+    return load_policy_bundle(options["policy_config"])
 
 
 def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -179,7 +198,8 @@ def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any]
         return False
     from blis_simpy.cli.show_config import print_config
 
-    print_config(scenario, file, {*given, *(("engine.macro_steps",) if options["plain_steps"] is not None else ())})
+    steps = ("engine.macro_steps",) if options["plain_steps"] is not None else ()
+    print_config(scenario, file, {*given, *_bundle(options), *steps})
     return True
 
 
@@ -205,11 +225,13 @@ def named_by_origin(file: Path | None, flags: Sequence[Flag], given: Mapping[str
 def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Problem:
     if problem.file is not None or not problem.path:
         return problem
+    place = loader.parts(problem.path)
+    if place[0] not in attrs.fields_dict(Scenario):
+        file = None
     flag = next((flag for flag in flags if flag.target == problem.path.partition("[")[0]), None)
     if flag is not None and (file is None or flag.target in given):
         return attrs.evolve(problem, path=problem.path.replace(flag.target, flag.name, 1))
-    place = loader.parts(problem.path)
-    if file is None or place[0] not in attrs.fields_dict(Scenario):
+    if file is None:
         return problem
     return attrs.evolve(problem, file=str(file), line=loader.load(file).line_of(place))
 
@@ -231,14 +253,23 @@ def request_counter() -> Iterator[Callable[[int, int], None] | None]:
         sys.stderr.write("\r\x1b[K")
 
 
-def check_results_path(options: Mapping[str, Any]) -> None:
-    """Find out before the simulation that its results could not be written.
+def check_outputs(scenario: Scenario, command: str, options: Mapping[str, Any]) -> None:
+    """Find out before the simulation what would go wrong after it, and warn of flags that have no effect.
 
     Raises
     ------
     ScenarioError
-        If they could not.
+        If the results could not be written, or the weights of the score are wrong.
     """
+    if options["summarize_trace"] and scenario.trace_level == "none":
+        _log.warning("--summarize-trace has no effect without --trace-level decisions")
+    if options["fitness_weights"] is not None:
+        if command == "run":
+            from blis_simpy.metrics.fitness import parse_weights
+
+            parse_weights(options["fitness_weights"])
+        else:
+            _log.warning("--fitness-weights has no effect in a %s", command)
     if options["results_path"] is not None:
         from blis_simpy.formats.files import check_writable
 
@@ -283,7 +314,7 @@ class _OneLine(logging.Formatter):
         return f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}"
 
 
-def report(result: Result, command: str, form: str | None) -> None:
+def report(result: Result, command: str, options: Mapping[str, Any]) -> None:
     """Print the outcome on stdout.
 
     Parameters
@@ -292,13 +323,15 @@ def report(result: Result, command: str, form: str | None) -> None:
         What was simulated.
     command : str
         Name of the command; the reference's report depends on it.
-    form : {"summary", "blis", "none"} or None
-        None: ``summary`` in a terminal, else ``blis``.
+    options : mapping of str to object
+        The command's own options. Without `report`, it is ``summary`` in a terminal, else ``blis``; also in a terminal
+        where something is asked for that only the latter has.
     """
-    form = form or ("summary" if sys.stdout.isatty() else "blis")
+    weights, summarize = options["fitness_weights"], bool(options["summarize_trace"])
+    form = options["report"] or ("summary" if sys.stdout.isatty() and not (weights or summarize) else "blis")
     if form == "summary":
         from blis_simpy.display.text import print_summary
 
         print_summary(result)
     elif form == "blis":
-        sys.stdout.write(result.blis_report(command))
+        sys.stdout.write(result.blis_report(command, fitness_weights=weights, summarize_trace=summarize))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
-    check_results_path,
+    check_outputs,
     find_scenario,
     log_lines,
     named_by_origin,
@@ -53,7 +53,7 @@ def replay(argv: Sequence[str]) -> None:
             scenario = overlaid(base, given, options)
             if shown_config(scenario, file, given, options):
                 return
-            check_results_path(options)
+            check_outputs(scenario, "replay", options)
             from blis_simpy.simulation import replay as simulate
 
             with request_counter() as progress:
@@ -62,4 +62,4 @@ def replay(argv: Sequence[str]) -> None:
                 )
         if options["results_path"] is not None:
             result.write_replay_results(options["results_path"])
-        report(result, "replay", options["report"])
+        report(result, "replay", options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
-    check_results_path,
+    check_outputs,
     find_scenario,
     log_lines,
     named_by_origin,
@@ -61,12 +61,12 @@ def run(argv: Sequence[str]) -> None:
             _check_lengths(scenario, given)
             if shown_config(scenario, file, given, options):
                 return
-            check_results_path(options)
+            check_outputs(scenario, "run", options)
             with request_counter() as progress:
                 result = scenario.run(progress=progress)
         if options["results_path"] is not None:
             result.write_metrics(options["results_path"])
-        report(result, "run", options["report"])
+        report(result, "run", options)
 
 
 def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:

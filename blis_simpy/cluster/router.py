@@ -131,11 +131,13 @@ class Router:
 
     def _admit(self, request: Request) -> None:
         now = self._env.now
-        decision = self._admission.admit(request, State(now, self._book.look(now, request.model)))
-        if isinstance(decision, bool):
-            decision = AdmissionDecision(decision)
-        elif not isinstance(decision, AdmissionDecision):
-            self._refuse(self._admission, "admit must return an AdmissionDecision or a bool", decision)
+        answer: object = self._admission.admit(request, State(now, self._book.look(now, request.model)))
+        if isinstance(answer, AdmissionDecision):
+            decision = answer
+        elif isinstance(answer, bool):
+            decision = AdmissionDecision(answer)
+        else:
+            raise self._misbehaved(self._admission, "admit must return an AdmissionDecision or a bool", answer)
         if self._log is not None:
             self._log.admission(request, now, decision)
         if decision.admitted:
@@ -151,13 +153,14 @@ class Router:
             self.num_unroutable += 1
             self._reject(request)
             return
-        decision = self._routing.route(request, State(now, snapshots))
-        if not isinstance(decision, RoutingDecision):
-            decision = RoutingDecision(decision)
+        answer = self._routing.route(request, State(now, snapshots))
+        decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
         chosen = decision.replica
         if type(chosen) is not int or all(chosen != snapshot.replica for snapshot in snapshots):
-            known = ", ".join(str(snapshot.replica) for snapshot in snapshots)
-            self._refuse(self._routing, f"route must return the index of a replica it was shown ({known})", chosen)
+            shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
+            raise self._misbehaved(
+                self._routing, f"route must return the index of a replica it was shown ({shown})", chosen
+            )
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)
         self._book.sent(chosen)
@@ -168,5 +171,6 @@ class Router:
         request.finished_at = self._env.now
         self._on_rejected(request)
 
-    def _refuse(self, policy: object, rule: str, value: object) -> None:
-        raise PluginError.at(f"policy {type(policy).__name__}", rule, value)
+    @staticmethod
+    def _misbehaved(policy: object, rule: str, value: object) -> PluginError:
+        return PluginError.at(f"policy {type(policy).__name__}", rule, value)

@@ -21,8 +21,10 @@ from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
+from blis_simpy.cluster.bundle import load_policy_bundle
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
+from blis_simpy.latency.checks import check_alpha
 from blis_simpy.simulation import replay
 
 try:
@@ -57,15 +59,43 @@ SETTINGS = {
     "kv-transfer-base-latency": "kv.transfer_base_latency",
     "kv-offload-threshold": "kv.offload_threshold",
     "gpu-memory-utilization": "kv.gpu_memory_utilization",
+    "admission-policy": "admission",
+    "admission-latency": "admission_latency",
+    "token-bucket-capacity": "token_bucket_capacity",
+    "token-bucket-refill-rate": "token_bucket_refill_rate",
+    "routing-policy": "routing",
+    "routing-latency": "routing_latency",
+    "routing-scorers": "scorers",
+    "snapshot-refresh-interval": "snapshot_refresh_interval",
+    "trace-level": "trace_level",
+    "counterfactual-k": "counterfactual_k",
 }
+REPORT_FLAGS = {"summarize-trace", "fitness-weights"}
+
+
+class RecordedDraws:
+    """Outcomes of the router's random ties as recorded, in order."""
+
+    def __init__(self, outcomes: list[int]) -> None:
+        self._outcomes = iter(outcomes)
+
+    def integers(self, high: int) -> int:
+        """Return the next outcome, below `high`."""
+        outcome = next(self._outcomes)
+        assert 0 <= outcome < high
+        return outcome
 
 
 def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     flags = dict(case["flags"])
     settings = {SETTINGS[name]: value for name, value in flags.items() if name in SETTINGS}
-    missing = set(flags) - set(SETTINGS)
-    if missing or case["mode"] != "replay" or settings.get("replicas", 1) != 1 or case.get("policy_config_yaml"):
+    missing = set(flags) - set(SETTINGS) - REPORT_FLAGS
+    if missing or case["mode"] != "replay":
         raise NotImplementedError(f"needs what is not built yet: {sorted(missing) or case['mode']}")
+    if case.get("policy_config_yaml"):
+        bundle = folder / "bundle.yaml"
+        bundle.write_text(case["policy_config_yaml"])
+        settings = {**load_policy_bundle(bundle), **settings}
     for name in ("latency.alpha", "latency.beta"):
         if name in settings:
             settings[name] = tuple(map(float, settings[name]))
@@ -73,6 +103,8 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     settings.setdefault("latency.backend", "blackbox" if "latency.beta" in settings else DEFAULT_BACKEND)
     if case.get("model_config"):
         settings["model_config"] = str(PARITY / "model_configs" / case["model_config"])
+    if "router_draws" in case and settings.get("routing") in ("least-loaded", "weighted"):
+        settings["routing"] = {"policy": settings["routing"], "stream": RecordedDraws(case["router_draws"])}
     return blis.Scenario(
         model=settings.pop("model"),
         defaults=str(folder / "no-defaults.yaml"),
@@ -91,7 +123,16 @@ def replay_case(case: dict[str, Any]) -> dict[str, Any]:
         results = json.loads((folder / "results.json").read_text())
     if check is None:
         return outcome_of(result, results)
-    return {**outcome_of(result, results), **check.from_files(case, result.blis_report("replay"), results)}
+    return {**outcome_of(result, results), **check.from_files(case, _report(case, result), results)}
+
+
+def _report(case: dict[str, Any], result: blis.Result) -> str:
+    flags = case["flags"]
+    return result.blis_report(
+        case["mode"],
+        fitness_weights=flags.get("fitness-weights"),
+        summarize_trace=bool(flags.get("summarize-trace")),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ kernels
@@ -234,6 +275,7 @@ def construct_backend(row: dict[str, Any]) -> str:
             ((backend, coefficients),) = row["backends"].items()
             _latency(row, backend, coefficients)
         else:
+            check_alpha(row["alpha"])  # the reference does so before it looks at the name
             _latency(row, row["backend"] or DEFAULT_BACKEND, row)
     except BlisError as error:
         if "backends" in row:

@@ -84,7 +84,7 @@ def outcome_of(result: Result, results: list[dict[str, int]]) -> dict[str, Any]:
         "handled_by": result.requests["replica"].tolist(),
         "sched_delay_us": result.requests["scheduling_delay_us"].tolist(),
         "preemptions": [list(row) for row in result.preemptions],
-        "rejected": [],
+        "rejected": result.rejected,
     }
 
 

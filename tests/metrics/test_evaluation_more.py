@@ -1,0 +1,195 @@
+"""Evaluation of whole runs on one replica: a step takes 100 µs, 1 a prompt token and 10 a decode token."""
+
+import pytest
+
+from blis_simpy.decisions.log import DecisionLog
+from blis_simpy.errors import ScenarioError
+from blis_simpy.metrics.evaluation import by_model
+from blis_simpy.metrics.fitness import Fitness
+from blis_simpy.metrics.report import sections
+from blis_simpy.result import Result
+
+QUIET = {"blocks": [], "anomaly": {}, "kv": {}, "slo": {}}
+
+
+@pytest.fixture
+def two_tenants(serve):
+    """Two requests one after the other: TTFT 110 and 120, E2E 220 each (one gap of 110; one token), over at 1120."""
+    return serve(
+        (10, 2, 0, {"tenant": "a", "model": "any/model", "slo_class": "chat"}),
+        (20, 1, 1000, {"tenant": "b"}),
+    ).result
+
+
+def test_models_are_those_that_requests_name(two_tenants):
+    """One request and two tokens in 1120 µs."""
+    models = two_tenants.evaluation.models
+    assert list(models) == ["any/model"]
+    group = models["any/model"]
+    assert (group.completed, group.ttft.mean, group.e2e.mean) == (1, 110, 220)
+    assert (group.requests_per_s, group.tokens_per_s) == (1 / 0.00112, 2 / 0.00112)
+
+
+def test_without_named_models_there_are_none(serve):
+    assert serve((10, 2, 0)).result.evaluation.models == {}
+
+
+def test_model_rates_count_planned_tokens_of_completed_requests_only(serve):
+    """Over at the horizon of 500: of r0 both tokens, of r1 a first token that counts in the TTFT only."""
+    served = serve((10, 2, 0, {"model": "any/model"}), (10, 90, 0, {"model": "any/model"}), horizon=500)
+    group = served.result.evaluation.models["any/model"]
+    assert (group.ttft.count, group.e2e.count, group.completed) == (2, 1, 1)
+    assert group.tokens_per_s == 2 * group.requests_per_s
+
+
+def test_groups_of_a_run_without_duration_have_no_rate(serve):
+    served = serve((10, 2, 0, {"model": "any/model"}))
+    assert by_model(served.simulation.requests, 0)["any/model"].requests_per_s == 0.0
+
+
+def test_tenants_without_a_name_are_the_default_one(serve):
+    assert list(serve((10, 2, 0), (10, 2, 0, {"tenant": "z"})).result.evaluation.tenants) == ["default", "z"]
+
+
+def test_fairness_is_that_of_output_tokens(two_tenants):
+    """Two tokens to one: (2 + 1)² / (2 * (4 + 1)) = 0.9."""
+    assert two_tenants.evaluation.tenant_fairness == pytest.approx(0.9, rel=1e-12)
+
+
+def test_evaluation_holds_the_figures_of_the_whole_run(two_tenants):
+    evaluation = two_tenants.evaluation
+    assert evaluation.duration_us == 1120
+    assert evaluation.metrics.requests_per_s == two_tenants.summary["responses_per_sec"]
+    assert evaluation.metrics.ttft.mean == 115
+    assert list(evaluation.slo_classes) == ["chat", "default"]
+    assert (evaluation.fitness, evaluation.decisions, evaluation.decision_summary) == (None, None, None)
+
+
+def test_counts_of_what_went_wrong_are_gathered(serve):
+    """r1 can never fit, r2 gives up."""
+    served = serve((10, 2, 0), (900, 2, 0), (10, 90, 0, {"deadline": 300}), blocks=20)
+    metrics = served.result.evaluation.metrics
+    assert (metrics.dropped, metrics.timed_out, metrics.length_capped, metrics.rejected) == (1, 1, 0, 0)
+
+
+def test_score_comes_with_weights(two_tenants):
+    scored = two_tenants.evaluation.with_fitness({"mean_ttft": 1})
+    assert (
+        scored.fitness
+        == two_tenants.fitness("mean_ttft:1")
+        == Fitness(1 / 1.115, {"mean_ttft": 1 / 1.115}, {"mean_ttft": 1.0})
+    )
+    assert two_tenants.evaluation.fitness is None
+
+
+def test_promises_are_judged_by_class(two_tenants):
+    assert two_tenants.slo_attainment({"chat": 200}) == 0.5
+    assert two_tenants.goodput({"chat": 200}).requests_per_s == 1 / 0.00112
+
+
+def result_with(result, **more):
+    """The same run with what a cluster adds to it."""
+    return Result(
+        scenario=result.scenario,
+        seed=result.seed,
+        requests=result._requests,
+        replicas=result._replicas,
+        logs=result._logs,
+        routing_rejections=0,
+        **more,
+    )
+
+
+def test_result_shows_what_the_cluster_recorded(two_tenants):
+    log = DecisionLog()
+    result = result_with(two_tenants, rejected=3, decisions=log, wall_clock_s=0.5)
+    assert result.anomalies["rejected_requests_admission"] == result.evaluation.metrics.rejected == 3
+    assert result.decisions is result.evaluation.decisions is log
+    assert result.evaluation.decision_summary == log.summary()
+    assert result.evaluation.wall_clock_s == 0.5
+
+
+def titles(text):
+    return [line.strip("= ") for line in text.splitlines() if line.startswith("===")]
+
+
+def test_report_of_a_run_has_all_sections_in_order(two_tenants):
+    result = result_with(two_tenants, rejected=1, decisions=DecisionLog())
+    assert titles(result.blis_report("run", fitness_weights="throughput:1", summarize_trace=True)) == [
+        "Simulation Metrics",
+        "Fitness Evaluation",
+        "Anomaly Counters",
+        "Per-SLO Metrics",
+        "Per-Model Metrics",
+        "Trace Summary",
+    ]
+
+
+def test_report_of_a_replay_has_neither_fitness_nor_models(two_tenants):
+    result = result_with(two_tenants, decisions=DecisionLog())
+    assert titles(result.blis_report("replay", fitness_weights="nonsense", summarize_trace=True)) == [
+        "Simulation Metrics",
+        "Per-SLO Metrics",
+        "Trace Summary",
+    ]
+
+
+def test_summary_of_decisions_is_printed_on_request_only(two_tenants):
+    assert "Trace Summary" not in result_with(two_tenants, decisions=DecisionLog()).blis_report()
+    assert "Trace Summary" not in two_tenants.blis_report(summarize_trace=True)
+
+
+def test_wrong_weights_are_an_error_of_the_report(two_tenants):
+    with pytest.raises(ScenarioError, match="must name fitness metrics, got 'speed'"):
+        two_tenants.blis_report(fitness_weights="speed:1")
+
+
+def test_fitness_section_has_six_decimals():
+    fitness = Fitness(0.618252, {"mean_e2e": 0.0187590001, "throughput": 0.5}, {"mean_e2e": 1.0, "throughput": 1.0})
+    assert sections(command="run", **QUIET, fitness=fitness).splitlines() == [
+        "=== Fitness Evaluation ===",
+        "Score: 0.618252",
+        "  mean_e2e: 0.018759",
+        "  throughput: 0.500000",
+    ]
+
+
+def test_model_section_shows_ticks_and_rates(two_tenants):
+    """1 / 1120 µs = 892.857 requests/s, and twice as many tokens."""
+    assert sections(command="run", **QUIET, models=two_tenants.evaluation.models).splitlines() == [
+        "=== Per-Model Metrics ===",
+        "  any/model:",
+        "    TTFT: p50=110.00 p99=110.00 (n=1)",
+        "    E2E:  p50=220.00 p99=220.00 (n=1)",
+        "    Throughput: 892.86 req/s, 1785.71 tok/s",
+    ]
+
+
+def test_decision_section_lists_targets():
+    summary = {
+        "total_decisions": 3,
+        "admitted": 2,
+        "rejected": 1,
+        "unique_targets": 2,
+        "target_distribution": {"instance_0": 1, "instance_10": 1},
+        "mean_regret": 0.8,
+        "max_regret": 2.0,
+    }
+    assert sections(command="replay", **QUIET, decisions=summary).splitlines() == [
+        "=== Trace Summary ===",
+        "Total Decisions: 3",
+        "  Admitted: 2",
+        "  Rejected: 1",
+        "Unique Targets: 2",
+        "Target Distribution:",
+        "  instance_0: 1",
+        "  instance_10: 1",
+        "Mean Regret: 0.800000",
+        "Max Regret: 2.000000",
+    ]
+
+
+def test_decision_section_without_targets_has_no_heading_for_them():
+    text = sections(command="run", **QUIET, decisions=DecisionLog().summary())
+    assert "Target Distribution" not in text
+    assert text.endswith("Unique Targets: 0\nMean Regret: 0.000000\nMax Regret: 0.000000\n")

@@ -1,0 +1,96 @@
+"""All recorded kernels of the reference, where the corpus is at hand (BLIS_PARITY, or beside the checkout)."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import adapter
+import pytest
+from adapter import construct_backend, hf_config, kernel_decode_run, kernel_step, kv_capacity
+
+CORPUS = Path(os.environ.get("BLIS_PARITY") or Path(__file__).parents[3] / "shared" / "parity")
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of recordings is not here"),
+]
+SETS = ("kernels", "kernels-trained-physics")
+
+
+@pytest.fixture(autouse=True)
+def corpus_figures(monkeypatch):
+    """Model and GPU figures come from the corpus, too."""
+    monkeypatch.setattr(adapter, "PARITY", CORPUS)
+
+
+def lines(folder, name):
+    return [json.loads(line) for line in (CORPUS / folder / name).read_text().splitlines()]
+
+
+def report(capsys, title, count, differences):
+    with capsys.disabled():
+        print(f"\n  {title}: {count - len(differences)} of {count} match", end="")
+    assert differences == []
+
+
+@pytest.mark.parametrize("folder", SETS)
+def test_steps(folder, capsys):
+    configs = {config["id"]: config for config in lines(folder, "configs.jsonl")}
+    differences, count = [], 0
+    for row in lines(folder, "steps.jsonl"):
+        for backend in row["step_time"]:
+            got = kernel_step(configs[row["config"]], backend, row["batch"])
+            want = {name: row[name][backend] for name in got if backend in row[name]}
+            count += 1
+            if want != {name: got[name] for name in want}:
+                differences.append((row["case"], backend, want, got))
+    report(capsys, f"{folder}/steps", count, differences)
+
+
+@pytest.mark.parametrize("folder", SETS)
+def test_decode_runs(folder, capsys):
+    configs = {config["id"]: config for config in lines(folder, "configs.jsonl")}
+    differences, count = [], 0
+    for row in lines(folder, "decode_runs.jsonl"):
+        for backend, times in row["step_times"].items():
+            count += 1
+            expected = times * row["k"] if len(times) == 1 else times
+            if kernel_decode_run(configs[row["config"]], backend, row["context"], row["k"]) != expected:
+                differences.append((row["case"], backend))
+    report(capsys, f"{folder}/decode_runs", count, differences)
+
+
+@pytest.mark.parametrize("folder", SETS)
+def test_capacities(folder, capsys):
+    models = {entry["model"]: entry for entry in lines("kernels", "kv_models.jsonl")} if folder == "kernels" else {}
+    differences, count = [], 0
+    with (CORPUS / folder / "kv_capacity.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            count += 1
+            got = kv_capacity({**row, "kv_model": models[row["model"]]} if models else row)
+            if got != (row["error"] or int(row["total_kv_blocks"])):
+                differences.append((row, got))
+    report(capsys, f"{folder}/kv_capacity", count, differences)
+
+
+def test_configurations(capsys):
+    rows, differences = lines("kernels", "hf_config_cases.jsonl"), []
+    for row in rows:
+        want = {key: value for key, value in row.items() if key not in ("id", "config", "config_text", "model")}
+        got = hf_config(row)
+        if want != {key: got.get(key) for key in want}:
+            differences.append(
+                (row["id"], {key: (value, got.get(key)) for key, value in want.items() if value != got.get(key)})
+            )
+    report(capsys, "kernels/hf_config_cases", len(rows), differences)
+
+
+@pytest.mark.parametrize(("folder", "name"), [("kernels", "validation.jsonl"), (SETS[1], "construction.jsonl")])
+def test_constructions(folder, name, capsys):
+    rows = lines(folder, name)
+    differences = []
+    for row in rows:
+        want = row["result"] if "result" in row else "rejected" if row["rejected"] else "ok"
+        if (got := construct_backend(row)) != want:
+            differences.append((row["id"], want, got))
+    report(capsys, f"{folder}/{name.removesuffix('.jsonl')}", len(rows), differences)
