@@ -106,11 +106,11 @@ class Experiment:
     def scenario(self, backend: str, folder: str) -> blis.Scenario:
         """Scenario of the server; its ``config.json`` is written to `folder`."""
         model, server = self.facts["model"], self.facts["server"]
-        config = Path(folder) / f"{self.name}.json"
+        config = Path(folder) / "config.json"
         config.write_text(json.dumps(model["architecture"]), encoding="utf-8")
         blackbox = backend == "blackbox"
         return blis.Scenario(
-            model=_SAME_ARCHITECTURE.get(model["name"], model["name"]) if blackbox else model["name"],
+            model=self._blackbox_model if blackbox else model["name"],
             model_config=str(config),
             hardware=self.facts["hardware"]["gpu"],
             tp=server["tensor_parallelism"],
@@ -128,14 +128,19 @@ class Experiment:
         """Whether a latency model has coefficients for this deployment."""
         if backend != "blackbox":
             return True
-        scenario = self.scenario(backend, tempfile.gettempdir())
+        gpu, tp = self.facts["hardware"]["gpu"], self.facts["server"]["tensor_parallelism"]
         try:
-            Catalog.load().blackbox_coefficients(
-                scenario.model, str(scenario.hardware), int(scenario.tp or 0), _BLACKBOX_VERSION
-            )
-        except blis.ScenarioError:
+            Catalog.load().blackbox_coefficients(self._blackbox_model, gpu, tp, _BLACKBOX_VERSION)
+        except blis.ScenarioError as error:
+            if error.code != "no_coefficients":
+                raise
             return False
         return True
+
+    @property
+    def _blackbox_model(self) -> str:
+        name: str = self.facts["model"]["name"]
+        return _SAME_ARCHITECTURE.get(name, name)
 
     def requests(self, seed: int) -> list[Request]:
         """Draw the load: fixed prompts in a fixed cycle, at random instants.
@@ -150,7 +155,9 @@ class Experiment:
         start = 0
         for stage in self.stages:
             gaps = rng.exponential(size=stage.requests)
-            for instant in np.rint(np.cumsum(gaps) * (stage.duration_s * blis.SECOND / gaps.sum())).astype(int).tolist():
+            for instant in (
+                np.rint(np.cumsum(gaps) * (stage.duration_s * blis.SECOND / gaps.sum())).astype(int).tolist()
+            ):
                 content = prompts[len(requests) % len(prompts)]
                 requests.append(
                     Request(

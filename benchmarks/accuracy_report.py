@@ -27,7 +27,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += ["### Each stable run", "", "Signed error of the mean TTFT / ITL / E2E, %", "", *_each(stable), ""]
     if others:
         lines += [
-            "### Overloaded runs",
+            "### Saturated and overloaded runs",
             "",
             "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
             "TTFT / ITL / E2E of those, %",
@@ -70,10 +70,11 @@ def _each(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _overloaded(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(
-        ["experiment", "latency model", "measured", "simulated", "error of means"],
+        ["experiment", "regime", "latency model", "measured", "simulated", "error of means"],
         (
             [
                 row["experiment"],
+                row["regime"],
                 row["backend"],
                 _number(100 * row["overall"]["measured"]["finished"]),
                 _number(100 * row["overall"]["simulated"]["finished"]),
@@ -81,7 +82,7 @@ def _overloaded(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             ]
             for row in rows
         ),
-        texts=2,
+        texts=3,
     )
 
 

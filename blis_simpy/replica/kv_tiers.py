@@ -180,6 +180,7 @@ class TwoTier(SingleTier):
             self._finish(sequence, layout, end)
             return True
         self._claim(sequence, layout, again[first:])
+        self._finish(sequence, layout, start)
         return self._store(sequence, layout, found, end)
 
     def blocks_to_extend(self, sequence: Sequence, end: int) -> int:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from blis_simpy.core.request import Request
 from blis_simpy.decisions.log import DecisionLog
 from blis_simpy.errors import ScenarioError
 from blis_simpy.metrics.evaluation import by_model
@@ -102,8 +103,9 @@ def result_with(result, **more):
 
 def test_result_shows_what_the_cluster_recorded(two_tenants):
     log = DecisionLog()
-    result = result_with(two_tenants, rejected=3, decisions=log, wall_clock_s=0.5)
-    assert result.anomalies["rejected_requests_admission"] == result.evaluation.metrics.rejected == 3
+    refused = [Request("refused", 0, 10, 2)]
+    result = result_with(two_tenants, rejected=refused, decisions=log, wall_clock_s=0.5)
+    assert result.anomalies["rejected_requests_admission"] == result.evaluation.metrics.rejected == 1
     assert result.decisions is result.evaluation.decisions is log
     assert result.evaluation.decision_summary == log.summary()
     assert result.evaluation.wall_clock_s == 0.5
@@ -114,7 +116,7 @@ def titles(text):
 
 
 def test_report_of_a_run_has_all_sections_in_order(two_tenants):
-    result = result_with(two_tenants, rejected=1, decisions=DecisionLog())
+    result = result_with(two_tenants, rejected=[Request("refused", 0, 10, 2)], decisions=DecisionLog())
     assert titles(result.blis_report("run", fitness_weights="throughput:1", summarize_trace=True)) == [
         "Simulation Metrics",
         "Fitness Evaluation",
