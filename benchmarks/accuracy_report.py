@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _STATISTICS = {
     "median": "Median of the absolute error, %",
@@ -11,6 +13,10 @@ _STATISTICS = {
     "largest": "Largest absolute error, %",
     "signed": "Median of the signed error, %",
 }
+_OVERLOAD_TITLE = (
+    "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
+    "TTFT / ITL / E2E of those, %"
+)
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -29,8 +35,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += [
             "### Saturated and overloaded runs",
             "",
-            "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
-            "TTFT / ITL / E2E of those, %",
+            _OVERLOAD_TITLE,
             "",
             *_overloaded(others),
             "",
@@ -64,7 +69,7 @@ def _each(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     found = {(row["experiment"], row["backend"]): _means(row["overall"]) for row in rows}
     names = dict.fromkeys(row["experiment"] for row in rows)
     yield from _table(
-        ["experiment", *backends], ([name, *(found.get((name, b), "–") for b in backends)] for name in names)
+        ["experiment", *backends], ([name, *(found.get((name, b), "") for b in backends)] for name in names)
     )
 
 

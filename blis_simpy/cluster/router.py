@@ -7,6 +7,7 @@ routing decisions of one tick see the same replicas, but each other's requests i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,11 @@ class Router:
             shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
             raise self._misbehaved(
                 self._routing, f"route must return the index of a replica it was shown ({shown})", chosen
+            )
+        scores = decision.scores
+        if scores is not None and not (len(scores) == len(snapshots) and all(map(math.isfinite, scores))):
+            raise self._misbehaved(
+                self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)

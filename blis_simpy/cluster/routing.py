@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from blis_simpy.cluster.policies import RoutingDecision
+from blis_simpy.cluster.policies import RoutingDecision, started
 from blis_simpy.cluster.scorers import build_scorers
 from blis_simpy.errors import PluginError
 
@@ -116,8 +116,7 @@ class Weighted(_Drawing):
         """Prepare for a run, with all scorers."""
         super().start(context)
         for scorer, _ in self._scorers:
-            if hasattr(scorer, "start"):
-                scorer.start(context)
+            started(scorer, context)
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the replica with the best score."""

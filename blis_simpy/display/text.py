@@ -56,7 +56,8 @@ def _outcomes(result: Result) -> str:
     others = {
         "timed out": figures["timed_out_requests"],
         "dropped (can never fit)": figures["dropped_unservable"],
-        "rejected": result.anomalies["rejected_requests_routing"],
+        "rejected at admission": result.anomalies["rejected_requests_admission"],
+        "rejected for want of a replica": result.anomalies["rejected_requests_routing"],
         "cut at the maximum length": figures["length_capped_requests"],
         "still running": figures["still_running"],
         "still queued": figures["still_queued"],

@@ -1,0 +1,110 @@
+"""A foreign distribution, installed for real into a folder of its own, and found by name."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PRELUDE = "import blis_simpy as blis\nfrom blis_simpy import registry\n"
+
+
+def install(source, target):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps"]
+        + ["--disable-pip-version-check", "--no-index", "--target", str(target), str(source)],
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("plugins")
+    # Built from a copy: building leaves nothing in the checkout.
+    source = shutil.copytree(HERE / "distribution", folder / "source")
+    install(source, folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def claimed_twice(installed, tmp_path_factory):
+    """A second distribution that claims a name of the first."""
+    folder = tmp_path_factory.mktemp("rival")
+    (folder / "rival_plugins.py").write_text("class Shortest:\n    pass\n")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "rival-plugins"\nversion = "1"\n'
+        '[project.entry-points."blis_simpy.scheduler"]\nlongest-first = "rival_plugins:Shortest"\n'
+        '[tool.hatch.build.targets.wheel]\ninclude = ["rival_plugins.py"]\n'
+    )
+    install(folder, folder / "site")
+    return folder / "site"
+
+
+def python(code, *folders):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    run = subprocess.run([sys.executable, "-W", "error", "-c", PRELUDE + code], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_plugins_run_by_name_from_a_scenario_file(installed, tmp_path):
+    """A request every µs, prompts of 10 and 20 by turns, 3 tokens each, every step 50 µs.
+
+    One at a time, so each takes three steps, 150. r0 is alone when it starts at 1; then the longest of those who wait
+    comes first: r1 and r3, then r2.
+    """
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(
+        "model: any/model\nhardware: H100\ntp: 1\nlatency: {backend: beat}\n"
+        "engine: {scheduler: longest-first, batching: one-at-a-time, max_model_len: 0}\nkv: {blocks: 100}\n"
+        "workload: {rate: 1000000, num_requests: 4, prompt: {type: alternating, first: 10, second: 20},\n"
+        "  output: {type: constant, value: 3}}\n"
+    )
+    lines = python(
+        f"result = blis.load_scenario({str(scenario)!r}).run()\n"
+        "print(result.requests['input_tokens'].tolist())\n"
+        "print(result.requests['scheduled_at_us'].tolist())\n"
+        "print(result.steps['duration_us'].tolist())\n",
+        installed,
+    )
+    assert lines == ["[10, 20, 10, 20]", "[1, 151, 451, 301]", str([50] * 12)]
+
+
+def test_plugins_are_listed_beside_the_built_in_ones(installed):
+    assert python("print(registry.names('batching'), registry.names('scheduler'))", installed) == [
+        "('continuous', 'one-at-a-time') "
+        "('broken', 'fcfs', 'longest-first', 'priority-fcfs', 'reverse-priority', 'sjf')"
+    ]
+
+
+ASK = "try:\n    registry.get({kind!r}, {name!r})\nexcept blis.PluginError as error:\n    print(error)\n"
+
+
+def test_unknown_name_tells_the_nearest_and_all_known(installed):
+    assert python(ASK.format(kind="scheduler", name="longest_first"), installed) == [
+        "scheduler is unknown, got 'longest_first'; did you mean 'longest-first'? "
+        "known: broken, fcfs, longest-first, priority-fcfs, reverse-priority, sjf"
+    ]
+
+
+def test_broken_plugin_harms_nobody_until_it_is_asked_for(installed):
+    (line,) = python(ASK.format(kind="scheduler", name="broken"), installed)
+    assert line.startswith("scheduler 'broken' cannot be loaded from blis_test_plugins.broken:Anything")
+    assert "no licence for this scheduler" in line
+
+
+def test_name_that_two_distributions_claim_is_refused_with_both(installed, claimed_twice):
+    (line,) = python(ASK.format(kind="scheduler", name="longest-first"), installed, claimed_twice)
+    assert line.startswith("scheduler 'longest-first' is claimed twice: by ")
+    assert "blis-test-plugins (blis_test_plugins:LongestFirst)" in line
+    assert "rival-plugins (rival_plugins:Shortest)" in line
+
+
+def test_installing_twice_is_no_second_claim(installed):
+    assert python("print(registry.get('latency', 'beat').__name__)", installed, installed) == ["Beat"]

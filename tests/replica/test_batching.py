@@ -1,0 +1,32 @@
+"""Batch formers that are not ours: what they do not grant is not given."""
+
+import pytest
+
+from blis_simpy.replica.batching import ContinuousBatching
+
+
+class TailFirst(ContinuousBatching):
+    """Serves the last of three decodes, then the first, and leaves out the second."""
+
+    is_steady = None
+
+    def form(self, step):
+        running = step.running()
+        if len(running) == 3 and not step.num_prefilling:
+            step.grant(running[2])
+            step.grant(running[0])
+        else:
+            super().form(step)
+
+
+@pytest.mark.xfail(strict=True, reason="counts the one who was evicted after its grant in place of the one left out")
+def test_decode_that_is_left_out_gets_no_token_when_a_granted_one_is_evicted(serve):
+    """Six blocks of 4, three prompts of 4. At 500 the last takes the last block, and is evicted for the first.
+
+    The second was granted nothing, so one token is decoded.
+    """
+    rows = [(4, 6, 0)] * 3
+    served = serve(*rows, blocks=6, block_size=4, beta=(100.0, 0.0, 0.0), batching=TailFirst())
+    tokens = dict(served.steps("start_us", "decode_tokens"))
+    assert served.result.preemptions == [("request_2", 500)]
+    assert tokens[500] == 1
