@@ -15,7 +15,6 @@ from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
 
-
 FIGURES = {
     "ttft": ("mean", "p90", "p99"),
     "itl": ("mean", "p50", "p90", "p98"),  # the client's log has no p99 of the gaps, see accuracy_data/README.md

@@ -102,7 +102,7 @@ def test_errors_are_signed_and_summed_up_over_stable_runs_only(accuracy, experim
         -5,
     ]
     text = accuracy.markdown({"summary": {"roofline": summary}, "capacities": [], "experiments": [row, overloaded]})
-    assert "| llama-2-7b-tp1-codegen | −20 / −20 / −20 |" in text
+    assert "| llama-2-7b-tp1-codegen | \N{MINUS SIGN}20 / \N{MINUS SIGN}20 / \N{MINUS SIGN}20 |" in text
     assert "| llama-2-7b-tp1-codegen | overloaded | roofline | 100 | 100 | +800 / +800 / +800 |" in text
 
 

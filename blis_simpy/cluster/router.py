@@ -43,9 +43,7 @@ class State:
 class _Stage:
     """A process that deals with requests one by one, each after the same delay."""
 
-    def __init__(
-        self, env: Environment, kind: ControlTurn, delay_us: int, decide: Callable[[Request], None]
-    ) -> None:
+    def __init__(self, env: Environment, kind: ControlTurn, delay_us: int, decide: Callable[[Request], None]) -> None:
         self._env = env
         self._delay_us = delay_us
         self._decide = decide

@@ -11,6 +11,7 @@ blocks held outside and the free list add up to the capacity.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from blis_simpy.replica.settings import EngineSettings
 
 __all__ = ["Engine"]
+
+_log = logging.getLogger("blis_simpy")
 
 # A run this long costs far more to compute than to wake up for; it bounds the arrays of one plan.
 _MAX_RUN_STEPS = 1 << 16
@@ -227,9 +230,16 @@ class Engine:
         self.kv.release(sequence, tokens)
 
     def _drop_running(self, sequence: Sequence) -> None:
+        request = sequence.request
+        _log.warning(
+            "request %s is dropped at %d us: with %d prompt tokens and its output so far it needs more than all KV blocks",
+            request.id,
+            self._formation.now,
+            request.input_tokens,
+        )
         self._remove(sequence)
         self.log.dropped += 1
-        self._end(sequence.request, Outcome.DROPPED, self._formation.now)
+        self._end(request, Outcome.DROPPED, self._formation.now)
 
     def _record_preemption(self, sequence: Sequence) -> None:
         sequence.request.num_preemptions += 1
@@ -252,7 +262,7 @@ class Engine:
         self._former.form(formation)
         if not self._batch and not formation.num_preempted and self.is_steady():
             return False
-        missed = formation.idle_decodes()
+        missed = formation.close()
         members: list[StepMember] = []
         prefill_tokens = 0
         for index, sequence in enumerate(self._prefilling):
@@ -326,6 +336,7 @@ class Engine:
         unfinished: list[Sequence] = []
         for sequence in self._prefilling:
             sequence.computed += sequence.granted
+            sequence.granted = 0
             if sequence.computed < sequence.input_tokens:
                 unfinished.append(sequence)
                 continue

@@ -104,12 +104,18 @@ class StepFormation:
         """Show the full budget again, to be asked whether the coming steps are steady."""
         self.token_budget = self._max_tokens
 
-    def idle_decodes(self) -> list[Sequence]:
-        """Find the decoding sequences that were granted no token in this step, in batch order."""
-        granted = self._decodes_granted
-        if granted is None or len(granted) == self._decodes.count:
+    def close(self) -> list[Sequence]:
+        """End the formation; return the decoding sequences that were granted no token, in batch order."""
+        served = self._decodes_granted
+        if served is None:
             return []
-        positions = {sequence.batch_position for sequence in granted}
+        self._decodes_granted = None
+        # Some may have been evicted since.
+        positions = {sequence.batch_position for sequence in served if sequence.batch_position >= 0}
+        for sequence in served:
+            sequence.granted = 0
+        if len(positions) == self._decodes.count:
+            return []
         return [s for s in self.batch.values() if s.decoding and s.batch_position not in positions]
 
     def leave(self, sequence: Sequence) -> None:
@@ -123,9 +129,9 @@ class StepFormation:
         self._slots.vacate()
 
     def stored_tokens(self, sequence: Sequence) -> int:
-        """Tokens of a running sequence that are in KV blocks, at the start of the step."""
+        """Tokens of a running sequence that are in KV blocks, those just granted to it included."""
         progress = self._decodes.progress(sequence, self.step) if sequence.decoding else sequence.computed
-        return progress + sequence.extra_stored
+        return progress + sequence.granted + sequence.extra_stored
 
     # ------------------------------------------------------------------------------------------------ what there is
 
@@ -208,19 +214,17 @@ class StepFormation:
             if victim is sequence:
                 return False
         self.token_budget -= chunk
-        if not decoding:
-            sequence.granted = chunk
-        elif self._decodes_granted is not None:
+        sequence.granted = chunk
+        if decoding and self._decodes_granted is not None:
             self._decodes_granted.append(sequence)
         return True
 
     def _outgrew_memory(self, sequence: Sequence) -> bool:
-        """Whether a request without an output budget has come to need more than all KV blocks, alone in the batch."""
-        return (
-            len(self.batch) == 1
-            and sequence.request.max_output_tokens == 0
-            and self.stored_tokens(sequence) >= self._pool.capacity * self._block_size
-        )
+        """Whether a request, alone in the batch, has come to need more than all KV blocks.
+
+        Its prompt and output budget fitted when it came, so it has no budget or does not keep to it.
+        """
+        return len(self.batch) == 1 and self.stored_tokens(sequence) >= self._pool.capacity * self._block_size
 
     def _preempt(self, victim: Sequence) -> None:
         self.num_preempted += 1

@@ -176,14 +176,13 @@ class SingleTier:
         return new, sum(not block.num_holders for block in prefix)
 
     def stays_blocked(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
-        """Whether the sequence does not fit, and will not while blocks are only taken.
+        """Whether the new blocks alone do not fit.
 
-        Losing a cached block shortens the prefix. That can only help a prompt that is cut to a chunk, when the rest of
-        its prefix leaves the count; so such a prompt must be blocked by its new blocks alone.
+        If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
+        prefix may be cut to a chunk that fits.
         """
-        new, idle = self._needs(prefix, end or 1)
-        free = self.pool.free
-        return new + idle > free and (new > free or not idle or end == sequence.input_tokens)
+        new, _ = self._needs(prefix, end or 1)
+        return new > self.pool.free
 
     def admit(self, sequence: Sequence, prefix: ListLike[Block], end: int) -> bool:
         """Claim the cached prefix and allocate the prompt up to `end`; an empty prompt gets a block for its output."""

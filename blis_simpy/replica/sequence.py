@@ -34,7 +34,7 @@ class Sequence:
     computed : int, tokens
         Prompt tokens whose KV is stored; only kept up to the end of the prefill.
     granted : int, tokens
-        Prompt tokens that the step under formation computes.
+        Tokens that the step under formation computes for it, if they were granted to it alone; else 0.
     first_decode_step, last_step : int
         Step numbers; -1 before the prefill has ended.
     busy_us_before : int, µs

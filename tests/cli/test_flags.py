@@ -109,6 +109,10 @@ def test_the_scenario_has_the_flags_of_the_reference():
         *("--long-prefill-token-threshold", "--beta-coeffs", "--alpha-coeffs", "--model", "--hardware", "--tp"),
         *("--vllm-version", "--latency-model", "--max-model-len", "--gpu-memory-utilization", "--scheduler"),
         *("--priority-policy", "--num-instances", "--rate", "--num-requests", "--prefix-tokens"),
+        *("--kv-cpu-blocks", "--kv-offload-threshold", "--kv-transfer-bandwidth", "--kv-transfer-base-latency"),
+        *("--admission-policy", "--admission-latency", "--token-bucket-capacity", "--token-bucket-refill-rate"),
+        *("--routing-policy", "--routing-latency", "--routing-scorers", "--snapshot-refresh-interval"),
+        *("--trace-level", "--counterfactual-k"),
         *(f"--{side}-tokens{end}" for side in ("prompt", "output") for end in ("", "-stdev", "-min", "-max")),
     }
 

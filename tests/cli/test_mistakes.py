@@ -167,10 +167,6 @@ MISTAKES = [
         ),
     ),
     (
-        [*MODEL, "--num-instances", "2"],
-        "--num-instances must be 1: several replicas are not available yet, got 2",
-    ),
-    (
         [*MODEL, *COEFFICIENTS, "--total-kv-blocks", "10", "--max-model-len", "1000"],
         (
             "--max-model-len needs 63 KV blocks of 16 tokens, but the KV cache has 10: "

@@ -4,7 +4,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenarios import ROOFLINE_TICKS, cases
+from scenarios import ROOFLINE_TICKS, Case, RequestSpec, cases
 
 from blis_simpy.core.request import Outcome
 from blis_simpy.simulation import Simulation
@@ -166,3 +166,16 @@ def test_an_order_that_changes_with_the_clock(case, sample_gaps, guest):
 @given(cases(finite=True), gaps, guests())
 def test_a_batch_former_that_withholds_tokens(case, sample_gaps, guest):
     check(attrs.evolve(case, odd_decodes_yield=True), sample_gaps, guest)
+
+
+def test_runs_are_planned_at_all(planning):
+    """Guards the tests above: were every step taken singly, fast and plain would agree for no reason."""
+    case = Case(requests=[RequestSpec(arrived_at=0, input_tokens=4, output_tokens=50)])
+    counts = {}
+    for macro_steps in (True, False):
+        simulation, result, _ = run(case, (), Guest(()), macro_steps=macro_steps)
+        stretches = len(simulation.replicas[0].log._stretches) // 7
+        counts[macro_steps] = (len(result.steps["start_us"]), stretches)
+    assert counts[False] == (50, 50)
+    if planning == "plan always":
+        assert counts[True] == (50, 3)
