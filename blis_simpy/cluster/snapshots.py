@@ -27,10 +27,11 @@ class FreshSnapshot:
         Name of the model that it serves, lower case.
     """
 
-    __slots__ = ("_replica", "_total_blocks", "in_flight", "model", "name", "replica")
+    __slots__ = ("_load", "_replica", "_total_blocks", "in_flight", "model", "name", "replica")
 
     def __init__(self, replica: Replica, model: str) -> None:
         self._replica = replica
+        self._load = replica.load
         self._total_blocks = int(replica.kv_blocks.capacity)
         self.replica = replica.index
         self.name = f"instance_{replica.index}"
@@ -68,7 +69,7 @@ class FreshSnapshot:
     @property
     def effective_load(self) -> int:
         """Queue, batch and requests in flight together."""
-        return self._replica.queue_depth + self._replica.batch_size + self.in_flight
+        return self._load() + self.in_flight
 
 
 class StaleSnapshot:

@@ -121,6 +121,7 @@ class Engine:
             on_unservable=self._drop_running,
         )
         self._batch = self._formation.batch
+        self._waiting = queue.waiting
         self._prefilling = self._formation.prefilling
         self._num_entered = 0
         self._num_steps = 0
@@ -138,6 +139,10 @@ class Engine:
     def batch_size(self) -> int:
         """Requests in the running batch."""
         return len(self._batch)
+
+    def load(self) -> int:
+        """Requests in the wait queue and in the running batch together."""
+        return len(self._waiting) + len(self._batch)
 
     def used_blocks(self, now: int, at_now: bool) -> int:
         """KV blocks in use once the planned steps that started before a tick, or at the tick too, are carried out."""

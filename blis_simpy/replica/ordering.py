@@ -140,13 +140,14 @@ class WaitQueue:
             getattr(scheduler, "time_invariant", False) and getattr(priority, "time_invariant", False)
         )
         """Whether the order of those who wait never changes by itself."""
-        self._waiting: deque[Sequence] | list[Sequence] = deque() if self._key is None else []
+        self.waiting: deque[Sequence] | list[Sequence] = deque() if self._key is None else []
+        """Those who wait, in order; only to be looked at."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __iter__(self) -> Iterator[Sequence]:
-        return iter(self._waiting)
+        return iter(self.waiting)
 
     def _sort_key(self, now: int) -> Callable[[Sequence], Any]:
         key, score = self._key, self._score
@@ -156,33 +157,33 @@ class WaitQueue:
     def append(self, sequence: Sequence, now: int) -> None:
         """Add one that just entered, or at its place if the order allows."""
         if self._key is not None and self.time_invariant:
-            insort_right(self._waiting, sequence, key=self._sort_key(now))
+            insort_right(self.waiting, sequence, key=self._sort_key(now))
         else:
-            self._waiting.append(sequence)
+            self.waiting.append(sequence)
 
     def return_to_front(self, sequence: Sequence, now: int) -> None:
         """Add a preempted one: at the front, or at its place."""
         if self._key is not None and self.time_invariant:
-            insort_left(self._waiting, sequence, key=self._sort_key(now))
+            insort_left(self.waiting, sequence, key=self._sort_key(now))
         else:
-            self._waiting.insert(0, sequence)
+            self.waiting.insert(0, sequence)
 
     def refresh(self, now: int) -> None:
         """Sort anew at the start of a step, where keys depend on the clock."""
-        if not self.time_invariant and len(self._waiting) > 1:
-            assert isinstance(self._waiting, list)
-            self._waiting.sort(key=self._sort_key(now))
+        if not self.time_invariant and len(self.waiting) > 1:
+            assert isinstance(self.waiting, list)
+            self.waiting.sort(key=self._sort_key(now))
 
     @property
     def head(self) -> Sequence | None:
         """Next to be admitted."""
-        return self._waiting[0] if self._waiting else None
+        return self.waiting[0] if self.waiting else None
 
     def pop(self) -> Sequence:
         """Remove and return the head."""
-        waiting = self._waiting
+        waiting = self.waiting
         return waiting.popleft() if isinstance(waiting, deque) else waiting.pop(0)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove one that gave up."""
-        self._waiting.remove(sequence)
+        self.waiting.remove(sequence)

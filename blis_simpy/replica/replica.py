@@ -208,6 +208,11 @@ class Replica:
     # ------------------------------------------------------------------------------------------------ observation
 
     @property
+    def load(self) -> Callable[[], int]:
+        """A function that counts the requests in queue and batch together; made for those who ask often."""
+        return self._engine.load
+
+    @property
     def queue_depth(self) -> int:
         """Requests in the wait queue now."""
         return len(self._engine.queue)
@@ -221,7 +226,7 @@ class Replica:
     def used_blocks(self) -> int:
         """KV blocks in use now, those of other processes included."""
         env = self.env
-        return self._engine.used_blocks(env.now, env.place >= self._step_priority)
+        return self._engine.used_blocks(env._now, env.place >= self._step_priority)
 
     def observe(self) -> Observation:
         """Return the state of the replica as of now."""

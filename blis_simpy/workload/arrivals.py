@@ -5,19 +5,28 @@ Gaps are whole ticks (µs), at least one; the first gap leads from tick 0 to the
 
 from __future__ import annotations
 
+import logging
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import numpy as np
 
+from blis_simpy.settings.fields import setting
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrivalProcess", "ConstantArrivals", "PoissonArrivals"]
+__all__ = ["ArrivalProcess", "ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"]
+
+_log = logging.getLogger("blis_simpy")
 
 # Slower than one request in 10**15 µs (about 32 years) is taken as that, so that gaps stay inside the clock.
 _MIN_RATE_PER_US = 1e-15
+# One gap must not carry a clock of 63 bits all the way round.
+_LONGEST_GAP_US = 2.0**62
+_MIN_GAMMA_SHAPE = 0.01
 
 
 class ArrivalProcess(Protocol):
@@ -64,8 +73,78 @@ class PoissonArrivals:
 
     def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
         """Draw exponential gaps, truncated to whole µs and at least 1, as in the reference."""
-        gaps = (rng.standard_exponential(n) / _rate_per_us(rate_per_s)).astype(np.int64)
-        return np.maximum(gaps, 1)
+        return _whole(rng.standard_exponential(n) / _rate_per_us(rate_per_s))
+
+
+@attrs.frozen
+class GammaArrivals:
+    """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
+
+    Beyond a coefficient of variation of 10 the arrivals are Poisson, with a warning; one that is not positive counts
+    as 1. Both as in the reference.
+    """
+
+    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+
+    def __attrs_post_init__(self) -> None:
+        if self._shape < _MIN_GAMMA_SHAPE:
+            _log.warning("gamma arrivals with cv %g are too bursty to be drawn; taken as poisson", self.cv)
+
+    @property
+    def _shape(self) -> float:
+        return 1.0 / (self.cv * self.cv) if self.cv > 0 else 1.0
+
+    def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
+        """Draw gamma gaps, truncated to whole µs and at least 1."""
+        if self._shape < _MIN_GAMMA_SHAPE:
+            return PoissonArrivals().inter_arrival_times(rng, rate_per_s, n)
+        mean = 1.0 / _rate_per_us(rate_per_s)
+        return _whole(rng.standard_gamma(self._shape, n) * (mean / self._shape))
+
+
+@attrs.frozen
+class WeibullArrivals:
+    """A renewal process with Weibull-distributed gaps.
+
+    Examples
+    --------
+    >>> WeibullArrivals(cv=2.0).shape
+    0.5428245...
+    """
+
+    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+
+    @property
+    def shape(self) -> float:
+        """Shape parameter of the law, found by the reference's coarse bisection."""
+        return _weibull_shape(self.cv)
+
+    def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
+        """Draw Weibull gaps, truncated to whole µs and at least 1."""
+        scale = 1.0 / _rate_per_us(rate_per_s) / math.gamma(1.0 + 1.0 / self.shape)
+        return _whole(scale * rng.standard_exponential(n) ** (1.0 / self.shape))
+
+
+@cache
+def _weibull_shape(cv: float) -> float:
+    """Shape whose coefficient of variation is within 0.001 of the one asked for; the tolerance is part of the law."""
+    low, high = 0.1, 100.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        found = math.sqrt(math.gamma(1.0 + 2.0 / middle) / math.gamma(1.0 + 1.0 / middle) ** 2 - 1.0)
+        if abs(found - cv) < 0.001:
+            return middle
+        if found > cv:
+            low = middle
+        else:
+            high = middle
+    _log.warning("no weibull law has cv %g; the nearest shape is %g", cv, (low + high) / 2)
+    return (low + high) / 2
+
+
+def _whole(gaps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Truncate gaps to whole µs, at least 1."""
+    return gaps.clip(1.0, _LONGEST_GAP_US).astype(np.int64)
 
 
 def _rate_per_us(rate_per_s: float) -> float:

@@ -16,7 +16,7 @@ from blis_simpy.settings.fields import setting
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Constant", "Exponential", "Gaussian", "LengthDistribution"]
+__all__ = ["Constant", "Empirical", "Exponential", "Gaussian", "LengthDistribution", "ParetoLognormal"]
 
 _UNBOUNDED = 2**31 - 1
 
@@ -105,6 +105,75 @@ class Exponential:
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
         """Draw and round."""
         return _whole(self.mean * rng.standard_exponential(n))
+
+
+@attrs.frozen
+class ParetoLognormal:
+    """A heavy-tailed mixture: Pareto lengths with one probability, lognormal ones otherwise.
+
+    A draw that is no finite number counts as 1; lengths end at 2**31 - 1, which the reference does not cap.
+
+    Examples
+    --------
+    >>> ParetoLognormal(alpha=1.5, xm=100, mu=5, sigma=0, mix_weight=0).sample(np.random.default_rng(1), 2).tolist()
+    [148, 148]
+    """
+
+    alpha: float = setting(help="Tail index of the Pareto law.")
+    xm: float = setting(help="Least value of the Pareto law.", unit="tokens")
+    mu: float = setting(help="Mean of the logarithm of the lognormal law.")
+    sigma: float = setting(help="Standard deviation of the logarithm of the lognormal law.")
+    mix_weight: float = setting(help="Probability of the Pareto law: never up to 0, always from 1.")
+
+    def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draw two uniform numbers a length, whichever law it comes from, and round."""
+        from scipy.special import ndtri
+
+        uniform = rng.random((n, 2))
+        chance = np.maximum(uniform[:, 1], np.finfo(np.float64).tiny)
+        with np.errstate(all="ignore"):
+            pareto = self.xm / chance ** (np.float64(1.0) / self.alpha)
+            lognormal = np.exp(self.mu + self.sigma * ndtri(chance))
+        lengths = np.where(uniform[:, 0] < self.mix_weight, pareto, lognormal)
+        return _whole(np.where(np.isfinite(lengths), lengths, 1.0).clip(0.0, _UNBOUNDED))
+
+
+@attrs.frozen
+class Empirical:
+    """Lengths from a table, each as likely as its weight.
+
+    Weights need not add up to 1; lengths whose weight is not positive never come, but negative weights still count in
+    the sum, as in the reference. Without any usable weight every length is 1. A length of 0 is possible.
+
+    Examples
+    --------
+    >>> Empirical((64, 512), (3, 1)).sample(np.random.default_rng(1), 4).tolist()
+    [64, 512, 64, 512]
+    """
+
+    lengths: tuple[int, ...] = setting(help="The lengths.", unit="tokens", ge=0, le=_UNBOUNDED)
+    weights: tuple[float, ...] = setting(help="Their weights.")
+
+    def __attrs_post_init__(self) -> None:
+        if not self.lengths:
+            raise ScenarioError.at("lengths", "must not be empty")
+        if len(self.weights) != len(self.lengths):
+            raise ScenarioError.at("weights", f"must be as many as lengths ({len(self.lengths)})", len(self.weights))
+        if len(set(self.lengths)) < len(self.lengths):
+            raise ScenarioError.at("lengths", "must differ from each other", self.lengths)
+
+    def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Invert the cumulated weights; draws nothing if there is no choice."""
+        table = sorted(zip(self.lengths, self.weights, strict=True))
+        usable = [(length, weight) for length, weight in table if weight > 0]
+        if len(usable) < 2:
+            return np.full(n, usable[0][0] if usable else 1, dtype=np.int64)
+        with np.errstate(all="ignore"):
+            shares = np.array([weight for _, weight in usable]) / np.float64(sum(weight for _, weight in table))
+            cumulated = np.cumsum(shares)
+        cumulated[-1] = 1.0
+        chosen = np.searchsorted(np.maximum.accumulate(cumulated), rng.random(n))
+        return np.array([length for length, _ in usable], dtype=np.int64)[chosen]
 
 
 def _whole(lengths: NDArray[np.float64]) -> NDArray[np.int64]:

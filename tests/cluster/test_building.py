@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from policy_views import context, request, state
 
@@ -156,8 +158,9 @@ def test_what_is_no_policy_is_refused():
 
 
 def test_settings_without_effect_are_warned_of(caplog):
-    build_routing(scenario(scorers="garbage", routing="least-loaded"))
-    build_decision_log(scenario(counterfactual_k=3))
+    with caplog.at_level(logging.WARNING, logger="blis_simpy"):
+        build_routing(scenario(scorers="garbage", routing="least-loaded"))
+        build_decision_log(scenario(counterfactual_k=3))
     assert [record.getMessage() for record in caplog.records] == [
         "scorers (--routing-scorers) has no effect when the routing policy is 'least-loaded': only 'weighted' uses it",
         "counterfactual_k (--counterfactual-k) has no effect without trace_level: decisions (--trace-level decisions)",
