@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -11,6 +10,9 @@ import pytest
 import blis_simpy as blis
 from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BETA = (100.0, 1.0, 10.0)
 """A step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""

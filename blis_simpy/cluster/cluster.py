@@ -91,7 +91,7 @@ class Cluster:
         return all(replica.is_idle for replica in self.replicas)
 
     def in_flight(self, replica: int) -> int:
-        """Requests that went to a replica and have not ended."""
+        """Count the requests that went to a replica and have not ended."""
         return self._book.in_flight(replica)
 
     def _ended(self, request: Request) -> None:

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+from blis_simpy.core.streams import Streams
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
-    from blis_simpy.core.streams import Streams
 
 __all__ = [
     "AdmissionDecision",

@@ -17,13 +17,15 @@ from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
 from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.errors import PluginError
+from collections.abc import Sequence
+from blis_simpy.cluster.policies import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
 
     from simpy.events import Event
 
-    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy, Snapshot
+    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.snapshots import SnapshotBook
     from blis_simpy.core.environment import Environment
     from blis_simpy.decisions.log import DecisionLog

@@ -183,5 +183,5 @@ class SnapshotBook:
         self._snapshots[replica].in_flight -= requests
 
     def in_flight(self, replica: int) -> int:
-        """Requests that went to a replica and have not ended."""
+        """Count the requests that went to a replica and have not ended."""
         return self._snapshots[replica].in_flight

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from blis_simpy.errors import Problem, WorkloadTraceError
 from blis_simpy.formats.files import read_text
+from collections.abc import Callable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["COLUMNS", "Columns", "read_columns"]
 

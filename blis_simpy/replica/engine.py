@@ -141,7 +141,7 @@ class Engine:
         return len(self._batch)
 
     def load(self) -> int:
-        """Requests in the wait queue and in the running batch together."""
+        """Count the requests in the wait queue and in the running batch together."""
         return len(self._waiting) + len(self._batch)
 
     def used_blocks(self, now: int, at_now: bool) -> int:
@@ -237,7 +237,7 @@ class Engine:
     def _drop_running(self, sequence: Sequence) -> None:
         request = sequence.request
         _log.warning(
-            "request %s is dropped at %d us: with %d prompt tokens and its output so far it needs more than all KV blocks",
+            "request %s is dropped at %d us: its %d prompt tokens and its output so far need more than all KV blocks",
             request.id,
             self._formation.now,
             request.input_tokens,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simpy.events import Event
 
 from blis_simpy import registry
 from blis_simpy.core.environment import Alarm, Environment, ReplicaTurn, replica_lane, turn_priority
@@ -21,6 +20,7 @@ from blis_simpy.replica.observation import Observation
 from blis_simpy.replica.ordering import WaitQueue
 
 if TYPE_CHECKING:
+    from simpy.events import Event
     from collections.abc import Callable, Generator
 
     from blis_simpy.latency.base import LatencyModel
@@ -226,7 +226,7 @@ class Replica:
     def used_blocks(self) -> int:
         """KV blocks in use now, those of other processes included."""
         env = self.env
-        return self._engine.used_blocks(env._now, env.place >= self._step_priority)
+        return self._engine.used_blocks(env.now, env.place >= self._step_priority)
 
     def observe(self) -> Observation:
         """Return the state of the replica as of now."""

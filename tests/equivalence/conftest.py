@@ -1,7 +1,7 @@
 """How readily the engine plans runs of steps.
 
-It does so only where that pays, which is rare in scenarios as small as these. Left to itself, most of them would compare
-single steps with single steps; so every test here also runs with a plan wherever one is possible.
+It does so only where that pays, which is rare in scenarios as small as these. Left to itself, most of them would
+compare single steps with single steps; so every test here also runs with a plan wherever one is possible.
 """
 
 import pytest

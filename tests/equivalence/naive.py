@@ -4,15 +4,30 @@ It shares no code with the package. Every token is an object, a block holds its 
 parent's key and its tokens, and each event of the replica is an entry of one heap.
 """
 
-from collections import namedtuple
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 QUEUED, STEP, TIMEOUT = 1, 2, 5
 BEFORE_ALL, ARRIVAL = -2, -1
 
-Sample = namedtuple("Sample", "at queue_depth batch_size used_blocks hit_rate")
-Row = namedtuple("Row", "start_us duration_us decode_tokens prefill_tokens batch_size queue_depth used_blocks")
+
+class Sample(NamedTuple):
+    at: int
+    queue_depth: int
+    batch_size: int
+    used_blocks: int
+    hit_rate: float
+
+
+class Row(NamedTuple):
+    start_us: int
+    duration_us: int
+    decode_tokens: int
+    prefill_tokens: int
+    batch_size: int
+    queue_depth: int
+    used_blocks: int
 
 
 @dataclass(kw_only=True)
@@ -183,7 +198,7 @@ class NaiveEngine:
 
     def enter(self, request, now):
         limit, length, budget = self.settings.max_model_len, len(request.prompt), request.max_out
-        if budget == 0 and 0 < limit and length < limit:
+        if budget == 0 and limit > length:
             budget = limit - length
         too_long = limit > 0 and (length >= limit or (budget > 0 and length + budget > limit))
         if budget < 0 or too_long or -(-(length + budget) // self.kv.size) > len(self.kv.blocks):

@@ -132,9 +132,8 @@ def cases(draw, *, max_requests=12, latencies=LATENCIES, finite=False):
     def requests(draw):
         arrived_at = draw(times(scale))
         length, output = draw(lengths), draw(outputs)
-        length = length or output and length  # an empty prompt and no output is nothing to serve
         if not length and not output:
-            output = 1
+            output = 1  # an empty prompt and no output is nothing to serve
         content = ()
         if groups and draw(st.booleans()):
             group = draw(st.integers(0, len(groups) - 1))

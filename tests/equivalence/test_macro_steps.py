@@ -4,10 +4,10 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenarios import ROOFLINE_TICKS, Case, RequestSpec, cases
 
 from blis_simpy.core.request import Outcome
 from blis_simpy.simulation import Simulation
+from scenarios import ROOFLINE_TICKS, Case, RequestSpec, cases
 
 pytestmark = pytest.mark.equivalence
 RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -121,7 +121,7 @@ def laws(case, simulation, result, guest):
     assert (steps["start_us"][1:] >= (steps["start_us"] + steps["duration_us"])[:-1]).all()
 
 
-def check(case, sample_gaps=(), guest=Guest(())):  # noqa: B008 - immutable
+def check(case, sample_gaps=(), guest=Guest(())):
     plain = run(case, sample_gaps, guest, macro_steps=False)
     fast = run(case, sample_gaps, guest, macro_steps=True)
     for name, value in plain[2].items():

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive import NaiveEngine, NaiveRequest, NaiveSettings, Sample
-from scenarios import Case, RequestSpec, cases, conversations
 
 from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.simulation import Simulation
+from scenarios import Case, RequestSpec, cases, conversations
 
 pytestmark = pytest.mark.equivalence
 RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))

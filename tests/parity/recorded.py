@@ -6,10 +6,11 @@ import csv
 import gzip
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from blis_simpy.result import Result
 
 COLUMNS = (

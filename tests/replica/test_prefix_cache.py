@@ -6,7 +6,7 @@ PREFIX = {"prefix": ("group", 50)}
 
 
 def test_later_prompt_skips_the_blocks_it_shares(serve):
-    """64 tokens, 50 shared. r0: 5 new blocks, step of 164. r1: 48 tokens found, 16 computed in 116; 3 hits, 2 misses."""
+    """64 tokens, 50 shared. r0: 5 new blocks, step of 164. r1: 48 tokens found, 16 computed in 116; 3 hits."""
     served = serve((64, 2, 0, PREFIX), (64, 2, 1000, PREFIX))
     assert served.column("ttft_us") == [164, 116]
     assert (served.hits, served.misses) == (3, 7)
