@@ -1,22 +1,63 @@
-"""The replicas and what stands in front of them."""
+"""The replicas and what stands in front of them, and the levers by which your own processes move them.
+
+`Cluster.drain`, `fail`, `restore` and `add_replica` may be called by any process at any tick. A request that loses its
+replica enters by the front door again: it is admitted and routed anew at once, keeps its arrival and its deadline, and
+starts over.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
+
+from blis_simpy.cluster.lifecycle import Lifecycle, ReplicaState
 from blis_simpy.cluster.router import Router
+from blis_simpy.cluster.settings import DRAIN_POLICIES
 from blis_simpy.cluster.snapshots import SnapshotBook
+from blis_simpy.core.request import NEVER, Outcome
+from blis_simpy.errors import SimulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from blis_simpy.cluster.placement import Placement
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+    from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.request import Request
+    from blis_simpy.core.streams import Streams
     from blis_simpy.decisions.log import DecisionLog
     from blis_simpy.replica.replica import Replica
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "ReplicaKind"]
+
+
+@attrs.frozen(kw_only=True)
+class ReplicaKind:
+    """What replicas of a group have in common.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model that they serve.
+    gpu_type : str
+        GPU, as node pools name it.
+    num_gpus : int
+        GPUs of a replica.
+    replicas : int
+        How many there are at the start.
+    make : callable
+        Makes the replica of an index; it tells the first function of each request that ended on it, and the second
+        when it has run out of work.
+    """
+
+    model: str
+    gpu_type: str
+    num_gpus: int
+    replicas: int
+    make: Callable[[int, Callable[[Request], None], Callable[[], None]], Replica]
 
 
 class Cluster:
@@ -26,22 +67,26 @@ class Cluster:
     ----------
     env : Environment
         The simulation's environment.
-    model : str
-        Name of the model that all replicas serve.
-    num_replicas : int
-        How many there are at the start.
-    make_replica : callable
-        Makes the replica of an index, which tells the given function of each request that ended on it.
+    kinds : sequence of ReplicaKind
+        Groups of replicas that are alike.
     admission, routing : policy
         Who is let in, and who goes where.
     admission_delay_us, routing_delay_us : int, µs
         Time that these decisions take.
     snapshot_interval_us : int, µs
         Age from which a look at a replica reads it anew; 0 = always.
+    lifecycle : LifecycleSettings
+        How replicas come and go.
+    pools : sequence of NodePool
+        Where they are placed; without any, GPUs are no limit.
+    streams : Streams
+        Random streams of the run.
     log : DecisionLog or None
         Told of each decision.
     on_end : callable
         Told of each request that ended, refused ones included.
+    on_idle : callable
+        Told whenever a replica has run out of work.
 
     Attributes
     ----------
@@ -55,24 +100,30 @@ class Cluster:
         self,
         env: Environment,
         *,
-        model: str,
-        num_replicas: int,
-        make_replica: Callable[[int, Callable[[Request], None]], Replica],
+        kinds: Sequence[ReplicaKind],
         admission: AdmissionPolicy,
         admission_delay_us: int,
         routing: RoutingPolicy,
         routing_delay_us: int,
         snapshot_interval_us: int,
+        lifecycle: LifecycleSettings,
+        pools: Sequence[NodePool],
+        streams: Streams,
         log: DecisionLog | None,
         on_end: Callable[[Request], None],
+        on_idle: Callable[[], None],
     ) -> None:
-        self._on_end = on_end
-        self._book = SnapshotBook(snapshot_interval_us)
         self.replicas: list[Replica] = []
-        for index in range(num_replicas):
-            replica = make_replica(index, self._ended)
-            self.replicas.append(replica)
-            self._book.add(replica, model.lower())
+        self._kinds = kinds
+        self._on_end = on_end
+        self._on_idle = on_idle
+        self._drain_policy = lifecycle.drain_policy
+        self._warms_up = lifecycle.warm_up_requests > 0
+        self._draining: set[int] = set()
+        self._book = SnapshotBook(snapshot_interval_us)
+        self._lifecycle = Lifecycle(
+            env, settings=lifecycle, pools=pools, streams=streams, on_routable=self._set_routable
+        )
         self.router = Router(
             env,
             admission=admission,
@@ -80,20 +131,168 @@ class Cluster:
             routing=routing,
             routing_delay_us=routing_delay_us,
             book=self._book,
-            replicas=self.replicas,
+            dispatch=self._dispatch,
             log=log,
             on_rejected=on_end,
         )
+        for group, kind in enumerate(kinds):
+            for _ in range(kind.replicas):
+                self._add(group, loaded=True)
+
+    # ------------------------------------------------------------------------------------------------ what there is
 
     @property
     def is_idle(self) -> bool:
         """Whether no replica has anything to do."""
         return all(replica.is_idle for replica in self.replicas)
 
+    @property
+    def placement(self) -> Placement | None:
+        """Nodes, and which replica has which GPUs; None without node pools."""
+        return self._lifecycle.placement
+
+    @property
+    def slowed(self) -> set[Request]:
+        """Requests that were among the first of their replica, while it warmed up."""
+        return self._lifecycle.slowed
+
     def in_flight(self, replica: int) -> int:
-        """Count the requests that went to a replica and have not ended."""
+        """Requests that went to a replica and have not ended."""
         return self._book.in_flight(replica)
 
-    def _ended(self, request: Request) -> None:
+    def state(self, replica: int) -> ReplicaState:
+        """How a replica stands."""
+        return self._lifecycle.state(self._index(replica))
+
+    # ------------------------------------------------------------------------------------------------ the levers
+
+    def add_replica(self, group: int = 0) -> int:
+        """Add a replica, which is placed, loaded and warmed up first.
+
+        Parameters
+        ----------
+        group : int
+            Position of its group in the scenario.
+
+        Returns
+        -------
+        int
+            Its index.
+        """
+        return self._add(group, loaded=False)
+
+    def drain(self, replica: int, policy: str | None = None) -> None:
+        """Send a replica nothing more; it is terminated when the last of its requests has left.
+
+        Parameters
+        ----------
+        replica : int
+            Index of the replica.
+        policy : {"wait", "immediate", "redirect"}, optional
+            What becomes of its wait queue, and of requests on their way to it: they are served here; they are dropped,
+            and count as such; they are routed anew. What runs is finished in any case. The scenario's
+            `lifecycle.drain_policy` if not given.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such replica or policy, or the replica is terminated.
+        """
+        policy = self._drain_policy if policy is None else policy
+        if policy not in DRAIN_POLICIES:
+            raise SimulationError.at("policy", "is unknown", policy, hint=f"known: {', '.join(DRAIN_POLICIES)}")
+        engine = self.replicas[self._index(replica)]
+        self._lifecycle.drain(replica)
+        if self.state(replica) is ReplicaState.TERMINATED:
+            return
+        self._draining.add(replica)
+        if policy == "wait":
+            engine.turn_away = None
+        else:
+            engine.turn_away = turn_away = engine.discard if policy == "immediate" else self._enter_again
+            for request in engine.withdraw_queue():
+                turn_away(request)
+        self._end_drain(replica)
+
+    def fail(self, replica: int) -> None:
+        """Let a replica go down at once: all its requests enter the cluster again, its cached prefixes are lost.
+
+        A step takes effect at its start, so the step under way still counts.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such replica, or it is terminated.
+        """
+        engine = self.replicas[self._index(replica)]
+        self._lifecycle.terminate(replica)
+        self._draining.discard(replica)
+        engine.turn_away = self._enter_again
+        for request in engine.abort():
+            self._enter_again(request)
+
+    def restore(self, replica: int) -> None:
+        """Bring a terminated replica back, which is placed, loaded and warmed up first.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such replica, or it is not terminated.
+        """
+        self._lifecycle.start(self._index(replica))
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _index(self, replica: int) -> int:
+        if not (type(replica) is int and 0 <= replica < len(self.replicas)):
+            raise SimulationError.at("replica", f"must be an index below {len(self.replicas)}", replica)
+        return replica
+
+    def _add(self, group: int, *, loaded: bool) -> int:
+        kind = self._kinds[group]
+        index = len(self.replicas)
+        replica = kind.make(index, self._ended, partial(self._idle, index))
+        self.replicas.append(replica)
+        self._book.add(replica, kind.model.lower())
+        self._lifecycle.add(kind.gpu_type, kind.num_gpus)
+        self._lifecycle.start(index, loaded=loaded)
+        if not self._lifecycle.state(index).is_routable:
+            self._book.set_routable(index, False)
+        return index
+
+    def _set_routable(self, replica: int, routable: bool) -> None:
+        self._book.set_routable(replica, routable)
+        if routable:
+            self.replicas[replica].turn_away = None
+
+    def _dispatch(self, replica: int, request: Request) -> None:
+        self._book.sent(replica)
+        if self._warms_up:
+            self._lifecycle.routed(replica, request)
+        self.replicas[replica].submit(request)
+
+    def _enter_again(self, request: Request) -> None:
         self._book.ended(request.replica)
+        request.replica = NEVER
+        self.slowed.discard(request)
+        self.router.accept(request)
+
+    def _ended(self, request: Request) -> None:
+        replica = request.replica
+        self._book.ended(replica)
+        if self._warms_up and request.outcome is Outcome.COMPLETED:
+            self._lifecycle.completed(replica)
+        if self._draining:
+            self._end_drain(replica)
         self._on_end(request)
+
+    def _idle(self, replica: int) -> None:
+        if self._draining:
+            self._end_drain(replica)
+        self._on_idle()
+
+    def _end_drain(self, replica: int) -> None:
+        """Terminate a draining replica once nobody is there, nobody is on the way, and its last step is over."""
+        if replica in self._draining and not self.in_flight(replica) and self.replicas[replica].is_idle:
+            self._draining.discard(replica)
+            self._lifecycle.terminate(replica)

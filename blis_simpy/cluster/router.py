@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.snapshots import SnapshotBook
     from blis_simpy.core.environment import Environment
     from blis_simpy.decisions.log import DecisionLog
-    from blis_simpy.replica.replica import Replica
 
 __all__ = ["Router", "State"]
 
@@ -86,8 +85,8 @@ class Router:
         Time that takes.
     book : SnapshotBook
         What is known of the replicas.
-    replicas : sequence of Replica
-        All replicas by index.
+    dispatch : callable
+        Sends a request to the replica of an index.
     log : DecisionLog or None
         Told of each decision.
     on_rejected : callable
@@ -110,7 +109,7 @@ class Router:
         routing: RoutingPolicy,
         routing_delay_us: int,
         book: SnapshotBook,
-        replicas: Sequence[Replica],
+        dispatch: Callable[[int, Request], None],
         log: DecisionLog | None,
         on_rejected: Callable[[Request], None],
     ) -> None:
@@ -120,7 +119,7 @@ class Router:
         self._admission = admission
         self._routing = routing
         self._book = book
-        self._replicas = replicas
+        self._dispatch = dispatch
         self._log = log
         self._on_rejected = on_rejected
         self._admissions = _Stage(env, ControlTurn.ADMISSION, admission_delay_us, self._admit)
@@ -169,8 +168,7 @@ class Router:
             )
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)
-        self._book.sent(chosen)
-        self._replicas[chosen].submit(request)
+        self._dispatch(chosen, request)
 
     def _reject(self, request: Request) -> None:
         request.outcome = Outcome.REJECTED

@@ -51,6 +51,8 @@ def replica_lane(index: int) -> int:
 class ControlTurn(IntEnum):
     """Kinds of turns in the control plane, in their order within a tick."""
 
+    NODE = 0
+    INSTANCE = 1
     ARRIVAL = 2
     ADMISSION = 3
     ROUTING = 4

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.request import NEVER, Outcome, Request
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import DecodeRuns, LatencyModel, StepBatch, StepMember
 from blis_simpy.replica.batching import BatchFormer, SteadyBatchFormer
@@ -224,6 +224,38 @@ class Engine:
         else:
             self._remove(sequence)
         self._end(sequence.request, Outcome.TIMED_OUT, now)
+
+    def discard(self, request: Request, now: int) -> None:
+        """End a request that will not be served, although it could be."""
+        self.log.dropped += 1
+        self._end(request, Outcome.DROPPED, now)
+
+    def withdraw_queue(self) -> list[Request]:
+        """Take out all who wait, to be served elsewhere, in their order."""
+        return [self._withdraw(sequence) for sequence in list(self.queue)]
+
+    def abort(self) -> list[Request]:
+        """Take out everybody, first those who run, and forget what the prefix cache holds."""
+        requests = [self._withdraw(sequence) for sequence in list(self._batch.values())]
+        requests += self.withdraw_queue()
+        free = self._pool.free
+        self.kv.lend(free)
+        self.kv.give(free)
+        return requests
+
+    def _withdraw(self, sequence: Sequence) -> Request:
+        """Remove a request as if it had never been here, but for the loss of what was computed."""
+        request = sequence.request
+        if sequence.batch_position < 0:
+            self.queue.remove(sequence)
+        else:
+            self._remove(sequence)
+            request.num_preemptions += 1
+        sequence.withdrawn = True
+        self.log.input_tokens -= sequence.input_tokens
+        request.outcome = Outcome.PENDING
+        request.scheduled_at = request.ttft = NEVER
+        return request
 
     def _remove(self, sequence: Sequence) -> None:
         formation = self._formation

@@ -65,6 +65,8 @@ class Replica:
         KV blocks, a `simpy.Container` whose level is the number of free ones.
     process : simpy.Process
         The replica's own process.
+    turn_away : callable or None
+        Gets the requests that are about to enter the wait queue, while the replica takes none.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Replica:
         self._queued_priority = turn_priority(lane, ReplicaTurn.QUEUED)
         self._step_priority = turn_priority(lane, ReplicaTurn.STEP)
         self._timeout_priority = turn_priority(lane, ReplicaTurn.TIMEOUT)
+        self.turn_away: Callable[[Request], None] | None = None
         self._asleep = True
         self._stepping = False
         self._alarm = Alarm(env, self._step_priority)
@@ -165,8 +168,11 @@ class Replica:
 
     def _enter(self, turn: Event) -> None:
         now = self.env.now
-        self.settle()
         request: Request = turn._value
+        if self.turn_away is not None:
+            self.turn_away(request)
+            return
+        self.settle()
         sequence = self._engine.enter(request, now)
         if sequence is None:
             return
@@ -177,12 +183,33 @@ class Replica:
 
     def _time_out(self, turn: Event) -> None:
         sequence: Sequence = turn._value
-        if sequence.request.outcome not in (Outcome.QUEUED, Outcome.RUNNING):
+        if sequence.withdrawn or sequence.request.outcome not in (Outcome.QUEUED, Outcome.RUNNING):
             return
         self.settle()
         was_queued = sequence.batch_position < 0
         self._engine.time_out(sequence, self.env.now)
         self._after_change(still_holds=was_queued)
+
+    def discard(self, request: Request) -> None:
+        """Drop a request that was sent here and is not in the queue."""
+        self._engine.discard(request, self.env.now)
+
+    def withdraw_queue(self) -> list[Request]:
+        """Take the waiting requests away, in their order; they may be submitted again, here or elsewhere."""
+        self.settle()
+        requests = self._engine.withdraw_queue()
+        self._after_change(still_holds=True)
+        return requests
+
+    def abort(self) -> list[Request]:
+        """Take all requests away, first those that run, and with them everything that was cached.
+
+        The step under way ends when it would have ended.
+        """
+        self.settle()
+        requests = self._engine.abort()
+        self._after_change(still_holds=False)
+        return requests
 
     # ------------------------------------------------------------------------------------------------ the pools
 

@@ -48,6 +48,8 @@ class Sequence:
         output token is stored when it is admitted and again when it is decoded.
     keys : list of int or None
         Identities of its leading prompt blocks that a prefix cache can find; None until the store needs them.
+    withdrawn : bool
+        Whether it was taken away to be served elsewhere.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Sequence:
         "num_blocks",
         "position",
         "request",
+        "withdrawn",
     )
 
     def __init__(self, request: Request, position: int, last_progress: int, capped: bool) -> None:
@@ -84,6 +87,7 @@ class Sequence:
         self.num_blocks = 0
         self.extra_stored = 0
         self.keys: list[int] | None = None
+        self.withdrawn = False
 
     @property
     def decoding(self) -> bool:

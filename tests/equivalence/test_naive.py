@@ -135,7 +135,7 @@ def test_decodes_that_have_to_wait(case):
     compare(attrs.evolve(case, odd_decodes_yield=True))
 
 
-def test_blocked_head_is_admitted_when_it_loses_the_start_of_its_cached_prefix(request, planning):
+def test_blocked_head_is_admitted_when_it_loses_the_start_of_its_cached_prefix():
     """Nine blocks of 16; a is the start of a prompt that s, r and h share; f decodes all the time.
 
     s holds four cached blocks of a; r, whose prompt is just the first of them, computes it again, so that the newer
@@ -158,7 +158,4 @@ def test_blocked_head_is_admitted_when_it_loses_the_start_of_its_cached_prefix(r
         beta=(100.0, 1.0, 10.0),
     )
     compare(case, macro_steps=False)
-    if planning == "plan always":
-        reason = "stays_blocked forgets that a prompt without its prefix may be cut to the token budget"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     compare(case, macro_steps=True)
