@@ -13,7 +13,7 @@ from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.metrics.requests import RequestTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -52,6 +52,7 @@ class Result:
         logs: Sequence[ReplicaLog],
         routing_rejections: int,
         rejected: Sequence[Request] = (),
+        slowed: Collection[Request] = (),
         decisions: DecisionLog | None = None,
         wall_clock_s: float = 0.0,
     ) -> None:
@@ -63,13 +64,14 @@ class Result:
         self._logs = logs
         self._routing_rejections = routing_rejections
         self._rejected = rejected
+        self._slowed = slowed
         self.decisions = decisions
         self._wall_clock_s = wall_clock_s
 
     @cached_property
     def aggregate(self) -> Aggregate:
         """Counters and latency distributions over all replicas."""
-        return Aggregate("cluster", self._replicas)
+        return Aggregate("cluster", self._replicas, self._slowed, self.scenario.lifecycle.warm_up_ttft_factor)
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -7,11 +7,12 @@ settings of the rooms but not how they work; `blis_simpy.simulation` wires and r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from blis_simpy.cluster.scorers import parse_scorers
+from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup, listed
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from blis_simpy.result import Result
 
 __all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
+
+_Part = TypeVar("_Part", "Scenario", ReplicaGroup)
 
 
 @attrs.frozen(kw_only=True)
@@ -143,6 +146,11 @@ class Scenario:
     engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Workload | None = setting(None, help="Traffic; unset where a trace is replayed.")
+    groups: tuple[Any, ...] = setting(
+        (), help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs."
+    )
+    node_pools: tuple[Any, ...] = setting((), help="Nodes that replicas are placed on; without any, GPUs are no limit.")
+    lifecycle: LifecycleSettings = setting(factory=LifecycleSettings, help="How replicas come and go.")
 
     def __attrs_post_init__(self) -> None:
         if not self.model:
@@ -157,6 +165,15 @@ class Scenario:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
             )
+        # In a frozen class: plain data, as from a file, becomes what the annotations of the parts say.
+        for name, cls in (("groups", ReplicaGroup), ("node_pools", NodePool)):
+            object.__setattr__(self, name, listed(name, getattr(self, name), cls))
+        if self.groups and self.replicas != 1:
+            raise ScenarioError.at("replicas", "must be left out where groups are given", self.replicas)
+        names = [pool.name for pool in self.node_pools]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ScenarioError.at(f"node_pools[{position}].name", "must be unique", name)
 
     def with_(self, **changes: Any) -> Scenario:
         """Copy the scenario with some settings changed.
@@ -172,6 +189,13 @@ class Scenario:
             With one problem for every unknown path and every bad value.
         """
         return changed(self, changes)
+
+    def by_group(self) -> list[Scenario]:
+        """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
+        if not self.groups:
+            return [self]
+        alone = attrs.evolve(self, groups=())
+        return [attrs.evolve(alone, **group.changes()) for group in self.groups]
 
     def resolve(self) -> Deployment:
         """Work out what a replica is made of, without simulating it.
@@ -218,12 +242,17 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     """
     scenario = structure(loader.load(path), Scenario)
     folder = Path(path).parent
+    groups = tuple(_relative_to(folder, group) for group in scenario.groups)
+    return attrs.evolve(_relative_to(folder, scenario), groups=groups)
+
+
+def _relative_to(folder: Path, part: _Part) -> _Part:
     inside: dict[str, Any] = {
         attribute.name: str(folder / value)
-        for attribute in attrs.fields(Scenario)
-        if fields.of(attribute).is_path and (value := getattr(scenario, attribute.name)) is not None
+        for attribute in attrs.fields(type(part))
+        if fields.of(attribute).is_path and (value := getattr(part, attribute.name)) is not None
     }
-    return attrs.evolve(scenario, **inside)
+    return attrs.evolve(part, **inside)
 
 
 def shipped_scenarios() -> dict[str, Path]:

@@ -8,11 +8,12 @@ All of them live in one SimPy environment, `Simulation.env`, in which your own p
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
-from blis_simpy.cluster.cluster import Cluster
+from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlTurn, Environment, turn_priority
 from blis_simpy.core.request import Outcome, Request
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
+    from blis_simpy.deployment import Deployment
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Simulation", "replay"]
@@ -60,7 +62,10 @@ class Simulation:
     cluster : Cluster
         The router and the replicas.
     deployment : Deployment
-        Model, GPU, latency model and KV capacity that the scenario resolved to.
+        Model, GPU, latency model and KV capacity that the scenario resolved to; with groups of replicas, those of the
+        first group.
+    deployments : list of Deployment
+        The same for each group.
 
     Raises
     ------
@@ -79,7 +84,9 @@ class Simulation:
     ) -> None:
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
-        self.deployment = resolve(scenario)
+        groups = scenario.by_group()
+        self.deployments = [resolve(group) for group in groups]
+        self.deployment = self.deployments[0]
         self.horizon = FOREVER if scenario.horizon is None else scenario.horizon
         streams = Streams(self.seed)
         if requests is None:
@@ -93,40 +100,57 @@ class Simulation:
         self._num_pending = len(requests)
         self._wall_clock_s = 0.0
         self._progress: Progress | None = None
-        context = PolicyContext(
-            streams=streams, num_replicas=scenario.replicas, block_size=scenario.kv.block_size
-        )
+        num_replicas = sum(group.replicas for group in groups)
+        context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
         self._log = build_decision_log(scenario)
         self.cluster = Cluster(
             self.env,
-            model=scenario.model,
-            num_replicas=scenario.replicas,
-            make_replica=self._make_replica,
+            kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
             admission=started(build_admission(scenario), context),
             admission_delay_us=scenario.admission_latency,
             routing=started(build_routing(scenario), context),
             routing_delay_us=scenario.routing_latency,
             snapshot_interval_us=scenario.snapshot_refresh_interval,
+            lifecycle=scenario.lifecycle,
+            pools=scenario.node_pools,
+            streams=streams,
             log=self._log,
             on_end=self._ended,
+            on_idle=self._stop_when_done,
         )
         self.env.process(self._send())
         if self.horizon < FOREVER:
             # Before anything else of the first tick beyond the horizon.
             self.env.call_at(self.horizon + 1, -1, self.env.stop)
 
-    def _make_replica(self, index: int, on_end: Callable[[Request], None]) -> Replica:
+    def _kind(self, group: Scenario, deployment: Deployment) -> ReplicaKind:
+        return ReplicaKind(
+            model=group.model,
+            gpu_type=deployment.settings["hardware"].value or "",
+            num_gpus=max(deployment.tp, 1),
+            replicas=group.replicas,
+            make=partial(self._make_replica, group, deployment),
+        )
+
+    def _make_replica(
+        self,
+        group: Scenario,
+        deployment: Deployment,
+        index: int,
+        on_end: Callable[[Request], None],
+        on_idle: Callable[[], None],
+    ) -> Replica:
         return Replica(
             self.env,
             index=index,
-            settings=self.scenario.engine,
-            kv_settings=self.scenario.kv,
-            num_blocks=self.deployment.num_blocks,
-            max_model_len=self.deployment.max_model_len,
-            latency=self.deployment.latency,
+            settings=group.engine,
+            kv_settings=group.kv,
+            num_blocks=deployment.num_blocks,
+            max_model_len=deployment.max_model_len,
+            latency=deployment.latency,
             horizon=self.horizon,
             on_end=on_end,
-            on_idle=self._stop_when_done,
+            on_idle=on_idle,
         )
 
     def _send(self) -> Generator[Event, None, None]:
@@ -183,6 +207,7 @@ class Simulation:
             replicas=[self._outcome(replica) for replica in self.replicas],
             logs=[replica.log for replica in self.replicas],
             rejected=self.cluster.router.rejected,
+            slowed=self.cluster.slowed,
             routing_rejections=self.cluster.router.num_unroutable,
             decisions=self._log,
             wall_clock_s=self._wall_clock_s,
@@ -197,7 +222,7 @@ class Simulation:
             requests=[r for r in self.requests if r.replica == replica.index and r.outcome is not Outcome.DROPPED],
             durations=log.durations(),
             skipped_tokens=log.skipped_tokens,
-            token_processing_us=self.deployment.latency.output_token_processing_time(),
+            token_processing_us=replica.token_processing_us,
             ended_at=ended_at,
             input_tokens=log.input_tokens,
             output_tokens=log.output_tokens,

@@ -7,6 +7,7 @@ starts over.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,17 @@ from blis_simpy.cluster.lifecycle import Lifecycle, ReplicaState
 from blis_simpy.cluster.router import Router
 from blis_simpy.cluster.settings import DRAIN_POLICIES
 from blis_simpy.cluster.snapshots import SnapshotBook
-from blis_simpy.core.request import NEVER, Outcome
+from blis_simpy.core.request import NEVER, Outcome, Request
 from blis_simpy.errors import SimulationError
+from blis_simpy.replica.replica import Replica
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from blis_simpy.cluster.placement import Placement
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.request import Request
     from blis_simpy.core.streams import Streams
     from blis_simpy.decisions.log import DecisionLog
-    from blis_simpy.replica.replica import Replica
 
 __all__ = ["Cluster", "ReplicaKind"]
 
@@ -157,7 +155,7 @@ class Cluster:
         return self._lifecycle.slowed
 
     def in_flight(self, replica: int) -> int:
-        """Requests that went to a replica and have not ended."""
+        """Count the requests that went to a replica and have not ended."""
         return self._book.in_flight(replica)
 
     def state(self, replica: int) -> ReplicaState:

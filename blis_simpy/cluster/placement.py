@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from blis_simpy.cluster.settings import NodePool
 from blis_simpy.core.environment import CONTROL_PLANE, ControlTurn, turn_priority
 from blis_simpy.errors import SimulationError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from simpy.events import Event
 
-    from blis_simpy.cluster.settings import NodePool
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.streams import Streams
 
@@ -168,7 +168,7 @@ class Placement:
             If it is neither ready nor under way, or the pool would have too few nodes.
         """
         if node.state not in (NodeState.READY, NodeState.PROVISIONING):
-            raise SimulationError.at(f"node {node.name}", "must be ready or provisioning to be drained", node.state)
+            raise SimulationError.at(f"node {node.name}", "must be ready or provisioning to be drained", str(node.state))
         if self._num_nodes(node.pool.name) <= node.pool.min_nodes:
             raise SimulationError.at(f"pool {node.pool.name}", f"must keep {node.pool.min_nodes} nodes")
         node.state = NodeState.TERMINATED if node.is_empty else NodeState.DRAINING

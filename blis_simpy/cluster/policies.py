@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+
 from blis_simpy.core.streams import Streams
 
 if TYPE_CHECKING:

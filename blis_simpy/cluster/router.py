@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot
 from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.errors import PluginError
-from collections.abc import Sequence
-from blis_simpy.cluster.policies import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import attrs
+from simpy.events import Event
 
 from blis_simpy.core.content import Content
 
@@ -84,6 +85,8 @@ class Request:
         How often it lost its blocks and started over.
     finished_at : int, tick
         When it ended: completion without the overheads of the latency model, timeout or drop.
+    done : simpy.Event or None
+        Succeeds when it has ended, at the start of its last step; only there where somebody waits for it.
     replica : int
         Index of the replica that it was handed to; `NEVER` before.
     """
@@ -117,3 +120,4 @@ class Request:
     num_preemptions: int = attrs.field(default=0, init=False)
     finished_at: int = attrs.field(default=NEVER, init=False)
     replica: int = attrs.field(default=NEVER, init=False)
+    done: Event | None = attrs.field(default=None, init=False)

@@ -9,7 +9,7 @@ from blis_simpy.settings.fields import Plugin, setting
 
 __all__ = ["COEFFICIENTS_BACKEND", "DEFAULT_BACKEND", "LatencySettings"]
 
-DEFAULT_BACKEND = "roofline"
+DEFAULT_BACKEND = "trained-physics"
 """Latency model of a scenario that says nothing about it."""
 COEFFICIENTS_BACKEND = "blackbox"
 """Latency model of a scenario that gives coefficients only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
@@ -89,13 +89,28 @@ class Aggregate:
         ``cluster``, or the name of the replica.
     replicas : sequence of ReplicaOutcome
         Whose figures they are.
+    slowed : collection of Request
+        Requests whose TTFT counts `slowed_ttft_factor` times, rounded down: the first of a replica that warms up.
+    slowed_ttft_factor : float
+        At least 1.
     """
 
-    def __init__(self, name: str, replicas: Sequence[ReplicaOutcome]) -> None:
+    def __init__(
+        self,
+        name: str,
+        replicas: Sequence[ReplicaOutcome],
+        slowed: Collection[Request] = (),
+        slowed_ttft_factor: float = 1.0,
+    ) -> None:
         self.name = name
         self.replicas = replicas
         requests = [request for replica in replicas for request in replica.requests]
-        self.ttft = Distribution.of(np.array([r.ttft for r in requests if r.ttft >= 0], dtype=np.int64))
+        self.ttft = Distribution.of(
+            np.array(
+                [int(r.ttft * slowed_ttft_factor) if r in slowed else r.ttft for r in requests if r.ttft >= 0],
+                dtype=np.int64,
+            )
+        )
         self.e2e = Distribution.of(
             np.array([r.e2e for r in requests if r.outcome is Outcome.COMPLETED], dtype=np.int64)
         )

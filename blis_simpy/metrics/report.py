@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.request import Outcome, Request
@@ -18,7 +19,7 @@ __all__ = ["metrics_rows", "number", "replay_results", "sections", "to_json"]
 def number(value: float) -> str:
     """Shortest decimal that reads back as the value; whole numbers without a point, no exponent where avoidable."""
     if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
+        return f"{Decimal(repr(float(value))):.0f}" if abs(value) > 2**53 else str(int(value))
     text = repr(value)
     if "e-" in text and abs(value) >= 1e-6:
         digits = len(text.split("e")[0].replace("-", "").replace(".", "")) - 1 + int(text.split("e-")[1])

@@ -301,6 +301,9 @@ class SingleTier:
         """
         request = sequence.request
         assert request.output_stream is not None
+        # A block that a decode token opens and fills has no key; nor has what an empty prompt stores twice.
+        if self.block_size == 1 or sequence.extra_stored:
+            return
         content = request.content or ()
         named = sum(span.tokens for span in content)
         if named < request.input_tokens:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-
 from blis_simpy import registry
 from blis_simpy.core.environment import Alarm, Environment, ReplicaTurn, replica_lane, turn_priority
 from blis_simpy.core.pools import BlockPool, SlotPool
@@ -20,8 +19,9 @@ from blis_simpy.replica.observation import Observation
 from blis_simpy.replica.ordering import WaitQueue
 
 if TYPE_CHECKING:
-    from simpy.events import Event
     from collections.abc import Callable, Generator
+
+    from simpy.events import Event
 
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.log import ReplicaLog
@@ -284,6 +284,11 @@ class Replica:
         """Fraction of KV blocks that came from the prefix cache, since the start."""
         self.settle()
         return float(self._kv.hit_rate)
+
+    @property
+    def token_processing_us(self) -> int:
+        """Time that the latency model adds to each token's latency, but not to the clock, µs."""
+        return self._latency.output_token_processing_time()
 
     @property
     def thrashing_rate(self) -> float:

@@ -6,7 +6,8 @@ relative to the shares of all others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import logging
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import attrs
 
@@ -27,9 +28,13 @@ __all__ = [
     "Multimodal",
     "Network",
     "Reasoning",
+    "Source",
     "Window",
+    "check_lengths",
     "check_slo_class",
 ]
+
+_log = logging.getLogger("blis_simpy")
 
 SLO_CLASSES = ("critical", "standard", "sheddable", "batch", "background")
 """Promises that can be attached to a request, the most urgent first."""
@@ -57,6 +62,20 @@ class Arrival:
 
     def __attrs_post_init__(self) -> None:
         known("arrivals", self.process, "process")
+
+    def check_cv(self) -> None:
+        """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+
+        Raises
+        ------
+        ScenarioError
+            If it is not positive, or outside 0.01 to 10.4 for weibull; the path is ``arrival.cv``.
+        """
+        least, most = _WEIBULL_CV
+        if self.cv is not None and self.cv <= 0:
+            raise ScenarioError.at("arrival.cv", "must be > 0", self.cv)
+        if self.cv is not None and self.process == "weibull" and not least <= self.cv <= most:
+            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for weibull", self.cv)
 
     def build(self) -> ArrivalProcess:
         """Make the process that draws the gaps."""
@@ -133,6 +152,10 @@ class MultiTurn:
     )
     single_session: bool = setting(False, help="The client has one session in all, not one an arrival.")
 
+    def __attrs_post_init__(self) -> None:
+        if self.context_growth not in ("", "accumulate"):
+            _log.warning("context_growth %r is not known; contexts do not grow", self.context_growth)
+
     @property
     def accumulates(self) -> bool:
         """Whether prompts repeat what was said before."""
@@ -165,7 +188,11 @@ class Client:
     output_distribution: Distribution = setting(help="Law of the output lengths.", unit="tokens")
     prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
     prefix_length: int = setting(
-        0, help="Length of that beginning, if it is the group's first client; 0 means 50.", unit="tokens", ge=0, le=_LONGEST
+        0,
+        help="Length of that beginning, if it is the group's first client; 0 means 50.",
+        unit="tokens",
+        ge=0,
+        le=_LONGEST,
     )
     streaming: bool = setting(False, help="Label: whether it asks for a stream.")
     network: Network | None = setting(None, help="Its network; without effect.")
@@ -185,12 +212,6 @@ class Client:
 
     def __attrs_post_init__(self) -> None:
         check_slo_class(self.slo_class)
-        cv = self.arrival.cv
-        least, most = _WEIBULL_CV
-        if cv is not None and cv <= 0:
-            raise ScenarioError.at("arrival.cv", "must be > 0", cv)
-        if cv is not None and self.arrival.process == "weibull" and not least <= cv <= most:
-            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for weibull", cv)
         check_lengths(self.input_distribution, self.output_distribution)
 
     @property
@@ -209,6 +230,13 @@ class Client:
         if self.timeout is not None:
             return self.timeout
         return SESSION_TIMEOUT_US if self.multi_turn or self.closed_loop else 0
+
+
+class Source(NamedTuple):
+    """A client under its own name: the members of a cohort are one client under many names."""
+
+    id: str
+    client: Client
 
 
 def check_slo_class(name: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 
 from blis_simpy.settings.fields import setting
 from blis_simpy.units import HOUR
-from blis_simpy.workload.client import Arrival, Client, Lifecycle, Window, check_lengths, check_slo_class
+from blis_simpy.workload.client import Arrival, Client, Lifecycle, Source, Window, check_lengths, check_slo_class
 from blis_simpy.workload.distribution import Distribution
 
 __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
@@ -103,19 +103,19 @@ class Cohort:
         patterns = [pattern for pattern in (self.diurnal, self.spike, self.drain) if pattern is not None]
         return tuple(window for pattern in patterns for window in pattern.windows()) if patterns else None
 
-    def clients(self) -> list[Client]:
-        """Return the members, each with its share of the rate."""
+    def members(self) -> list[Source]:
+        """Return the clients, each with its share of the rate."""
         windows = self.windows()
-        member = Client(
+        client = Client(
             tenant_id=self.tenant_id,
             slo_class=self.slo_class,
             model=self.model,
             rate_fraction=self.rate_fraction / self.population,
-            arrival=attrs.evolve(self.arrival, cv=None),
+            arrival=self.arrival,
             input_distribution=self.input_distribution,
             output_distribution=self.output_distribution,
             prefix_group=self.prefix_group,
             streaming=self.streaming,
             lifecycle=None if windows is None else Lifecycle(windows=windows),
         )
-        return [attrs.evolve(member, id=f"{self.id}-{index}") for index in range(self.population)]
+        return [Source(f"{self.id}-{index}", client) for index in range(self.population)]

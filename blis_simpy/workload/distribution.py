@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -44,7 +44,7 @@ class Distribution:
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"type"})
 
     type: str = setting("", help="Name of the law.")
-    params: Mapping[str, float] = setting(factory=dict, help="Its parameters.")
+    params: Mapping[Any, float] = setting(factory=dict, help="Its parameters, by name or token count.")
     file: str | None = setting(None, help="Accepted for compatibility and never read.")
 
     def __attrs_post_init__(self) -> None:
@@ -115,7 +115,7 @@ class Distribution:
             raise ScenarioError.at("params", "must have at least one token count")
         counts: dict[int, float] = {}
         for key, weight in self.params.items():
-            leading = re.match(r"\s*([+-]?[0-9]{1,18})", key)
+            leading = re.match(r"\s*([+-]?[0-9]{1,18})", str(key))
             if leading is None:
                 raise ScenarioError.at(f"params.{key}", "must be named by an integer token count")
             count = int(leading[1])

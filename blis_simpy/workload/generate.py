@@ -14,7 +14,8 @@ import numpy as np
 from blis_simpy import registry
 from blis_simpy.core.content import Content, Span
 from blis_simpy.core.request import Request
-from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.errors import ScenarioError
+from blis_simpy.workload.draws import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def _arrivals(
     now = 0
     for n in _block_sizes(workload.num_requests):
         gaps = process.inter_arrival_times(rng, workload.rate, n)
-        ticks = now + np.cumsum(_checked("arrivals", process, gaps, n, at_least=1))
+        ticks = now + np.cumsum(checked("arrivals", process, gaps, n, at_least=1))
         # A clock that runs past 2**63 µs turns negative first, as one gap cannot carry it all the way round.
         beyond = (ticks >= limit) | (ticks < 0)
         if beyond.any():
@@ -119,16 +120,4 @@ def _block_sizes(num_requests: int) -> Iterator[int]:
 def _lengths(purpose: str, distribution: Any, streams: Streams, n: int) -> NDArray[np.int64]:
     rng = streams.generator(f"workload/client-0/{purpose}")
     law: LengthDistribution = registry.build("lengths", distribution)
-    return _checked("lengths", law, law.sample(rng, n), n, at_least=0) if n else np.empty(0, dtype=np.int64)
-
-
-def _checked(kind: str, plugin: object, values: Any, n: int, at_least: int) -> NDArray[np.int64]:
-    array = np.asarray(values)
-    if array.shape != (n,) or array.dtype.kind not in "iu" or int(array.min()) < at_least:
-        raise PluginError.at(
-            f"{kind} {type(plugin).__name__}",
-            f"must return {n} integers >= {at_least}",
-            values,
-            code=f"bad_{kind}",
-        )
-    return array.astype(np.int64, copy=False)
+    return checked("lengths", law, law.sample(rng, n), n, at_least=0) if n else np.empty(0, dtype=np.int64)

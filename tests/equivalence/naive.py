@@ -295,7 +295,7 @@ class NaiveEngine:
         return None
 
     def outgrown(self, request):
-        return request.max_out == 0 and len(self.kv.held[request.id]) == len(self.kv.blocks)
+        return len(self.kv.held[request.id]) == len(self.kv.blocks)
 
     def token(self, request, position):
         length = len(request.prompt)

@@ -112,7 +112,7 @@ def times(scale):
 
 @st.composite
 def cases(draw, *, max_requests=12, latencies=LATENCIES, finite=False):
-    """Draw a case in which every request fits the KV cache by its budget, or has none."""
+    """Draw a case; some requests are too long to be served, some do not keep to their budget."""
     latency = draw(st.sampled_from(latencies))
     scale = ROOFLINE_TICKS if latency == "roofline" else 1
     block_size = draw(st.integers(1, 16))
@@ -140,9 +140,7 @@ def cases(draw, *, max_requests=12, latencies=LATENCIES, finite=False):
             shared = draw(st.sampled_from([groups[group], groups[group] // 2 + 1, length]))
             if min(shared, length):
                 content = ((f"group_{group}", 0, min(shared, length)),)
-        budgets = [output, 0, output + draw(st.integers(0, 5))]
-        if limit:
-            budgets.append(max(output // 2, 1))
+        budgets = [output, 0, output + draw(st.integers(0, 5)), max(output // 2, 1)]
         deadline = draw(st.one_of(st.just(0), st.just(0), times(scale).map(lambda tick: arrived_at + tick)))
         return RequestSpec(
             arrived_at=arrived_at,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from recorded import outcome_of, write_trace
@@ -27,13 +28,14 @@ from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, Step
 from blis_simpy.latency.checks import check_alpha
 from blis_simpy.simulation import replay
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 try:
     import check  # type: ignore[import-not-found]  # the corpus brings its own checker
 except ImportError:
     check = None
 PARITY = Path(check.HERE) if check is not None else Path(__file__).parent / "data"
-
-logging.getLogger("blis_simpy").setLevel(logging.ERROR)
 
 DEFAULT_BACKEND = "roofline"
 SETTINGS = {
@@ -112,9 +114,21 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     ).with_(**settings)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings about the recorded scenarios back, for as long as one runs."""
+    log = logging.getLogger("blis_simpy")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def replay_case(case: dict[str, Any]) -> dict[str, Any]:
     """Outcome of one recorded simulation."""
-    with tempfile.TemporaryDirectory() as name:
+    with _quiet(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scenario = _scenario(case, folder)
         header, data = write_trace(case, folder)

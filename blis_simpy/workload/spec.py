@@ -1,0 +1,174 @@
+"""A workload specification: who sends requests, how often, of what length, in which conversations.
+
+The same classes are written in Python and read from YAML (`blis_simpy.workload.reading`). The traffic comes from a list
+of clients, from a benchmark's load or from measured chunks, one of them; cohorts may be added to each.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import yaml
+
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.fields import joined, setting
+from blis_simpy.workload.client import Client, Source
+from blis_simpy.workload.cohorts import Cohort
+from blis_simpy.workload.inference_perf import InferencePerf
+from blis_simpy.workload.servegen import ServegenData
+
+if TYPE_CHECKING:
+    from blis_simpy.core.streams import Streams
+    from blis_simpy.workload.traffic import GeneratedWorkload
+
+__all__ = ["WorkloadSpec"]
+
+_log = logging.getLogger("blis_simpy")
+
+CATEGORIES = ("language", "multimodal", "reasoning")
+
+
+@attrs.frozen(kw_only=True)
+class WorkloadSpec:
+    """Traffic, client by client.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no source of traffic or more than one, no rate, or a client is wrong.
+
+    Examples
+    --------
+    >>> from blis_simpy.core.streams import Streams
+    >>> from blis_simpy.workload.client import Arrival
+    >>> from blis_simpy.workload.distribution import Distribution
+    >>> chat = Client(
+    ...     id="chat",
+    ...     rate_fraction=1,
+    ...     arrival=Arrival("constant"),
+    ...     input_distribution=Distribution("constant", {"value": 100}),
+    ...     output_distribution=Distribution("constant", {"value": 20}),
+    ... )
+    >>> workload = WorkloadSpec(clients=[chat], aggregate_rate="120/min", num_requests=3).generate(Streams(1))
+    >>> [request.arrived_at for request in workload.requests]
+    [500000, 1000000, 1500000]
+    """
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"version", "seed", "category", "clients", "aggregate_rate"})
+
+    version: str = setting("2", help="Version of the layout.")
+    seed: int = setting(0, help="Seed of the requests, where nothing else decides it.")
+    category: str = setting("", help=f"Label: none, {', '.join(CATEGORIES)}.", choices=("", *CATEGORIES))
+    clients: tuple[Client, ...] = setting((), help="Sources of requests.")
+    cohorts: tuple[Cohort, ...] = setting((), help="Groups of equal sources.")
+    aggregate_rate: float = setting(
+        0.0, help="Requests, or sessions, of all clients together.", unit="1/s", ge=0, dimension="rate"
+    )
+    horizon: int = setting(
+        0, help="End of simulated time unless the simulation has one; 0 means none.", unit="ticks", dimension="duration"
+    )
+    num_requests: int = setting(
+        0, help="Number of requests before rounds that wait for others; 0 means up to the horizon.", ge=0
+    )
+    servegen_data: ServegenData | None = setting(None, help="Clients from measured chunks.")
+    inference_perf: InferencePerf | None = setting(None, help="Clients from a benchmark's load, which sets the rate.")
+
+    def __attrs_post_init__(self) -> None:
+        sources = [name for name in ("clients", "servegen_data", "inference_perf") if getattr(self, name)]
+        problems: list[Problem] = []
+        if len(sources) > 1:
+            problems.append(Problem(path=sources[1], rule=f"must not be given beside {sources[0]}"))
+        if not sources and not self.cohorts:
+            problems.append(Problem(path="clients", rule="must not be empty, unless there is another source"))
+        if not self.inference_perf and self.aggregate_rate == 0:
+            problems.append(Problem(path="aggregate_rate", rule="must be > 0", value=self.aggregate_rate))
+        for index, client in enumerate(self.clients):
+            try:
+                client.arrival.check_cv()
+            except ScenarioError as error:
+                problems += [attrs.evolve(p, path=joined(f"clients[{index}]", p.path)) for p in error.problems]
+        if problems:
+            raise ScenarioError(problems)
+
+    def expanded(self) -> WorkloadSpec:
+        """Return the same traffic with a list of clients in place of a benchmark's load or measured chunks.
+
+        Raises
+        ------
+        ScenarioError
+            If the files of the chunks cannot be read or are wrong.
+        """
+        if self.inference_perf is not None:
+            load = self.inference_perf
+            if self.aggregate_rate not in (0, load.aggregate_rate):
+                _log.warning("aggregate_rate %g gives way to that of the stages", self.aggregate_rate)
+            chats = load.shared_prefix.enable_multi_turn_chat
+            return attrs.evolve(
+                self,
+                clients=load.clients(),
+                inference_perf=None,
+                aggregate_rate=load.aggregate_rate,
+                category=self.category or ("reasoning" if chats else "language"),
+            )
+        if self.servegen_data is not None:
+            return attrs.evolve(self, clients=self.servegen_data.clients(), servegen_data=None)
+        return self
+
+    def sources(self) -> list[Source]:
+        """Clients and members of cohorts, in the order in which equal arrivals are sorted."""
+        return [
+            *(Source(client.id, client) for client in self.clients),
+            *(member for cohort in self.cohorts for member in cohort.members()),
+        ]
+
+    def generate(self, streams: Streams, horizon: int | None = None) -> GeneratedWorkload:
+        """Draw the requests.
+
+        Parameters
+        ----------
+        streams : Streams
+            Random streams of the run. Taken are those under ``workload/<client id>/``, so that a client's requests do
+            not depend on which others there are; a client without an id, or with one that is taken, goes by
+            ``<id>#<position>``.
+        horizon : int, ticks, optional
+            Requests arrive strictly before it; None takes that of the specification.
+
+        Returns
+        -------
+        GeneratedWorkload
+            Requests in order of arrival and the sessions that continue in the simulation.
+
+        Raises
+        ------
+        ScenarioError
+            If neither the number of requests nor the horizon is limited, or files cannot be read.
+        PluginError
+            If an arrival process or a length distribution returns something it must not.
+        """
+        from blis_simpy.workload.traffic import generate_traffic
+
+        if horizon is None and self.horizon > 0:
+            horizon = self.horizon
+        return generate_traffic(self.expanded(), streams, horizon)
+
+    def to_yaml(self) -> str:
+        """Write the specification as YAML that `load_workload` reads; what is empty or zero is left out."""
+        return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        always = getattr(value, "ALWAYS_WRITTEN", ())
+        fields = {attribute.name: getattr(value, attribute.name) for attribute in attrs.fields(type(value))}
+        # `timeout: 0` and `closed_loop: false` differ from leaving them out.
+        nullable = {attribute.name for attribute in attrs.fields(type(value)) if attribute.default is None}
+        return {
+            name: _plain(part)
+            for name, part in fields.items()
+            if name in always or part or (name in nullable and part is not None)
+        }
+    if isinstance(value, dict):
+        return {name: value[key] for name, key in sorted((str(key), key) for key in value)}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
