@@ -114,7 +114,9 @@ class _Resolver:
         self.backend_name = self.backend_options.get("policy", self.backend)
         named = isinstance(self.backend_name, str)
         self.backend_class = registry.get("latency", self.backend_name) if named else self.backend
-        self.needs_architecture = bool(getattr(self.backend_class, "needs_architecture", False))
+        # A ready instance has all it needs.
+        self.ready = not (named or callable(self.backend_name))
+        self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
         # File and key path that the figures of model, GPU and latency model stand under, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
@@ -185,7 +187,7 @@ class _Resolver:
         if given.alpha is not None and given.beta is not None:
             return Coefficients(given.alpha, given.beta), "latency", "scenario"
         name = getattr(self.backend_class, "global_coefficients", None)
-        if name is None and self.backend_name != "blackbox":
+        if self.ready or (name is None and self.backend_name != "blackbox"):
             return Coefficients((), ()), "latency", "this latency model takes none"
         if self.catalog is None:
             raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")

@@ -12,6 +12,8 @@ from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import DRAIN_POLICIES, LifecycleSettings, NodePool
 from blis_simpy.core.content import Span
 from blis_simpy.core.request import Outcome, Request
+from blis_simpy.replica import engine
+
 
 ROUTING = ("round-robin", "least-loaded", "weighted", "always-busiest")
 ADMISSION = (
@@ -26,6 +28,14 @@ ALPHAS = ((0.0, 0.0, 0.0), (5.0, 0.5, 2.0), (100.0, 0.0, 0.0))
 DELAYS = st.sampled_from([0, 0, 0, 1, 100, 730])
 # The beat of steps, where ties happen, or anywhere.
 TICKS = st.one_of(st.integers(0, 40).map(lambda beats: 100 * beats), st.integers(0, 6000))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs_of_steps_everywhere():
+    """Steps are planned ahead wherever that is allowed, not only where it pays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_WORTH_PLANNING", 1)
+        yield
 
 
 @attrs.frozen
@@ -83,7 +93,7 @@ def cases(draw):
     blocks = draw(st.one_of(st.integers(2, 12), st.integers(12, 80)))
     capacity = block_size * blocks
     prompt = st.integers(1, max(1, min(60, capacity // 2)))
-    output = st.one_of(st.integers(1, 3), st.integers(1, max(1, min(80, capacity // 2))))
+    output = st.one_of(st.integers(1, 3), st.integers(1, max(1, min(120, capacity // 2))))
     patience = st.one_of(st.just(0), st.just(0), TICKS.map(lambda tick: tick + 1))
     row = st.tuples(TICKS, prompt, output, patience, st.sampled_from([0, 0, 9, 30]))
     lifecycle = LifecycleSettings(

@@ -6,6 +6,8 @@ imported, the cases beside this file are enough, and `recorded.compare` takes it
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import tempfile
@@ -23,10 +25,12 @@ from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.cluster.bundle import load_policy_bundle
+from blis_simpy.core.content import Span
+from blis_simpy.core.request import Request
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
 from blis_simpy.latency.checks import check_alpha
-from blis_simpy.simulation import replay
+from blis_simpy.simulation import Simulation, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,8 +303,45 @@ def construct_backend(row: dict[str, Any]) -> str:
 
 
 def replay_trained_physics(case: dict[str, Any]) -> list[dict[str, int]]:
-    """Latencies of the requests of a newer recording."""
-    raise NotImplementedError("traces of 27 columns are not read yet")
+    """Latencies of the requests of a newer recording, whose traces state the length of each shared prefix."""
+    config = case["config"]
+    latency = _latency(
+        config, config["latency_model"], {"alpha": config["alpha_coeffs"], "beta": config["beta_coeffs"]}
+    )
+    scenario = blis.Scenario(
+        model=config["model"],
+        horizon=config["horizon_us"],
+        latency=blis.LatencySettings(backend=latency),
+        engine=blis.EngineSettings(
+            max_num_seqs=config["max_num_seqs"],
+            max_num_batched_tokens=config["max_num_batched_tokens"],
+            long_prefill_token_threshold=config["long_prefill_token_threshold"],
+            max_model_len=config["max_model_len"],
+        ),
+        kv=blis.KVSettings(blocks=config["total_kv_blocks"], block_size=config["block_size_tokens"]),
+        defaults="/nonexistent",
+    )
+    requests = []
+    for row in csv.DictReader(io.StringIO(case["trace_csv"])):
+        prefix, group = int(row["prefix_length"]), row["prefix_group"]
+        requests.append(
+            Request(
+                id=f"request_{row['request_id']}",
+                arrived_at=int(row["send_time_us"]),
+                input_tokens=prefix + int(row["input_tokens"]),
+                output_tokens=int(row["output_tokens"]),
+                max_output_tokens=int(row["output_tokens"]),
+                deadline=int(row["deadline_us"]),
+                content=(Span(f"prefix:{group}", 0, prefix),) if group and prefix else None,
+            )
+        )
+    with _quiet():
+        table = Simulation(scenario, requests=requests).run().requests
+    return [
+        {"request_id": int(row["id"].removeprefix("request_")), "ttft_us": row["ttft_us"], "e2e_us": row["e2e_us"]}
+        for row in table.rows()
+        if row["outcome"] == "completed"
+    ]
 
 
 def generate_trace(

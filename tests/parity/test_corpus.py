@@ -7,7 +7,15 @@ from pathlib import Path
 
 import adapter
 import pytest
-from adapter import construct_backend, hf_config, kernel_decode_run, kernel_step, kv_capacity
+from adapter import (
+    construct_backend,
+    hf_config,
+    kernel_decode_run,
+    kernel_step,
+    kv_capacity,
+    replay_trained_physics,
+)
+from recorded import load_case
 
 CORPUS = Path(os.environ.get("BLIS_PARITY") or Path(__file__).parents[3] / "shared" / "parity")
 pytestmark = [
@@ -94,3 +102,17 @@ def test_constructions(folder, name, capsys):
         if (got := construct_backend(row)) != want:
             differences.append((row["id"], want, got))
     report(capsys, f"{folder}/{name.removesuffix('.jsonl')}", len(rows), differences)
+
+
+def test_replays_of_the_newer_revision(capsys):
+    differences, count = [], 0
+    for path in sorted((CORPUS / "replay-trained-physics").glob("*.json.gz")):
+        case = load_case(path)
+        figures = ("request_id", "ttft_us", "e2e_us")
+        got = {row["request_id"]: row for row in replay_trained_physics(case)}
+        count += len(case["requests"])
+        for row in case["requests"]:
+            if got.get(row["request_id"]) != {name: row[name] for name in figures}:
+                differences.append((case["config"]["model"], row, got.get(row["request_id"])))
+    assert count > 1000
+    report(capsys, "replay-trained-physics", count, differences)
