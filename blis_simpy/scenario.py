@@ -19,7 +19,9 @@ from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import changed, structure
 from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.workload.reading import load_workload
 from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -145,7 +147,9 @@ class Scenario:
     latency: LatencySettings = setting(factory=LatencySettings, help="Latency model.")
     engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
-    workload: Workload | None = setting(None, help="Traffic; unset where a trace is replayed.")
+    workload: Workload | WorkloadSpec | None = setting(
+        None, help="Traffic, or the name of a file with a workload specification; unset where a trace is replayed."
+    )
     groups: tuple[Any, ...] = setting(
         (), help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs."
     )
@@ -161,7 +165,7 @@ class Scenario:
                     raise ScenarioError.at(name, "must be > 0", getattr(self, name))
         if self.routing == "weighted" and self.scorers is not None:
             parse_scorers(self.scorers)
-        if self.workload is not None and self.workload.num_requests == 0 and self.horizon is None:
+        if isinstance(self.workload, Workload) and self.workload.num_requests == 0 and self.horizon is None:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
             )
@@ -189,6 +193,13 @@ class Scenario:
             With one problem for every unknown path and every bad value.
         """
         return changed(self, changes)
+
+    @property
+    def end(self) -> int | None:
+        """End of simulated time, tick: the horizon, else that of a workload specification, else None."""
+        if self.horizon is None and isinstance(self.workload, WorkloadSpec):
+            return self.workload.horizon or None
+        return self.horizon
 
     def by_group(self) -> list[Scenario]:
         """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
@@ -240,8 +251,14 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     ScenarioError
         If the file cannot be read or something in it is wrong: all problems at once, with their lines.
     """
-    scenario = structure(loader.load(path), Scenario)
+    document = loader.load(path)
     folder = Path(path).parent
+    specification: WorkloadSpec | None = None
+    if isinstance(document.data, dict) and isinstance(document.data.get("workload"), str):
+        specification = load_workload(folder / document.data.pop("workload"))
+    scenario = structure(document, Scenario)
+    if specification is not None:
+        scenario = attrs.evolve(scenario, workload=specification)
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return attrs.evolve(_relative_to(folder, scenario), groups=groups)
 

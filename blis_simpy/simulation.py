@@ -7,7 +7,7 @@ All of them live in one SimPy environment, `Simulation.env`, in which your own p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.policies import PolicyContext, started
-from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlTurn, Environment, turn_priority
+from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
 from blis_simpy.deployment import resolve
@@ -26,14 +26,15 @@ from blis_simpy.replica.replica import Replica
 from blis_simpy.result import Result
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
+from blis_simpy.workload.sources import Sessions, send_all
+from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from simpy.events import Event
-
     from blis_simpy.deployment import Deployment
     from blis_simpy.scenario import Scenario
+    from blis_simpy.workload.sessions import SessionBlueprint
 
 __all__ = ["Simulation", "replay"]
 
@@ -87,17 +88,16 @@ class Simulation:
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
         self.deployment = self.deployments[0]
-        self.horizon = FOREVER if scenario.horizon is None else scenario.horizon
+        self.horizon = scenario.end or FOREVER
         streams = Streams(self.seed)
+        conversations: list[SessionBlueprint] = []
         if requests is None:
-            if scenario.workload is None:
-                raise ScenarioError.at("workload", "must be given, or requests to serve")
-            requests = generate(filled_in(scenario.workload, scenario.defaults), streams, scenario.horizon)
-        self.requests = requests
-        self._arrivals = sorted(requests, key=lambda request: request.arrived_at)
-        start = self._arrivals[0].arrived_at if self._arrivals else 0
-        self.env = Environment(min(start, 0))
-        self._num_pending = len(requests)
+            requests, conversations = self._generate(streams)
+        self.requests = list(requests)
+        arrivals = sorted(requests, key=lambda request: request.arrived_at)
+        self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
+        # Requests that have not ended, and conversations that are not over.
+        self._num_pending = len(requests) + len(conversations)
         self._wall_clock_s = 0.0
         self._progress: Progress | None = None
         num_replicas = sum(group.replicas for group in groups)
@@ -118,7 +118,12 @@ class Simulation:
             on_end=self._ended,
             on_idle=self._stop_when_done,
         )
-        self.env.process(self._send())
+        accept = self.cluster.router.accept
+        self.env.process(send_all(self.env, arrivals, accept))
+        sessions = Sessions(self.env, submit=accept, on_request=self._announced, on_over=self._settled)
+        first_rounds = {request.session: request for request in requests if not request.round_index}
+        for conversation in conversations:
+            sessions.start(conversation, first_rounds[conversation.session])
         if self.horizon < FOREVER:
             # Before anything else of the first tick beyond the horizon.
             self.env.call_at(self.horizon + 1, -1, self.env.stop)
@@ -153,16 +158,25 @@ class Simulation:
             on_idle=on_idle,
         )
 
-    def _send(self) -> Generator[Event, None, None]:
-        """Hand over each request at its arrival."""
-        env = self.env
-        priority = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL)
-        router = self.cluster.router
-        for request in self._arrivals:
-            yield env.turn(request.arrived_at, priority)
-            router.accept(request)
+    def _generate(self, streams: Streams) -> tuple[list[Request], list[SessionBlueprint]]:
+        workload, horizon = self.scenario.workload, self.scenario.end
+        if workload is None:
+            raise ScenarioError.at("workload", "must be given, or requests to serve")
+        if isinstance(workload, WorkloadSpec):
+            generated = workload.generate(streams, horizon)
+            return generated.requests, generated.sessions
+        return generate(filled_in(workload, self.scenario.defaults), streams, horizon), []
+
+    def _announced(self, request: Request) -> None:
+        self.requests.append(request)
+        self._num_pending += 1
 
     def _ended(self, request: Request) -> None:
+        if request.done is not None:
+            request.done.succeed()
+        self._settled()
+
+    def _settled(self) -> None:
         self._num_pending -= 1
         if self._progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
             self._progress(len(self.requests) - self._num_pending, len(self.requests))
@@ -200,11 +214,15 @@ class Simulation:
 
     def result(self) -> Result:
         """Figures as of now; what is still planned up to the horizon is carried out first."""
+        served: list[list[Request]] = [[] for _ in self.replicas]
+        for request in self.requests:
+            if request.replica >= 0 and request.outcome is not Outcome.DROPPED:
+                served[request.replica].append(request)
         return Result(
             scenario=self.scenario,
             seed=self.seed,
             requests=self.requests,
-            replicas=[self._outcome(replica) for replica in self.replicas],
+            replicas=[self._outcome(replica, served[replica.index]) for replica in self.replicas],
             logs=[replica.log for replica in self.replicas],
             rejected=self.cluster.router.rejected,
             slowed=self.cluster.slowed,
@@ -213,13 +231,13 @@ class Simulation:
             wall_clock_s=self._wall_clock_s,
         )
 
-    def _outcome(self, replica: Replica) -> ReplicaOutcome:
+    def _outcome(self, replica: Replica, requests: list[Request]) -> ReplicaOutcome:
         ended_at = replica.finish(self.horizon)
         log = replica.log
         seen = replica.observe()
         return ReplicaOutcome(
             name=f"instance_{replica.index}",
-            requests=[r for r in self.requests if r.replica == replica.index and r.outcome is not Outcome.DROPPED],
+            requests=requests,
             durations=log.durations(),
             skipped_tokens=log.skipped_tokens,
             token_processing_us=replica.token_processing_us,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
@@ -20,7 +22,9 @@ from blis_simpy.cli.common import (
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.workload.reading import load_workload
 from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +41,11 @@ _OWN_FLAGS = (
         target="workload.preset",
         help="Traffic: distribution (what the flags say), or the name of a preset of the defaults file.",
         default="distribution",
+    ),
+    Flag(
+        name="--workload-spec",
+        target="workload_spec",
+        help="File with a workload specification; of the other workload flags only --num-requests counts beside it.",
     ),
 )
 
@@ -73,7 +82,16 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
     from blis_simpy.workload.lengths import Gaussian
 
-    workload = base.workload or Workload()
+    workload: Workload | WorkloadSpec = base.workload or Workload()
+    file = given.pop("workload_spec", None)
+    if file is not None:
+        workload = load_workload(file)
+        given.setdefault("seed", workload.seed)
+    if isinstance(workload, WorkloadSpec):
+        limit = given.get("workload.num_requests", workload.num_requests)
+        for target in [target for target in given if target.startswith("workload.")]:
+            del given[target]
+        return {"workload": attrs.evolve(workload, num_requests=limit)}
     changes: dict[str, Any] = {"workload": workload}
     if given.get("workload.preset") == "distribution":
         given["workload.preset"] = None

@@ -19,6 +19,7 @@ from blis_simpy.deployment import Resolved, resolve
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import nested_class
 from blis_simpy.workload.presets import filled_in
+from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -55,7 +56,7 @@ def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) 
 def _preset(scenario: Scenario) -> dict[str, Resolved]:
     """Return the settings that a preset of the workload decides."""
     workload = scenario.workload
-    if workload is None or workload.preset is None:
+    if not isinstance(workload, Workload) or workload.preset is None:
         return {}
     filled = filled_in(workload, scenario.defaults)
     origin = f"{scenario.defaults or 'catalog'}: presets.{workload.preset}"

@@ -168,7 +168,9 @@ class Placement:
             If it is neither ready nor under way, or the pool would have too few nodes.
         """
         if node.state not in (NodeState.READY, NodeState.PROVISIONING):
-            raise SimulationError.at(f"node {node.name}", "must be ready or provisioning to be drained", str(node.state))
+            raise SimulationError.at(
+                f"node {node.name}", "must be ready or provisioning to be drained", str(node.state)
+            )
         if self._num_nodes(node.pool.name) <= node.pool.min_nodes:
             raise SimulationError.at(f"pool {node.pool.name}", f"must keep {node.pool.min_nodes} nodes")
         node.state = NodeState.TERMINATED if node.is_empty else NodeState.DRAINING

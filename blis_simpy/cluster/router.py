@@ -155,7 +155,7 @@ class Router:
         answer = self._routing.route(request, State(now, snapshots))
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
         chosen = decision.replica
-        if type(chosen) is not int or all(chosen != snapshot.replica for snapshot in snapshots):
+        if type(chosen) is not int or not self._book.shows(chosen, request.model):
             shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
             raise self._misbehaved(
                 self._routing, f"route must return the index of a replica it was shown ({shown})", chosen

@@ -38,8 +38,9 @@ class FreshSnapshot:
         self.model = model
         self.in_flight = 0
 
-    def refresh(self, now: int) -> None:
-        """Do nothing: it is fresh."""
+    def refresh(self, now: int) -> int:
+        """Do nothing: it is fresh. Returns when to do so again: now."""
+        return now
 
     @property
     def queue_depth(self) -> int:
@@ -114,10 +115,10 @@ class StaleSnapshot:
         self.free_kv_blocks = 0
         self.hit_rate = 0.0
 
-    def refresh(self, now: int) -> None:
-        """Read the replica if the last reading is too old."""
+    def refresh(self, now: int) -> int:
+        """Read the replica if the last reading is too old; return the tick from which it is."""
         if now - self._read_at < self._interval_us:
-            return
+            return self._read_at + self._interval_us
         self._read_at = now
         seen = self._replica.observe()
         self.queue_depth = seen.queue_depth
@@ -125,6 +126,7 @@ class StaleSnapshot:
         self.kv_utilization = seen.kv_utilization
         self.free_kv_blocks = seen.free_blocks
         self.hit_rate = seen.hit_rate
+        return now + self._interval_us
 
     @property
     def effective_load(self) -> int:
@@ -145,7 +147,9 @@ class SnapshotBook:
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._closed: set[int] = set()
-        self._open: list[FreshSnapshot | StaleSnapshot] = []
+        # By model, the empty name being all: the open ones, and the tick up to which none of them is too old.
+        self._open: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
+        self._fresh_until: dict[str, int] = {}
 
     def add(self, replica: Replica, model: str) -> None:
         """Add a replica; its index must be the next."""
@@ -161,18 +165,26 @@ class SnapshotBook:
         self._sort_out()
 
     def _sort_out(self) -> None:
-        self._open = [snapshot for snapshot in self._snapshots if snapshot.replica not in self._closed]
+        self._open = {"": []}
+        self._fresh_until = {}
+        for snapshot in self._snapshots:
+            if snapshot.replica not in self._closed:
+                self._open[""].append(snapshot)
+                self._open.setdefault(snapshot.model, []).append(snapshot)
 
     def look(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
         """Return the snapshots of the replicas that serve a model, refreshed where due; an empty name is any model."""
-        snapshots = self._open
-        if model:
-            model = model.lower()
-            snapshots = [snapshot for snapshot in snapshots if snapshot.model == model]
-        if self._interval_us:
-            for snapshot in snapshots:
-                snapshot.refresh(now)
+        model = model.lower()
+        snapshots = self._open.get(model, [])
+        if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
+            self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
         return snapshots
+
+    def shows(self, replica: int, model: str) -> bool:
+        """Whether a replica is among those that a look for a model finds."""
+        if not 0 <= replica < len(self._snapshots) or replica in self._closed:
+            return False
+        return not model or self._snapshots[replica].model == model.lower()
 
     def sent(self, replica: int) -> None:
         """Count a request that went to a replica."""

@@ -100,6 +100,7 @@ class Engine:
         self._latency = latency
         self._former = former
         self._pool = pool
+        self._num_blocks = int(pool.capacity)
         self._slots = slots
         self._on_end = on_end
         self._token_processing_us = latency.output_token_processing_time()
@@ -146,7 +147,7 @@ class Engine:
 
     def used_blocks(self, now: int, at_now: bool) -> int:
         """KV blocks in use once the planned steps that started before a tick, or at the tick too, are carried out."""
-        used = int(self._pool.capacity) - self._pool.free
+        used = self._num_blocks - self._pool.free
         run = self._run
         if run is not None:
             pending = run.started(now, at_now) - run.committed
@@ -207,7 +208,7 @@ class Engine:
             return False
         if limit and not budget:
             budget = limit - length
-        return -(-(length + budget) // self._block_size) <= self._pool.capacity
+        return -(-(length + budget) // self._block_size) <= self._num_blocks
 
     def _end(self, request: Request, outcome: Outcome, at: int) -> None:
         request.outcome = outcome
@@ -341,7 +342,7 @@ class Engine:
             ended += self._advance_prefills(step, end)
         pool = self._pool
         self.log.step(
-            now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), int(pool.capacity) - pool.free
+            now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), self._num_blocks - pool.free
         )
         if self._host_tier is not None:
             self._mirror(self._host_tier)
@@ -458,7 +459,7 @@ class Engine:
         if self._host_tier is None:
             return True
         taken = self._decodes.blocks_in_steps(step, steps)
-        used = int(self._pool.capacity) - self._pool.free
+        used = self._num_blocks - self._pool.free
         return self._host_tier.mirrors_alike(used + taken, taken + self._decodes.count)
 
     def settle(self, now: int, at_now: bool) -> None:
@@ -490,7 +491,7 @@ class Engine:
             return
         decodes = self._decodes
         pool = self._pool
-        used = int(pool.capacity) - pool.free
+        used = self._num_blocks - pool.free
         if steps == 1:
             blocks = decodes.blocks_in_step(self._num_steps)
             blocks_by_step = [blocks]

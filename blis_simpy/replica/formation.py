@@ -86,6 +86,8 @@ class StepFormation:
         self._on_unservable = on_unservable
         self._next_position = 0
         self._decodes_granted: list[Sequence] | None = None
+        # Members whose output a later prompt may contain, in batch order.
+        self._quotable: list[Sequence] = []
 
     # ------------------------------------------------------------------------------------------------ for the engine
 
@@ -99,6 +101,12 @@ class StepFormation:
         self._decodes_granted = []
         for sequence in self.prefilling:
             sequence.granted = 0
+        self._name_outputs(0)
+
+    def _name_outputs(self, new_tokens: int) -> None:
+        for sequence in self._quotable:
+            if sequence.decoding:
+                self._kv.name_output(sequence, self.stored_tokens(sequence) + new_tokens)
 
     def reset_budget(self) -> None:
         """Show the full budget again, to be asked whether the coming steps are steady."""
@@ -125,6 +133,8 @@ class StepFormation:
             if self.prefilling.index(sequence) < self.num_continuing:
                 self.num_continuing -= 1
             self.prefilling.remove(sequence)
+        if sequence.request.output_stream is not None:
+            self._quotable.remove(sequence)
         sequence.batch_position = -1
         self._slots.vacate()
 
@@ -183,6 +193,7 @@ class StepFormation:
             needed += kv.blocks_to_extend(sequence, sequence.computed + chunk)
         if budget < 0 or needed > self._pool.free:
             return False
+        self._name_outputs(1)
         for sequence, chunk in zip(self.prefilling, chunks, strict=True):
             sequence.granted = chunk
             kv.extend(sequence, sequence.computed + chunk)
@@ -217,6 +228,8 @@ class StepFormation:
         sequence.granted = chunk
         if decoding and self._decodes_granted is not None:
             self._decodes_granted.append(sequence)
+            if sequence.request.output_stream is not None:
+                kv.name_output(sequence, self.stored_tokens(sequence))
         return True
 
     def _outgrew_memory(self, sequence: Sequence) -> bool:
@@ -264,6 +277,8 @@ class StepFormation:
         self._next_position = position + 1
         self.batch[position] = sequence
         self.prefilling.append(sequence)
+        if sequence.request.output_stream is not None:
+            self._quotable.append(sequence)
         sequence.computed = len(prefix) * self._block_size
         sequence.granted = end - sequence.computed
         self.token_budget -= sequence.granted
@@ -275,7 +290,7 @@ class StepFormation:
     def head_stays_blocked(self) -> bool:
         """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
         sequence = self._queue.head
-        if sequence is None or not self._queue.time_invariant:
+        if sequence is None or not self._queue.time_invariant or self._quotable:
             return False
         prefix = self._kv.cached_prefix(sequence)
         end = self._first_chunk_end(sequence, len(prefix), self.token_budget - self._decodes.count)

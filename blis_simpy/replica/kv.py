@@ -82,6 +82,10 @@ class KVStore(Protocol):
         """Put blocks without content on the free list."""
         ...
 
+    def name_output(self, sequence: Sequence, tokens: int) -> None:
+        """Take note of the blocks that output has filled, where a later prompt may contain it; `tokens` are stored."""
+        ...
+
     def release(self, sequence: Sequence, tokens: int) -> None:
         """Give back everything, `tokens` being stored; the content stays findable while it is free."""
         ...
@@ -166,7 +170,14 @@ class SingleTier:
         return prefix
 
     def _shared_keys(self, sequence: Sequence) -> list[int]:
-        return self._keys.shared(sequence.request.content, sequence.input_tokens)
+        request = sequence.request
+        content = request.content or ()
+        # A block that a decode token opens and fills at once never has a key.
+        if request.output_stream is None or self.block_size == 1:
+            return self._keys.shared(content, sequence.input_tokens)
+        if not 0 < sequence.input_tokens == sum(span.tokens for span in content):
+            return self._keys.shared(content, sequence.input_tokens)
+        return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
 
     # ------------------------------------------------------------------------------------------------ allocation
 
@@ -281,7 +292,7 @@ class SingleTier:
         """Give back all blocks, the deepest first, so that the start of a prompt is evicted last."""
         held = -(-tokens // self.block_size)
         if sequence.request.output_stream is not None:
-            self._name_output(sequence, tokens)
+            self.name_output(sequence, tokens)
         keyed = sequence.blocks
         self.give(held - len(keyed))
         for block in reversed(keyed):
@@ -294,25 +305,9 @@ class SingleTier:
         sequence.num_blocks = 0
         self.pool.wake_getters()
 
-    def _name_output(self, sequence: Sequence, tokens: int) -> None:
-        """Give keys to the blocks with output that a later prompt may contain.
-
-        Nobody can look for them before the request has ended, so the end is early enough.
-        """
-        request = sequence.request
-        assert request.output_stream is not None
-        # A block that a decode token opens and fills has no key; nor has what an empty prompt stores twice.
-        if self.block_size == 1 or sequence.extra_stored:
-            return
-        content = request.content or ()
-        named = sum(span.tokens for span in content)
-        if named < request.input_tokens:
-            return
-        output = tokens - request.input_tokens
-        if output > 0:
-            content = (*content, Span(request.output_stream, 0, output))
-        sequence.keys = self._keys.chain(content)
-        for key in sequence.keys[len(sequence.blocks) : tokens // self.block_size]:
+    def name_output(self, sequence: Sequence, tokens: int) -> None:
+        """Give keys to the blocks that output has filled, `tokens` being stored."""
+        for key in (sequence.keys or ())[len(sequence.blocks) : tokens // self.block_size]:
             block = Block(key)
             self._found[key] = block
             sequence.blocks.append(block)

@@ -347,8 +347,15 @@ class TwoTier(SingleTier):
                 layout.fill = size
                 sequence.blocks[-1].key = key
                 self._found[key] = sequence.blocks[-1]
+            elif sequence.request.output_stream is not None:
+                self._found[key] = block = Block(key)
+                sequence.blocks.append(block)
             layout.keys.append(key)
             layout.next_token = token + room
+
+    def name_output(self, sequence: Sequence, tokens: int) -> None:
+        """Give keys to the blocks that output has filled, `tokens` being stored."""
+        self._name_decoded(sequence, self._layouts[sequence], tokens)
 
     def mirrors_alike(self, full_blocks: int, new_full_blocks: int) -> bool:
         """Whether one mirror pass after some decode steps of an unchanged batch does what one after each would do.
@@ -371,16 +378,7 @@ class TwoTier(SingleTier):
         self._somebody_left = True
         layout = self._layouts.pop(sequence)
         self._name_decoded(sequence, layout, tokens)
-        decoded = -(-tokens // self.block_size) - len(sequence.blocks)
-        if sequence.request.output_stream is not None:
-            # A later prompt may contain this output.
-            keyed = sum(block.key != 0 for block in sequence.blocks)
-            self.give(decoded - len(layout.keys[keyed:]))
-            for key in reversed(layout.keys[keyed:]):
-                block = self._found[key] = Block(key)
-                self._append(block)
-        else:
-            self.give(decoded)
+        self.give(-(-tokens // self.block_size) - len(sequence.blocks))
         for block in reversed(sequence.blocks):
             block.num_holders -= 1
             if block.num_holders:

@@ -12,7 +12,7 @@ import attrs
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import nested_class
-from blis_simpy.settings.fields import of, type_hints
+from blis_simpy.settings.fields import joined, of, type_hints
 from blis_simpy.workload.spec import WorkloadSpec
 from blis_simpy.workload.upgrade import upgraded
 
@@ -92,13 +92,13 @@ class _Reader:
             return cls(**given)
         except BlisError as error:
             for problem in error.problems:
-                self._report((*path, *loader.parts(problem.path)), problem)
+                self._report(path, problem)
         return None
 
     def _field(self, value: Any, attribute: attrs.Attribute[Any], hint: Any, path: KeyPath) -> Any:
         nested = nested_class(hint)
         if nested is not None and get_origin(hint) is tuple:
-            if not isinstance(value, list):
+            if not isinstance(value, list | tuple):
                 return self._report(path, Problem(rule="must be a list", value=value))
             return tuple(self.build(item, nested, (*path, index)) for index, item in enumerate(value))
         if nested is not None:
@@ -108,7 +108,7 @@ class _Reader:
         value = of(attribute).normalise(value)
         problem = of(attribute).judge(value, hint)
         if problem is not None:
-            self._report((*path, *loader.parts(problem.path)), problem)
+            self._report(path, problem)
         return value
 
     def _report(self, path: KeyPath, problem: Problem) -> None:
@@ -116,9 +116,9 @@ class _Reader:
         self.problems.append(
             attrs.evolve(
                 problem,
-                path=loader.dotted(path),
-                file=problem.file or (document.file if document else None),
-                line=problem.line or (document.line_of(path) if document else None),
+                path=joined(loader.dotted(path), problem.path),
+                file=document.file if document else None,
+                line=document.line_of((*path, *loader.parts(problem.path))) if document else None,
             )
         )
 

@@ -48,7 +48,7 @@ class ServegenData:
 
     def __attrs_post_init__(self) -> None:
         if not self.path:
-            raise ScenarioError.at("path", "must not be empty")
+            raise ScenarioError.at("path", "must not be empty", self.path)
 
     def clients(self) -> tuple[Client, ...]:
         """Read the folder.

@@ -153,8 +153,10 @@ def _earliest(senders: list[Sender], spec: WorkloadSpec, limit: int) -> tuple[ND
 def _places_by_owner(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each owner of a request with the places of its requests in the list."""
     order = np.argsort(owners, kind="stable")
-    present, starts = np.unique(owners[order], return_index=True)
-    yield from zip(present.tolist(), np.split(order, starts[1:]), strict=True)
+    starts = np.flatnonzero(np.diff(owners[order])) + 1
+    for where in np.split(order, starts):
+        if len(where):
+            yield int(owners[where[0]]), where
 
 
 def _requests(

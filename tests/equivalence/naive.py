@@ -69,6 +69,13 @@ class NaiveRequest:
     finished_at: int = -1
     missed_tokens: int = 0
 
+    def token(self, position):
+        length = len(self.prompt)
+        if position < length:
+            return self.prompt[position]
+        # An empty prompt has a place for its first output token even if there is to be none.
+        return self.output[position - length] if self.output else None
+
 
 @dataclass
 class Block:
@@ -110,21 +117,32 @@ class NaiveKV:
         needed = -(-max(num_tokens - self._room(request), 0) // self.size)
         return needed + sum(number in self.free for number in cached) <= len(self.free)
 
+    def allocate(self, request, start, stop, cached=()):
+        """Store tokens `start` to `stop` of prompt and output, after the cached blocks; or change nothing."""
+        if not self.fits(request, stop - start, cached):
+            return False
+        self.claim(request, cached)
+        for position in range(start, stop):
+            self.store(request, request.token(position), position >= len(request.prompt))
+        return True
+
+    def admit(self, request, start, stop, cached):
+        return self.allocate(request, start, stop, cached)
+
     def claim(self, request, cached):
+        held = self.held.setdefault(request.id, [])
         for number in cached:
             if number in self.free:
                 self.free.remove(number)
             self.blocks[number].holders += 1
             self.hits += 1
-        self.held[request.id] = list(cached)
+            held.append(number)
 
     def store(self, request, token, decoded):
-        held = self.held.setdefault(request.id, [])
+        held = self.held[request.id]
         opened = self._room(request) == 0
         if opened:
-            block = self.blocks[self.free.pop(0)]
-            if self.table.get(block.key) == block.number:
-                del self.table[block.key]
+            block = self.take_head()
             block.key, block.tokens, block.holders = None, [], 1
             self.misses += 1
             held.append(block.number)
@@ -134,6 +152,18 @@ class NaiveKV:
             parent = self.blocks[held[-2]].key if len(held) > 1 else None
             block.key = (parent, tuple(block.tokens))
             self.table[block.key] = block.number
+
+    def take_head(self):
+        block = self.blocks[self.free.pop(0)]
+        if self.table.get(block.key) == block.number:
+            del self.table[block.key]
+        return block
+
+    def end_step(self, batch):
+        """Called after a step, before those who are done leave."""
+
+    def transfer_time(self):
+        return 0
 
     def release(self, request):
         for number in reversed(self.held.pop(request.id, [])):
@@ -145,11 +175,11 @@ class NaiveKV:
 class NaiveEngine:
     """`latency` has `step_time(members)` of (input, progress, new, output), and the three delays of a latency model."""
 
-    def __init__(self, settings, latency, requests, sample_at=()):
+    def __init__(self, settings, latency, requests, sample_at=(), kv=None):
         self.settings = settings
         self.latency = latency
         self.requests = requests
-        self.kv = NaiveKV(settings.num_blocks, settings.block_size)
+        self.kv = kv or NaiveKV(settings.num_blocks, settings.block_size)
         self.queue, self.batch = [], []
         self.pending_step = False
         self.events, self.sequence = [], 0
@@ -231,7 +261,8 @@ class NaiveEngine:
         if not self.batch and not self.preempted:
             return  # the last one was dropped just now: no step without anybody in it
         members = [r for r in self.batch if r.new > 0]
-        duration = max(1, self.latency.step_time([(len(r.prompt), r.progress, r.new, len(r.output)) for r in members]))
+        computing = self.latency.step_time([(len(r.prompt), r.progress, r.new, len(r.output)) for r in members])
+        duration = max(1, computing + self.kv.transfer_time())
         decodes = sum(r.new for r in members if r.progress >= len(r.prompt))
         prefills = sum(r.new for r in members) - decodes
         self.steps.append(Row(now, duration, decodes, prefills, len(self.batch), len(self.queue), self.kv.used()))
@@ -247,6 +278,7 @@ class NaiveEngine:
             if request.progress == len(request.prompt) and not request.first_token:
                 request.first_token = True
                 request.ttft = now + gap - request.arrived_at
+        self.kv.end_step(self.batch)
         self.complete(now + duration)
         self.pending_step = False
         self.ensure_step(now + duration)
@@ -277,7 +309,8 @@ class NaiveEngine:
             if yielding and not prefill and request.number % 2:
                 continue
             tokens = self.chunk(len(request.prompt) - request.progress) if prefill else 1
-            while not self.kv.fits(request, tokens):
+            start = request.progress
+            while not self.kv.allocate(request, start, start + tokens):
                 victim = self.batch[-1]
                 if victim is request and len(self.batch) == 1 and self.outgrown(request):
                     self.batch.pop()
@@ -286,9 +319,6 @@ class NaiveEngine:
                 self.preempt(victim, now)
                 if victim is request:
                     return None
-            start = request.progress
-            for position in range(start, start + tokens):
-                self.kv.store(request, self.token(request, position), not prefill)
             request.new = tokens
             request.computed = start + tokens
             self.budget -= tokens
@@ -296,10 +326,6 @@ class NaiveEngine:
 
     def outgrown(self, request):
         return len(self.kv.held[request.id]) == len(self.kv.blocks)
-
-    def token(self, request, position):
-        length = len(request.prompt)
-        return request.prompt[position] if position < length else request.output[position - length]
 
     def preempt(self, victim, now):
         self.batch.remove(victim)
@@ -319,13 +345,8 @@ class NaiveEngine:
         start = len(cached) * self.kv.size
         tokens = self.chunk(length - start)
         # An empty prompt stores its first output token when it is admitted, and once more when it decodes.
-        if not self.kv.fits(request, tokens if length else 1, cached):
+        if not self.kv.admit(request, start, start + tokens if length else 1, cached):
             return False
-        self.kv.claim(request, cached)
-        for position in range(start, start + tokens):
-            self.kv.store(request, request.prompt[position], decoded=False)
-        if not length:
-            self.kv.store(request, request.output[0] if request.output else None, decoded=True)
         self.queue.pop(0)
         self.batch.append(request)
         request.number = self.admitted
@@ -340,9 +361,7 @@ class NaiveEngine:
         for request in self.batch:
             length, planned = len(request.prompt), len(request.output)
             if request.progress == length + max(planned, 1) - 1:
-                if planned and self.kv.fits(request, 1):
-                    self.kv.store(request, self.token(request, request.progress), decoded=True)
-                elif planned:
+                if planned and not self.kv.allocate(request, request.progress, request.progress + 1):
                     self.kv_failures += 1
             elif limit > 0 and request.progress >= limit - 1:
                 request.length_capped = True

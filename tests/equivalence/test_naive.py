@@ -27,7 +27,7 @@ class Latency:
         return getattr(self.model, name)
 
 
-def naive(case, latency, sample_at):
+def naive(case, latency, sample_at, kv=None):
     requests = []
     for index, spec in enumerate(case.requests):
         prompt = [(stream, start + i) for stream, start, tokens in spec.content for i in range(tokens)]
@@ -54,10 +54,10 @@ def naive(case, latency, sample_at):
         horizon=case.last_tick,
         odd_decodes_yield=case.odd_decodes_yield,
     )
-    return NaiveEngine(limits, Latency(latency), requests, sample_at).run()
+    return NaiveEngine(limits, Latency(latency), requests, sample_at, kv).run()
 
 
-def compare(case, sample_at=(), *, macro_steps=True):
+def compare(case, sample_at=(), *, macro_steps=True, kv=None):
     simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests())
     replica = simulation.replicas[0]
     samples = []
@@ -72,7 +72,7 @@ def compare(case, sample_at=(), *, macro_steps=True):
 
     simulation.env.process(watch())
     result = simulation.run()
-    expected = naive(case, simulation.deployment.latency, sorted(sample_at))
+    expected = naive(case, simulation.deployment.latency, sorted(sample_at), kv)
 
     rows = [(r.id, r.outcome, r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at) for r in expected.requests]
     assert [
@@ -114,7 +114,7 @@ def compare(case, sample_at=(), *, macro_steps=True):
     if expected.gaps:
         ranked = sorted(expected.gaps)
         assert [gaps._at(index) for index in range(gaps.count)] == ranked
-    return expected
+    return simulation
 
 
 @RANDOM

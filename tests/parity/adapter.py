@@ -31,6 +31,7 @@ from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
 from blis_simpy.latency.checks import check_alpha
 from blis_simpy.simulation import Simulation, replay
+from blis_simpy.workload.reading import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ SETTINGS = {
     "trace-level": "trace_level",
     "counterfactual-k": "counterfactual_k",
 }
-REPORT_FLAGS = {"summarize-trace", "fitness-weights"}
+REPORT_FLAGS = {"summarize-trace", "fitness-weights", "num-requests"}
 
 
 class RecordedDraws:
@@ -96,8 +97,8 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     flags = dict(case["flags"])
     settings = {SETTINGS[name]: value for name, value in flags.items() if name in SETTINGS}
     missing = set(flags) - set(SETTINGS) - REPORT_FLAGS
-    if missing or case["mode"] != "replay":
-        raise NotImplementedError(f"needs what is not built yet: {sorted(missing) or case['mode']}")
+    if missing:
+        raise NotImplementedError(f"needs what is not built yet: {sorted(missing)}")
     if case.get("policy_config_yaml"):
         bundle = folder / "bundle.yaml"
         bundle.write_text(case["policy_config_yaml"])
@@ -135,6 +136,8 @@ def replay_case(case: dict[str, Any]) -> dict[str, Any]:
     with _quiet(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scenario = _scenario(case, folder)
+        if case["mode"] == "run":
+            return _run(case, scenario, folder)
         header, data = write_trace(case, folder)
         result = replay(scenario, header=header, data=data)
         result.write_replay_results(folder / "results.json")
@@ -142,6 +145,24 @@ def replay_case(case: dict[str, Any]) -> dict[str, Any]:
     if check is None:
         return outcome_of(result, results)
     return {**outcome_of(result, results), **check.from_files(case, _report(case, result), results)}
+
+
+def _run(case: dict[str, Any], scenario: blis.Scenario, folder: Path) -> dict[str, Any]:
+    """Outcome of a case whose traffic comes from a workload specification."""
+    (folder / "workload.yaml").write_text(case["workload_spec_yaml"])
+    workload = load_workload(folder / "workload.yaml")
+    if "num-requests" in case["flags"]:
+        workload = attrs.evolve(workload, num_requests=case["flags"]["num-requests"])
+    result = scenario.with_(workload=workload).run()
+    result.write_metrics(folder / "results.json")
+    outcome: dict[str, Any] = check.from_files(
+        case, _report(case, result), json.loads((folder / "results.json").read_text())
+    )
+    return {
+        **outcome,
+        "preemptions": [[check.request_key(row)[0], tick] for row, tick in result.preemptions],
+        "rejected": [check.request_key(row)[0] for row in result.rejected],
+    }
 
 
 def _report(case: dict[str, Any], result: blis.Result) -> str:

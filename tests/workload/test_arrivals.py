@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from blis_simpy.workload.arrivals import ConstantArrivals, PoissonArrivals
+from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
 
 
 def gaps(process, rate_per_s, n, seed=1):
@@ -58,3 +58,60 @@ def test_drawing_in_parts_gives_the_same_gaps():
     rng = np.random.default_rng(1)
     parts = [PoissonArrivals().inter_arrival_times(rng, 50, n).tolist() for n in (3, 7)]
     assert parts[0] + parts[1] == gaps(PoissonArrivals(), 50, 10).tolist()
+
+
+@pytest.mark.parametrize("cv", [0.5, 1.0, 3.5])
+def test_gamma_gaps_have_mean_and_spread_of_the_law(cv):
+    """Truncation takes half a microsecond of 20 000; five standard errors of a million draws are below 5 %."""
+    found = gaps(GammaArrivals(cv=cv), 50, 1_000_000)
+    assert found.mean() == pytest.approx(20_000, rel=0.02)
+    assert found.std() / found.mean() == pytest.approx(cv, rel=0.05)
+
+
+@pytest.mark.parametrize(("cv", "poisson"), [(10.0, False), (10.1, True)])
+def test_gamma_arrivals_too_bursty_to_draw_are_poisson(cv, poisson, caplog):
+    found = gaps(GammaArrivals(cv=cv), 50, 100).tolist()
+    assert (found == gaps(PoissonArrivals(), 50, 100).tolist()) is poisson
+    assert caplog.messages == (["gamma arrivals with cv 10.1 are too bursty to be drawn; taken as poisson"] * poisson)
+
+
+@pytest.mark.parametrize("cv", [0.0, -2.0])
+def test_gamma_cv_that_is_not_positive_counts_as_one(cv):
+    assert gaps(GammaArrivals(cv=cv), 50, 100).tolist() == gaps(GammaArrivals(), 50, 100).tolist()
+
+
+@pytest.mark.parametrize(
+    ("cv", "shape"),
+    [
+        (0.05, 25.075),
+        (0.1, 12.197265625),
+        (0.25, 4.538916015625),
+        (0.5, 2.09995117),
+        (1.0, 0.99936829),
+        (2.5, 0.46279602),
+        (10.4, 0.22995110),
+        (20.0, 0.18660827),
+    ],
+)
+def test_weibull_shape_is_that_of_the_coarse_bisection(cv, shape):
+    assert WeibullArrivals(cv=cv).shape == pytest.approx(shape, abs=1e-8)
+
+
+def test_weibull_shape_that_does_not_exist_is_warned_of(caplog):
+    assert WeibullArrivals(cv=0.0125).shape < 100
+    assert caplog.messages == []
+    assert WeibullArrivals(cv=0.011).shape == pytest.approx(100)
+    assert caplog.messages == ["no weibull law has cv 0.011; the nearest shape is 100"]
+
+
+def test_weibull_gaps_have_mean_and_spread_of_the_law():
+    found = gaps(WeibullArrivals(cv=2.0), 50, 1_000_000)
+    assert found.mean() == pytest.approx(20_000, rel=0.012)
+    assert found.std() / found.mean() == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("process", [GammaArrivals(cv=3.0), GammaArrivals(cv=0.3), WeibullArrivals(cv=2.0)])
+def test_drawing_bursty_gaps_in_parts_gives_the_same(process):
+    rng = np.random.default_rng(1)
+    parts = [process.inter_arrival_times(rng, 50, n).tolist() for n in (3, 7)]
+    assert parts[0] + parts[1] == gaps(process, 50, 10).tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
+from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
 
 
 def sample(law, n=4, seed=1):
@@ -91,6 +91,77 @@ def test_laws_survive_pickling(law):
     ],
 )
 def test_wrong_parameters_are_named(make, message):
+    with pytest.raises(ScenarioError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def test_empirical_lengths_come_as_often_as_their_weights():
+    """Weights 3 : 0 : 4 : 2 : 1 of ten; five standard errors of 400 000 draws are 0.004."""
+    lengths = np.array(sample(Empirical((900, 100, 350, 200, 1500), (2, 3, 4, 0, 1)), 400_000))
+    shares = {length: np.mean(lengths == length) for length in (100, 200, 350, 900, 1500)}
+    assert shares == pytest.approx({100: 0.3, 200: 0, 350: 0.4, 900: 0.2, 1500: 0.1}, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("law", "length"),
+    [
+        (Empirical((48,), (0.3,)), 48),
+        (Empirical((0, 5, 9), (0.5, -2, 0)), 0),
+        (Empirical((7,), (-1,)), 1),
+        (Empirical((4, 8, 9), (1, 2, -4)), 8),  # the sum of the weights is negative: all falls to the last one
+        (Empirical((4, 8, 9), (1, 2, -3)), 4),  # it is 0: the first share is infinite
+    ],
+)
+def test_odd_weights(law, length):
+    assert sample(law) == [length] * 4
+
+
+def test_pareto_lognormal_is_a_mixture():
+    """P(X > 400) is (100 / 400) ** 1.5 = 0.125 for the Pareto part and 0.5 for the lognormal one, mu being ln 400.5."""
+    options = {"alpha": 1.5, "xm": 100, "mu": np.log(400.5), "sigma": 1.0}
+    for weight in (0.0, 0.3, 1.0):
+        lengths = np.array(sample(ParetoLognormal(**options, mix_weight=weight), 400_000))
+        assert np.mean(lengths > 400) == pytest.approx(weight * 0.125 + (1 - weight) * 0.5, abs=0.004)
+    assert np.array(sample(ParetoLognormal(**options, mix_weight=1.0), 1000)).min() >= 100
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ({"sigma": 0, "mu": 3}, 20),
+        ({"sigma": 0, "mu": -3}, 1),
+        ({"sigma": 0, "mu": 1000}, 1),
+        ({"sigma": 0, "mu": 30}, 2**31 - 1),
+        ({"alpha": 0, "mix_weight": 1}, 1),
+        ({"xm": -5, "mix_weight": 1}, 1),
+    ],
+)
+def test_pareto_lognormal_beyond_all_bounds(options, length):
+    """What is no finite number counts as 1; what is too long is cut."""
+    law = ParetoLognormal(**{"alpha": 1, "xm": 5, "mu": 3, "sigma": 1, "mix_weight": 0, **options})
+    assert sample(law) == [length] * 4
+
+
+@pytest.mark.parametrize("law", [Empirical((1, 50), (1, 1)), ParetoLognormal(1.5, 9, 3, 1, 0.5)])
+def test_new_laws_survive_pickling_and_drawing_in_parts(law):
+    rng = np.random.default_rng(1)
+    again = pickle.loads(pickle.dumps(law))
+    assert again == law
+    assert again.sample(rng, 3).tolist() + again.sample(rng, 7).tolist() == sample(law, 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Empirical((), ()), "lengths must not be empty"),
+        (lambda: Empirical((1, 2), (1,)), "weights must be as many as lengths (2), got 1"),
+        (lambda: Empirical((1, 1), (1, 2)), "lengths must differ from each other, got (1, 1)"),
+        (lambda: Empirical((-1,), (1,)), "lengths[0] must be >= 0, got -1"),
+        (lambda: ParetoLognormal(1, 1, float("inf"), 1, 1), "mu must be a finite number, got inf"),
+    ],
+)
+def test_wrong_parameters_of_new_laws_are_named(make, message):
     with pytest.raises(ScenarioError) as caught:
         make()
     assert str(caught.value) == message

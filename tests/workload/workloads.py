@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.streams import Streams
 from blis_simpy.settings.loader import parse
 from blis_simpy.workload.reading import read_workload
-from blis_simpy.workload.spec import WorkloadSpec
-from blis_simpy.workload.traffic import GeneratedWorkload
+
+if TYPE_CHECKING:
+    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.workload.traffic import GeneratedWorkload
 
 CONSTANT = {"process": "constant"}
 
@@ -17,9 +19,9 @@ def fixed(value: float) -> dict[str, Any]:
     return {"type": "constant", "params": {"value": value}}
 
 
-def client(id: str = "a", /, *, prompt: Any = 10, output: Any = 5, **others: Any) -> dict[str, Any]:
+def client(name: str = "a", /, *, prompt: Any = 10, output: Any = 5, **others: Any) -> dict[str, Any]:
     return {
-        "id": id,
+        "id": name,
         "rate_fraction": 1.0,
         "arrival": CONSTANT,
         "input_distribution": prompt if isinstance(prompt, dict) else fixed(prompt),
@@ -29,7 +31,9 @@ def client(id: str = "a", /, *, prompt: Any = 10, output: Any = 5, **others: Any
 
 
 def turns(max_rounds: int, think_time_us: int, growth: str = "", **others: Any) -> dict[str, Any]:
-    return {"multi_turn": {"max_rounds": max_rounds, "think_time_us": think_time_us, "context_growth": growth, **others}}
+    return {
+        "multi_turn": {"max_rounds": max_rounds, "think_time_us": think_time_us, "context_growth": growth, **others}
+    }
 
 
 def spec(*clients: dict[str, Any], **others: Any) -> WorkloadSpec:

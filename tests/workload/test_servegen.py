@@ -1,0 +1,126 @@
+# ruff: noqa: E501 - the tables hold whole lines as users read them
+import json
+import logging
+
+import pytest
+from workloads import from_text
+
+from blis_simpy.core.streams import Streams
+from blis_simpy.errors import ScenarioError
+from blis_simpy.workload.client import Arrival
+from blis_simpy.workload.servegen import ServegenData
+
+TABLES = {"0": {"input_tokens": "{100: 0.5, 200.0: 5e-1,}", "output_tokens": "{10: 1}"}}
+
+
+@pytest.fixture
+def chunk(tmp_path):
+    """Write the two files of a chunk."""
+
+    def write(name, trace, tables=TABLES):
+        (tmp_path / f"chunk-{name}-trace.csv").write_text(trace)
+        if tables is not None:
+            text = tables if isinstance(tables, str) else json.dumps(tables)
+            (tmp_path / f"chunk-{name}-dataset.json").write_text(text)
+
+    return write
+
+
+def clients(folder, **span):
+    return ServegenData(path=str(folder), **span).clients()
+
+
+def test_row_with_the_highest_rate_counts_the_first_of_equal_ones(tmp_path, chunk):
+    chunk("0", "0,5.0,1.0,Gamma,9\n600,20.0,2.0,GAMMA ,9\n1200,20.0,1.5,Weibull,9\n")
+    (client,) = clients(tmp_path)
+    assert (client.id, client.tenant_id, client.rate_fraction) == ("servegen-chunk-0", "chunk-0", 20.0)
+    assert client.arrival == Arrival("gamma", 2.0)
+    assert client.input_distribution.params == {"100": 0.5, "200": 0.5}
+    assert client.output_distribution.params == {"10": 1.0}
+
+
+def test_span_limits_rows_and_tables(tmp_path, chunk):
+    late = {"input_tokens": "{7: 1}", "output_tokens": "{8: 1}"}
+    chunk("0", "0,5.0,1.0,x\n600,20.0,2.0,x\n1200,8.0,1.5,x\n", {**TABLES, "1000": late})
+    (client,) = clients(tmp_path, span_start=1, span_end=600 + 601)
+    assert (client.rate_fraction, client.arrival) == (20.0, Arrival("poisson"))
+    assert client.input_distribution.params == {"7": 1.0}
+    assert clients(tmp_path, span_end=600)[0].rate_fraction == 5.0
+
+
+def test_names_and_windows_are_sorted_as_text(tmp_path, chunk):
+    window = {"input_tokens": "{%d: 1}", "output_tokens": "{1: 1}"}
+    tables = {s: {k: v.replace("%d", s) for k, v in window.items()} for s in ("200", "1000")}
+    for name in ("2", "10", "1"):
+        chunk(name, "0,1,1,\n", tables)
+    found = clients(tmp_path)
+    assert [client.tenant_id for client in found] == ["chunk-1", "chunk-10", "chunk-2"]
+    assert found[0].input_distribution.params == {"1000": 1.0}
+
+
+def test_unreadable_rows_and_windows_are_skipped_with_a_warning(tmp_path, chunk, caplog):
+    chunk("0", "start,rate,cv,pattern\n0,9.0,1.2,Weibull\n\n", {"-x": TABLES["0"], **TABLES})
+    with caplog.at_level(logging.WARNING):
+        (client,) = clients(tmp_path)
+    assert client.arrival == Arrival("weibull", 1.2)
+    assert [message.split(": ", 1)[1] for message in caplog.messages] == [
+        "1 rows without start, rate, cv and pattern skipped",
+        "window '-x' is not a number of seconds; skipped",
+    ]
+
+
+def test_chunk_without_traffic_is_left_out_unread(tmp_path, chunk):
+    chunk("0", "0,0,0,\n", None)
+    chunk("1", "0,2,1,\n")
+    assert [client.tenant_id for client in clients(tmp_path)] == ["chunk-1"]
+
+
+@pytest.mark.parametrize(
+    ("trace", "tables", "line"),
+    [
+        ("0,1,1,\n0,1,1\n", TABLES, "trace.csv: must have as many columns in each row as in the first (4), got 3"),
+        ("0,1,-2,gamma\n", TABLES, "trace.csv: arrival.cv must be > 0, got -2.0"),
+        ("0,1,20,weibull\n", TABLES, "trace.csv: arrival.cv must be between 0.01 and 10.4 for weibull, got 20.0"),
+        ("0,inf,1,\n", TABLES, "trace.csv: rate_fraction must be a finite number, got inf"),
+        ("0,1,1,\n", None, "dataset.json: cannot be read: no such file or directory"),
+        ("0,1,1,\n", "[]", "dataset.json: must be a JSON object of objects of text"),
+        ("0,1,1,\n", {"0": {"input_tokens": 5}}, "dataset.json: must be a JSON object of objects of text"),
+        ("0,1,1,\n", {}, "dataset.json: has no window with both length tables in the span"),
+        ("0,1,1,\n", {"0": {"input_tokens": "{1: 1}"}}, "dataset.json: has no window with both length tables in the span"),
+        ("0,1,1,\n", {"0": {"input_tokens": "1: 1", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must be a table in braces, got '1: 1'"),
+        ("0,1,1,\n", {"0": {"input_tokens": "{1: 1}", "output_tokens": "{ , }"}}, "dataset.json: 0.output_tokens must not be empty, got '{ , }'"),
+        ("0,1,1,\n", {"0": {"input_tokens": "{1 1}", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must have entries of the form tokens: weight, got '1 1'"),
+        ("0,1,1,\n", {"0": {"input_tokens": "{1: x}", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must have entries of the form tokens: weight, got '1: x'"),
+    ],
+)  # fmt: skip
+def test_broken_file_is_named(tmp_path, chunk, trace, tables, line):
+    chunk("0", trace, tables)
+    with pytest.raises(ScenarioError) as caught:
+        clients(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/chunk-0-{line}"
+
+
+def test_text_that_is_no_json_is_named(tmp_path, chunk):
+    chunk("0", "0,1,1,\n", "{")
+    with pytest.raises(ScenarioError, match=r"chunk-0-dataset\.json: is not valid JSON: Expecting"):
+        clients(tmp_path)
+
+
+def test_folder_without_chunks_or_traffic_is_refused(tmp_path, chunk):
+    with pytest.raises(
+        ScenarioError, match=r"^servegen_data\.path must be a folder with chunk-\*-trace\.csv files, got "
+    ):
+        clients(tmp_path)
+    chunk("0", "0,0,0,\n")
+    with pytest.raises(
+        ScenarioError, match=r"^servegen_data\.path has no chunk with a positive rate in the span, got "
+    ):
+        clients(tmp_path)
+
+
+def test_chunks_share_the_aggregate_rate(tmp_path, chunk):
+    chunk("a", "0,3,1,\n")
+    chunk("b", "0,1,1,\n")
+    found = from_text(f"aggregate_rate: 400\nnum_requests: 2000\nservegen_data: {{path: {tmp_path}}}\n")
+    requests = found.generate(Streams(1)).requests
+    assert sum(request.client == "servegen-chunk-a" for request in requests) == pytest.approx(1500, abs=100)
