@@ -19,7 +19,7 @@ from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import changed, structure
 from blis_simpy.settings.fields import Plugin, setting
-from blis_simpy.workload.reading import load_workload
+from blis_simpy.workload.reading import load_workload, read_workload
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec import WorkloadSpec
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from blis_simpy.result import Result
 
 __all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
+
+# What tells a specification, client by client, from the settings of one stream of requests.
+_SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
 
 _Part = TypeVar("_Part", "Scenario", ReplicaGroup)
 
@@ -148,7 +151,7 @@ class Scenario:
     engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Workload | WorkloadSpec | None = setting(
-        None, help="Traffic, or the name of a file with a workload specification; unset where a trace is replayed."
+        None, help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed."
     )
     groups: tuple[Any, ...] = setting(
         (), help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs."
@@ -254,13 +257,39 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     document = loader.load(path)
     folder = Path(path).parent
     specification: WorkloadSpec | None = None
-    if isinstance(document.data, dict) and isinstance(document.data.get("workload"), str):
-        specification = load_workload(folder / document.data.pop("workload"))
-    scenario = structure(document, Scenario)
+    scenario: Scenario | None = None
+    problems: list[Problem] = []
+    try:
+        specification = _specification(document, folder)
+    except ScenarioError as error:
+        problems += error.problems
+    try:
+        scenario = structure(document, Scenario)
+    except ScenarioError as error:
+        problems += error.problems
+    if problems or scenario is None:
+        raise ScenarioError(sorted(problems, key=lambda problem: problem.line or 0))
     if specification is not None:
         scenario = attrs.evolve(scenario, workload=specification)
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return attrs.evolve(_relative_to(folder, scenario), groups=groups)
+
+
+def _specification(document: loader.Document, folder: Path) -> WorkloadSpec | None:
+    """Take the workload out of a scenario if it is a specification, by file name or in place."""
+    workload = document.data.get("workload")
+    if isinstance(workload, str):
+        del document.data["workload"]
+        return load_workload(folder / workload)
+    if not isinstance(workload, dict) or _SPECIFICATION_KEYS.isdisjoint(workload):
+        return None
+    part = document.part("workload")
+    del document.data["workload"]
+    try:
+        return read_workload(part)
+    except ScenarioError as error:
+        inside = [attrs.evolve(problem, path=fields.joined("workload", problem.path)) for problem in error.problems]
+        raise ScenarioError(inside) from None
 
 
 def _relative_to(folder: Path, part: _Part) -> _Part:

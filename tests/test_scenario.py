@@ -51,6 +51,10 @@ def test_defaults_are_those_of_the_reference():
         "blocks": None,
         "block_size": 16,
         "gpu_memory_utilization": 0.9,
+        "cpu_blocks": 0,
+        "transfer_bandwidth": 100.0,
+        "transfer_base_latency": 0,
+        "offload_threshold": 0.9,
     }
     assert (scenario.seed, scenario.replicas, scenario.horizon, scenario.workload) == (42, 1, None, None)
     workload = Workload()
@@ -138,7 +142,7 @@ def test_unlimited_requests_need_a_horizon():
 @pytest.mark.parametrize(
     ("settings", "chosen"),
     [
-        ({}, "roofline"),
+        ({}, "trained-physics"),
         ({"alpha": (1, 2, 3), "beta": (1, 2, 3)}, "blackbox"),
         ({"backend": "blackbox"}, "blackbox"),
     ],

@@ -7,6 +7,7 @@ it. Dates, sexagesimal numbers, ``yes`` and ``no`` are ordinary text here; ``1e3
 from __future__ import annotations
 
 import re
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ KeyPath = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_DIGITS = 400  # more than any float holds; from some thousands on Python refuses to print an integer at all
+
+# Token counts and the like may be keys; they stay the text that was written.
+_KEY_TAGS = frozenset({_TAG + "str", _TAG + "int", _TAG + "float"})
 
 # Core schema, YAML 1.2.2, chapter 10.3.2; the regular expressions are tried on plain scalars only.
 _SCALARS = {
@@ -72,7 +76,7 @@ class Document:
         for part in path:
             place: yaml.Node | None = None
             if isinstance(node, yaml.MappingNode):
-                pairs = [(key, value) for key, value in node.value if key.value == part]
+                pairs = [(key, value) for key, value in node.value if key.value == str(part)]
                 if pairs:
                     place, node = pairs[-1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
@@ -81,6 +85,14 @@ class Document:
                 break
             line = place.start_mark.line + 1
         return line
+
+    def part(self, key: str) -> Document:
+        """Return the data under a key of the top level, with its places; paths in it start below the key."""
+        part = copy(self)
+        part.data = self.data[key]
+        assert isinstance(self._root, yaml.MappingNode)
+        part._root = next(value for name, value in self._root.value if name.value == key)
+        return part
 
     def _report(self, node: yaml.Node, path: KeyPath, rule: str, hint: str = "") -> None:
         line = node.start_mark.line + 1
@@ -108,7 +120,7 @@ class Document:
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             key = key_node.value
-            if key_node.tag != _TAG + "str" or not isinstance(key, str):
+            if key_node.tag not in _KEY_TAGS or not isinstance(key, str):
                 self._report(key_node, path, "has a key that is not text")
                 continue
             if key in lines:

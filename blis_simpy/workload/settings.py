@@ -10,6 +10,7 @@ from blis_simpy.settings.fields import Plugin, setting
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthDistribution
+    from blis_simpy.workload.preview import Preview
 
 __all__ = ["Workload"]
 
@@ -85,3 +86,29 @@ class Workload:
             if law is not None:
                 others[name] = Constant(law) if isinstance(law, int) and not isinstance(law, bool) else law
         return cls(rate=rate, **others)  # type: ignore[arg-type]  # the field's converter reads text
+
+    def preview(self, *, seed: int = 42, horizon: int | None = None, defaults: str | None = None) -> Preview:
+        """Draw one sample to look at; nothing is served.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the sample; a scenario with the same one has the same requests.
+        horizon : int, ticks, optional
+            Requests arrive strictly before it.
+        defaults : str, optional
+            Defaults file that a preset comes from; the shipped one unless given.
+
+        Returns
+        -------
+        Preview
+            Rate over time and lengths; prints itself.
+
+        Raises
+        ------
+        ScenarioError
+            If neither the number of requests nor the horizon is limited, or there is no such preset.
+        """
+        from blis_simpy.workload.preview import preview_workload
+
+        return preview_workload(self, seed, horizon, defaults)

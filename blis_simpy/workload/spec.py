@@ -21,6 +21,7 @@ from blis_simpy.workload.servegen import ServegenData
 
 if TYPE_CHECKING:
     from blis_simpy.core.streams import Streams
+    from blis_simpy.workload.preview import Preview
     from blis_simpy.workload.traffic import GeneratedWorkload
 
 __all__ = ["WorkloadSpec"]
@@ -155,6 +156,30 @@ class WorkloadSpec:
         if horizon is None and self.horizon > 0:
             horizon = self.horizon
         return generate_traffic(self.expanded(), streams, horizon)
+
+    def preview(self, *, seed: int | None = None, horizon: int | None = None) -> Preview:
+        """Draw one sample to look at; nothing is served.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Seed of the sample, in place of the specification's.
+        horizon : int, ticks, optional
+            As for `generate`.
+
+        Returns
+        -------
+        Preview
+            Rate over time, lengths and shares of the clients; prints itself.
+
+        Raises
+        ------
+        ScenarioError, PluginError
+            As `generate` does.
+        """
+        from blis_simpy.workload.preview import preview_specification
+
+        return preview_specification(self, self.seed if seed is None else seed, horizon)
 
     def to_yaml(self) -> str:
         """Write the specification as YAML that `load_workload` reads; what is empty or zero is left out."""

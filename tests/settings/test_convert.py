@@ -80,7 +80,7 @@ def test_all_problems_come_at_once_in_file_order():
         "f.yaml: spare must be a mapping of settings, got 3 (line 6)",
         (
             "f.yaml: load.type is unknown, got 'gausian' (line 7); did you mean 'gaussian'? "
-            "known: constant, exponential, gaussian"
+            "known: constant, empirical, exponential, gaussian, pareto_lognormal"
         ),
     ]
 

@@ -58,6 +58,17 @@ def test_not_a_number_can_be_written():
     assert math.isnan(parse("x: .nan").data["x"])
 
 
+def test_a_number_as_a_key_keeps_its_text_and_its_line():
+    document = parse("params:\n  100: 3\n  010: 1\n  2.50: 2\n")
+    assert document.data == {"params": {"100": 3, "010": 1, "2.50": 2}}
+    assert document.line_of(("params", 100)) == 2
+
+
+def test_a_part_of_a_document_has_its_own_paths_and_the_lines_of_the_file():
+    part = parse("a: 1\nb:\n  c:\n    d: 2\n", "f.yaml").part("b")
+    assert (part.data, part.file, part.line_of(("c", "d"))) == ({"c": {"d": 2}}, "f.yaml", 4)
+
+
 def test_an_anchor_may_be_used_again():
     assert parse("a: &x {b: 1}\nc: *x").data == {"a": {"b": 1}, "c": {"b": 1}}
 
@@ -78,7 +89,8 @@ def test_anchors_of_anchors_cost_no_more_than_their_text():
         ("a: 1\nb: 2\na: 3\n", "f.yaml: a is given twice (line 3); first on line 1"),
         ("a:\n  b: 1\n  b: 2\n", "f.yaml: a.b is given twice (line 3); first on line 2"),
         ("a: &x [1, *x]\n", "f.yaml: a[1] must not contain itself (line 1)"),
-        ("a: 1\n3: x\n", "f.yaml: has a key that is not text (line 2)"),
+        ("a: 1\ntrue: x\n", "f.yaml: has a key that is not text (line 2)"),
+        ("a:\n  1: x\n  '1': y\n", "f.yaml: a.1 is given twice (line 3); first on line 2"),
         ("[a]: x\n", "f.yaml: has a key that is not text (line 1)"),
         (
             "a: !!python/object:os.system x",

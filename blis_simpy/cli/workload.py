@@ -1,0 +1,48 @@
+"""``blis workload``: look at the traffic of a workload specification without serving it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
+from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.convert import changed
+from blis_simpy.workload.reading import load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["workload"]
+
+_SPEC_FLAGS = (
+    Flag(name="--seed", target="seed", hint=int, help="Seed of the sample, in place of the specification's."),
+    Flag(
+        name="--num-requests",
+        target="num_requests",
+        hint=int,
+        help="Requests of the sample, in place of the specification's number; 0 means up to the horizon.",
+    ),
+    Flag(name="--horizon", target="horizon", hint=int, help="End of the sample, ticks or text like 2s.", absent=""),
+)
+
+
+def workload(argv: Sequence[str]) -> None:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Words after ``workload``: the file of the specification, then flags.
+    """
+    file = argv[0] if argv and not argv[0].startswith("-") else None
+    flags = (*_SPEC_FLAGS, LOG_FLAG)
+    about = "Draw one sample of a workload specification: rate over time, lengths, shares of the clients."
+    given = read_flags(argv if file is None else argv[1:], flags, command="workload SPEC", about=about)
+    if file is None:
+        raise ScenarioError(Problem(path="workload", rule="needs the file of a specification as its first word"))
+    with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
+        preview = changed(load_workload(file), given).preview()
+    from blis_simpy.display.workload import print_preview
+
+    print_preview(preview)
