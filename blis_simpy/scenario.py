@@ -151,7 +151,8 @@ class Scenario:
     engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Workload | WorkloadSpec | None = setting(
-        None, help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed."
+        None,
+        help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
     )
     groups: tuple[Any, ...] = setting(
         (), help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs."
@@ -277,6 +278,7 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
 
 def _specification(document: loader.Document, folder: Path) -> WorkloadSpec | None:
     """Take the workload out of a scenario if it is a specification, by file name or in place."""
+    assert isinstance(document.data, dict)
     workload = document.data.get("workload")
     if isinstance(workload, str):
         del document.data["workload"]

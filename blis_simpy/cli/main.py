@@ -26,6 +26,9 @@ commands:
   run              simulate a scenario
   replay           simulate the requests of a recorded trace
   explain latency  show how step times come about
+  workload         look at the traffic of a workload specification
+  compose          put workload specifications side by side
+  convert          spell out ServeGen data, a preset or inference-perf load as a workload specification
 
 flags:
   --version   print the version
@@ -91,7 +94,19 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
         from blis_simpy.cli.explain import explain
 
         return explain
+    if name == "workload":
+        from blis_simpy.cli.workload import workload
+
+        return workload
+    if name == "compose":
+        from blis_simpy.cli.compose import compose
+
+        return compose
+    if name == "convert":
+        from blis_simpy.cli.convert import convert
+
+        return convert
     from blis_simpy.settings.fields import nearest
 
-    hint = nearest(name, ("run", "replay", "explain"))
+    hint = nearest(name, ("run", "replay", "explain", "workload", "compose", "convert"))
     raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=hint))

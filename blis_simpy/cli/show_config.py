@@ -101,6 +101,17 @@ def _lines(
         yield f"{indent}{name}: {_yaml(value if known is None else known.value, fields.of(attribute))}", source
 
 
+def _plain(value: Any) -> Any:
+    """A setting inside a list as plain data, without what is left open."""
+    if not attrs.has(type(value)):
+        return value
+    return attrs.asdict(value, filter=lambda _, inner: inner is not None, value_serializer=_listed)
+
+
+def _listed(_instance: Any, _attribute: Any, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _yaml(value: Any, field: fields.Setting) -> str:
     """Write a value as YAML on one line; a plug-in's instance as the mapping that makes it."""
     if attrs.has(type(value)) and field.kind is not None and field.tag is not None:
@@ -108,7 +119,7 @@ def _yaml(value: Any, field: fields.Setting) -> str:
         name = next(name for name in names if registry.get(field.kind, name) is type(value))
         value = {field.tag: name, **attrs.asdict(value)}
     elif isinstance(value, tuple):
-        value = list(value)
+        value = [_plain(item) for item in value]
     elif field.is_path and value is not None:
         value = str(Path(value).absolute())
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=sys.maxsize)

@@ -121,12 +121,25 @@ class Router:
         self._dispatch = dispatch
         self._log = log
         self._on_rejected = on_rejected
+        # Without delays, these policies have nothing to decide for a single replica: nobody can tell whether they were
+        # asked, and a request goes straight to it.
+        self._trivial = (
+            admission_delay_us == routing_delay_us == 0
+            and log is None
+            and getattr(admission, "admits_all", False)
+            and getattr(routing, "takes_the_only_one", False)
+        )
         self._admissions = _Stage(env, ControlTurn.ADMISSION, admission_delay_us, self._admit)
         self._routings = _Stage(env, ControlTurn.ROUTING, routing_delay_us, self._route)
 
     def accept(self, request: Request) -> None:
         """Take a request that arrives now."""
-        self._admissions.put(request)
+        if not (self._trivial and self._book.num_replicas == 1):
+            self._admissions.put(request)
+        elif snapshots := self._book.look(self._env.now, request.model):
+            self._dispatch(snapshots[0].replica, request)
+        else:
+            self._turn_away(request)
 
     def _admit(self, request: Request) -> None:
         now = self._env.now
@@ -149,8 +162,7 @@ class Router:
         now = self._env.now
         snapshots = self._book.look(now, request.model)
         if not snapshots:
-            self.num_unroutable += 1
-            self._reject(request)
+            self._turn_away(request)
             return
         answer = self._routing.route(request, State(now, snapshots))
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
@@ -168,6 +180,10 @@ class Router:
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)
         self._dispatch(chosen, request)
+
+    def _turn_away(self, request: Request) -> None:
+        self.num_unroutable += 1
+        self._reject(request)
 
     def _reject(self, request: Request) -> None:
         request.outcome = Outcome.REJECTED

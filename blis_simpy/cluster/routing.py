@@ -33,6 +33,8 @@ class RoundRobin:
 
     _decisions = 0
 
+    takes_the_only_one = True
+
     def start(self, context: PolicyContext) -> None:
         """Begin with the first replica."""
         self._decisions = 0
@@ -48,6 +50,8 @@ class RoundRobin:
 class AlwaysBusiest:
     """The replica with the greatest effective load, the first of several; a bad idea, to compare others with."""
 
+    takes_the_only_one = True
+
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the busiest replica."""
         loads = [snapshot.effective_load for snapshot in state.snapshots]
@@ -58,6 +62,7 @@ class AlwaysBusiest:
 class _Drawing:
     """Draws between equals, from a given stream or the run's own for this purpose."""
 
+    takes_the_only_one = True
     _stream: Stream
 
     def __init__(self, stream: Stream | None = None) -> None:

@@ -180,6 +180,11 @@ class SnapshotBook:
             self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
         return snapshots
 
+    @property
+    def num_replicas(self) -> int:
+        """Number of replicas, shown or hidden."""
+        return len(self._snapshots)
+
     def shows(self, replica: int, model: str) -> bool:
         """Whether a replica is among those that a look for a model finds."""
         if not 0 <= replica < len(self._snapshots) or replica in self._closed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -47,8 +47,8 @@ def print_preview(preview: Preview, file: TextIO | None = None) -> None:
             f"up to {preview.max_further_rounds:,} further rounds"
         )
     console.print(_rates(preview))
-    console.print(_lengths("input tokens", *preview.histogram("input_tokens")))
-    console.print(_lengths("output tokens", *preview.histogram("output_tokens")))
+    console.print(_lengths(preview, "input_tokens"))
+    console.print(_lengths(preview, "output_tokens"))
     console.print(_clients(preview))
 
 
@@ -60,11 +60,11 @@ def _rates(preview: Preview) -> Table:
     return table
 
 
-def _lengths(title: str, edges: Sequence[int], counts: Sequence[int]) -> Table:
-    table = _table(title, "requests")
-    for position, bar in enumerate(_bars(counts)):
-        first, last = int(edges[position]), int(edges[position + 1]) - 1
-        table.add_row(f"{first:,}" if first == last else f"{first:,} - {last:,}", f"{counts[position]:,}", bar)
+def _lengths(preview: Preview, of: Literal["input_tokens", "output_tokens"]) -> Table:
+    edges, counts = (column.tolist() for column in preview.histogram(of))
+    table = _table(of.replace("_", " "), "requests")
+    for first, end, count, bar in zip(edges, edges[1:], counts, _bars(counts), strict=False):
+        table.add_row(f"{first:,}" if end == first + 1 else f"{first:,} - {end - 1:,}", f"{count:,}", bar)
     return table
 
 

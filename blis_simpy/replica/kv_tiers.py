@@ -389,7 +389,6 @@ class TwoTier(SingleTier):
                 self.give(1)
         sequence.blocks = []
         sequence.num_blocks = 0
-        sequence.extra_stored = 0
         self.pool.wake_getters()
 
     def _append(self, block: Block) -> None:

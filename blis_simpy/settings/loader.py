@@ -89,8 +89,9 @@ class Document:
     def part(self, key: str) -> Document:
         """Return the data under a key of the top level, with its places; paths in it start below the key."""
         part = copy(self)
-        part.data = self.data[key]
+        assert isinstance(self.data, dict)
         assert isinstance(self._root, yaml.MappingNode)
+        part.data = self.data[key]
         part._root = next(value for name, value in self._root.value if name.value == key)
         return part
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from blis_simpy.core.streams import Streams
 from blis_simpy.units import SECOND, format_ticks
@@ -19,8 +20,6 @@ from blis_simpy.workload.presets import filled_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
-
     from blis_simpy.core.request import Request
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec import WorkloadSpec
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientShare", "Preview", "preview_specification", "preview_workload"]
 
 _MEDIAN_TO_LONGEST = (50, 99, 100)
+_NAMED_CLIENTS = 8
 
 
 @attrs.frozen
@@ -89,7 +89,7 @@ class Preview:
         return int(self.arrived_at[-1]) if self.num_requests else 0
 
     def rate_over_time(self, bins: int = 20) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Requests per second in equal parts of the time up to the last arrival.
+        """Return the requests per second in equal parts of the time up to the last arrival.
 
         Parameters
         ----------
@@ -149,19 +149,22 @@ class Preview:
         if not self.num_requests:
             return "Preview of 0 requests"
         rate = self.num_requests / max(self.duration_us, 1) * SECOND
-        lines = [f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}: {rate:,.2f} requests/s"]
+        lines = [
+            f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}: {rate:,.2f} requests/s"
+        ]
         for name, lengths in (("input", self.input_tokens), ("output", self.output_tokens)):
             median, high, longest = np.percentile(lengths, _MEDIAN_TO_LONGEST)
-            lines.append(
-                f"  {name} tokens: mean {lengths.mean():,.1f}, median {median:,.0f}, p99 {high:,.0f}, max {longest:,.0f}"
-            )
+            shown = f"mean {lengths.mean():,.1f}, median {median:,.0f}, p99 {high:,.0f}, max {longest:,.0f}"
+            lines.append(f"  {name} tokens: {shown}")
         if self.num_sessions:
             lines.append(f"  {self.num_sessions:,} sessions with up to {self.max_further_rounds:,} further rounds")
-        lines.append("  " + ", ".join(f"{share.client or '(no id)'} {share.share:.1%}" for share in self._largest()))
+        shares = self.client_shares()
+        lines.append(
+            "  "
+            + ", ".join(f"{share.client or '(no id)'} {share.share:.1%}" for share in shares[:_NAMED_CLIENTS])
+            + (f" and {len(shares) - _NAMED_CLIENTS:,} others" if len(shares) > _NAMED_CLIENTS else "")
+        )
         return "\n".join(lines)
-
-    def _largest(self) -> list[ClientShare]:
-        return self.client_shares()[:8]
 
 
 def preview_specification(spec: WorkloadSpec, seed: int, horizon: int | None) -> Preview:

@@ -24,14 +24,21 @@ from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
+from blis_simpy.cli.common import setting_flags
+from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cluster.bundle import load_policy_bundle
 from blis_simpy.core.content import Span
-from blis_simpy.core.request import Request
+from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.streams import Streams
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
 from blis_simpy.latency.checks import check_alpha
 from blis_simpy.simulation import Simulation, replay
+from blis_simpy.workload.generate import generate
+from blis_simpy.workload.presets import filled_in
 from blis_simpy.workload.reading import load_workload
+from blis_simpy.workload.senders import RequestDetails
+from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -365,8 +372,89 @@ def replay_trained_physics(case: dict[str, Any]) -> list[dict[str, int]]:
     ]
 
 
+# ------------------------------------------------------------------------------------------------ workloads
+
+_PRESET = Flag(name="--workload", target="workload.preset")
+
+
 def generate_trace(
     spec: str | None, cli_flags: list[str], engine_flags: list[str] | None, seed: int
 ) -> list[dict[str, Any]]:
-    """Rows of the trace that a workload specification generates."""
-    raise NotImplementedError("workload specifications are not built yet")
+    """Rows of the trace that a workload generates or, with flags of the engine, that its simulation leaves behind."""
+    settings = _settings([*cli_flags, *(engine_flags or ())])
+    if spec is not None:
+        settings["workload"] = load_workload(spec)
+    scenario = blis.Scenario(model="any/model", workload=blis.Workload()).with_(**settings)
+    with _quiet():
+        details: dict[str, RequestDetails] = {}
+        steps: dict[str, Any] = {}
+        if isinstance(scenario.workload, WorkloadSpec):
+            generated = scenario.workload.generate(Streams(seed), scenario.end)
+            requests, details = generated.requests, generated.details
+        else:
+            requests = generate(filled_in(scenario.workload, scenario.defaults), Streams(seed), scenario.end)
+        if engine_flags:
+            simulation = Simulation(scenario, seed=seed)
+            steps = simulation.run().steps
+            requests = sorted(simulation.requests, key=lambda request: request.arrived_at)
+    return [
+        _trace_row(number, request, details.get(request.id, RequestDetails()), steps)
+        for number, request in enumerate(requests)
+    ]
+
+
+def _settings(words: list[str]) -> dict[str, Any]:
+    flags = (_PRESET, *setting_flags(workload=True))
+    return read_flags(words, flags, command="run", about="")
+
+
+def _trace_row(number: int, request: Request, details: RequestDetails, steps: dict[str, Any]) -> dict[str, Any]:
+    first, last = _chunk_times(request, steps)
+    ratio = details.reason_ratio
+    return {
+        "request_id": number,
+        "client_id": request.client,
+        "tenant_id": request.tenant,
+        "slo_class": request.slo_class,
+        "session_id": request.session,
+        "round_index": request.round_index,
+        "prefix_group": "",  # the recorded exports leave it out
+        "streaming": str(request.streaming).lower(),
+        "input_tokens": request.input_tokens,
+        "output_tokens": request.output_tokens,
+        "text_tokens": details.text_tokens,
+        "image_tokens": details.image_tokens,
+        "audio_tokens": details.audio_tokens,
+        "video_tokens": details.video_tokens,
+        "reason_ratio": int(ratio) if ratio == int(ratio) else ratio,
+        "model": request.model,
+        "deadline_us": request.deadline,
+        "server_input_tokens": 0,
+        "arrival_time_us": request.arrived_at,
+        "send_time_us": request.arrived_at,
+        "first_chunk_time_us": first,
+        "last_chunk_time_us": last,
+        "num_chunks": 0,
+        "status": _STATUS.get(request.outcome, "incomplete"),
+        "error_message": "",
+        "finish_reason": "",
+    }
+
+
+_STATUS = {Outcome.COMPLETED: "ok", Outcome.TIMED_OUT: "timeout"}
+
+
+def _chunk_times(request: Request, steps: dict[str, Any]) -> tuple[int, int]:
+    """First and last token; what is cut off has its last one from the last step that began before its end.
+
+    That holds for the recorded workloads, where everybody who runs is in every step.
+    """
+    if request.ttft < 0:
+        return 0, 0
+    first = request.arrived_at + request.ttft
+    if request.outcome is Outcome.COMPLETED:
+        return first, first + request.itl_sum
+    assert request.outcome is Outcome.TIMED_OUT
+    starts = steps["start_us"]
+    at = int(starts.searchsorted(request.finished_at, side="right")) - 1
+    return first, int(starts[at] + steps["duration_us"][at])

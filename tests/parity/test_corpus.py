@@ -1,6 +1,7 @@
 """All recorded kernels of the reference, where the corpus is at hand (BLIS_PARITY, or beside the checkout)."""
 
 import csv
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ import adapter
 import pytest
 from adapter import (
     construct_backend,
+    generate_trace,
     hf_config,
     kernel_decode_run,
     kernel_step,
@@ -116,3 +118,57 @@ def test_replays_of_the_newer_revision(capsys):
                 differences.append((case["config"]["model"], row, got.get(row["request_id"])))
     assert count > 1000
     report(capsys, "replay-trained-physics", count, differences)
+
+
+WORKLOADS = CORPUS / "workloads"
+NUM_SEEDS = 10
+
+
+def workload_fixtures(ending):
+    return sorted(WORKLOADS.glob("*" + ending)) if WORKLOADS.is_dir() else []
+
+
+@pytest.fixture
+def in_workloads(monkeypatch):
+    """Paths inside the recorded workloads are relative to their folder."""
+    monkeypatch.chdir(WORKLOADS)
+
+
+def trace_of(fixture, seed):
+    engine_flags = fixture["engine_flags"] if fixture["mode"] == "execute" else None
+    return generate_trace(fixture["spec"], fixture.get("cli_flags", []), engine_flags, seed)
+
+
+def as_text(rows):
+    """Rows as they stand in a file, with the names of their sessions in order of appearance."""
+    names = {"": ""}
+    for row in rows:
+        names.setdefault(row["session_id"], f"s{len(names) - 1}")
+    return [
+        {name: str(value) for name, value in {**row, "session_id": names[row["session_id"]]}.items()} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("path", workload_fixtures(".exact.json"), ids=lambda path: path.name.split(".")[0])
+@pytest.mark.parametrize("seed", [1, 987654321])
+def test_workloads_without_chance_are_recorded_row_by_row(path, seed, in_workloads):
+    with path.with_suffix(".csv").open(newline="") as file:
+        recorded = list(csv.DictReader(file))
+    assert as_text(trace_of(json.loads(path.read_text()), seed)) == as_text(recorded)
+
+
+@pytest.mark.parametrize("path", workload_fixtures(".stats.json"), ids=lambda path: path.name.split(".")[0])
+def test_workloads_of_chance_have_the_recorded_distributions(path, in_workloads):
+    """Each of ten samples, at the tolerance for one, and all of them pooled, at the narrower one."""
+    compare = comparison()
+    fixture = json.loads(path.read_text())
+    samples = [trace_of(fixture, seed) for seed in range(1, NUM_SEEDS + 1)]
+    assert [compare(sample, fixture) for sample in [*samples, samples]] == [[]] * (NUM_SEEDS + 1)
+
+
+def comparison():
+    """The corpus brings its own."""
+    place = importlib.util.spec_from_file_location("wlstats", WORKLOADS / "wlstats.py")
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module.compare
