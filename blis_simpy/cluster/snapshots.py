@@ -27,11 +27,12 @@ class FreshSnapshot:
         Name of the model that it serves, lower case.
     """
 
-    __slots__ = ("_load", "_replica", "_total_blocks", "in_flight", "model", "name", "replica")
+    __slots__ = ("_load", "_replica", "_total_blocks", "_used_blocks", "in_flight", "model", "name", "replica")
 
     def __init__(self, replica: Replica, model: str) -> None:
         self._replica = replica
         self._load = replica.load
+        self._used_blocks = replica.block_usage
         self._total_blocks = int(replica.kv_blocks.capacity)
         self.replica = replica.index
         self.name = f"instance_{replica.index}"
@@ -55,12 +56,12 @@ class FreshSnapshot:
     @property
     def kv_utilization(self) -> float:
         """Fraction of KV blocks in use."""
-        return self._replica.used_blocks / self._total_blocks
+        return self._used_blocks() / self._total_blocks
 
     @property
     def free_kv_blocks(self) -> int:
         """KV blocks not in use."""
-        return self._total_blocks - self._replica.used_blocks
+        return self._total_blocks - self._used_blocks()
 
     @property
     def hit_rate(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from blis_simpy.units import format_ticks
 if TYPE_CHECKING:
     from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.result import Result
+    from blis_simpy.scenario import Scenario
 
 __all__ = ["print_summary"]
 
@@ -31,13 +33,9 @@ def print_summary(result: Result, file: TextIO | None = None) -> None:
     """
     # Whether a terminal or a pipe, text keeps one width, so that output can be compared.
     console = Console(file=file, width=100, highlight=False, soft_wrap=True)
-    scenario, figures = result.scenario, result.summary
-    place = " ".join(
-        part
-        for part in (f"on {scenario.hardware}" if scenario.hardware else "", f"tp {scenario.tp}" if scenario.tp else "")
-        if part
-    )
-    console.print(f"[bold]{scenario.model}[/bold] {place}".rstrip())
+    figures = result.summary
+    for group in result.scenario.by_group():
+        console.print(_deployment(group))
     console.print(_outcomes(result))
     console.print(
         f"{format_ticks(result.aggregate.ended_at)} simulated: {figures['responses_per_sec']:,.2f} requests/s, "
@@ -48,6 +46,17 @@ def print_summary(result: Result, file: TextIO | None = None) -> None:
     console.print(
         f"KV cache: prefix hit rate {rates['cache_hit_rate']:.1%}, {figures['preemption_count']:,} preemptions"
     )
+
+
+def _deployment(scenario: Scenario) -> str:
+    """Say what serves: replicas, model, hardware as far as it was given, latency model."""
+    count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
+    place = f" on {scenario.hardware}" if scenario.hardware else ""
+    width = f" tp {scenario.tp}" if scenario.tp else ""
+    backend = scenario.latency.chosen
+    name = backend.get("policy") if isinstance(backend, Mapping) else backend
+    model = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    return f"{count}[bold]{scenario.model}[/bold]{place}{width}, latency model {model}"
 
 
 def _outcomes(result: Result) -> str:

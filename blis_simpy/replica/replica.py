@@ -240,6 +240,12 @@ class Replica:
         return self._engine.load
 
     @property
+    def block_usage(self) -> Callable[[], int]:
+        """A function that counts the KV blocks in use as `used_blocks` does; made for those who ask often."""
+        env, count, priority = self.env, self._engine.used_blocks, self._step_priority
+        return lambda: count(env.now, env.place >= priority)
+
+    @property
     def queue_depth(self) -> int:
         """Requests in the wait queue now."""
         return len(self._engine.queue)
@@ -252,8 +258,7 @@ class Replica:
     @property
     def used_blocks(self) -> int:
         """KV blocks in use now, those of other processes included."""
-        env = self.env
-        return self._engine.used_blocks(env.now, env.place >= self._step_priority)
+        return self.block_usage()
 
     def observe(self) -> Observation:
         """Return the state of the replica as of now."""

@@ -381,17 +381,18 @@ def generate_trace(
     spec: str | None, cli_flags: list[str], engine_flags: list[str] | None, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of the trace that a workload generates or, with flags of the engine, that its simulation leaves behind."""
-    settings = _settings([*cli_flags, *(engine_flags or ())])
-    if spec is not None:
-        settings["workload"] = load_workload(spec)
-    scenario = blis.Scenario(model="any/model", workload=blis.Workload()).with_(**settings)
+    flags = (_PRESET, *setting_flags(workload=True))
+    settings = read_flags([*cli_flags, *(engine_flags or ())], flags, command="run", about="")
     with _quiet():
+        workload = blis.Workload() if spec is None else load_workload(spec)
+        scenario = blis.Scenario(model="any/model", workload=workload).with_(**settings)
         details: dict[str, RequestDetails] = {}
         steps: dict[str, Any] = {}
         if isinstance(scenario.workload, WorkloadSpec):
             generated = scenario.workload.generate(Streams(seed), scenario.end)
             requests, details = generated.requests, generated.details
         else:
+            assert scenario.workload is not None
             requests = generate(filled_in(scenario.workload, scenario.defaults), Streams(seed), scenario.end)
         if engine_flags:
             simulation = Simulation(scenario, seed=seed)
@@ -401,11 +402,6 @@ def generate_trace(
         _trace_row(number, request, details.get(request.id, RequestDetails()), steps)
         for number, request in enumerate(requests)
     ]
-
-
-def _settings(words: list[str]) -> dict[str, Any]:
-    flags = (_PRESET, *setting_flags(workload=True))
-    return read_flags(words, flags, command="run", about="")
 
 
 def _trace_row(number: int, request: Request, details: RequestDetails, steps: dict[str, Any]) -> dict[str, Any]:

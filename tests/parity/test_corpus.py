@@ -159,11 +159,13 @@ def test_workloads_without_chance_are_recorded_row_by_row(path, seed, in_workloa
 
 @pytest.mark.parametrize("path", workload_fixtures(".stats.json"), ids=lambda path: path.name.split(".")[0])
 def test_workloads_of_chance_have_the_recorded_distributions(path, in_workloads):
-    """Each of ten samples, at the tolerance for one, and all of them pooled, at the narrower one."""
-    compare = comparison()
+    """Ten samples together, at the tolerance for so many, which is the narrowest; exact rules hold for each of them.
+
+    The tolerance for one sample takes quantiles for normally distributed, which the 5 % quantile of a hundred weibull
+    gaps is not: it fails about once in two thousand samples whose law is right.
+    """
     fixture = json.loads(path.read_text())
-    samples = [trace_of(fixture, seed) for seed in range(1, NUM_SEEDS + 1)]
-    assert [compare(sample, fixture) for sample in [*samples, samples]] == [[]] * (NUM_SEEDS + 1)
+    assert comparison()([trace_of(fixture, seed) for seed in range(1, NUM_SEEDS + 1)], fixture) == []
 
 
 def comparison():
