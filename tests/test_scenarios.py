@@ -67,4 +67,4 @@ def test_second_replica_takes_the_bursts_of_the_jobs():
     outcome = result("two-models")
     assert (jobs(outcome), chat(outcome)) == (0.11, 0.06)
     outcome = result("two-models", groups=[{"replicas": 2}, {"model": JOBS, "hardware": "A100-80"}])
-    assert (jobs(outcome), chat(outcome)) == (0.40, 0.06)
+    assert (jobs(outcome), chat(outcome)) == (0.28, 0.06)
