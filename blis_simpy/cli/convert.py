@@ -37,10 +37,13 @@ def _servegen(given: Mapping[str, Any]) -> WorkloadSpec:
 
 
 def _preset(given: Mapping[str, Any]) -> WorkloadSpec:
+    num_requests = given.get("num_requests", 100)
+    if not isinstance(num_requests, int):
+        raise ScenarioError.at("num_requests", "must be an integer", num_requests)
     return from_preset(
         given["workload.preset"],
         rate=given.get("aggregate_rate", 1.0),
-        num_requests=given.get("num_requests", 100),
+        num_requests=num_requests,
         defaults=given.get("defaults"),
     )
 

@@ -48,7 +48,7 @@ def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) 
     """
     resolved = {**resolve(scenario).settings, **_preset(scenario)}
     lines = list(_lines(scenario, "", resolved, _origins(file, flags)))
-    width = max(len(text) for text, _ in lines)
+    width = min(max(len(text) for text, _ in lines), _WIDEST)
     for text, origin in lines:
         sys.stdout.write(f"{text:<{width}}  # {origin}\n" if origin else f"{text}\n")
 
@@ -92,7 +92,7 @@ def _lines(
     for attribute in attrs.fields(cls):
         name, path = attribute.name, prefix + attribute.name
         value = getattr(part, name)
-        if value is not None and nested_class(hints[name]):
+        if attrs.has(type(value)) and nested_class(hints[name]):
             yield f"{indent}{name}:", ""
             yield from _lines(value, f"{path}.", resolved, origin)
             continue

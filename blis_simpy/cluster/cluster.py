@@ -270,10 +270,13 @@ class Cluster:
         self.replicas[replica].submit(request)
 
     def _enter_again(self, request: Request) -> None:
-        self._book.ended(request.replica)
+        left = request.replica
+        self._book.ended(left)
         request.replica = NEVER
         self.slowed.discard(request)
-        self.router.accept(request)
+        self.router.take_back(request)
+        if self._draining:
+            self._end_drain(left)
 
     def _ended(self, request: Request) -> None:
         replica = request.replica

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from blis_simpy.core.streams import Streams
+from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
@@ -33,6 +34,7 @@ __all__ = [
     "RoutingPolicy",
     "Scorer",
     "Snapshot",
+    "broken",
     "started",
 ]
 
@@ -184,8 +186,24 @@ class PolicyContext:
 
 
 def started(policy: Any, context: PolicyContext) -> Any:
-    """Tell a policy that a run starts, if it wants to know, and return it."""
+    """Tell a policy that a run starts, if it wants to know, and return it.
+
+    Raises
+    ------
+    PluginError
+        If the policy raises anything.
+    """
     start = getattr(policy, "start", None)
     if start is not None:
-        start(context)
+        try:
+            start(context)
+        except Exception as error:
+            raise broken("policy", policy, "start", error) from error
     return policy
+
+
+def broken(kind: str, policy: object, method: str, error: Exception) -> PluginError:
+    """Make the error that says which policy raised what, to be raised from it; a `PluginError` stays what it is."""
+    if isinstance(error, PluginError):
+        return PluginError(error.problems)
+    return PluginError.at(f"{kind} {type(policy).__name__}", f"raised {error!r} in {method}", code="policy_raised")

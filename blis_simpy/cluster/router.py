@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot, broken
 from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.errors import PluginError
@@ -38,6 +40,13 @@ class State:
 
     now: int
     snapshots: Sequence[Snapshot]
+
+
+def _are_finite(scores: Sequence[float], count: int) -> bool:
+    try:
+        return len(scores) == count and all(map(math.isfinite, scores))
+    except TypeError:
+        return False
 
 
 class _Stage:
@@ -141,14 +150,19 @@ class Router:
         else:
             self._turn_away(request)
 
+    def take_back(self, request: Request) -> None:
+        """Take a request that a replica gave up, at any place in the tick; it goes through both stages again."""
+        self._admissions.put(request)
+
     def _admit(self, request: Request) -> None:
         now = self._env.now
-        answer: object = self._admission.admit(request, State(now, self._book.look(now, request.model)))
-        if isinstance(answer, AdmissionDecision):
-            decision = answer
-        elif isinstance(answer, bool):
-            decision = AdmissionDecision(answer)
-        else:
+        state = State(now, self._book.look(now, request.model))
+        try:
+            answer: object = self._admission.admit(request, state)
+        except Exception as error:
+            raise broken("policy", self._admission, "admit", error) from error
+        decision = answer if isinstance(answer, AdmissionDecision) else AdmissionDecision(answer)  # type: ignore[arg-type]
+        if not isinstance(decision.admitted, bool | np.bool_):
             raise self._misbehaved(self._admission, "admit must return an AdmissionDecision or a bool", answer)
         if self._log is not None:
             self._log.admission(request, now, decision)
@@ -164,22 +178,36 @@ class Router:
         if not snapshots:
             self._turn_away(request)
             return
-        answer = self._routing.route(request, State(now, snapshots))
+        try:
+            answer = self._routing.route(request, State(now, snapshots))
+        except Exception as error:
+            raise broken("policy", self._routing, "route", error) from error
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
+        if type(decision.replica) is not int:
+            decision = attrs.evolve(decision, replica=self._as_index(decision.replica))
         chosen = decision.replica
-        if type(chosen) is not int or not self._book.shows(chosen, request.model):
+        if not self._book.shows(chosen, request.model):
             shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
             raise self._misbehaved(
                 self._routing, f"route must return the index of a replica it was shown ({shown})", chosen
             )
         scores = decision.scores
-        if scores is not None and not (len(scores) == len(snapshots) and all(map(math.isfinite, scores))):
+        if scores is not None and not _are_finite(scores, len(snapshots)):
             raise self._misbehaved(
                 self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)
         self._dispatch(chosen, request)
+
+    def _as_index(self, chosen: object) -> int:
+        """Take any whole number, such as numpy's, for an index."""
+        if not isinstance(chosen, bool):
+            try:
+                return index(chosen)  # type: ignore[arg-type]
+            except TypeError:
+                pass
+        raise self._misbehaved(self._routing, "route must return the index of a replica or a RoutingDecision", chosen)
 
     def _turn_away(self, request: Request) -> None:
         self.num_unroutable += 1

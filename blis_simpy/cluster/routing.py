@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from blis_simpy.cluster.policies import RoutingDecision, started
+from blis_simpy.cluster.policies import RoutingDecision, broken, started
 from blis_simpy.cluster.scorers import build_scorers
 from blis_simpy.errors import PluginError
 
@@ -115,7 +115,7 @@ class Weighted(_Drawing):
     def __init__(self, scorers: Any = None, stream: Stream | None = None) -> None:
         super().__init__(stream)
         self._scorers: list[tuple[Scorer, float]] = build_scorers(scorers)
-        self._observers = [scorer.observe for scorer, _ in self._scorers if hasattr(scorer, "observe")]
+        self._observers = [scorer for scorer, _ in self._scorers if hasattr(scorer, "observe")]
 
     def start(self, context: PolicyContext) -> None:
         """Prepare for a run, with all scorers."""
@@ -128,19 +128,29 @@ class Weighted(_Drawing):
         snapshots = state.snapshots
         totals = [0.0] * len(snapshots)
         for scorer, weight in self._scorers:
-            scores = scorer.score(request, snapshots)
-            if len(scores) != len(totals):
-                rule = f"must give a score for each of the {len(totals)} replicas"
-                raise PluginError.at(f"scorer {type(scorer).__name__}", rule, scores)
+            try:
+                scores = scorer.score(request, snapshots)
+            except Exception as error:
+                raise broken("scorer", scorer, "score", error) from error
             # In the order of the scorers, each product added at once: equal scores must be equal to the last bit.
-            totals = [
-                total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight
-                for total, score in zip(totals, scores, strict=True)
-            ]
+            try:
+                if isinstance(scores, dict):
+                    raise TypeError  # its keys might pass for scores
+                totals = [
+                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight
+                    for total, score in zip(totals, scores, strict=True)
+                ]
+            except (TypeError, ValueError) as error:
+                what = "number" if isinstance(error, TypeError) else "score"
+                rule = f"must give a {what} for each of the {len(totals)} replicas"
+                raise PluginError.at(f"scorer {type(scorer).__name__}", rule, scores) from None
         best = max(totals)
         replica = snapshots[self._one_of(totals, best)].replica
-        for observe in self._observers:
-            observe(request, replica)
+        for observer in self._observers:
+            try:
+                observer.observe(request, replica)
+            except Exception as error:
+                raise broken("scorer", observer, "observe", error) from error
         return RoutingDecision(replica, f"weighted-scoring (score={best:.3f})", totals)
 
 

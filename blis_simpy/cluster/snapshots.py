@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blis_simpy.replica.observation import Observation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,8 +17,46 @@ if TYPE_CHECKING:
 
 __all__ = ["FreshSnapshot", "SnapshotBook", "StaleSnapshot"]
 
+_NOTHING_SEEN = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, total_blocks=1, hit_rate=0.0)
 
-class FreshSnapshot:
+
+class _Snapshot:
+    """What is always up to date. Policies hold it, so nothing of it can be set."""
+
+    __slots__ = ("_in_flight", "_index", "_model", "_name", "_replica")
+
+    def __init__(self, replica: Replica, model: str) -> None:
+        self._replica = replica
+        self._index = replica.index
+        self._name = f"instance_{replica.index}"
+        self._model = model
+        self._in_flight = 0
+
+    @property
+    def replica(self) -> int:
+        """Index of the replica."""
+        return self._index
+
+    @property
+    def name(self) -> str:
+        """``instance_<index>``."""
+        return self._name
+
+    @property
+    def model(self) -> str:
+        """Name of the model that it serves, lower case."""
+        return self._model
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent to it that have not ended."""
+        return self._in_flight
+
+    def __repr__(self) -> str:
+        return f"<snapshot of {self._name}>"
+
+
+class FreshSnapshot(_Snapshot):
     """A replica as it is now.
 
     Parameters
@@ -27,17 +67,13 @@ class FreshSnapshot:
         Name of the model that it serves, lower case.
     """
 
-    __slots__ = ("_load", "_replica", "_total_blocks", "_used_blocks", "in_flight", "model", "name", "replica")
+    __slots__ = ("_load", "_total_blocks", "_used_blocks")
 
     def __init__(self, replica: Replica, model: str) -> None:
-        self._replica = replica
+        super().__init__(replica, model)
         self._load = replica.load
         self._used_blocks = replica.block_usage
         self._total_blocks = int(replica.kv_blocks.capacity)
-        self.replica = replica.index
-        self.name = f"instance_{replica.index}"
-        self.model = model
-        self.in_flight = 0
 
     def refresh(self, now: int) -> int:
         """Do nothing: it is fresh. Returns when to do so again: now."""
@@ -71,10 +107,10 @@ class FreshSnapshot:
     @property
     def effective_load(self) -> int:
         """Queue, batch and requests in flight together."""
-        return self._load() + self.in_flight
+        return self._load() + self._in_flight
 
 
-class StaleSnapshot:
+class StaleSnapshot(_Snapshot):
     """A replica as it was at the last refresh, but for the requests in flight.
 
     Parameters
@@ -87,52 +123,56 @@ class StaleSnapshot:
         Age from which a look reads it anew.
     """
 
-    __slots__ = (
-        "_interval_us",
-        "_read_at",
-        "_replica",
-        "batch_size",
-        "free_kv_blocks",
-        "hit_rate",
-        "in_flight",
-        "kv_utilization",
-        "model",
-        "name",
-        "queue_depth",
-        "replica",
-    )
+    __slots__ = ("_free_kv_blocks", "_interval_us", "_load", "_read_at", "_seen")
 
     def __init__(self, replica: Replica, model: str, interval_us: int) -> None:
-        self._replica = replica
+        super().__init__(replica, model)
         self._interval_us = interval_us
         self._read_at = 0
-        self.replica = replica.index
-        self.name = f"instance_{replica.index}"
-        self.model = model
-        self.in_flight = 0
-        self.queue_depth = 0
-        self.batch_size = 0
-        self.kv_utilization = 0.0
-        self.free_kv_blocks = 0
-        self.hit_rate = 0.0
+        self._seen = _NOTHING_SEEN
+        self._load = 0
+        # Believed empty, and yet without free blocks: as in the reference.
+        self._free_kv_blocks = 0
 
     def refresh(self, now: int) -> int:
         """Read the replica if the last reading is too old; return the tick from which it is."""
         if now - self._read_at < self._interval_us:
             return self._read_at + self._interval_us
         self._read_at = now
-        seen = self._replica.observe()
-        self.queue_depth = seen.queue_depth
-        self.batch_size = seen.batch_size
-        self.kv_utilization = seen.kv_utilization
-        self.free_kv_blocks = seen.free_blocks
-        self.hit_rate = seen.hit_rate
+        self._seen = seen = self._replica.observe()
+        self._load = seen.queue_depth + seen.batch_size
+        self._free_kv_blocks = seen.free_blocks
         return now + self._interval_us
 
     @property
+    def queue_depth(self) -> int:
+        """Requests in the wait queue, then."""
+        return self._seen.queue_depth
+
+    @property
+    def batch_size(self) -> int:
+        """Requests in the running batch, then."""
+        return self._seen.batch_size
+
+    @property
+    def kv_utilization(self) -> float:
+        """Fraction of KV blocks in use, then."""
+        return self._seen.kv_utilization
+
+    @property
+    def free_kv_blocks(self) -> int:
+        """KV blocks not in use, then."""
+        return self._free_kv_blocks
+
+    @property
+    def hit_rate(self) -> float:
+        """Fraction of KV blocks that came from the prefix cache, then."""
+        return self._seen.hit_rate
+
+    @property
     def effective_load(self) -> int:
-        """Queue, batch and requests in flight together."""
-        return self.queue_depth + self.batch_size + self.in_flight
+        """Queue and batch then, and requests in flight now."""
+        return self._load + self._in_flight
 
 
 class SnapshotBook:
@@ -148,8 +188,9 @@ class SnapshotBook:
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._closed: set[int] = set()
-        # By model, the empty name being all: the open ones, and the tick up to which none of them is too old.
-        self._open: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
+        # By model, the empty name being all: the open ones, and the tick up to which none of them is too old. Policies
+        # get these very tuples, which they cannot change.
+        self._open: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] = {"": ()}
         self._fresh_until: dict[str, int] = {}
 
     def add(self, replica: Replica, model: str) -> None:
@@ -166,17 +207,18 @@ class SnapshotBook:
         self._sort_out()
 
     def _sort_out(self) -> None:
-        self._open = {"": []}
-        self._fresh_until = {}
+        by_model: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
         for snapshot in self._snapshots:
             if snapshot.replica not in self._closed:
-                self._open[""].append(snapshot)
-                self._open.setdefault(snapshot.model, []).append(snapshot)
+                by_model[""].append(snapshot)
+                by_model.setdefault(snapshot.model, []).append(snapshot)
+        self._open = {model: tuple(snapshots) for model, snapshots in by_model.items()}
+        self._fresh_until = {}
 
     def look(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
         """Return the snapshots of the replicas that serve a model, refreshed where due; an empty name is any model."""
         model = model.lower()
-        snapshots = self._open.get(model, [])
+        snapshots = self._open.get(model, ())
         if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
             self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
         return snapshots
@@ -194,11 +236,11 @@ class SnapshotBook:
 
     def sent(self, replica: int) -> None:
         """Count a request that went to a replica."""
-        self._snapshots[replica].in_flight += 1
+        self._snapshots[replica]._in_flight += 1
 
     def ended(self, replica: int, requests: int = 1) -> None:
         """Count requests that ended on a replica."""
-        self._snapshots[replica].in_flight -= requests
+        self._snapshots[replica]._in_flight -= requests
 
     def in_flight(self, replica: int) -> int:
         """Count the requests that went to a replica and have not ended."""

@@ -47,7 +47,7 @@ def priority_inversions(requests: Sequence[Request]) -> int:
     inversions = 0
     for request in sorted(requests, key=lambda request: request.arrived_at):
         if request.outcome is Outcome.COMPLETED:
-            earlier = earlier_by_class.setdefault(request.slo_class, [])
+            earlier = earlier_by_class.setdefault(request.slo_class or "default", [])
             inversions += len(earlier) - bisect_right(earlier, 2 * request.e2e)
             insort(earlier, request.e2e)
     return inversions

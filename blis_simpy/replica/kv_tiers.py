@@ -2,8 +2,9 @@
 
 After every step the full blocks of all running requests are *mirrored* to the host: its tier is a set of block keys,
 the oldest of which make room. When the GPU cannot serve an allocation, the leading blocks of the prompt that only the
-host has are *reloaded* to the head of the free list's place, at a price in transfer time that the step pays. Reloading
-saves no computation: it brings content back so that the allocation may find it.
+host has are *reloaded*: each takes the place of what would be evicted next and becomes the newest of the free list, at
+a price in transfer time that the step pays. Reloading saves no computation: it brings content back so that a later
+lookup may find it.
 
 Here block identities matter, so every block that holds prompt tokens is kept one by one.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["TwoTier"]
 
 Piece = tuple[str, int, int]
+
+_SLOWEST = 1e-12
+"""Blocks/µs: one takes 11 days, and the clock still counts what many of them take."""
 
 
 class _Layout:
@@ -68,9 +72,9 @@ class TwoTier(SingleTier):
     cpu_blocks : int
         Blocks of the host tier, >= 1.
     bandwidth : float, blocks/µs
-        Speed of reloading.
+        Speed of reloading, finite and >= 1e-12; the reciprocal is rounded up to a whole tick.
     base_latency : int, µs
-        Fixed part of reloading a block.
+        Fixed part of reloading a block, >= 0.
 
     Attributes
     ----------
@@ -78,6 +82,11 @@ class TwoTier(SingleTier):
         Failed allocations for which nothing could be reloaded.
     mirrored, cpu_evictions : int
         Blocks stored in the host tier, and blocks that made room there.
+
+    Raises
+    ------
+    ScenarioError
+        If one of the figures is out of its range.
     """
 
     def __init__(
@@ -86,6 +95,10 @@ class TwoTier(SingleTier):
         super().__init__(pool, block_size)
         if cpu_blocks < 1:
             raise ScenarioError.at("kv.cpu_blocks", "must be >= 1 for the two-tier store", cpu_blocks)
+        if not _SLOWEST <= bandwidth < math.inf:
+            raise ScenarioError.at("kv.transfer_bandwidth", f"must be finite and >= {_SLOWEST:g}", bandwidth)
+        if base_latency < 0:
+            raise ScenarioError.at("kv.transfer_base_latency", "must be >= 0", base_latency)
         self.cpu_misses = 0
         self.mirrored = 0
         self.cpu_evictions = 0

@@ -37,7 +37,10 @@ REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml"
 
 MISTAKES = [
     # words
-    (["rnu"], "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, explain"),
+    (
+        ["rnu"],
+        "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, explain, workload, compose, convert",
+    ),
     (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
     (["run", "quikstart"], "scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: quickstart"),
     (["run"], "--model is required"),

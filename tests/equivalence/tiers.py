@@ -4,7 +4,7 @@ import attrs
 from hypothesis import strategies as st
 
 import blis_simpy as blis
-from scenarios import PRIORITIES, SCHEDULERS, Case, RequestSpec, conversations
+from scenarios import MODEL, PRIORITIES, SCHEDULERS, Case, RequestSpec
 
 BANDWIDTHS = (100.0, 1.0, 0.3, 0.01, 1e9)
 BASE_LATENCIES = (0, 1, 100, 1000)
@@ -12,13 +12,11 @@ DEPLOYMENTS = (
     ("Qwen/Qwen3-14B", (1, 2, 4, 8), {}),
     ("RedHatAI/Qwen2.5-7B-Instruct-quantized.w4a16", (1, 2, 4), {}),
     ("mistralai/Mixtral-8x7B-v0.1", (1, 2, 4, 8), {"dp": 2}),
-    ("deepseek-ai/DeepSeek-V2-Lite", (1, 2, 4, 8), {"dp": 2, "ep": True}),
-    ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", (1, 2, 4, 8), {"ep": True}),
+    ("deepseek-ai/DeepSeek-V2-Lite", (1, 2, 4, 8), {"dp": 4, "moe_comm_backend": "pplx"}),
+    ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", (1, 2, 4, 8), {"dp": 2, "moe_comm_backend": "naive"}),
 )
-"""Dense, quantised, mixture of experts, latent attention, interleaved layers: a model, its possible TP, its options."""
+"""Dense, quantised, mixture of experts, latent attention, interleaved layers: model, possible TP, group options."""
 ARCHITECTURAL = ("roofline", "crossmodel", "trained-roofline", "trained-physics")
-TICKS_PER_STEP = {"roofline": 100, "crossmodel": 60, "trained-roofline": 80, "trained-physics": 80}
-"""A step takes about this many times as long as one of the blackbox cases."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +26,7 @@ class TieredCase(Case):
     cpu_blocks: int = 0
     bandwidth: float = 100.0
     base_latency: int = 0
-    model: str = ""
+    model: str = MODEL
     hardware: str = "H100"
     tp: int = 1
     options: dict | None = None
@@ -36,7 +34,7 @@ class TieredCase(Case):
     def scenario(self, *, macro_steps):
         scenario = super().scenario(macro_steps=macro_steps)
         if self.latency in ARCHITECTURAL:
-            latency = {"policy": self.latency, **(self.options or {})} if self.options else self.latency
+            latency = {"policy": self.latency, **self.options} if self.options else self.latency
             scenario = attrs.evolve(
                 scenario,
                 model=self.model,
@@ -114,21 +112,17 @@ def pressed(draw, *, scale=1, long_outputs=False):
     return TieredCase(**attrs.asdict(case, recurse=False), **draw(host_tiers(blocks)))
 
 
-tiered_conversations = tiered(conversations())
-
-
 @st.composite
-def deployed(draw, cases_of, backends=ARCHITECTURAL):
-    """Give drawn cases a latency model that knows model and GPU, on a deployment of many kinds."""
-    backend = draw(st.sampled_from(backends))
-    case = draw(cases_of(TICKS_PER_STEP[backend]))
+def deployed(draw, cases):
+    """Give drawn cases a latency model that knows model and GPU, on deployments of all kinds."""
+    case = draw(cases)
     model, degrees, options = draw(st.sampled_from(DEPLOYMENTS))
-    options = draw(st.sampled_from([{}, options])) if backend == "trained-physics" else {}
+    backend = draw(st.sampled_from(ARCHITECTURAL))
     plain = attrs.asdict(case, recurse=False) | {
         "latency": backend,
         "model": model,
         "tp": draw(st.sampled_from(degrees)),
-        "hardware": draw(st.sampled_from(["H100", "A100-SXM"])),
-        "options": options,
+        "hardware": draw(st.sampled_from(["H100", "A100-SXM", "L40S"])),
+        "options": draw(st.sampled_from([{}, options])) if backend == "trained-physics" else {},
     }
     return TieredCase(**plain)

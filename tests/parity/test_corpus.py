@@ -162,7 +162,7 @@ def test_workloads_of_chance_have_the_recorded_distributions(path, in_workloads)
     """Ten samples together, at the tolerance for so many, which is the narrowest; exact rules hold for each of them.
 
     The tolerance for one sample takes quantiles for normally distributed, which the 5 % quantile of a hundred weibull
-    gaps is not: it fails about once in two thousand samples whose law is right.
+    gaps is not: it fails about once in a thousand samples whose law is right.
     """
     fixture = json.loads(path.read_text())
     assert comparison()([trace_of(fixture, seed) for seed in range(1, NUM_SEEDS + 1)], fixture) == []

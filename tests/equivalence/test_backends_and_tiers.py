@@ -1,0 +1,184 @@
+"""Many steps at once against one at a time, for every latency model and both KV stores; and the two-tier store against
+one that goes block by block and token by token."""
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from naive_tiers import NaiveTiers
+from test_macro_steps import Guest, gaps, guests, laws, run
+from test_naive import compare
+from tiers import ARCHITECTURAL, DEPLOYMENTS, TieredCase, deployed, pressed, tiered
+
+from blis_simpy import registry
+from blis_simpy.catalog.defaults import Catalog
+from blis_simpy.catalog.hardware import load_gpus
+from blis_simpy.latency.base import LatencyInputs, StepBatch
+from scenarios import ROOFLINE_TICKS, RequestSpec, cases, conversations
+
+pytestmark = pytest.mark.equivalence
+RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
+IDLE = Guest(())
+
+
+def counters(kv):
+    """What a two-tier store has counted, and how much its host holds."""
+    return kv.hits, kv.misses, kv.cpu_misses, kv.mirrored, kv.cpu_evictions, len(kv._host)
+
+
+def check(case, sample_gaps=(), guest=IDLE):
+    plain = run(case, sample_gaps, guest, macro_steps=False)
+    fast = run(case, sample_gaps, guest, macro_steps=True)
+    for name, value in plain[2].items():
+        assert fast[2][name] == value, name
+    if case.cpu_blocks:
+        assert counters(fast[0].replicas[0]._kv) == counters(plain[0].replicas[0]._kv)
+    laws(case, *fast[:2], guest)
+    return fast[0]
+
+
+def slower(sample_gaps):
+    return [gap * ROOFLINE_TICKS for gap in sample_gaps]
+
+
+def growing_cases(**options):
+    return cases(latencies=("roofline",), **options)
+
+
+# Fast = plain.
+
+
+@RANDOM
+@given(deployed(growing_cases()), gaps)
+def test_every_latency_model(case, sample_gaps):
+    check(case, slower(sample_gaps))
+
+
+@RANDOM
+@given(deployed(tiered(growing_cases())), gaps)
+def test_every_latency_model_with_host_memory(case, sample_gaps):
+    check(case, slower(sample_gaps))
+
+
+@RANDOM
+@given(deployed(pressed(scale=ROOFLINE_TICKS, long_outputs=True)), gaps, guests(ROOFLINE_TICKS))
+def test_every_latency_model_under_memory_pressure(case, sample_gaps, guest):
+    horizon = case.horizon if case.horizon or not guest.visits else 10**6
+    check(attrs.evolve(case, horizon=horizon), slower(sample_gaps), guest)
+
+
+@RANDOM
+@given(tiered(cases(finite=True)), gaps, guests())
+def test_a_process_that_takes_blocks_beside_host_memory(case, sample_gaps, guest):
+    check(case, sample_gaps, guest)
+
+
+@RANDOM
+@given(tiered(cases(finite=True)), gaps, guests(), st.booleans(), st.booleans())
+def test_policies_that_withhold_tokens_beside_host_memory(case, sample_gaps, guest, dynamic_order, odd_decodes_yield):
+    check(attrs.evolve(case, dynamic_order=dynamic_order, odd_decodes_yield=odd_decodes_yield), sample_gaps, guest)
+
+
+# Against the naive store.
+
+
+def compare_with_naive(case, sample_at=(), *, macro_steps=True):
+    kv = NaiveTiers(case.blocks, case.block_size, case.cpu_blocks, case.bandwidth, case.base_latency)
+    simulation = compare(case, sample_at, macro_steps=macro_steps, kv=kv)
+    replica = simulation.replicas[0]
+    assert counters(replica._kv) == (kv.hits, kv.misses, kv.cpu_misses, kv.mirrored, kv.evictions, len(kv.host))
+    assert replica.thrashing_rate == (kv.evictions / kv.mirrored if kv.mirrored else 0.0)
+    return simulation, kv
+
+
+instants = st.lists(st.integers(0, 4000), max_size=8, unique=True)
+
+
+@RANDOM
+@given(pressed(), instants, st.booleans())
+def test_memory_pressure_by_the_rules(case, sample_at, macro_steps):
+    compare_with_naive(case, sample_at, macro_steps=macro_steps)
+
+
+@RANDOM
+@given(pressed(long_outputs=True), instants)
+def test_long_outputs_by_the_rules(case, sample_at):
+    compare_with_naive(case, sample_at)
+
+
+@RANDOM
+@given(tiered(cases()), instants, st.booleans())
+def test_anything_by_the_rules(case, sample_at, macro_steps):
+    compare_with_naive(case, sample_at, macro_steps=macro_steps)
+
+
+@RANDOM
+@given(tiered(conversations()))
+def test_conversations_by_the_rules(case):
+    compare_with_naive(case)
+
+
+@RANDOM
+@given(tiered(cases(max_requests=8)))
+def test_decodes_that_have_to_wait_by_the_rules(case):
+    compare_with_naive(attrs.evolve(case, odd_decodes_yield=True))
+
+
+# A latency model's runs are its steps.
+
+
+@st.composite
+def models(draw):
+    """Draw a latency model on some deployment with its own coefficients or odd ones."""
+    backend = draw(st.sampled_from((*ARCHITECTURAL, "blackbox")))
+    name, degrees, options = draw(st.sampled_from(DEPLOYMENTS))
+    cls = registry.get("latency", backend)
+    catalog = Catalog.load()
+    coefficients = st.floats(0.0, 1e4) | st.just(0.0)
+    beta = draw(st.lists(coefficients, min_size=7, max_size=11))
+    shipped = getattr(cls, "global_coefficients", None)
+    if shipped is not None and draw(st.booleans()):
+        beta = catalog.global_coefficients(shipped).beta
+    inputs = LatencyInputs(
+        alpha=(0.0, 0.0, 0.0),
+        beta=tuple(beta),
+        model=catalog.model(name),
+        gpu=load_gpus()[draw(st.sampled_from(["H100", "A100-SXM", "L40S"]))],
+        tp=draw(st.sampled_from(degrees)),
+    )
+    return cls(inputs, **(options if backend == "trained-physics" and draw(st.booleans()) else {}))
+
+
+@RANDOM
+@given(
+    models(),
+    st.lists(st.integers(1, 200), min_size=1, max_size=20) | st.lists(st.integers(1, 10**6), min_size=1, max_size=300),
+    st.integers(1, 40) | st.integers(1, 400),
+)
+def test_runs_of_every_latency_model_are_its_steps(model, contexts, steps):
+    times = model.decode_step_times(StepBatch((), len(contexts), sum(contexts), lambda: contexts), steps)
+    times = [times] * steps if isinstance(times, int) else np.asarray(times).tolist()
+    assert times == [
+        model.step_time(StepBatch((), len(later), sum(later), lambda later=later: later))
+        for later in ([context + step for context in contexts] for step in range(steps))
+    ]
+
+
+# What random scenarios have found.
+
+
+def test_empty_prompt_gives_its_blocks_back_when_it_is_evicted_beside_host_memory():
+    """Six blocks of 6; an empty prompt stores its first output token twice, so it takes a block a step early.
+
+    Six requests decode, each with one block. The first one's 7th token needs a second: the empty prompt, the latest,
+    is evicted, and the count of blocks due in coming steps must forget it at the same remainder as it was counted.
+    """
+    requests = [RequestSpec(arrived_at=0, input_tokens=1, output_tokens=n, max_output_tokens=n) for n in (7, 13, 13, 7)]
+    requests.append(RequestSpec(arrived_at=300, input_tokens=0, output_tokens=12, max_output_tokens=12))
+    case = TieredCase(
+        requests=requests, max_num_seqs=6, blocks=6, block_size=6, beta=(100.0, 1.0, 10.0), cpu_blocks=1000
+    )
+    for macro_steps in (False, True):
+        simulation, _ = compare_with_naive(case, macro_steps=macro_steps)
+        assert simulation.requests[4].num_preemptions > 0
