@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["print_config"]
 
+_WIDEST = 100
+"""Width from which origins follow without alignment, characters."""
+
 
 def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) -> None:
     """Print the resolved configuration, a setting on each line, with its origin as a comment.
