@@ -52,7 +52,9 @@ class Load:
         flags = (*COMMON_FLAGS, *setting_flags(workload=False))
         argv = [f"{name}={text}" for name, text in words.items()]
         given = read_flags(argv, flags, command="replay", about="")
-        return Simulation(overlaid(base_scenario(None, given), given, {"plain_steps": None}), requests=requests)
+        return Simulation(
+            overlaid(base_scenario(None, given), given, {"plain_steps": None, "policy_config": None}), requests=requests
+        )
 
 
 def generated(name: str, num_requests: int) -> Load:

@@ -263,6 +263,9 @@ class _Resolver:
         if part in ("alpha", "beta"):
             return attrs.evolve(problem, file=file, path=place + bracket + index)
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
+        if figure == "bytes_per_param":
+            rule = f"must be one of {', '.join(sorted(models.DTYPE_BYTES))}"
+            return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
     def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:

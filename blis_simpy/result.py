@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.metrics.requests import RequestTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Result"]
+
+
+def _orders(priority: Any) -> bool:
+    """Whether a priority policy tells requests apart."""
+    return (priority.get("policy") if isinstance(priority, Mapping) else priority) != "constant"
 
 
 class Result:
@@ -111,7 +117,7 @@ class Result:
         """Counts of what should not happen: inversions, blocked queues, rejections, drops, capped requests."""
         return evaluation.anomalies(
             self.aggregate,
-            ordered_by_priority=self.scenario.engine.priority != "constant",
+            ordered_by_priority=any(_orders(group.engine.priority) for group in self.scenario.by_group()),
             rejected=len(self._rejected),
             routing_rejections=self._routing_rejections,
         )
@@ -139,7 +145,7 @@ class Result:
             metrics=evaluation.RawMetrics.of(self.aggregate, self.anomalies),
             slo_classes=self.slo_classes,
             models=evaluation.by_model(self._served, duration_us),
-            tenants=evaluation.by_tenant(self._served, duration_us),
+            tenants=evaluation.by_tenant(self._requests, duration_us),
             decisions=self.decisions,
             duration_us=duration_us,
             wall_clock_s=self._wall_clock_s,

@@ -7,10 +7,10 @@ All of them live in one SimPy environment, `Simulation.env`, in which your own p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
@@ -31,6 +31,8 @@ from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from simpy.events import Event
 
     from blis_simpy.deployment import Deployment
     from blis_simpy.scenario import Scenario
@@ -53,7 +55,7 @@ class Simulation:
         What to simulate.
     seed : int, optional
         Seed of all random streams, in place of the scenario's.
-    requests : sequence of Request, optional
+    requests : iterable of Request, optional
         Requests to serve in place of the scenario's workload; each can be served once.
 
     Attributes
@@ -81,7 +83,7 @@ class Simulation:
     """
 
     def __init__(
-        self, scenario: Scenario, *, seed: int | None = None, requests: Sequence[Request] | None = None
+        self, scenario: Scenario, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
@@ -93,6 +95,8 @@ class Simulation:
         conversations: list[SessionBlueprint] = []
         if requests is None:
             requests, conversations = self._generate(streams)
+        else:
+            requests = _checked(requests)
         self.requests = list(requests)
         arrivals = sorted(requests, key=lambda request: request.arrived_at)
         self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
@@ -103,12 +107,16 @@ class Simulation:
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
         self._log = build_decision_log(scenario)
+        admission, routing = build_admission(scenario), build_routing(scenario)
+        # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
+        for policy in (admission, routing):
+            self.env.call_at(self.env.now, -1, partial(_start, policy, context))
         self.cluster = Cluster(
             self.env,
             kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
-            admission=started(build_admission(scenario), context),
+            admission=admission,
             admission_delay_us=scenario.admission_latency,
-            routing=started(build_routing(scenario), context),
+            routing=routing,
             routing_delay_us=scenario.routing_latency,
             snapshot_interval_us=scenario.snapshot_refresh_interval,
             lifecycle=scenario.lifecycle,
@@ -256,6 +264,28 @@ class Simulation:
             thrashing_rate=replica.thrashing_rate,
             queue_depth_mean=log.queue_depth_sum() / log.num_steps if log.num_steps else 0.0,
         )
+
+
+def _start(policy: Any, context: PolicyContext, _turn: Event) -> None:
+    started(policy, context)
+
+
+def _checked(requests: Iterable[Request]) -> list[Request]:
+    """Refuse requests that cannot be served: each must be new, with a name of its own and whole numbers."""
+    requests = list(requests)
+    if len({request.id for request in requests}) < len(requests):
+        raise ScenarioError.at("requests", "must have different ids")
+    for request in requests:
+        figures = (request.arrived_at, request.input_tokens, request.output_tokens, request.deadline)
+        if any(type(figure) is not int for figure in figures) or min(figures[1:]) < 0:
+            raise ScenarioError.at(
+                f"requests[{request.id}]",
+                "must have whole numbers for tick, tokens and deadline, none negative",
+                figures,
+            )
+        if request.outcome is not Outcome.PENDING or request.replica >= 0:
+            raise ScenarioError.at(f"requests[{request.id}]", "must not have been served before")
+    return requests
 
 
 def replay(

@@ -18,7 +18,7 @@ import attrs
 from blis_simpy.catalog.files import as_number, parse_json_object, read_text
 from blis_simpy.errors import ScenarioError
 
-__all__ = ["KEY_OF_FIGURE", "ModelSpec", "derive_max_model_len", "load_model_config"]
+__all__ = ["DTYPE_BYTES", "KEY_OF_FIGURE", "ModelSpec", "derive_max_model_len", "load_model_config"]
 
 KEY_OF_FIGURE = {
     "num_layers": "num_hidden_layers",
@@ -28,14 +28,15 @@ KEY_OF_FIGURE = {
     "intermediate_size": "intermediate_size",
     "vocab_size": "vocab_size",
     "hidden_act": "hidden_act",
+    "bytes_per_param": "torch_dtype",
+    "num_experts": "num_local_experts",
     "experts_per_token": "num_experts_per_tok",
     "moe_intermediate_size": "moe_intermediate_size",
     "shared_expert_intermediate_size": "shared_expert_intermediate_size",
 }
-"""Key in a ``config.json`` of each figure of `ModelSpec` that is read as it stands, usually under that key."""
+"""Usual key in a ``config.json`` of each figure of `ModelSpec` that a message may have to name."""
 
-_LOG = logging.getLogger("blis_simpy")
-_DTYPE_BYTES = {
+DTYPE_BYTES = {
     "float32": 4.0,
     "float16": 2.0,
     "bfloat16": 2.0,
@@ -45,6 +46,9 @@ _DTYPE_BYTES = {
     "int4": 1.0,
     "nf4": 1.0,
 }
+"""Size of a number by the name of its type, bytes."""
+
+_LOG = logging.getLogger("blis_simpy")
 _DEFAULT_DTYPE_BYTES = 2.0
 _KV_HEAD_KEYS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num")
 _EXPERT_KEYS = ("num_local_experts", "num_routed_experts", "n_routed_experts", "num_experts", "moe_num_experts")
@@ -291,7 +295,7 @@ def _dtype_bytes(config: Mapping[str, Any], origin: str) -> float:
     stated = [config.get("torch_dtype"), config.get("dtype")]
     for dtype in stated:
         if isinstance(dtype, str):
-            return _DTYPE_BYTES.get(dtype, 0.0)
+            return DTYPE_BYTES.get(dtype, 0.0)
     if any(dtype is not None for dtype in stated):
         return 0.0
     _LOG.warning("%s: no torch_dtype or dtype; counting 2 bytes a parameter", origin)

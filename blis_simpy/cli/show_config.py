@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_config"]
 
-_WIDEST = 100
+_WIDEST = 60
 """Width from which origins follow without alignment, characters."""
 
 
@@ -105,7 +105,7 @@ def _lines(
 
 
 def _plain(value: Any) -> Any:
-    """A setting inside a list as plain data, without what is left open."""
+    """Turn a setting inside a list into plain data, without what is left open."""
     if not attrs.has(type(value)):
         return value
     return attrs.asdict(value, filter=lambda _, inner: inner is not None, value_serializer=_listed)

@@ -20,8 +20,6 @@ _ADMITTED = AdmissionDecision(True)
 class AlwaysAdmit:
     """Everyone is let in (registered as ``always-admit``)."""
 
-    admits_all = True
-
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
         """Let the request in."""
         return _ADMITTED

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from blis_simpy.cluster.admission import AlwaysAdmit
 from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot, broken
 from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
 from blis_simpy.core.request import Outcome, Request
@@ -130,12 +131,12 @@ class Router:
         self._dispatch = dispatch
         self._log = log
         self._on_rejected = on_rejected
-        # Without delays, these policies have nothing to decide for a single replica: nobody can tell whether they were
-        # asked, and a request goes straight to it.
+        # Without delays, these policies decide the same for a single replica at once as in the turns of their stages.
+        # The routing policy is asked all the same: other replicas may be added, and it may have learnt something.
         self._trivial = (
             admission_delay_us == routing_delay_us == 0
             and log is None
-            and getattr(admission, "admits_all", False)
+            and type(admission) is AlwaysAdmit
             and getattr(routing, "takes_the_only_one", False)
         )
         self._admissions = _Stage(env, ControlTurn.ADMISSION, admission_delay_us, self._admit)
@@ -145,10 +146,8 @@ class Router:
         """Take a request that arrives now."""
         if not (self._trivial and self._book.num_replicas == 1):
             self._admissions.put(request)
-        elif snapshots := self._book.look(self._env.now, request.model):
-            self._dispatch(snapshots[0].replica, request)
         else:
-            self._turn_away(request)
+            self._route(request)
 
     def take_back(self, request: Request) -> None:
         """Take a request that a replica gave up, at any place in the tick; it goes through both stages again."""

@@ -14,7 +14,7 @@ from blis_simpy.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blis_simpy.cluster.policies import PolicyContext, RouterState, Scorer
+    from blis_simpy.cluster.policies import PolicyContext, RouterState, Scorer, Snapshot
     from blis_simpy.core.request import Request
 
 __all__ = ["AlwaysBusiest", "LeastLoaded", "RoundRobin", "Stream", "Weighted"]
@@ -132,18 +132,18 @@ class Weighted(_Drawing):
                 scores = scorer.score(request, snapshots)
             except Exception as error:
                 raise broken("scorer", scorer, "score", error) from error
+            if isinstance(scores, dict):  # its keys might pass for scores
+                raise _unscored(scorer, "number", scores, snapshots)
             # In the order of the scorers, each product added at once: equal scores must be equal to the last bit.
             try:
-                if isinstance(scores, dict):
-                    raise TypeError  # its keys might pass for scores
                 totals = [
                     total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight
                     for total, score in zip(totals, scores, strict=True)
                 ]
-            except (TypeError, ValueError) as error:
-                what = "number" if isinstance(error, TypeError) else "score"
-                rule = f"must give a {what} for each of the {len(totals)} replicas"
-                raise PluginError.at(f"scorer {type(scorer).__name__}", rule, scores) from None
+            except TypeError:
+                raise _unscored(scorer, "number", scores, snapshots) from None
+            except ValueError:
+                raise _unscored(scorer, "score", scores, snapshots) from None
         best = max(totals)
         replica = snapshots[self._one_of(totals, best)].replica
         for observer in self._observers:
@@ -152,6 +152,11 @@ class Weighted(_Drawing):
             except Exception as error:
                 raise broken("scorer", observer, "observe", error) from error
         return RoutingDecision(replica, f"weighted-scoring (score={best:.3f})", totals)
+
+
+def _unscored(scorer: Scorer, what: str, scores: object, snapshots: Sequence[Snapshot]) -> PluginError:
+    rule = f"must give a {what} for each of the {len(snapshots)} replicas"
+    return PluginError.at(f"scorer {type(scorer).__name__}", rule, scores)
 
 
 def _clipped(score: float, scorer: Scorer) -> float:

@@ -196,9 +196,8 @@ class Environment(simpy.Environment):
                 self.schedule(event, EventPriority(-1))
             raise
         if not event._ok and not hasattr(event, "_defused"):
-            error = type(event._value)(*event._value.args)
-            error.__cause__ = event._value
-            raise error
+            # Itself, not a copy made from its arguments: errors of ours carry more than those.
+            raise event._value
 
     def stop(self, _event: Event | None = None) -> None:
         """End `run`; usable as a callback."""

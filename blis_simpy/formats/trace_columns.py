@@ -10,6 +10,7 @@ import csv
 import os
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from blis_simpy.errors import Problem, WorkloadTraceError
 from blis_simpy.formats.files import read_text
-from collections.abc import Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

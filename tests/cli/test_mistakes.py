@@ -42,7 +42,13 @@ MISTAKES = [
         "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, explain, workload, compose, convert",
     ),
     (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
-    (["run", "quikstart"], "scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: conversations, prefix-affinity, quickstart, two-models, two-tier"),
+    (
+        ["run", "quikstart"],
+        (
+            "scenario is unknown, got 'quikstart'; did you mean 'quickstart'? "
+            "known: conversations, prefix-affinity, quickstart, two-models, two-tier"
+        ),
+    ),
     (["run"], "--model is required"),
     (["explain"], "explain needs a topic; known: latency"),
     (["explain", "latncy"], "explain is unknown, got 'latncy'; did you mean 'latency'? known: latency"),

@@ -182,3 +182,98 @@ def test_empty_prompt_gives_its_blocks_back_when_it_is_evicted_beside_host_memor
     for macro_steps in (False, True):
         simulation, _ = compare_with_naive(case, macro_steps=macro_steps)
         assert simulation.requests[4].num_preemptions > 0
+
+
+def repeated(row, times):
+    arrived_at, length, output, shared = row
+    return [of_group(arrived_at, length, output, shared)] * times
+
+
+def of_group(arrived_at, length, output=0, shared=None):
+    """Prompt of a group with all its tokens, `shared` of them or (0) none."""
+    shared = length if shared is None else shared
+    return RequestSpec(
+        arrived_at=arrived_at,
+        input_tokens=length,
+        output_tokens=output,
+        max_output_tokens=output,
+        content=(("g", 0, shared),) if shared else (),
+    )
+
+
+RARE = {
+    "running: all found": {
+        "requests": repeated((0, 25, 0, 25), 14),
+        "max_num_batched_tokens": 104,
+        "long_prefill_token_threshold": 7,
+        "blocks": 13,
+        "block_size": 4,
+    },
+    "running: part found, rest allocated": {
+        "requests": [
+            of_group(0, 22),
+            of_group(0, 23, shared=0),
+            of_group(0, 22),
+            of_group(0, 22, shared=0),
+            of_group(0, 5, 4, shared=0),
+            *repeated((0, 22, 0, 22), 6),
+            of_group(0, 23, 2, shared=0),
+            of_group(100, 22),
+        ],
+        "max_num_seqs": 2,
+        "max_num_batched_tokens": 70,
+        "long_prefill_token_threshold": 11,
+        "blocks": 5,
+        "block_size": 7,
+    },
+    "running: part found, rest does not fit": {
+        "requests": [
+            *repeated((0, 10, 0, 10), 9),
+            of_group(0, 10, shared=0),
+            of_group(100, 11, 3, shared=0),
+            of_group(100, 10),
+        ],
+        "max_num_seqs": 2,
+        "max_num_batched_tokens": 4,
+        "blocks": 10,
+        "block_size": 2,
+    },
+    "queued: all found": {
+        "requests": [
+            *repeated((0, 29, 0, 29), 10),
+            of_group(0, 31, shared=0),
+            of_group(0, 31, shared=29),
+            of_group(100, 29),
+        ],
+        "max_num_seqs": 2,
+        "max_num_batched_tokens": 80,
+        "long_prefill_token_threshold": 8,
+        "blocks": 8,
+        "block_size": 5,
+        "cpu_blocks": 2,
+    },
+}
+"""Rules of the two-tier store that random scenarios seldom meet, and one that does."""
+
+
+@pytest.mark.parametrize("rule", RARE)
+@pytest.mark.parametrize("macro_steps", [False, True])
+def test_rules_that_are_seldom_met(rule, macro_steps):
+    case = TieredCase(**{"cpu_blocks": 1000, "beta": (100.0, 1.0, 10.0), **RARE[rule]})
+    _, kv = compare_with_naive(case, macro_steps=macro_steps)
+    assert kv.events[rule] > 0
+
+
+def test_steps_are_taken_singly_until_the_host_has_forgotten_who_left():
+    """Two requests decode 39 tokens after prompts of one block; a third with four blocks ends in their first step.
+
+    The host holds six: b, c, l1 to l4, as they were mirrored. A pass after the next step puts b and c behind the
+    others, so that the four blocks that they fill later push out l1 to l4: 6 + 4 stored, 4 evicted. One pass for all
+    steps would touch b, let b's next block push out c, and so store c a second time.
+    """
+    requests = [RequestSpec(arrived_at=0, input_tokens=16, output_tokens=40, max_output_tokens=40)] * 2
+    requests.append(RequestSpec(arrived_at=0, input_tokens=64, output_tokens=1, max_output_tokens=1))
+    case = TieredCase(requests=requests, blocks=20, block_size=16, beta=(100.0, 1.0, 10.0), cpu_blocks=6)
+    for macro_steps in (False, True):
+        _, kv = compare_with_naive(case, macro_steps=macro_steps)
+        assert (kv.mirrored, kv.evictions) == (10, 4)
