@@ -18,7 +18,9 @@ from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
 
     from blis_simpy.core.request import Request
     from blis_simpy.workload.settings import Workload
@@ -143,6 +145,18 @@ class Preview:
             )
         ]
         return sorted(shares, key=lambda share: -share.num_requests)
+
+    def plot(self, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+        """Draw rate, lengths and shares side by side; needs the extra ``plot``.
+
+        Parameters
+        ----------
+        axes : sequence of three matplotlib Axes, optional
+            Where to; a new figure unless given.
+        """
+        from blis_simpy.display.plots import plot_preview
+
+        return plot_preview(self, axes)
 
     def __repr__(self) -> str:
         """Say the main figures in a few lines."""

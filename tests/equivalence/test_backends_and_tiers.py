@@ -265,13 +265,13 @@ def test_rules_that_are_seldom_met(rule, macro_steps):
 
 
 def test_steps_are_taken_singly_until_the_host_has_forgotten_who_left():
-    """Two requests decode 39 tokens after prompts of one block; a third with four blocks ends in their first step.
+    """Two requests decode 33 tokens after prompts of one block; a third with four blocks ends in their first step.
 
     The host holds six: b, c, l1 to l4, as they were mirrored. A pass after the next step puts b and c behind the
     others, so that the four blocks that they fill later push out l1 to l4: 6 + 4 stored, 4 evicted. One pass for all
     steps would touch b, let b's next block push out c, and so store c a second time.
     """
-    requests = [RequestSpec(arrived_at=0, input_tokens=16, output_tokens=40, max_output_tokens=40)] * 2
+    requests = [RequestSpec(arrived_at=0, input_tokens=16, output_tokens=34, max_output_tokens=34)] * 2
     requests.append(RequestSpec(arrived_at=0, input_tokens=64, output_tokens=1, max_output_tokens=1))
     case = TieredCase(requests=requests, blocks=20, block_size=16, beta=(100.0, 1.0, 10.0), cpu_blocks=6)
     for macro_steps in (False, True):
