@@ -119,7 +119,7 @@ def test_conversations_go_on_over_an_outage_of_all_replicas_but_not_those_that_w
 PROGRAM = """
 import hashlib, sys
 from pathlib import Path
-from test_fresh_eyes_sessions import client, scenario
+from test_awkward_sessions import client, scenario
 
 made = scenario(
     client(4, growth="accumulate", timeout=60_000, tenant_id="x", slo_class="batch"),
