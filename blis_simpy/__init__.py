@@ -4,31 +4,35 @@ Reading order: `scenario` (what can be said), `simulation` (how it is wired), `r
 (what happens), `result` (what comes out).
 """
 
-from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RoutingDecision
-from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
-from blis_simpy.core.content import Span
-from blis_simpy.core.request import Outcome, Request
-from blis_simpy.errors import (
-    BlisError,
-    CalibrationError,
-    PluginError,
-    Problem,
-    ScenarioError,
-    SimulationError,
-    WorkloadTraceError,
-)
-from blis_simpy.latency.settings import LatencySettings
-from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.result import Result
-from blis_simpy.scenario import Scenario, load_scenario
-from blis_simpy.simulation import Simulation, replay
-from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
-from blis_simpy.workload.client import Arrival, Client, MultiTurn, Reasoning
-from blis_simpy.workload.distribution import Distribution
-from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
-from blis_simpy.workload.reading import load_workload
-from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.spec import WorkloadSpec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RoutingDecision
+    from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
+    from blis_simpy.core.content import Span
+    from blis_simpy.core.request import Outcome, Request
+    from blis_simpy.errors import (
+        BlisError,
+        CalibrationError,
+        PluginError,
+        Problem,
+        ScenarioError,
+        SimulationError,
+        WorkloadTraceError,
+    )
+    from blis_simpy.latency.settings import LatencySettings
+    from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.result import Result
+    from blis_simpy.scenario import Scenario, load_scenario
+    from blis_simpy.simulation import Simulation, replay
+    from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
+    from blis_simpy.workload.client import Arrival, Client, MultiTurn, Reasoning
+    from blis_simpy.workload.distribution import Distribution
+    from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
+    from blis_simpy.workload.reading import load_workload
+    from blis_simpy.workload.settings import Workload
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = [
     "HOUR",
@@ -72,3 +76,45 @@ __all__ = [
     "load_workload",
     "replay",
 ]
+
+# Public names are loaded when they are first asked for: a command that needs few of them starts faster.
+_MODULES = {
+    "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RoutingDecision"),
+    "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
+    "blis_simpy.core.content": ("Span",),
+    "blis_simpy.core.request": ("Outcome", "Request"),
+    "blis_simpy.errors": (
+        "BlisError",
+        "CalibrationError",
+        "PluginError",
+        "Problem",
+        "ScenarioError",
+        "SimulationError",
+        "WorkloadTraceError",
+    ),
+    "blis_simpy.latency.settings": ("LatencySettings",),
+    "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
+    "blis_simpy.result": ("Result",),
+    "blis_simpy.scenario": ("Scenario", "load_scenario"),
+    "blis_simpy.simulation": ("Simulation", "replay"),
+    "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
+    "blis_simpy.workload.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
+    "blis_simpy.workload.distribution": ("Distribution",),
+    "blis_simpy.workload.lengths": ("Constant", "Exponential", "Gaussian"),
+    "blis_simpy.workload.reading": ("load_workload",),
+    "blis_simpy.workload.settings": ("Workload",),
+    "blis_simpy.workload.spec": ("WorkloadSpec",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -34,18 +34,16 @@ def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
     """Entry points of a kind by name; more than one under a name if several distributions claim it."""
     global _installed
     if _installed is None:
-        from importlib.metadata import distributions  # imports half the standard library
+        from importlib.metadata import entry_points  # imports half the standard library
 
         # One scan for all kinds: it opens a file of each distribution that is installed.
-        found: dict[str, dict[str, list[EntryPoint]]] = {}
-        seen: set[str] = set()
-        for distribution in distributions():
-            if distribution.name not in seen:  # else it is shadowed by an earlier one on the path
-                seen.add(distribution.name)
-                for entry in distribution.entry_points:
-                    if entry.group.startswith(GROUP_PREFIX):
-                        found.setdefault(entry.group, {}).setdefault(entry.name, []).append(entry)
-        _installed = found
+        installed = entry_points()
+        _installed = {}
+        for group in installed.groups:
+            if group.startswith(GROUP_PREFIX):
+                by_name = _installed.setdefault(group, {})
+                for entry in installed.select(group=group):
+                    by_name.setdefault(entry.name, []).append(entry)
     return _installed.get(GROUP_PREFIX + kind, {})
 
 

@@ -19,15 +19,14 @@ from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import changed, structure
 from blis_simpy.settings.fields import Plugin, setting
-from blis_simpy.workload.reading import load_workload, read_workload
-from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.workload.settings import Traffic, Workload
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from blis_simpy.deployment import Deployment
     from blis_simpy.result import Result
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
 
@@ -150,7 +149,7 @@ class Scenario:
     latency: LatencySettings = setting(factory=LatencySettings, help="Latency model.")
     engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
-    workload: Workload | WorkloadSpec | None = setting(
+    workload: Workload | Traffic | None = setting(
         None,
         help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
     )
@@ -200,10 +199,8 @@ class Scenario:
 
     @property
     def end(self) -> int | None:
-        """End of simulated time, tick: the horizon, else that of a workload specification, else None."""
-        if self.horizon is None and isinstance(self.workload, WorkloadSpec):
-            return self.workload.horizon or None
-        return self.horizon
+        """End of simulated time, tick: the horizon, else that of the traffic, else None."""
+        return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
 
     def by_group(self) -> list[Scenario]:
         """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
@@ -278,6 +275,9 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
 
 def _specification(document: loader.Document, folder: Path) -> WorkloadSpec | None:
     """Take the workload out of a scenario if it is a specification, by file name or in place."""
+    # Few scenarios have one, and its classes take a while to make.
+    from blis_simpy.workload.reading import load_workload, read_workload
+
     assert isinstance(document.data, dict)
     workload = document.data.get("workload")
     if isinstance(workload, str):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
@@ -26,8 +26,8 @@ from blis_simpy.replica.replica import Replica
 from blis_simpy.result import Result
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
+from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.sources import Sessions, send_all
-from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from blis_simpy.deployment import Deployment
     from blis_simpy.scenario import Scenario
     from blis_simpy.workload.sessions import SessionBlueprint
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["Simulation", "replay"]
 
@@ -170,10 +171,10 @@ class Simulation:
         workload, horizon = self.scenario.workload, self.scenario.end
         if workload is None:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
-        if isinstance(workload, WorkloadSpec):
-            generated = workload.generate(streams, horizon)
-            return generated.requests, generated.sessions
-        return generate(filled_in(workload, self.scenario.defaults), streams, horizon), []
+        if isinstance(workload, Workload):
+            return generate(filled_in(workload, self.scenario.defaults), streams, horizon), []
+        generated = cast("WorkloadSpec", workload).generate(streams, horizon)
+        return generated.requests, generated.sessions
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)

@@ -22,10 +22,15 @@ def test_public_names_exist_and_are_listed_once():
 
 
 def test_nothing_else_is_public():
-    names = {
-        name for name, value in vars(blis_simpy).items() if not name.startswith("_") and not inspect.ismodule(value)
-    }
-    assert names == set(blis_simpy.__all__)
+    offered = {name for name in dir(blis_simpy) if not name.startswith("_")}
+    modules = {name for name in offered if inspect.ismodule(getattr(blis_simpy, name))}
+    helpers = {"Any", "TYPE_CHECKING", "import_module"}
+    assert offered - modules - helpers == set(blis_simpy.__all__)
+
+
+def test_a_name_that_is_not_there_is_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'Scenarios'"):
+        _ = blis_simpy.Scenarios
 
 
 @pytest.mark.parametrize("name", blis_simpy.__all__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -22,14 +22,13 @@ from blis_simpy.cli.common import (
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.workload.reading import load_workload
-from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.workload.settings import Traffic, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blis_simpy.scenario import Scenario
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["run"]
 
@@ -82,16 +81,19 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
     from blis_simpy.workload.lengths import Gaussian
 
-    workload: Workload | WorkloadSpec = base.workload or Workload()
+    workload: Traffic = base.workload or Workload()
     file = given.pop("workload_spec", None)
     if file is not None:
-        workload = load_workload(file)
-        given.setdefault("seed", workload.seed)
-    if isinstance(workload, WorkloadSpec):
-        limit = given.get("workload.num_requests", workload.num_requests)
+        from blis_simpy.workload.reading import load_workload
+
+        workload = specification = load_workload(file)
+        given.setdefault("seed", specification.seed)
+    if not isinstance(workload, Workload):
+        specification = cast("WorkloadSpec", workload)
+        limit = given.get("workload.num_requests", specification.num_requests)
         for target in [target for target in given if target.startswith("workload.")]:
             del given[target]
-        return {"workload": attrs.evolve(workload, num_requests=limit)}
+        return {"workload": attrs.evolve(specification, num_requests=limit)}
     changes: dict[str, Any] = {"workload": workload}
     if given.get("workload.preset") == "distribution":
         given["workload.preset"] = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthDistribution
     from blis_simpy.workload.preview import Preview
 
-__all__ = ["Workload"]
+__all__ = ["Traffic", "Workload"]
 
 
 def _reference_lengths() -> LengthDistribution:
@@ -21,8 +21,19 @@ def _reference_lengths() -> LengthDistribution:
     return Gaussian(512, 256, 2, 7000)
 
 
+class Traffic:
+    """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
+
+    __slots__ = ()
+
+    @property
+    def ends_at(self) -> int | None:
+        """End of simulated time that the traffic itself sets, tick; None if it sets none."""
+        return None
+
+
 @attrs.frozen(kw_only=True)
-class Workload:
+class Workload(Traffic):
     """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
 
     Examples

@@ -18,6 +18,7 @@ from blis_simpy.workload.client import Client, Source
 from blis_simpy.workload.cohorts import Cohort
 from blis_simpy.workload.inference_perf import InferencePerf
 from blis_simpy.workload.servegen import ServegenData
+from blis_simpy.workload.settings import Traffic
 
 if TYPE_CHECKING:
     from blis_simpy.core.streams import Streams
@@ -32,7 +33,7 @@ CATEGORIES = ("language", "multimodal", "reasoning")
 
 
 @attrs.frozen(kw_only=True)
-class WorkloadSpec:
+class WorkloadSpec(Traffic):
     """Traffic, client by client.
 
     Raises
@@ -96,6 +97,11 @@ class WorkloadSpec:
         if problems:
             raise ScenarioError(problems)
 
+    @property
+    def ends_at(self) -> int | None:
+        """Its horizon, tick; None if it has none."""
+        return self.horizon if self.horizon > 0 else None
+
     def expanded(self) -> WorkloadSpec:
         """Return the same traffic with a list of clients in place of a benchmark's load or measured chunks.
 
@@ -153,8 +159,8 @@ class WorkloadSpec:
         """
         from blis_simpy.workload.traffic import generate_traffic
 
-        if horizon is None and self.horizon > 0:
-            horizon = self.horizon
+        if horizon is None:
+            horizon = self.ends_at
         return generate_traffic(self.expanded(), streams, horizon)
 
     def preview(self, *, seed: int | None = None, horizon: int | None = None) -> Preview:
