@@ -277,3 +277,21 @@ def test_steps_are_taken_singly_until_the_host_has_forgotten_who_left():
     for macro_steps in (False, True):
         _, kv = compare_with_naive(case, macro_steps=macro_steps)
         assert (kv.mirrored, kv.evictions) == (10, 4)
+
+
+def test_block_of_prompt_and_answer_is_found_however_its_prompt_was_cut():
+    """Blocks of 8, chunks of 3: the prompt of 20 ends amid its third block, whose 4 tokens come in two chunks.
+
+    The answer fills it up and two more with 40 tokens in all; the later prompt contains 39 of them and finds 4 blocks.
+    """
+    prompt, answer = ("prompt_0", 0, 20), ("output_0", 0, 19)
+    asked = RequestSpec(
+        arrived_at=0, input_tokens=20, output_tokens=20, max_output_tokens=20, content=(prompt,), named_output=True
+    )
+    again = RequestSpec(
+        arrived_at=10_000, input_tokens=45, output_tokens=1, max_output_tokens=1, content=(prompt, answer)
+    )
+    case = TieredCase(requests=[asked, again], block_size=8, long_prefill_token_threshold=3, cpu_blocks=9)
+    for macro_steps in (False, True):
+        _, kv = compare_with_naive(case, macro_steps=macro_steps)
+        assert kv.hits == 4
