@@ -185,9 +185,12 @@ class StepFormation:
         needed = for_decodes = decodes.blocks_in_step(self.step)
         chunks = []
         for sequence in self.prefilling:
-            chunk = min(sequence.input_tokens - sequence.computed, self._max_chunk, budget)
-            if chunk <= 0:
-                return False
+            chunk = min(sequence.input_tokens - sequence.computed, self._max_chunk)
+            if chunk > budget:
+                # The budget goes to those who came first: it may only fall short for the latest of all.
+                if budget <= 0 or sequence is not next(reversed(self.batch.values())):
+                    return False
+                chunk = budget
             budget -= chunk
             chunks.append(chunk)
             needed += kv.blocks_to_extend(sequence, sequence.computed + chunk)

@@ -102,7 +102,7 @@ class KVSettings:
     @property
     def chosen_store(self) -> Plugin:
         """The KV store that is meant: `store`, or the two-tier one where there are host blocks."""
-        if self.cpu_blocks == 0 or self.store != "single-tier":
+        if self.store not in ("single-tier", "two-tier") or (self.store == "single-tier" and self.cpu_blocks == 0):
             return self.store
         return {
             "policy": "two-tier",

@@ -159,3 +159,22 @@ def test_blocked_head_is_admitted_when_it_loses_the_start_of_its_cached_prefix()
     )
     compare(case, macro_steps=False)
     compare(case, macro_steps=True)
+
+
+def test_token_budget_goes_to_those_who_came_first():
+    """Ten tokens a step, nine at most for one prompt: two empty prompts join the first without using any budget.
+
+    In the second step the prompt comes first and takes nine again, so that one of the two gets the last token and the
+    other none.
+    """
+    case = Case(
+        requests=[
+            RequestSpec(arrived_at=0, input_tokens=60, output_tokens=3),
+            RequestSpec(arrived_at=0, input_tokens=0, output_tokens=5),
+            RequestSpec(arrived_at=0, input_tokens=0, output_tokens=5),
+        ],
+        max_num_batched_tokens=10,
+        long_prefill_token_threshold=9,
+        blocks=40,
+    )
+    compare(case)
