@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from blis_simpy.result import Result
 
@@ -166,7 +167,25 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     changes = {**_bundle(options), **changes}
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
-    return base.with_(**changes)
+    return base.with_(**{**changes, **_freed_options(base, changes)})
+
+
+# Options that a scenario may write beside the name of a policy, by the setting that stands for them elsewhere.
+_POLICY_OPTIONS = {
+    "token_bucket_capacity": ("admission", "capacity"),
+    "token_bucket_refill_rate": ("admission", "refill_rate"),
+    "scorers": ("routing", "scorers"),
+}
+
+
+def _freed_options(base: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Policies of the scenario without the options that a flag or the bundle gives: those win over the file."""
+    freed: dict[str, Any] = {}
+    for setting, (policy, option) in _POLICY_OPTIONS.items():
+        spec = freed.get(policy, changes.get(policy, getattr(base, policy)))
+        if setting in changes and isinstance(spec, Mapping) and option in spec:
+            freed[policy] = {key: value for key, value in spec.items() if key != option}
+    return freed
 
 
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
