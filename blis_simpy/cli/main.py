@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import BlisError, Problem, ScenarioError, SimulationError
@@ -18,17 +19,32 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_ABOUT = """usage: blis COMMAND [flags]
+_COMMANDS = {
+    "run": "simulate a scenario",
+    "replay": "simulate the requests of a recorded trace",
+    "observe": "send a workload to a real server and record what happens",
+    "calibrate": "compare a recording with a simulation of it",
+    "compare": "tell scenarios apart, with confidence intervals",
+    "sweep": "simulate a grid of settings",
+    "capacity": "find the rate or the number of replicas that still keeps a promise",
+    "explain": "show how step times come about (explain latency)",
+    "workload": "look at the traffic of a workload specification",
+    "compose": "put workload specifications side by side",
+    "convert": "turn the formats of other tools into workload specifications and traces",
+    "schema": "print a JSON Schema of scenario files, for editors",
+}
+"""What each command does; it is a function in a module of its own name."""
+
+
+def _about() -> str:
+    width = max(map(len, _COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {about}" for name, about in _COMMANDS.items())
+    return f"""usage: blis COMMAND [flags]
 
 Simulate LLM inference serving.
 
 commands:
-  run              simulate a scenario
-  replay           simulate the requests of a recorded trace
-  explain latency  show how step times come about
-  workload         look at the traffic of a workload specification
-  compose          put workload specifications side by side
-  convert          spell out ServeGen data, a preset or inference-perf load as a workload specification
+{commands}
 
 flags:
   --version   print the version
@@ -72,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: Sequence[str]) -> None:
     word = argv[0] if argv else "--help"
     if word in ("-h", "--help", "help"):
-        sys.stdout.write(_ABOUT)
+        sys.stdout.write(_about())
     elif word == "--version":
         from importlib.metadata import version
 
@@ -82,31 +98,9 @@ def _dispatch(argv: Sequence[str]) -> None:
 
 
 def _command(name: str) -> Callable[[Sequence[str]], None]:
-    if name == "run":
-        from blis_simpy.cli.run import run
+    if name not in _COMMANDS:
+        from blis_simpy.settings.fields import nearest
 
-        return run
-    if name == "replay":
-        from blis_simpy.cli.replay import replay
-
-        return replay
-    if name == "explain":
-        from blis_simpy.cli.explain import explain
-
-        return explain
-    if name == "workload":
-        from blis_simpy.cli.workload import workload
-
-        return workload
-    if name == "compose":
-        from blis_simpy.cli.compose import compose
-
-        return compose
-    if name == "convert":
-        from blis_simpy.cli.convert import convert
-
-        return convert
-    from blis_simpy.settings.fields import nearest
-
-    hint = nearest(name, ("run", "replay", "explain", "workload", "compose", "convert"))
-    raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=hint))
+        raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=nearest(name, _COMMANDS)))
+    command: Callable[[Sequence[str]], None] = getattr(import_module(f"blis_simpy.cli.{name}"), name)
+    return command
