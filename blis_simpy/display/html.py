@@ -1,0 +1,35 @@
+"""Results as HTML for a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from blis_simpy.display.summary import column_table, result_page
+from blis_simpy.display.tables import page_html
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.result import Result
+
+__all__ = ["result_html", "table_html"]
+
+
+def result_html(result: Result) -> str:
+    """Render a run: the summary, and tables of replicas, SLO classes, models and tenants if there are several."""
+    return page_html(result_page(result))
+
+
+def table_html(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> str:
+    """Render the first and last rows of a table of columns.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray, shape (num_rows,)
+        Columns whose names carry their units, such as ``ttft_us``; in them -1 stands for what has not come about.
+    max_rows : int, default 10
+        How many rows to show at most, >= 2.
+    """
+    return column_table(columns, max_rows).html()
