@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,10 +15,21 @@ from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 BETA = (100.0, 1.0, 10.0)
 """A step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""
+
+
+@pytest.fixture(scope="session")
+def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a live llama.cpp server with the tiny model ``tiny``; see `realserver/llama_server.py`."""
+    for package in ("gguf", "xllamacpp"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    helpers = runpy.run_path(str(Path(__file__).parent / "realserver" / "llama_server.py"))
+    with helpers["llama_server"](tmp_path_factory.mktemp("llama")) as url:
+        yield url
 
 
 @attrs.frozen

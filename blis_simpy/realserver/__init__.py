@@ -1,0 +1,1 @@
+"""Send a workload to a real server over HTTP, and record what happens as a workload trace."""

@@ -1,0 +1,125 @@
+"""Text for prompts whose length is all that a workload knows.
+
+A token is taken to be a word and the blank after it; how many tokens a server counts, it says itself. Leading tokens
+that prompts share become words drawn for their stream, the same ones wherever the stream appears; an answer that a
+later round repeats becomes what the server said. All other tokens are ``hello``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from blis_simpy.workload.sessions import output_stream
+
+if TYPE_CHECKING:
+    from blis_simpy.core.content import Span
+    from blis_simpy.core.request import Request
+
+__all__ = ["WORDS", "Prompts", "Turn"]
+
+_TEXT = """
+acorn amber anchor apron arrow atlas badge bamboo barley basil beacon birch blanket bottle branch bridge bronze
+bucket button cabin camel candle canyon carpet castle cellar chalk cherry cinder clover cobalt comet copper coral
+cotton cradle crystal curtain daisy desert dolphin eagle ember engine falcon feather fiddle flannel forest fossil
+garden ginger glacier granite hammer harbor hazel helmet hollow island ivory jacket jasmine kettle ladder lagoon
+lantern lemon lichen linen lobster maple marble meadow mirror mosaic needle nutmeg oasis olive orchid otter paddle
+pebble pepper pigeon pillow pocket quartz rabbit raven ribbon saddle saffron sandal silver spruce thistle timber
+walnut
+"""
+WORDS = tuple(_TEXT.split())
+"""Words of which shared text is made."""
+
+_OTHER = "hello "
+
+
+class Turn(NamedTuple):
+    """What one side says in a conversation.
+
+    Attributes
+    ----------
+    role : {"user", "assistant"}
+        Who.
+    text : str
+        What.
+    """
+
+    role: str
+    text: str
+
+
+class Prompts:
+    """The prompts of one run.
+
+    Parameters
+    ----------
+    seed : int
+        Any integer. The words of a stream follow from it and the name of the stream alone.
+
+    Examples
+    --------
+    >>> from blis_simpy.core.content import Span
+    >>> from blis_simpy.core.request import Request
+    >>> prompts = Prompts(seed=1)
+    >>> prompts.turns(Request("plain", 0, input_tokens=3, output_tokens=1))
+    [Turn(role='user', text='hello hello hello ')]
+    >>> shared = Request("shared", 0, 4, 1, content=(Span("prefix:system", 0, 2),), prefix_group="system")
+    >>> prompts.turns(shared)
+    [Turn(role='user', text='button basil hello hello ')]
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._drawn: dict[Span, str] = {}
+        self._answers: dict[str, str] = {}
+
+    def turns(self, request: Request) -> list[Turn]:
+        """Write the prompt of a request.
+
+        Parameters
+        ----------
+        request : Request
+            Of its content, every span must begin its stream.
+
+        Returns
+        -------
+        list of Turn
+            One of the user for a request that stands alone; else the whole conversation, the user's new turn last.
+        """
+        turns: list[Turn] = []
+        named = 0
+        answers = {output_stream(request.session, earlier) for earlier in range(request.round_index)}
+        for span in request.content or ():
+            named += span.tokens
+            if span.stream in answers:
+                turns.append(Turn("assistant", self._answers.get(span.stream, "") or self._words(span)))
+            else:
+                _add(turns, self._words(span))
+        others = request.input_tokens - named
+        # A prompt is never empty, and after a prefix there is always something new.
+        if others or not request.session or not request.content:
+            _add(turns, _OTHER * max(1, others))
+        return turns
+
+    def remember(self, request: Request, answer: str) -> None:
+        """Keep what was answered, for the rounds that repeat it."""
+        if request.output_stream is not None:
+            self._answers[request.output_stream] = answer
+
+    def _words(self, span: Span) -> str:
+        text = self._drawn.get(span)
+        if text is None:
+            digest = hashlib.blake2b(f"{self._seed}\nprompt/{span.stream}".encode(), digest_size=32).digest()
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
+            text = "".join(f"{WORDS[number]} " for number in rng.integers(len(WORDS), size=span.tokens))
+            self._drawn[span] = text
+        return text
+
+
+def _add(turns: list[Turn], text: str) -> None:
+    """Let the user say something, in the same breath if it is the user's turn already."""
+    if turns and turns[-1].role == "user":
+        text = turns.pop().text + text
+    turns.append(Turn("user", text))
