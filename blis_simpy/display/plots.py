@@ -1,10 +1,10 @@
-"""Pictures with matplotlib, which comes with the extra ``plot`` and is imported when a picture is drawn."""
+"""Pictures of workloads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from blis_simpy.errors import PluginError
+from blis_simpy.display.canvas import BLUE, GREEN, ORANGE, new_axes
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_preview"]
 
-# Blue, orange, green of a palette that colour-blind readers can tell apart (Okabe and Ito).
-_RATE, _PROMPT, _OUTPUT = "#0072B2", "#E69F00", "#009E73"
 _MOST_CLIENTS = 12
 
 
@@ -41,11 +39,11 @@ def plot_preview(preview: Preview, axes: Sequence[Axes] | None = None) -> Sequen
     PluginError
         If matplotlib is not installed.
     """
-    rate, lengths, clients = _new_axes(3) if axes is None else axes
+    rate, lengths, clients = new_axes(1, 3, height=3)[0] if axes is None else axes
     edges, rates = preview.rate_over_time()
-    rate.stairs(rates, edges / SECOND, color=_RATE, fill=True, alpha=0.7)
+    rate.stairs(rates, edges / SECOND, color=BLUE, fill=True, alpha=0.7)
     rate.set(xlabel="time (s)", ylabel="requests/s", title="Rate", ylim=(0, None))
-    for of, colour, label in (("input_tokens", _PROMPT, "prompt"), ("output_tokens", _OUTPUT, "output")):
+    for of, colour, label in (("input_tokens", ORANGE, "prompt"), ("output_tokens", GREEN, "output")):
         bounds, counts = preview.histogram(of, bins=30)  # type: ignore[arg-type]
         # The line keeps a single length visible.
         lengths.stairs(
@@ -55,16 +53,8 @@ def plot_preview(preview: Preview, axes: Sequence[Axes] | None = None) -> Sequen
     lengths.legend()
     shares = preview.client_shares()[:_MOST_CLIENTS]
     names = [share.client or "(no name)" for share in shares]
-    clients.barh(range(len(shares)), [share.share for share in shares], color=_RATE, alpha=0.7)
+    clients.barh(range(len(shares)), [share.share for share in shares], color=BLUE, alpha=0.7)
     clients.set_yticks(range(len(shares)), names)
     clients.invert_yaxis()
     clients.set(xlabel="share of requests", title="Clients", xlim=(0, None))
     return rate, lengths, clients
-
-
-def _new_axes(count: int) -> Any:
-    try:
-        from matplotlib import pyplot as plt
-    except ImportError as error:
-        raise PluginError.at("plot", "needs matplotlib", hint="pip install blis-simpy[plot]") from error
-    return plt.subplots(1, count, figsize=(4 * count, 3), layout="constrained")[1]
