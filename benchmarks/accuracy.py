@@ -25,13 +25,13 @@ from accuracy_experiment import FIGURES, Experiment
 from accuracy_report import markdown
 
 import blis_simpy as blis
-from blis_simpy.core.request import Outcome
 from blis_simpy.metrics.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from blis_simpy.core.request import Request
+    from numpy.typing import NDArray
+
     from blis_simpy.metrics.distributions import Distribution
 
 DATA = Path(__file__).resolve().parent / "accuracy_data"
@@ -45,17 +45,19 @@ def simulate(experiment: Experiment, backend: str, seed: int) -> list[dict[str, 
     requests = experiment.requests(seed)
     with tempfile.TemporaryDirectory() as folder:
         simulation = blis.Simulation(experiment.scenario(backend, folder), seed=seed, requests=requests)
-    [replica] = simulation.run().aggregate.replicas
+    result = simulation.run()
     ends = np.cumsum([stage.requests for stage in experiment.stages]).tolist()
-    parts = [requests, *(requests[start:end] for start, end in zip([0, *ends], ends, strict=False))]
-    return [_figures(part, replica) for part in parts]
+    rows = np.arange(len(requests))
+    parts = [rows, *(rows[start:end] for start, end in zip([0, *ends], ends, strict=False))]
+    return [_figures(result, part) for part in parts]
 
 
-def _figures(requests: Sequence[Request], replica: Any) -> dict[str, Any]:
-    completed = [request for request in requests if request.outcome is Outcome.COMPLETED]
-    aggregate = Aggregate("part", [attrs.evolve(replica, requests=completed)])
+def _figures(result: blis.Result, part: NDArray[np.int64]) -> dict[str, Any]:
+    [replica] = result.aggregate.replicas
+    completed = part[result.requests.completed[part]]
+    aggregate = Aggregate("part", result.requests, [attrs.evolve(replica, rows=completed)])
     return {
-        "finished": len(completed) / len(requests),
+        "finished": len(completed) / len(part),
         **{
             name: {figure: _figure(getattr(aggregate, name), figure) for figure in figures}
             for name, figures in FIGURES.items()

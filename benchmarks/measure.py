@@ -77,7 +77,7 @@ def count(simulation: Simulation) -> Counts:
         completed=summary["completed_requests"],
         tokens=summary["total_input_tokens"] + summary["total_output_tokens"],
         events=events,
-        steps=sum(replica.log.num_steps for replica in simulation.replicas),
+        steps=sum(len(replica.steps) for replica in simulation.replicas),
     )
 
 

@@ -1,31 +1,56 @@
-"""What a simulation found out."""
+"""What a simulation found out, as columns and figures.
+
+Nothing in a result refers to the simulation that it came from, so it can be copied, sent to another process, saved
+and loaded.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
+from blis_simpy.core.table import Table
+from blis_simpy.decisions.log import DecisionLog
+from blis_simpy.errors import ScenarioError
+from blis_simpy.formats.archive import read_archive, write_archive
 from blis_simpy.formats.files import write_text
 from blis_simpy.metrics import evaluation, fitness, report, slo
 from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
+from blis_simpy.metrics.explanation import Explanation, explain
 from blis_simpy.metrics.requests import RequestTable
+from blis_simpy.metrics.selection import RUN_METRICS, Selection
+from blis_simpy.replica.log import StepLog
+from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.request import Request
-    from blis_simpy.decisions.log import DecisionLog
+    from blis_simpy.display.plotting import ResultPlots
     from blis_simpy.metrics.distributions import Distribution
-    from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.scenario import Scenario
+    from blis_simpy.workload.senders import RequestDetails
 
-__all__ = ["Result"]
+__all__ = ["Result", "load_result"]
+
+_ARRAYS = ("rows", "durations", "skipped_tokens", "preemptions")
+_STEP_COLUMNS = (
+    "replica",
+    "start_us",
+    "duration_us",
+    "decode_tokens",
+    "prefill_tokens",
+    "batch_size",
+    "queue_depth",
+    "used_blocks",
+)
 
 
 def _orders(priority: Any) -> bool:
@@ -53,31 +78,44 @@ class Result:
         *,
         scenario: Scenario,
         seed: int,
-        requests: Sequence[Request],
+        requests: RequestTable,
         replicas: Sequence[ReplicaOutcome],
-        logs: Sequence[ReplicaLog],
+        steps: Sequence[StepLog],
+        rejected: NDArray[np.int64],
+        slowed: NDArray[np.int64],
         routing_rejections: int,
-        rejected: Sequence[Request] = (),
-        slowed: Collection[Request] = (),
-        decisions: DecisionLog | None = None,
-        wall_clock_s: float = 0.0,
+        details: Mapping[str, RequestDetails],
+        decisions: DecisionLog | None,
+        wall_clock_s: float,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
-        self.requests = RequestTable(requests)
-        self._requests = requests
+        self.requests = requests
+        self.decisions = decisions
         self._replicas = replicas
-        self._logs = logs
-        self._routing_rejections = routing_rejections
+        self._steps = steps
         self._rejected = rejected
         self._slowed = slowed
-        self.decisions = decisions
+        self._routing_rejections = routing_rejections
+        self._details = details
         self._wall_clock_s = wall_clock_s
+
+    # ------------------------------------------------------------------------------------------------ figures
+
+    @cached_property
+    def _ttft(self) -> NDArray[np.int64]:
+        """TTFT of each request; the first of a replica that warmed up count several times, rounded down."""
+        ttft = self.requests["ttft_us"]
+        if len(self._slowed):
+            slowed = self._slowed[ttft[self._slowed] >= 0]
+            ttft = ttft.copy()
+            ttft[slowed] = ttft[slowed] * self.scenario.lifecycle.warm_up_ttft_factor
+        return ttft
 
     @cached_property
     def aggregate(self) -> Aggregate:
         """Counters and latency distributions over all replicas."""
-        return Aggregate("cluster", self._replicas, self._slowed, self.scenario.lifecycle.warm_up_ttft_factor)
+        return Aggregate("cluster", self.requests, self._replicas, self._ttft)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -87,36 +125,120 @@ class Result:
     @cached_property
     def replicas(self) -> list[dict[str, Any]]:
         """The same figures for each replica."""
-        return [Aggregate(replica.name, [replica]).blis() for replica in self._replicas]
+        return [Aggregate(replica.name, self.requests, [replica]).blis() for replica in self._replicas]
+
+    @property
+    def total_blocks(self) -> list[int]:
+        """KV blocks of each replica."""
+        return [replica.total_blocks for replica in self._replicas]
 
     @cached_property
-    def steps(self) -> dict[str, NDArray[np.int64]]:
-        """One row a step and replica, one array of int64 a column.
+    def _selection(self) -> Selection:
+        return Selection(
+            self.requests,
+            np.arange(self.requests.num_rows),
+            replicas=self._replicas,
+            ttft=self._ttft,
+            start=0,
+            end=self.aggregate.ended_at,
+        )
+
+    def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> Selection:
+        """Choose some of the requests, with figures of their own; see `Selection.where`.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.where(start="1s", replica=0).metric("requests")
+        8.0
+        """
+        return self._selection.where(start=start, end=end, **labels)
+
+    def metric(self, name: str) -> float:
+        """Return one figure of the run by name.
+
+        Parameters
+        ----------
+        name : str
+            As for `Selection.metric`; or ``preemption_rate`` (preemptions per completed request), ``cache_hit_rate``
+            or ``kv_thrashing_rate``.
+
+        Returns
+        -------
+        float
+            NaN for a latency that no request has.
+
+        Raises
+        ------
+        ScenarioError
+            If there is no such metric.
+        """
+        return self.kv_rates[name] if name in RUN_METRICS else self._selection.metric(name)
+
+    # ------------------------------------------------------------------------------------------------ tables
+
+    @cached_property
+    def steps(self) -> Table:
+        """One row a step and replica, columns of int64.
 
         ``replica``, ``start_us`` (tick), ``duration_us``, ``decode_tokens`` (also how many requests waited for this
         step as an inter-token gap), ``prefill_tokens``, ``batch_size``, ``queue_depth``, ``used_blocks``.
         """
-        tables = [log.steps() for log in self._logs]
-        replica = np.concatenate([np.full(log.num_steps, index) for index, log in enumerate(self._logs)])
-        return {"replica": replica, **{name: np.concatenate([t[name] for t in tables]) for name in tables[0]}}
+        tables = [log.table() for log in self._steps]
+
+        def column(name: str) -> NDArray[np.int64]:
+            if name == "replica":
+                return np.repeat(np.arange(len(tables)), [len(log) for log in self._steps])
+            return np.concatenate([table[name] for table in tables])
+
+        return Table(_STEP_COLUMNS, sum(map(len, self._steps)), column)
 
     @property
     def preemptions(self) -> list[tuple[str, int]]:
         """Each preemption: id of the request and tick, in the order in which they happened."""
-        preemptions = [(request.id, tick) for log in self._logs for request, tick in log.preemptions]
+        happened = np.concatenate([replica.preemptions for replica in self._replicas])
         # At one tick, replicas take their steps in the order of their index.
-        return sorted(preemptions, key=lambda preemption: preemption[1])
+        happened = happened[np.argsort(happened[:, 1], kind="stable")]
+        return list(zip(self.requests["id"][happened[:, 0]].tolist(), happened[:, 1].tolist(), strict=True))
 
     @property
     def rejected(self) -> list[str]:
         """Ids of the requests that were refused at admission, in order."""
-        return [request.id for request in self._rejected]
+        return list(self.requests["id"][self._rejected])
+
+    def explain(self, request: str) -> Explanation:
+        """Tell where the time of a request went.
+
+        Parameters
+        ----------
+        request : str
+            Its id, e.g. ``request_17``.
+
+        Raises
+        ------
+        ScenarioError
+            If there is no such request.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> parts = result.explain("request_3")
+        >>> parts.total_us == result.requests["e2e_us"][3]
+        True
+        """
+        found = np.flatnonzero(self.requests["id"] == request)
+        if not len(found):
+            hint = nearest(str(request), self.requests["id"].tolist()) if self.requests.num_rows < 1000 else ""
+            raise ScenarioError.at("request", "is unknown", request, hint=hint)
+        row = next(self.requests.take(found[:1]).rows())
+        return explain(row, tuple(tick for name, tick in self.preemptions if name == request))
 
     @cached_property
     def anomalies(self) -> dict[str, int]:
         """Counts of what should not happen: inversions, blocked queues, rejections, drops, capped requests."""
         return evaluation.anomalies(
             self.aggregate,
+            self.requests,
             ordered_by_priority=any(_orders(group.engine.priority) for group in self.scenario.by_group()),
             rejected=len(self._rejected),
             routing_rejections=self._routing_rejections,
@@ -133,9 +255,9 @@ class Result:
         return evaluation.by_slo_class(self._served)
 
     @cached_property
-    def _served(self) -> list[Request]:
+    def _served(self) -> RequestTable:
         """Requests that reached a replica and were not dropped."""
-        return [request for replica in self._replicas for request in replica.requests]
+        return self.requests.take(np.concatenate([replica.rows for replica in self._replicas]))
 
     @cached_property
     def evaluation(self) -> evaluation.Evaluation:
@@ -145,7 +267,7 @@ class Result:
             metrics=evaluation.RawMetrics.of(self.aggregate, self.anomalies),
             slo_classes=self.slo_classes,
             models=evaluation.by_model(self._served, duration_us),
-            tenants=evaluation.by_tenant(self._requests, duration_us),
+            tenants=evaluation.by_tenant(self.requests, duration_us),
             decisions=self.decisions,
             duration_us=duration_us,
             wall_clock_s=self._wall_clock_s,
@@ -174,6 +296,38 @@ class Result:
         """Rate the requests and tokens that met their class's target; see `slo.goodput`."""
         return slo.goodput(self.requests, targets, duration_us=self.aggregate.ended_at)
 
+    # ------------------------------------------------------------------------------------------------ files
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything into one file, from which `load_result` makes an equal result.
+
+        Parameters
+        ----------
+        path : path-like
+            A zip file with arrays in numpy's format, JSON and the scenario as YAML.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written, or the scenario holds a policy that has no registered name.
+        """
+        is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in _ARRAYS))
+        figures = {
+            "seed": self.seed,
+            "routing_rejections": self._routing_rejections,
+            "wall_clock_s": self._wall_clock_s,
+            "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in self._replicas],
+            "details": {name: attrs.asdict(details) for name, details in self._details.items()},
+            "decisions": self.decisions.to_plain() if self.decisions is not None else None,
+        }
+        arrays = {"rejected": self._rejected, "slowed": self._slowed}
+        arrays |= {f"requests/{name}": self.requests[name] for name in self.requests}
+        for index, (replica, steps) in enumerate(zip(self._replicas, self._steps, strict=True)):
+            arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
+            arrays |= {f"steps/{index}/{name}": array for name, array in steps.to_arrays().items()}
+        texts = {"scenario.yaml": self.scenario.to_yaml(), "figures.json": json.dumps(figures)}
+        write_archive(path, texts, arrays)
+
     def write_metrics(self, path: str | PathLike[str]) -> None:
         """Write aggregate and per-request figures as the reference's ``run --results-path`` does (JSON).
 
@@ -182,7 +336,7 @@ class Result:
         ScenarioError
             If the file cannot be written; an older one is left as it was.
         """
-        rows = list(report.metrics_rows(self._requests))
+        rows = list(report.metrics_rows(self.requests))
         write_text(path, report.to_json({**self.summary, **({"requests": rows} if rows else {})}))
 
     def write_replay_results(self, path: str | PathLike[str]) -> None:
@@ -193,7 +347,7 @@ class Result:
         ScenarioError
             If the file cannot be written; an older one is left as it was.
         """
-        write_text(path, report.replay_results(self._requests))
+        write_text(path, report.replay_results(self.requests))
 
     def blis_report(
         self,
@@ -229,6 +383,20 @@ class Result:
             decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
+    # ------------------------------------------------------------------------------------------------ display
+
+    @property
+    def plot(self) -> ResultPlots:
+        """Pictures of this result, e.g. ``result.plot.timeline()``; they need the extra ``plot``."""
+        from blis_simpy.display.plotting import ResultPlots
+
+        return ResultPlots(self)
+
+    def _repr_html_(self) -> str:
+        from blis_simpy.display.html import result_html
+
+        return result_html(self)
+
     def __repr__(self) -> str:
         s = self.summary
         return (
@@ -236,3 +404,41 @@ class Result:
             f"{s['vllm_estimated_duration_s']:.3f} s, mean TTFT {s['ttft_mean_ms']:.3f} ms, "
             f"mean E2E {s['e2e_mean_ms']:.3f} ms>"
         )
+
+
+def load_result(path: str | PathLike[str]) -> Result:
+    """Read a result that `Result.save` wrote.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be read or is none of ours.
+    """
+    from blis_simpy.scenario import parse_scenario
+    from blis_simpy.workload.senders import RequestDetails
+
+    texts, arrays = read_archive(path)
+    try:
+        figures, scenario = json.loads(texts["figures.json"]), texts["scenario.yaml"]
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        replicas = [
+            ReplicaOutcome(**scalars, **part(f"replicas/{index}/")) for index, scalars in enumerate(figures["replicas"])
+        ]
+        return Result(
+            scenario=parse_scenario(scenario),
+            seed=figures["seed"],
+            requests=RequestTable.of(part("requests/")),
+            replicas=replicas,
+            steps=[StepLog.of_arrays(part(f"steps/{index}/")) for index in range(len(replicas))],
+            rejected=arrays["rejected"],
+            slowed=arrays["slowed"],
+            routing_rejections=figures["routing_rejections"],
+            details={name: RequestDetails(**details) for name, details in figures["details"].items()},
+            decisions=DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
+            wall_clock_s=figures["wall_clock_s"],
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ScenarioError.at("", f"is no result of this version: {error!r}", file=str(path)) from None

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, cast
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.policies import PolicyContext, started
+from blis_simpy.collecting import collect
 from blis_simpy.core.environment import FOREVER, Environment
+from blis_simpy.core.hooks import Hooks
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
 from blis_simpy.formats.trace_v2 import default_horizon, read_trace
-from blis_simpy.metrics.aggregate import ReplicaOutcome
 from blis_simpy.replica.replica import Replica
-from blis_simpy.result import Result
+from blis_simpy.sampling import Sampler
+from blis_simpy.units import parse_duration
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
 from blis_simpy.workload.settings import Workload
@@ -34,12 +36,18 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
+    from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import Deployment
+    from blis_simpy.result import Result
     from blis_simpy.scenario import Scenario
+    from blis_simpy.workload.senders import RequestDetails
     from blis_simpy.workload.sessions import SessionBlueprint
     from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["Simulation", "replay"]
+
+Hook = Callable[[Request], object]
+"""Called with a request right after something happened to it, at the same tick."""
 
 Progress = Callable[[int, int], None]
 """Called now and then with the number of requests that have ended and of all."""
@@ -70,6 +78,10 @@ class Simulation:
         first group.
     deployments : list of Deployment
         The same for each group.
+    requests : list of Request
+        All requests so far, in the order of the workload; further rounds of conversations follow as they are made.
+    is_over : bool
+        Whether all requests have ended, or the horizon has come.
 
     Raises
     ------
@@ -94,15 +106,19 @@ class Simulation:
         self.horizon = scenario.end or FOREVER
         streams = Streams(self.seed)
         conversations: list[SessionBlueprint] = []
+        details: dict[str, RequestDetails] = {}
         if requests is None:
-            requests, conversations = self._generate(streams)
+            requests, conversations, details = self._generate(streams)
         else:
             requests = _checked(requests)
         self.requests = list(requests)
+        self._details = details
         arrivals = sorted(requests, key=lambda request: request.arrived_at)
         self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
         # Requests that have not ended, and conversations that are not over.
         self._num_pending = len(requests) + len(conversations)
+        self.is_over = False
+        self._hooks = Hooks(self.env)
         self._wall_clock_s = 0.0
         self._progress: Progress | None = None
         num_replicas = sum(group.replicas for group in groups)
@@ -126,8 +142,9 @@ class Simulation:
             log=self._log,
             on_end=self._ended,
             on_idle=self._stop_when_done,
+            hooks=self._hooks,
         )
-        accept = self.cluster.router.accept
+        accept = self._arrive
         self.env.process(send_all(self.env, arrivals, accept))
         sessions = Sessions(self.env, submit=accept, on_request=self._announced, on_over=self._settled)
         first_rounds = {request.session: request for request in requests if not request.round_index}
@@ -135,7 +152,7 @@ class Simulation:
             sessions.start(conversation, first_rounds[conversation.session])
         if self.horizon < FOREVER:
             # Before anything else of the first tick beyond the horizon.
-            self.env.call_at(self.horizon + 1, -1, self.env.stop)
+            self.env.call_at(self.horizon + 1, -1, self._end)
 
     def _kind(self, group: Scenario, deployment: Deployment) -> ReplicaKind:
         return ReplicaKind(
@@ -165,22 +182,33 @@ class Simulation:
             horizon=self.horizon,
             on_end=on_end,
             on_idle=on_idle,
+            hooks=self._hooks,
         )
 
-    def _generate(self, streams: Streams) -> tuple[list[Request], list[SessionBlueprint]]:
+    def _generate(self, streams: Streams) -> tuple[list[Request], list[SessionBlueprint], dict[str, RequestDetails]]:
         workload, horizon = self.scenario.workload, self.scenario.end
         if workload is None:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
         if isinstance(workload, Workload):
-            return generate(filled_in(workload, self.scenario.defaults), streams, horizon), []
+            return generate(filled_in(workload, self.scenario.defaults), streams, horizon), [], {}
         generated = cast("WorkloadSpec", workload).generate(streams, horizon)
-        return generated.requests, generated.sessions
+        return generated.requests, generated.sessions, generated.details
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
         self._num_pending += 1
 
+    def _arrive(self, request: Request) -> None:
+        if self._hooks.arrival is not None:
+            self._hooks.arrival(request)
+        self.cluster.router.accept(request)
+
     def _ended(self, request: Request) -> None:
+        hooks = self._hooks
+        if hooks.completed is not None and request.outcome is Outcome.COMPLETED:
+            hooks.completed(request)
+        if hooks.ended is not None:
+            hooks.ended(request)
         if request.done is not None:
             request.done.succeed()
         self._settled()
@@ -195,76 +223,153 @@ class Simulation:
     def _stop_when_done(self) -> None:
         """End the run when all requests have, once the last step is over; processes of others may go on for ever."""
         if self._num_pending == 0 and self.cluster.is_idle:
-            self.env.call_at(self.env.now, -1, self.env.stop)
+            self.env.call_at(self.env.now, -1, self._end)
 
-    def run(self, *, progress: Progress | None = None) -> Result:
-        """Simulate to the end: until all requests have ended, or to the horizon.
+    def _end(self, _turn: Event) -> None:
+        self.is_over = True
+        self.env.stop()
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
+        """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
         Parameters
         ----------
+        until : int, tick, or str, optional
+            Where to pause: before anything of that tick happens. Text such as ``5s`` will do. Call `run` again to go
+            on; the outcome is the same as without the pause.
         progress : callable, optional
             Called now and then with the number of requests that have ended and of all.
 
         Returns
         -------
         Result
-            Figures of the run.
+            Figures of the run so far. What happens later does not change them.
+
+        Raises
+        ------
+        ScenarioError
+            If `until` is no time, or lies in the past.
         """
         self._progress = progress
+        pause = None if until is None else self._pause(until)
         started_at = perf_counter()
-        self.env.run()
+        if not self.is_over:
+            self.env.run()
+            # Nothing is left to happen, although requests may wait: somebody keeps what they need for ever.
+            self.is_over = self.is_over or not self.env._queue
         self._wall_clock_s += perf_counter() - started_at
+        if pause is not None:
+            pause.callbacks = []
         return self.result()
+
+    def _pause(self, until: int | str) -> Event:
+        try:
+            tick = parse_duration(until)
+        except ValueError as error:
+            raise ScenarioError.at("until", str(error), until) from None
+        if tick < self.env.now:
+            raise ScenarioError.at("until", f"must not lie before the present tick {self.env.now}", until)
+        return self.env.call_at(tick, -1, self.env.stop)
+
+    def result(self) -> Result:
+        """Figures as of now; once the simulation is over, what is still planned up to the horizon is carried out."""
+        if self.is_over:
+            ended_at = [replica.finish(self.horizon) for replica in self.replicas]
+        else:
+            ended_at = [replica.last_activity(self.env.now) for replica in self.replicas]
+        return collect(
+            self.scenario,
+            self.seed,
+            self.requests,
+            self.cluster,
+            ended_at=ended_at,
+            details=self._details,
+            decisions=self._log,
+            wall_clock_s=self._wall_clock_s,
+            is_over=self.is_over,
+        )
+
+    # ------------------------------------------------------------------------------------------------ looking in
+
+    @property
+    def router(self) -> Router:
+        """Takes the requests at their arrival: the front door for requests of your own."""
+        return self.cluster.router
 
     @property
     def replicas(self) -> list[Replica]:
         """The replicas by index, with their `slots` and `kv_blocks`."""
         return self.cluster.replicas
 
-    def result(self) -> Result:
-        """Figures as of now; what is still planned up to the horizon is carried out first."""
-        served: list[list[Request]] = [[] for _ in self.replicas]
-        for request in self.requests:
-            if request.replica >= 0 and request.outcome is not Outcome.DROPPED:
-                served[request.replica].append(request)
-        return Result(
-            scenario=self.scenario,
-            seed=self.seed,
-            requests=self.requests,
-            replicas=[self._outcome(replica, served[replica.index]) for replica in self.replicas],
-            logs=[replica.log for replica in self.replicas],
-            rejected=self.cluster.router.rejected,
-            slowed=self.cluster.slowed,
-            routing_rejections=self.cluster.router.num_unroutable,
-            decisions=self._log,
-            wall_clock_s=self._wall_clock_s,
-        )
+    def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
+        """Write figures down at regular intervals, from now to the end.
 
-    def _outcome(self, replica: Replica, requests: list[Request]) -> ReplicaOutcome:
-        ended_at = replica.finish(self.horizon)
-        log = replica.log
-        seen = replica.observe()
-        return ReplicaOutcome(
-            name=f"instance_{replica.index}",
-            requests=requests,
-            durations=log.durations(),
-            skipped_tokens=log.skipped_tokens,
-            token_processing_us=replica.token_processing_us,
-            ended_at=ended_at,
-            input_tokens=log.input_tokens,
-            output_tokens=log.output_tokens,
-            completed=log.completed,
-            timed_out=log.timed_out,
-            dropped=log.dropped,
-            length_capped=log.length_capped,
-            kv_allocation_failures=log.kv_allocation_failures,
-            preemptions=len(log.preemptions),
-            still_queued=seen.queue_depth,
-            still_running=seen.batch_size,
-            hit_rate=seen.hit_rate,
-            thrashing_rate=replica.thrashing_rate,
-            queue_depth_mean=log.queue_depth_sum() / log.num_steps if log.num_steps else 0.0,
-        )
+        Parameters
+        ----------
+        every : int, µs, or str
+            Interval, > 0; ``100ms``.
+        **figures : callable
+            Each gets the simulation and returns a number, which goes into the column of its name.
+
+        Returns
+        -------
+        Sampler
+            A table of what was seen: ``at_us`` and a column a figure. It grows while the simulation runs.
+
+        Raises
+        ------
+        ScenarioError
+            If the interval is no duration > 0.
+
+        Examples
+        --------
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)))
+        >>> seen = simulation.sample("1s", running=lambda now: now.replicas[0].batch_size)
+        >>> result = simulation.run()
+        >>> seen.table()["running"].tolist()
+        [0, 1, 2, 2, 2, 2, 2, 2]
+        """
+        return Sampler(self.env, self, every, figures)
+
+    def on_arrival(self, hook: Hook) -> Hook:
+        """Call a function with each request that arrives; usable as a decorator, as are the others.
+
+        It runs at the same tick, right after what it is told of, and may do whatever a process may do.
+        """
+        return self._listen("arrival", hook)
+
+    def on_admitted(self, hook: Hook) -> Hook:
+        """Call a function with each request that is let into the cluster."""
+        return self._listen("admitted", hook)
+
+    def on_routed(self, hook: Hook) -> Hook:
+        """Call a function with each request that was handed to its `replica`."""
+        return self._listen("routed", hook)
+
+    def on_first_token(self, hook: Hook) -> Hook:
+        """Call a function with each request whose prefill is over.
+
+        At the start of the step that ends it, when all effects of a step come about; `Request.ttft` counts to its end.
+        """
+        return self._listen("first_token", hook)
+
+    def on_preempt(self, hook: Hook) -> Hook:
+        """Call a function with each request that lost its place in the batch."""
+        return self._listen("preempted", hook)
+
+    def on_complete(self, hook: Hook) -> Hook:
+        """Call a function with each request that completed; at the start of its last step, see `on_first_token`."""
+        return self._listen("completed", hook)
+
+    def on_end(self, hook: Hook) -> Hook:
+        """Call a function with each request that ended in whatever way: completed, timed out, dropped or rejected."""
+        return self._listen("ended", hook)
+
+    def _listen(self, what: str, hook: Hook) -> Hook:
+        self._hooks.add(what, hook)
+        return hook
 
 
 def _start(policy: Any, context: PolicyContext, _turn: Event) -> None:

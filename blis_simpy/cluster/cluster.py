@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
+    from blis_simpy.core.hooks import Hooks
     from blis_simpy.core.streams import Streams
     from blis_simpy.decisions.log import DecisionLog
 
@@ -85,6 +86,8 @@ class Cluster:
         Told of each request that ended, refused ones included.
     on_idle : callable
         Told whenever a replica has run out of work.
+    hooks : Hooks
+        Told of each request that was let in, and of each that was handed to a replica.
 
     Attributes
     ----------
@@ -110,6 +113,7 @@ class Cluster:
         log: DecisionLog | None,
         on_end: Callable[[Request], None],
         on_idle: Callable[[], None],
+        hooks: Hooks,
     ) -> None:
         self.replicas: list[Replica] = []
         self._kinds = kinds
@@ -132,6 +136,7 @@ class Cluster:
             dispatch=self._dispatch,
             log=log,
             on_rejected=on_end,
+            hooks=hooks,
         )
         for group, kind in enumerate(kinds):
             for _ in range(kind.replicas):

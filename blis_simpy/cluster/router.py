@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.snapshots import SnapshotBook
     from blis_simpy.core.environment import Environment
+    from blis_simpy.core.hooks import Hooks
     from blis_simpy.decisions.log import DecisionLog
 
 __all__ = ["Router", "State"]
@@ -100,6 +101,8 @@ class Router:
         Told of each decision.
     on_rejected : callable
         Told of each request that was refused.
+    hooks : Hooks
+        Told of each request that was let in, and of each that was handed to a replica.
 
     Attributes
     ----------
@@ -121,6 +124,7 @@ class Router:
         dispatch: Callable[[int, Request], None],
         log: DecisionLog | None,
         on_rejected: Callable[[Request], None],
+        hooks: Hooks,
     ) -> None:
         self.rejected: list[Request] = []
         self.num_unroutable = 0
@@ -131,6 +135,7 @@ class Router:
         self._dispatch = dispatch
         self._log = log
         self._on_rejected = on_rejected
+        self._hooks = hooks
         # Without delays, these policies decide the same for a single replica at once as in the turns of their stages.
         # The routing policy is asked all the same: other replicas may be added, and it may have learnt something.
         self._trivial = (
@@ -147,6 +152,7 @@ class Router:
         if not (self._trivial and self._book.num_replicas == 1):
             self._admissions.put(request)
         else:
+            self._let_in(request)
             self._route(request)
 
     def take_back(self, request: Request) -> None:
@@ -166,10 +172,16 @@ class Router:
         if self._log is not None:
             self._log.admission(request, now, decision)
         if decision.admitted:
+            self._let_in(request)
             self._routings.put(request)
         else:
             self.rejected.append(request)
             self._reject(request)
+
+    def _let_in(self, request: Request) -> None:
+        request.admitted_at = self._env.now
+        if self._hooks.admitted is not None:
+            self._hooks.admitted(request)
 
     def _route(self, request: Request) -> None:
         now = self._env.now
@@ -198,6 +210,8 @@ class Router:
         if self._log is not None:
             self._log.routing(request, now, decision, snapshots)
         self._dispatch(chosen, request)
+        if self._hooks.routed is not None:
+            self._hooks.routed(request)
 
     def _as_index(self, chosen: object) -> int:
         """Take any whole number, such as numpy's, for an index."""

@@ -65,14 +65,19 @@ class Request:
         Label: whether the client asked for a stream.
     outcome : Outcome
         How it stands.
-    scheduled_at : int, tick
-        Last time it joined a batch; `NEVER` if it did not.
+    admitted_at, routed_at : int, tick
+        When it was let in, and when it was handed to the replica; the last time, if that replica failed.
+    queued_at : int, tick
+        When it entered the wait queue there.
+    first_scheduled_at, scheduled_at : int, tick
+        First and last time it joined a batch there; `NEVER` if it did not.
     ttft : int, µs
         Arrival to first token of the last completed prefill; `NEVER` if there was none.
     e2e : int, µs
         Arrival to last token, for completed requests, else `NEVER`.
     itl_sum : int, µs
-        Sum of its inter-token latencies, for completed requests.
+        Sum of its inter-token latencies since its last prefill. For requests that have not completed it is brought up
+        to date when they time out and when a result is made.
     itl_count : int
         How many they are.
     itl_first_step : int
@@ -109,6 +114,10 @@ class Request:
     streaming: bool = False
 
     outcome: Outcome = attrs.field(default=Outcome.PENDING, init=False)
+    admitted_at: int = attrs.field(default=NEVER, init=False)
+    routed_at: int = attrs.field(default=NEVER, init=False)
+    queued_at: int = attrs.field(default=NEVER, init=False)
+    first_scheduled_at: int = attrs.field(default=NEVER, init=False)
     scheduled_at: int = attrs.field(default=NEVER, init=False)
     ttft: int = attrs.field(default=NEVER, init=False)
     e2e: int = attrs.field(default=NEVER, init=False)

@@ -16,7 +16,7 @@ from blis_simpy.decisions.records import AdmissionRecord, Candidate, RoutingReco
 from blis_simpy.decisions.summary import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -94,6 +94,31 @@ class DecisionLog:
                 **_columns(Candidate, [candidate for _, _, candidate in ranked]),
             },
         }
+
+    def copy(self) -> DecisionLog:
+        """Return a log of the decisions so far, which grows no more."""
+        copy = DecisionLog(self.counterfactual_k)
+        copy.admissions, copy.routings = self.admissions[:], self.routings[:]
+        return copy
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the log as plain data that JSON can hold, for `of_plain`."""
+        return {
+            "counterfactual_k": self.counterfactual_k,
+            "admissions": [attrs.asdict(record) for record in self.admissions],
+            "routings": [attrs.asdict(record) for record in self.routings],
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> DecisionLog:
+        """Make a log of what `to_plain` gave."""
+        log = cls(plain["counterfactual_k"])
+        log.admissions = [AdmissionRecord(**record) for record in plain["admissions"]]
+        log.routings = [
+            RoutingRecord(**{**record, "candidates": tuple(Candidate(**c) for c in record["candidates"])})
+            for record in plain["routings"]
+        ]
+        return log
 
     def __repr__(self) -> str:
         return f"<DecisionLog of {len(self.admissions)} admissions and {len(self.routings)} routings>"

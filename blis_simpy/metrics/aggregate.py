@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from blis_simpy.core.request import Outcome, Request
 from blis_simpy.metrics.distributions import Distribution, inter_token_latencies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.metrics.requests import RequestTable
 
 __all__ = ["Aggregate", "ReplicaOutcome"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class ReplicaOutcome:
-    """What one replica has to say at the end.
+    """What one replica has to say at the end, or when a result is made in between.
 
     Attributes
     ----------
     name : str
         ``instance_<index>``.
-    requests : list of Request
-        Requests that were handed to it.
+    rows : ndarray of int64
+        Requests that were handed to it and not dropped, as rows of the table of all requests.
     durations : ndarray of int64, shape (num_steps,), µs
         Duration of each step.
-    skipped_tokens : sequence of (Request, int, int)
-        Steps in which a decoding request got no token: request, number of its preemptions so far, step.
+    skipped_tokens : ndarray of int64, shape (num_skipped, 3)
+        Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step.
     token_processing_us : int, µs
         Added to each gap between tokens.
+    total_blocks : int
+        Its KV blocks.
     ended_at : int, tick
         Last tick up to the horizon at which something happened.
     input_tokens, output_tokens, completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counters of the replica.
-    preemptions : int
-        How many there were.
+    preemptions : ndarray of int64, shape (num_preemptions, 2)
+        Row of the request and tick of each, in order.
     still_queued, still_running : int
         Requests in the queue and in the batch.
+    hit_blocks, missed_blocks : int
+        KV blocks that came from the prefix cache, and that did not, since the start.
     hit_rate, thrashing_rate : float
         Figures of the KV store.
     queue_depth_mean : float
@@ -45,10 +54,11 @@ class ReplicaOutcome:
     """
 
     name: str
-    requests: list[Request]
-    durations: Any
-    skipped_tokens: Sequence[tuple[Request, int, int]]
+    rows: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    skipped_tokens: NDArray[np.int64]
     token_processing_us: int
+    total_blocks: int
     ended_at: int
     input_tokens: int
     output_tokens: int
@@ -57,27 +67,40 @@ class ReplicaOutcome:
     dropped: int
     length_capped: int
     kv_allocation_failures: int
-    preemptions: int
+    preemptions: NDArray[np.int64]
     still_queued: int
     still_running: int
+    hit_blocks: int
+    missed_blocks: int
     hit_rate: float
     thrashing_rate: float
     queue_depth_mean: float
 
-    def inter_token_latencies(self) -> tuple[Any, Any]:
-        """Gaps between tokens of its completed requests and how often each occurred."""
-        completed = [r for r in self.requests if r.outcome is Outcome.COMPLETED and r.itl_count]
-        skips: dict[int, int] = {}
-        skipped_steps = []
-        for request, attempt, step in self.skipped_tokens:
-            if request.outcome is Outcome.COMPLETED and attempt == request.num_preemptions:
-                skips[id(request)] = skips.get(id(request), 0) + 1
-                skipped_steps.append(step)
-        first = np.array([r.itl_first_step - skips.get(id(r), 0) for r in completed], dtype=np.int64)
-        end = np.array([r.itl_first_step + r.itl_count for r in completed], dtype=np.int64)
-        return inter_token_latencies(
-            self.durations, first, end, np.array(skipped_steps, dtype=np.int64), self.token_processing_us
-        )
+    def inter_token_latencies(
+        self, requests: RequestTable, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Gaps between tokens of some of its requests that completed, and how often each occurred.
+
+        Parameters
+        ----------
+        requests : RequestTable
+            All requests of the run.
+        rows : ndarray of int64
+            Rows of requests of this replica.
+        """
+        counts = requests["itl_count"]
+        rows = rows[requests.completed[rows] & (counts[rows] > 0)]
+        first = requests["itl_first_step"][rows]
+        end = first + counts[rows]
+        skipped_steps = np.empty(0, dtype=np.int64)
+        if len(self.skipped_tokens):
+            row, attempt, step = self.skipped_tokens.T
+            counted = np.isin(row, rows) & (attempt == requests["num_preemptions"][row])
+            skipped_steps = step[counted]
+            skips = np.zeros(requests.num_rows, dtype=np.int64)
+            np.add.at(skips, row[counted], 1)
+            first = first - skips[rows]
+        return inter_token_latencies(self.durations, first, end, skipped_steps, self.token_processing_us)
 
 
 class Aggregate:
@@ -87,37 +110,28 @@ class Aggregate:
     ----------
     name : str
         ``cluster``, or the name of the replica.
+    requests : RequestTable
+        All requests of the run.
     replicas : sequence of ReplicaOutcome
         Whose figures they are.
-    slowed : collection of Request
-        Requests whose TTFT counts `slowed_ttft_factor` times, rounded down: the first of a replica that warms up.
-    slowed_ttft_factor : float
-        At least 1.
+    ttft : ndarray of int64, shape (num_requests,), µs, optional
+        TTFT of each request in place of that in the table.
     """
 
     def __init__(
         self,
         name: str,
+        requests: RequestTable,
         replicas: Sequence[ReplicaOutcome],
-        slowed: Collection[Request] = (),
-        slowed_ttft_factor: float = 1.0,
+        ttft: NDArray[np.int64] | None = None,
     ) -> None:
         self.name = name
         self.replicas = replicas
-        requests = [request for replica in replicas for request in replica.requests]
-        self.ttft = Distribution.of(
-            np.array(
-                [int(r.ttft * slowed_ttft_factor) if r in slowed else r.ttft for r in requests if r.ttft >= 0],
-                dtype=np.int64,
-            )
-        )
-        self.e2e = Distribution.of(
-            np.array([r.e2e for r in requests if r.outcome is Outcome.COMPLETED], dtype=np.int64)
-        )
-        self.scheduling_delay = Distribution.of(
-            np.array([r.scheduled_at - r.arrived_at for r in requests if r.scheduled_at >= 0], dtype=np.int64)
-        )
-        gaps = [replica.inter_token_latencies() for replica in replicas]
+        rows = np.concatenate([replica.rows for replica in replicas])
+        self.ttft = Distribution.known((requests["ttft_us"] if ttft is None else ttft)[rows])
+        self.e2e = Distribution.of(requests["e2e_us"][rows[requests.completed[rows]]])
+        self.scheduling_delay = Distribution.known(requests["scheduling_delay_us"][rows])
+        gaps = [replica.inter_token_latencies(requests, replica.rows) for replica in replicas]
         self.itl = Distribution.of(
             np.concatenate([values for values, _ in gaps]), np.concatenate([weights for _, weights in gaps])
         )
@@ -125,6 +139,11 @@ class Aggregate:
     def sum(self, counter: str) -> int:
         """Sum of a counter over the replicas."""
         return sum(getattr(replica, counter) for replica in self.replicas)
+
+    @property
+    def num_preemptions(self) -> int:
+        """How often a request lost its place in a batch."""
+        return sum(len(replica.preemptions) for replica in self.replicas)
 
     @property
     def ended_at(self) -> int:
@@ -159,7 +178,7 @@ class Aggregate:
         block["scheduling_delay_p99_ms"] = self.scheduling_delay.percentile_ms(99) if completed else 0.0
         if failures := self.sum("kv_allocation_failures"):
             block["kv_allocation_failures"] = failures
-        block["preemption_count"] = self.sum("preemptions")
+        block["preemption_count"] = self.num_preemptions
         block["dropped_unservable"] = dropped
         block["length_capped_requests"] = self.sum("length_capped")
         block["timed_out_requests"] = timed_out

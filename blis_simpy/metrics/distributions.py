@@ -36,6 +36,11 @@ class Distribution:
         order = np.argsort(values, kind="stable")
         return cls(values[order], np.cumsum(weights[order]))
 
+    @classmethod
+    def known(cls, values: NDArray[np.int64]) -> Distribution:
+        """Sort the values that came about, which are those >= 0."""
+        return cls.of(values[values >= 0])
+
     @property
     def count(self) -> int:
         """How many values there are, each as often as it occurs."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from blis_simpy.core.request import Outcome, Request
 from blis_simpy.metrics.distributions import Distribution
 from blis_simpy.metrics.fitness import Fitness, score
 from blis_simpy.metrics.slo import jain_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from blis_simpy.decisions.log import DecisionLog  # noqa: TC004 - a name only: the two packages stay independent
     from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
+    from blis_simpy.metrics.requests import RequestTable
 
 __all__ = [
     "Evaluation",
@@ -35,21 +35,23 @@ __all__ = [
 ]
 
 
-def priority_inversions(requests: Sequence[Request]) -> int:
+def priority_inversions(requests: RequestTable) -> int:
     """Count pairs of one SLO class in which the earlier request took more than twice as long as the later.
 
     Parameters
     ----------
-    requests : sequence of Request
+    requests : RequestTable
         Requests of one replica in list order, which decides among equal arrivals.
     """
+    completed = requests.take(requests.completed)
+    order = np.argsort(completed["arrived_at_us"], kind="stable")
+    classes, latencies = completed["slo_class"][order].tolist(), completed["e2e_us"][order].tolist()
     earlier_by_class: dict[str, list[int]] = {}
     inversions = 0
-    for request in sorted(requests, key=lambda request: request.arrived_at):
-        if request.outcome is Outcome.COMPLETED:
-            earlier = earlier_by_class.setdefault(request.slo_class or "default", [])
-            inversions += len(earlier) - bisect_right(earlier, 2 * request.e2e)
-            insort(earlier, request.e2e)
+    for slo_class, e2e in zip(classes, latencies, strict=True):
+        earlier = earlier_by_class.setdefault(slo_class or "default", [])
+        inversions += len(earlier) - bisect_right(earlier, 2 * e2e)
+        insort(earlier, e2e)
     return inversions
 
 
@@ -63,7 +65,12 @@ def _blocked_queues(replicas: Sequence[ReplicaOutcome]) -> int:
 
 
 def anomalies(
-    aggregate: Aggregate, *, ordered_by_priority: bool, rejected: int, routing_rejections: int
+    aggregate: Aggregate,
+    requests: RequestTable,
+    *,
+    ordered_by_priority: bool,
+    rejected: int,
+    routing_rejections: int,
 ) -> dict[str, int]:
     """Count what should not happen.
 
@@ -71,15 +78,18 @@ def anomalies(
     ----------
     aggregate : Aggregate
         The figures of all replicas.
+    requests : RequestTable
+        All requests.
     ordered_by_priority : bool
         Whether a priority policy other than ``constant`` was at work; without one nothing is an inversion.
     rejected, routing_rejections : int
         Requests refused at admission and at routing.
     """
+    inversions = 0
+    if ordered_by_priority:
+        inversions = sum(priority_inversions(requests.take(replica.rows)) for replica in aggregate.replicas)
     return {
-        "priority_inversions": sum(priority_inversions(r.requests) for r in aggregate.replicas)
-        if ordered_by_priority
-        else 0,
+        "priority_inversions": inversions,
         "hol_blocking_events": _blocked_queues(aggregate.replicas),
         "rejected_requests_admission": rejected,
         "rejected_requests_routing": routing_rejections,
@@ -93,32 +103,30 @@ def kv_rates(aggregate: Aggregate) -> dict[str, float]:
     completed = aggregate.sum("completed")
     replicas = aggregate.replicas
     return {
-        "preemption_rate": aggregate.sum("preemptions") / completed if completed else 0.0,
+        "preemption_rate": aggregate.num_preemptions / completed if completed else 0.0,
         "cache_hit_rate": sum(r.hit_rate for r in replicas) / len(replicas),
         "kv_thrashing_rate": sum(r.thrashing_rate for r in replicas) / len(replicas),
     }
 
 
-def _grouped(requests: Sequence[Request], key: Callable[[Request], str]) -> dict[str, list[Request]]:
-    """Sort requests into groups by name, names ascending; an empty name is no group."""
-    groups: dict[str, list[Request]] = {}
-    for request in requests:
-        if name := key(request):
-            groups.setdefault(name, []).append(request)
-    return dict(sorted(groups.items()))
+def _grouped(requests: RequestTable, label: str, unnamed: str = "") -> dict[str, RequestTable]:
+    """Sort requests into groups by a label, groups ascending; an empty label is `unnamed`, or no group."""
+    labels = requests[label]
+    if unnamed:
+        labels = np.where(labels == "", unnamed, labels)
+    return {name: requests.take(labels == name) for name in sorted(set(labels.tolist())) if name}
 
 
-def _latencies(requests: Sequence[Request]) -> dict[str, Distribution]:
+def _latencies(requests: RequestTable) -> dict[str, Distribution]:
     return {
-        "ttft": Distribution.of(np.array([r.ttft for r in requests if r.ttft >= 0], dtype=np.int64)),
-        "e2e": Distribution.of(np.array([r.e2e for r in requests if r.outcome is Outcome.COMPLETED], dtype=np.int64)),
+        "ttft": Distribution.known(requests["ttft_us"]),
+        "e2e": Distribution.of(requests["e2e_us"][requests.completed]),
     }
 
 
-def by_slo_class(requests: Sequence[Request]) -> dict[str, dict[str, Distribution]]:
+def by_slo_class(requests: RequestTable) -> dict[str, dict[str, Distribution]]:
     """Return the distributions of TTFT and E2E by SLO class, classes sorted, an empty class being ``default``."""
-    classes = _grouped(requests, lambda request: request.slo_class or "default")
-    return {name: _latencies(members) for name, members in classes.items()}
+    return {name: _latencies(members) for name, members in _grouped(requests, "slo_class", "default").items()}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -142,28 +150,28 @@ class Group:
     tokens_per_s: float
 
     @classmethod
-    def of(cls, requests: Sequence[Request], duration_us: int) -> Group:
+    def of(cls, requests: RequestTable, duration_us: int) -> Group:
         """Work out the figures of some requests of a run that took `duration_us`."""
-        completed = [request for request in requests if request.outcome is Outcome.COMPLETED]
+        completed = requests.completed
+        count = int(completed.sum())
+        tokens = int(requests["output_tokens"][completed].sum())
         seconds = duration_us / 1e6
         return cls(
             **_latencies(requests),
-            completed=len(completed),
-            requests_per_s=len(completed) / seconds if seconds > 0 else 0.0,
-            tokens_per_s=sum(request.output_tokens for request in completed) / seconds if seconds > 0 else 0.0,
+            completed=count,
+            requests_per_s=count / seconds if seconds > 0 else 0.0,
+            tokens_per_s=tokens / seconds if seconds > 0 else 0.0,
         )
 
 
-def by_model(requests: Sequence[Request], duration_us: int) -> dict[str, Group]:
+def by_model(requests: RequestTable, duration_us: int) -> dict[str, Group]:
     """Return figures by model, models sorted; requests that name none are left out."""
-    models = _grouped(requests, lambda request: request.model)
-    return {name: Group.of(members, duration_us) for name, members in models.items()}
+    return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "model").items()}
 
 
-def by_tenant(requests: Sequence[Request], duration_us: int) -> dict[str, Group]:
+def by_tenant(requests: RequestTable, duration_us: int) -> dict[str, Group]:
     """Return figures by tenant, tenants sorted, an empty tenant being ``default``."""
-    tenants = _grouped(requests, lambda request: request.tenant or "default")
-    return {name: Group.of(members, duration_us) for name, members in tenants.items()}
+    return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "tenant", "default").items()}
 
 
 @attrs.frozen(kw_only=True, eq=False)

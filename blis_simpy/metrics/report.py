@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.core.request import Outcome, Request
+import numpy as np
+
+from blis_simpy.core.request import Outcome
 
 if TYPE_CHECKING:
     from blis_simpy.metrics.evaluation import Group
     from blis_simpy.metrics.fitness import Fitness
+    from blis_simpy.metrics.requests import RequestTable
 
 __all__ = ["metrics_rows", "number", "replay_results", "sections", "to_json"]
 
@@ -41,39 +45,44 @@ def to_json(value: Any, indent: str = "") -> str:
     return json.dumps(value)
 
 
-def metrics_rows(requests: Iterable[Request]) -> Iterator[dict[str, Any]]:
+def metrics_rows(requests: RequestTable) -> Iterator[dict[str, Any]]:
     """Rows of the results file of ``run``: requests that reached a replica and were not dropped, by arrival."""
-    reached = [r for r in requests if r.replica >= 0 and r.outcome is not Outcome.DROPPED]
-    for r in sorted(reached, key=lambda request: request.arrived_at):
-        completed = r.outcome is Outcome.COMPLETED
+    reached = requests.take((requests["replica"] >= 0) & ~requests.with_outcome(Outcome.DROPPED))
+    for r in reached.take(np.argsort(reached["arrived_at_us"], kind="stable")).rows():
+        completed = r["outcome"] == "completed"
         row: dict[str, Any] = {
-            "arrived_at": r.arrived_at / 1e6,
-            "requestID": r.id,
-            "num_prefill_tokens": r.input_tokens,
-            "num_decode_tokens": r.output_tokens,
-            "ttft_ms": max(r.ttft, 0) / 1000,
-            "itl_ms": r.itl_sum / max(r.itl_count, 1) / 1000 if completed else 0.0,
-            "e2e_ms": r.e2e / 1000 if completed else 0.0,
-            "scheduling_delay_ms": (r.scheduled_at - r.arrived_at) / 1000 if r.scheduled_at >= 0 else 0.0,
+            "arrived_at": r["arrived_at_us"] / 1e6,
+            "requestID": r["id"],
+            "num_prefill_tokens": r["input_tokens"],
+            "num_decode_tokens": r["output_tokens"],
+            "ttft_ms": max(r["ttft_us"], 0) / 1000,
+            "itl_ms": r["itl_mean_us"] / 1000 if completed else 0.0,
+            "e2e_ms": r["e2e_us"] / 1000 if completed else 0.0,
+            "scheduling_delay_ms": max(r["scheduling_delay_us"], 0) / 1000,
         }
         labels = {
-            "slo_class": r.slo_class,
-            "tenant_id": r.tenant,
-            "handled_by": f"instance_{r.replica}",
-            "model": r.model,
+            "slo_class": r["slo_class"],
+            "tenant_id": r["tenant"],
+            "handled_by": f"instance_{r['replica']}",
+            "model": r["model"],
         }
         row.update((key, value) for key, value in labels.items() if value)
-        if r.length_capped:
+        if r["length_capped"]:
             row["length_capped"] = True
         yield row
 
 
-def replay_results(requests: Iterable[Request]) -> str:
+_NUMBERED = re.compile(r"request_([+-]?[0-9]+)")
+
+
+def replay_results(requests: RequestTable) -> str:
     """Text of the results file of ``replay``: the completed requests by number."""
+    completed = requests.take(requests.completed)
+    columns = (completed[name].tolist() for name in ("id", "ttft_us", "e2e_us", "input_tokens", "output_tokens"))
     rows = [
-        (int(r.id.removeprefix("request_")), r)
-        for r in requests
-        if r.outcome is Outcome.COMPLETED and r.id.removeprefix("request_").lstrip("+-").isdigit()
+        (int(numbered[1]), *figures)
+        for name, *figures in zip(*columns, strict=True)
+        if (numbered := _NUMBERED.fullmatch(name))
     ]
     if not rows:
         return "[]"
@@ -81,9 +90,9 @@ def replay_results(requests: Iterable[Request]) -> str:
     return (
         "[\n"
         + ",\n".join(
-            f'  {{\n    "request_id": {number_},\n    "ttft_us": {r.ttft},\n    "e2e_us": {r.e2e},\n'
-            f'    "input_tokens": {r.input_tokens},\n    "output_tokens": {r.output_tokens}\n  }}'
-            for number_, r in sorted(rows, key=lambda row: row[0])
+            f'  {{\n    "request_id": {number_},\n    "ttft_us": {ttft},\n    "e2e_us": {e2e},\n'
+            f'    "input_tokens": {input_tokens},\n    "output_tokens": {output_tokens}\n  }}'
+            for number_, ttft, e2e, input_tokens, output_tokens in sorted(rows)
         )
         + "\n]"
     )

@@ -23,13 +23,14 @@ from blis_simpy.replica.batching import BatchFormer, SteadyBatchFormer
 from blis_simpy.replica.decodes import Decodes
 from blis_simpy.replica.formation import StepFormation
 from blis_simpy.replica.kv import HostTier
-from blis_simpy.replica.log import ReplicaLog
+from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.runs import DecodeRun
 from blis_simpy.replica.sequence import Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blis_simpy.core.hooks import Hooks
     from blis_simpy.core.pools import BlockPool, SlotPool
     from blis_simpy.replica.kv import KVStore
     from blis_simpy.replica.ordering import WaitQueue
@@ -70,9 +71,15 @@ class Engine:
         Batch slots.
     on_end : callable
         Told of each request that ended here.
+    hooks : Hooks
+        Told of first tokens and preemptions.
 
     Attributes
     ----------
+    log : ReplicaLog
+        Counters.
+    steps : StepLog
+        What was done in each step.
     next_step_at : int, tick
         End of the last step that was carried out or planned.
     """
@@ -90,8 +97,10 @@ class Engine:
         pool: BlockPool,
         slots: SlotPool,
         on_end: Callable[[Request], None],
+        hooks: Hooks,
     ) -> None:
         self.log = ReplicaLog()
+        self.steps = StepLog()
         self.next_step_at = 0
         self.queue = queue
         self.kv = kv
@@ -103,6 +112,7 @@ class Engine:
         self._num_blocks = int(pool.capacity)
         self._slots = slots
         self._on_end = on_end
+        self._hooks = hooks
         self._token_processing_us = latency.output_token_processing_time()
         self._overhead_us = latency.post_decode_overhead()
         self._decode_runs = latency if settings.macro_steps and isinstance(latency, DecodeRuns) else None
@@ -199,6 +209,7 @@ class Engine:
         sequence = Sequence(request, self._num_entered, limit - 1 if capped else last_progress, capped)
         self._num_entered += 1
         request.outcome = Outcome.QUEUED
+        request.queued_at = now
         self.queue.append(sequence, now)
         return sequence
 
@@ -223,6 +234,7 @@ class Engine:
         if sequence.batch_position < 0:
             self.queue.remove(sequence)
         else:
+            self._count_gaps(sequence)
             self._remove(sequence)
         self._end(sequence.request, Outcome.TIMED_OUT, now)
 
@@ -255,8 +267,21 @@ class Engine:
         sequence.withdrawn = True
         self.log.input_tokens -= sequence.input_tokens
         request.outcome = Outcome.PENDING
-        request.scheduled_at = request.ttft = NEVER
+        request.first_scheduled_at = request.scheduled_at = request.ttft = NEVER
+        request.itl_sum = request.itl_count = 0
         return request
+
+    def count_gaps(self) -> None:
+        """Bring the inter-token latencies of the running requests up to date."""
+        for sequence in self._batch.values():
+            self._count_gaps(sequence)
+
+    def _count_gaps(self, sequence: Sequence) -> None:
+        if sequence.decoding:
+            request, gaps = sequence.request, self._num_steps - sequence.first_decode_step
+            request.itl_count = gaps
+            request.itl_first_step = sequence.first_decode_step
+            request.itl_sum = self._busy_us - sequence.busy_us_before + gaps * self._token_processing_us
 
     def _remove(self, sequence: Sequence) -> None:
         formation = self._formation
@@ -280,8 +305,12 @@ class Engine:
         self._end(request, Outcome.DROPPED, self._formation.now)
 
     def _record_preemption(self, sequence: Sequence) -> None:
-        sequence.request.num_preemptions += 1
-        self.log.preemptions.append((sequence.request, self._formation.now))
+        request = sequence.request
+        request.num_preemptions += 1
+        request.itl_sum = request.itl_count = 0
+        self.log.preemptions.append((request, self._formation.now))
+        if self._hooks.preempted is not None:
+            self._hooks.preempted(request)
 
     # ------------------------------------------------------------------------------------------------ one step
 
@@ -333,7 +362,7 @@ class Engine:
         for sequence in missed:
             decodes.postpone(sequence, step)
             sequence.busy_us_before += duration
-            self.log.skip_token(sequence.request, sequence.request.num_preemptions, step)
+            self.log.skipped_tokens.append((sequence.request, sequence.request.num_preemptions, step))
         self._num_steps = step + 1
         batch_size = len(self._batch)
         decodes.advance(1)
@@ -341,7 +370,7 @@ class Engine:
         if self._prefilling:
             ended += self._advance_prefills(step, end)
         pool = self._pool
-        self.log.step(
+        self.steps.step(
             now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), self._num_blocks - pool.free
         )
         if self._host_tier is not None:
@@ -372,6 +401,7 @@ class Engine:
         """Count the prompt tokens of a step; return those who ended with their first token."""
         ended: list[Sequence] = []
         unfinished: list[Sequence] = []
+        announce = self._hooks.first_token
         for sequence in self._prefilling:
             sequence.computed += sequence.granted
             sequence.granted = 0
@@ -380,6 +410,8 @@ class Engine:
                 continue
             request = sequence.request
             request.ttft = end + self._token_processing_us - request.arrived_at
+            if announce is not None:
+                announce(request)
             sequence.first_decode_step = step + 1
             sequence.last_step = step + sequence.last_progress - sequence.input_tokens
             sequence.busy_us_before = self._busy_us
@@ -501,7 +533,7 @@ class Engine:
         if blocks:
             self.kv.take(blocks)
         start = run.boundary(first)
-        self.log.run(start, run.durations(first, steps), blocks_by_step, decodes.count, len(self.queue), used)
+        self.steps.run(start, run.durations(first, steps), blocks_by_step, decodes.count, len(self.queue), used)
         self._busy_us += run.boundary(upto) - start
         self._last_step_start = run.boundary(upto - 1)
         self._num_steps += steps

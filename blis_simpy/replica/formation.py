@@ -287,7 +287,9 @@ class StepFormation:
         self.token_budget -= sequence.granted
         request = sequence.request
         request.outcome = Outcome.RUNNING
-        request.scheduled_at = self.now
+        request.scheduled_at = now = self.now
+        if request.first_scheduled_at < 0:
+            request.first_scheduled_at = now
         return True
 
     def head_stays_blocked(self) -> bool:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from blis_simpy.core.request import Request
 
-__all__ = ["ReplicaLog"]
+__all__ = ["ReplicaLog", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -28,14 +28,14 @@ _STRETCH_COLUMNS = (
 
 
 class ReplicaLog:
-    """Steps and counters of one replica.
-
-    Steps that differ only in start, duration and used blocks are kept as one stretch, and spread out when asked for.
+    """Counters of one replica.
 
     Attributes
     ----------
     preemptions : list of (Request, int)
         Each preemption with its tick, in order.
+    skipped_tokens : list of (Request, int, int)
+        Steps in which a decoding request was granted no token: request, number of its preemptions so far, and step.
     input_tokens : int
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
@@ -48,6 +48,7 @@ class ReplicaLog:
 
     def __init__(self) -> None:
         self.preemptions: list[tuple[Request, int]] = []
+        self.skipped_tokens: list[tuple[Request, int, int]] = []
         self.input_tokens = 0
         self.output_tokens = 0
         self.completed = 0
@@ -56,10 +57,18 @@ class ReplicaLog:
         self.length_capped = 0
         self.kv_allocation_failures = 0
         self.last_activity = 0
+
+
+class StepLog:
+    """Steps of one replica.
+
+    Those that differ only in start, duration and used blocks are kept as one stretch, and spread out when asked for.
+    """
+
+    def __init__(self) -> None:
         self._durations = array("q")
         self._blocks_taken = array("q")
         self._stretches = array("q")
-        self._gaps_to_skip: list[tuple[Request, int, int]] = []
 
     def step(
         self, start: int, duration: int, decode_tokens: int, prefill_tokens: int, batch: int, queue: int, used: int
@@ -80,30 +89,48 @@ class ReplicaLog:
         self._blocks_taken.extend(blocks_taken)
         self._stretches.extend((len(blocks_taken), start, batch, 0, batch, queue, used))
 
-    def skip_token(self, request: Request, attempt: int, step: int) -> None:
-        """Record that a decoding request was granted no token in a step."""
-        self._gaps_to_skip.append((request, attempt, step))
+    def copy(self) -> StepLog:
+        """Return a log of the steps so far, which grows no more."""
+        copy = StepLog()
+        copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
+        copy._stretches = self._stretches[:]
+        return copy
 
-    @property
-    def skipped_tokens(self) -> list[tuple[Request, int, int]]:
-        """Steps without a token: request, number of its preemptions so far, and step."""
-        return self._gaps_to_skip
+    def to_arrays(self) -> dict[str, NDArray[np.int64]]:
+        """Return what it holds, for `of_arrays`."""
+        return {
+            "durations": self.durations(),
+            "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
+            "stretches": np.array(self._stretches, dtype=np.int64),
+        }
 
-    @property
-    def num_steps(self) -> int:
-        """Number of steps so far."""
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> StepLog:
+        """Make a log of what `to_arrays` gave."""
+        log = cls()
+        log._durations.frombytes(arrays["durations"].tobytes())
+        log._blocks_taken.frombytes(arrays["blocks_taken"].tobytes())
+        log._stretches.frombytes(arrays["stretches"].tobytes())
+        return log
+
+    def __len__(self) -> int:
         return len(self._durations)
+
+    @property
+    def num_stretches(self) -> int:
+        """How many stretches the steps are kept as."""
+        return len(self._stretches) // len(_STRETCH_COLUMNS)
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""
         return np.array(self._durations, dtype=np.int64)
 
-    def queue_depth_sum(self) -> int:
-        """Sum over all steps of the requests that waited during them."""
+    def queue_depth_mean(self) -> float:
+        """Mean over all steps of the requests that waited during them; 0 without any."""
         stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
-        return int(stretches[:, 0] @ stretches[:, 5])
+        return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
 
-    def steps(self) -> dict[str, NDArray[np.int64]]:
+    def table(self) -> dict[str, NDArray[np.int64]]:
         """Columns with a row a step.
 
         Returns

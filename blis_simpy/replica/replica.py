@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
+    from blis_simpy.core.hooks import Hooks
     from blis_simpy.latency.base import LatencyModel
-    from blis_simpy.replica.log import ReplicaLog
+    from blis_simpy.replica.kv import KVStore
+    from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.sequence import Sequence
     from blis_simpy.replica.settings import EngineSettings, KVSettings
 
@@ -56,6 +58,8 @@ class Replica:
         Told of each request that ended here.
     on_idle : callable
         Told when the replica has run out of work.
+    hooks : Hooks
+        Told of first tokens and preemptions.
 
     Attributes
     ----------
@@ -82,6 +86,7 @@ class Replica:
         horizon: int,
         on_end: Callable[[Request], None],
         on_idle: Callable[[], None],
+        hooks: Hooks,
     ) -> None:
         self.env = env
         self.index = index
@@ -90,7 +95,7 @@ class Replica:
         self._latency = latency
         self._horizon = horizon
         self._on_idle = on_idle
-        self._kv = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
+        self._kv: KVStore = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
         self._engine = Engine(
             settings=settings,
             max_model_len=max_model_len,
@@ -104,6 +109,7 @@ class Replica:
             pool=self.kv_blocks,
             slots=self.slots,
             on_end=on_end,
+            hooks=hooks,
         )
         lane = replica_lane(index)
         self._queued_priority = turn_priority(lane, ReplicaTurn.QUEUED)
@@ -162,6 +168,7 @@ class Replica:
         """Hand over a request, which enters the wait queue after the queueing delay of the latency model."""
         now = self.env.now
         request.replica = self.index
+        request.routed_at = now
         self._engine.log.last_activity = now
         delay = self._latency.queueing_time(request.input_tokens)
         self.env.call_at(now + delay, self._queued_priority, self._enter, request)
@@ -280,29 +287,40 @@ class Replica:
 
     @property
     def log(self) -> ReplicaLog:
-        """Steps and counters so far, brought up to date."""
+        """Counters so far, brought up to date."""
         self.settle()
         return self._engine.log
 
     @property
     def hit_rate(self) -> float:
         """Fraction of KV blocks that came from the prefix cache, since the start."""
+        return float(self.kv_store.hit_rate)
+
+    @property
+    def kv_store(self) -> KVStore:
+        """The owner of the KV blocks, brought up to date: hits, misses and rates since the start."""
         self.settle()
-        return float(self._kv.hit_rate)
+        return self._kv
+
+    @property
+    def steps(self) -> StepLog:
+        """What was done in each step so far, brought up to date."""
+        self.settle()
+        return self._engine.steps
 
     @property
     def token_processing_us(self) -> int:
         """Time that the latency model adds to each token's latency, but not to the clock, µs."""
         return self._latency.output_token_processing_time()
 
-    @property
-    def thrashing_rate(self) -> float:
-        """Pressure on the second KV tier, 0 without one."""
+    def last_activity(self, upto: int) -> int:
+        """Return the last tick up to one, at most the current one, at which something happened here."""
         self.settle()
-        return float(self._kv.thrashing_rate)
+        self._engine.count_gaps()
+        return self._engine.last_activity(upto)
 
     def finish(self, horizon: int) -> int:
-        """Carry out all steps that start up to the horizon.
+        """Carry out all steps that start up to the horizon, and end.
 
         Returns
         -------
@@ -311,4 +329,5 @@ class Replica:
         """
         self._engine.settle(horizon, at_now=True)
         self._engine.cut()
+        self._engine.count_gaps()
         return self._engine.last_activity(horizon)

@@ -274,8 +274,8 @@ def test_a_queue_is_blocked_if_it_is_twice_as_long_as_the_mean(replicas, events)
 def test_requests_without_a_class_are_of_the_default_class_where_inversions_are_counted():
     served = requests(2, gap=0, tokens=16, output=50)
     served[1].output_tokens, served[1].slo_class = 1, "default"
-    prepare(served, replicas=1, max_num_seqs=2).run()
-    assert priority_inversions(served) == 1
+    result = prepare(served, replicas=1, max_num_seqs=2).run()
+    assert priority_inversions(result.requests) == 1
 
 
 def test_candidates_of_many_replicas_are_kept_in_the_order_of_their_names_as_text():

@@ -106,7 +106,7 @@ def test_k8_mean_gap_of_a_capped_request_counts_all_gaps(serve):
     """11 gaps of 110. Reference: 121, as the sum was divided by 10."""
     served = serve((20, 50, 0, {"max_output_tokens": 0}), max_model_len=32)
     assert served.column("itl_mean_us") == [110]
-    assert next(metrics_rows(served.simulation.requests))["itl_ms"] == 0.11
+    assert next(metrics_rows(served.result.requests))["itl_ms"] == 0.11
 
 
 def test_k9_failed_decode_loses_no_block(serve):
@@ -180,7 +180,7 @@ def test_k12_capacity_divides_the_free_memory_by_the_gpus():
 def test_k13_equal_arrivals_keep_the_order_of_the_workload(serve):
     """Reference: random. Ids sort otherwise, so this is no order by id."""
     served = serve((10, 1, 5, {"id": "b"}), (10, 1, 5, {"id": "a"}), (10, 1, 0, {"id": "c"}))
-    assert [row["requestID"] for row in metrics_rows(served.simulation.requests)] == ["c", "b", "a"]
+    assert [row["requestID"] for row in metrics_rows(served.result.requests)] == ["c", "b", "a"]
 
 
 def test_k14_newer_copy_of_an_evicted_block_stays_findable(serve):

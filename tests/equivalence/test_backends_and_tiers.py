@@ -88,7 +88,7 @@ def compare_with_naive(case, sample_at=(), *, macro_steps=True):
     simulation = compare(case, sample_at, macro_steps=macro_steps, kv=kv)
     replica = simulation.replicas[0]
     assert counters(replica._kv) == (kv.hits, kv.misses, kv.cpu_misses, kv.mirrored, kv.evictions, len(kv.host))
-    assert replica.thrashing_rate == (kv.evictions / kv.mirrored if kv.mirrored else 0.0)
+    assert replica.kv_store.thrashing_rate == (kv.evictions / kv.mirrored if kv.mirrored else 0.0)
     return simulation, kv
 
 

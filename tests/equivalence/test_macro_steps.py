@@ -174,7 +174,7 @@ def test_runs_are_planned_at_all(planning):
     counts = {}
     for macro_steps in (True, False):
         simulation, result, _ = run(case, (), Guest(()), macro_steps=macro_steps)
-        stretches = len(simulation.replicas[0].log._stretches) // 7
+        stretches = simulation.replicas[0].steps.num_stretches
         counts[macro_steps] = (len(result.steps["start_us"]), stretches)
     assert counts[False] == (50, 50)
     if planning == "plan always":

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.metrics.evaluation import by_slo_class, priority_inversions
+from blis_simpy.metrics.requests import RequestTable
 
 
 @attrs.frozen
@@ -27,7 +28,7 @@ def requests_of(rows):
         request.outcome = Outcome.COMPLETED if row.completed else Outcome.TIMED_OUT
         request.ttft = request.e2e = row.e2e
         requests.append(request)
-    return requests
+    return RequestTable.of_requests(requests)
 
 
 rows = st.builds(

@@ -2,13 +2,13 @@
 
 import pytest
 
+import blis_simpy as blis
 from blis_simpy.core.request import Request
 from blis_simpy.decisions.log import DecisionLog
 from blis_simpy.errors import ScenarioError
 from blis_simpy.metrics.evaluation import by_model
 from blis_simpy.metrics.fitness import Fitness
 from blis_simpy.metrics.report import sections
-from blis_simpy.result import Result
 
 QUIET = {"blocks": [], "anomaly": {}, "kv": {}, "slo": {}}
 
@@ -45,7 +45,7 @@ def test_model_rates_count_planned_tokens_of_completed_requests_only(serve):
 
 def test_groups_of_a_run_without_duration_have_no_rate(serve):
     served = serve((10, 2, 0, {"model": "any/model"}))
-    assert by_model(served.simulation.requests, 0)["any/model"].requests_per_s == 0.0
+    assert by_model(served.result.requests, 0)["any/model"].requests_per_s == 0.0
 
 
 def test_tenants_without_a_name_are_the_default_one(serve):
@@ -88,36 +88,40 @@ def test_promises_are_judged_by_class(two_tenants):
     assert two_tenants.goodput({"chat": 200}).requests_per_s == 1 / 0.00112
 
 
-def result_with(result, **more):
-    """The same run with what a cluster adds to it."""
-    return Result(
-        scenario=result.scenario,
-        seed=result.seed,
-        requests=result._requests,
-        replicas=result._replicas,
-        logs=result._logs,
-        routing_rejections=0,
-        **more,
-    )
+class RefuseThree:
+    """Turns away whoever brings a prompt of three tokens."""
+
+    def admit(self, request, state):
+        return request.input_tokens != 3
 
 
-def test_result_shows_what_the_cluster_recorded(two_tenants):
-    log = DecisionLog()
-    refused = [Request("refused", 0, 10, 2)]
-    result = result_with(two_tenants, rejected=refused, decisions=log, wall_clock_s=0.5)
-    assert result.anomalies["rejected_requests_admission"] == result.evaluation.metrics.rejected == 1
-    assert result.decisions is result.evaluation.decisions is log
-    assert result.evaluation.decision_summary == log.summary()
-    assert result.evaluation.wall_clock_s == 0.5
+@pytest.fixture
+def logged(prepare):
+    """The same run with a log of decisions and one request that is refused."""
+    requests = [
+        Request("a", 0, 10, 2, tenant="a", model="any/model", slo_class="chat"),
+        Request("b", 1000, 20, 1, tenant="b"),
+        Request("refused", 0, 3, 2),
+    ]
+    scenario = prepare().scenario.with_(trace_level="decisions", admission=RefuseThree())
+    return blis.Simulation(scenario, requests=requests).run()
+
+
+def test_result_shows_what_the_cluster_recorded(logged):
+    assert logged.anomalies["rejected_requests_admission"] == logged.evaluation.metrics.rejected == 1
+    assert logged.rejected == ["refused"]
+    assert logged.evaluation.decisions is logged.decisions
+    assert logged.evaluation.decision_summary == logged.decisions.summary()
+    assert logged.decisions.summary()["rejected"] == 1
+    assert logged.evaluation.wall_clock_s > 0
 
 
 def titles(text):
     return [line.strip("= ") for line in text.splitlines() if line.startswith("===")]
 
 
-def test_report_of_a_run_has_all_sections_in_order(two_tenants):
-    result = result_with(two_tenants, rejected=[Request("refused", 0, 10, 2)], decisions=DecisionLog())
-    assert titles(result.blis_report("run", fitness_weights="throughput:1", summarize_trace=True)) == [
+def test_report_of_a_run_has_all_sections_in_order(logged):
+    assert titles(logged.blis_report("run", fitness_weights="throughput:1", summarize_trace=True)) == [
         "Simulation Metrics",
         "Fitness Evaluation",
         "Anomaly Counters",
@@ -127,17 +131,17 @@ def test_report_of_a_run_has_all_sections_in_order(two_tenants):
     ]
 
 
-def test_report_of_a_replay_has_neither_fitness_nor_models(two_tenants):
-    result = result_with(two_tenants, decisions=DecisionLog())
-    assert titles(result.blis_report("replay", fitness_weights="nonsense", summarize_trace=True)) == [
+def test_report_of_a_replay_has_neither_fitness_nor_models(logged):
+    assert titles(logged.blis_report("replay", fitness_weights="nonsense", summarize_trace=True)) == [
         "Simulation Metrics",
+        "Anomaly Counters",
         "Per-SLO Metrics",
         "Trace Summary",
     ]
 
 
-def test_summary_of_decisions_is_printed_on_request_only(two_tenants):
-    assert "Trace Summary" not in result_with(two_tenants, decisions=DecisionLog()).blis_report()
+def test_summary_of_decisions_is_printed_on_request_only(two_tenants, logged):
+    assert "Trace Summary" not in logged.blis_report()
     assert "Trace Summary" not in two_tenants.blis_report(summarize_trace=True)
 
 

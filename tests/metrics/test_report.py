@@ -47,7 +47,7 @@ def test_json_layout():
 
 def test_rows_leave_out_who_was_dropped_and_show_zero_for_what_did_not_come_about(serve):
     served = serve((10, 2, 0), (900, 2, 0), (10, 50, 400, {"slo_class": "batch"}), blocks=20, horizon=500)
-    rows = list(metrics_rows(served.simulation.requests))
+    rows = list(metrics_rows(served.result.requests))
     assert [row["requestID"] for row in rows] == ["request_0", "request_2"]
     assert rows[1] == {
         "arrived_at": 0.0004,
@@ -66,11 +66,11 @@ def test_rows_leave_out_who_was_dropped_and_show_zero_for_what_did_not_come_abou
 def test_replay_results_are_completed_requests_by_number(serve):
     rows = [(10, 1, 0, {"id": f"request_{number}"}) for number in (10, 2)] + [(10, 1, 0, {"id": "probe"})]
     served = serve(*rows, (900, 1, 0, {"id": "request_1"}), blocks=20)
-    assert json.loads(replay_results(served.simulation.requests)) == [
+    assert json.loads(replay_results(served.result.requests)) == [
         {"request_id": 2, "ttft_us": 130, "e2e_us": 130, "input_tokens": 10, "output_tokens": 1},
         {"request_id": 10, "ttft_us": 130, "e2e_us": 130, "input_tokens": 10, "output_tokens": 1},
     ]
-    assert replay_results([]) == "[]"
+    assert replay_results(serve().result.requests) == "[]"
 
 
 def test_report_without_news_is_empty():

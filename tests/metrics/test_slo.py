@@ -22,7 +22,7 @@ def table(*rows):
             request.outcome, request.e2e, request.generated_tokens = Outcome.COMPLETED, e2e, 10
             request.itl_sum, request.itl_count = e2e - 10, 9
         requests.append(request)
-    return RequestTable(requests)
+    return RequestTable.of_requests(requests)
 
 
 def test_a_request_that_takes_just_as_long_as_promised_meets_its_target():

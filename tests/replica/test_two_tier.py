@@ -42,7 +42,7 @@ def test_reloading_for_a_prompt_that_does_not_fit_evicts_what_it_brought_back(se
     # A queued request keeps nothing of what a failed attempt claimed: eight are r1's.
     assert served.steps("used_blocks")[15:22] == [(8,)] * 7
     assert counted(served) == (0, 18, 11, 12, 0)
-    assert served.replica.hit_rate == served.replica.thrashing_rate == 0.0
+    assert served.replica.hit_rate == served.replica.kv_store.thrashing_rate == 0.0
 
 
 def test_host_too_small_for_the_batch_thrashes_and_costs_no_time(serve):
@@ -60,7 +60,7 @@ def test_host_too_small_for_the_batch_thrashes_and_costs_no_time(serve):
     assert counted(served) == (1, 17, 18, 136, 131)
     assert (alone.hits, alone.misses) == (1, 17)
     assert served.replica.hit_rate == 1 / 36
-    assert served.replica.thrashing_rate == 131 / 136
+    assert served.replica.kv_store.thrashing_rate == 131 / 136
 
 
 @pytest.mark.parametrize("options", [{}, {"bandwidth": 0.3}, {"bandwidth": 4e-3, "base_latency": 7}])

@@ -1,0 +1,139 @@
+"""Columns of equal length: the form in which a run hands out what happened, a row an event of some kind.
+
+A column is a numpy array. It may be made when it is first asked for, so a table of which nobody asks anything costs
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from blis_simpy.errors import PluginError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = ["Table"]
+
+
+class Table(Mapping[str, "NDArray[Any]"]):
+    """Named columns, each with a value a row.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Names, in order.
+    num_rows : int
+        Length of each column.
+    make : callable
+        Makes the column of a name; called once for each.
+
+    Examples
+    --------
+    >>> table = Table.of({"at_us": np.array([0, 5, 9]), "queue_depth": np.array([3, 0, 1])})
+    >>> list(table.take(table["queue_depth"] > 0).rows())
+    [{'at_us': 0, 'queue_depth': 3}, {'at_us': 9, 'queue_depth': 1}]
+    """
+
+    def __init__(self, columns: Iterable[str], num_rows: int, make: Callable[[str], NDArray[Any]]) -> None:
+        self._names = tuple(columns)
+        self._num_rows = num_rows
+        self._make = make
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
+        """Make a table of columns that are there."""
+        num_rows = len(next(iter(columns.values()))) if columns else 0
+        return cls(columns, num_rows, columns.__getitem__)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return self._num_rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        column = self._columns.get(name)
+        if column is None:
+            if name not in self._names:
+                raise KeyError(name)
+            column = self._columns[name] = self._make(name)
+        return column
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows as dictionaries of plain Python values."""
+        columns = {name: self[name].tolist() for name in self}
+        for index in range(self.num_rows):
+            yield {name: values[index] for name, values in columns.items()}
+
+    def take(self, rows: NDArray[Any] | slice) -> Self:
+        """Return a table of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray or slice
+            Row numbers, or a flag for each row.
+        """
+        chosen = np.arange(self.num_rows)[rows]
+        return type(self)(self._names, len(chosen), lambda name: self[name][chosen])
+
+    def frozen(self) -> Self:
+        """Return a table whose columns are all made now, so that nothing that happens later changes it."""
+        columns = {name: self[name] for name in self}
+        return type(self)(columns, self.num_rows, columns.__getitem__)
+
+    def __getstate__(self) -> dict[str, NDArray[Any]]:
+        return {name: self[name] for name in self}
+
+    def __setstate__(self, columns: dict[str, NDArray[Any]]) -> None:
+        Table.__init__(self, columns, len(next(iter(columns.values()), ())), columns.__getitem__)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with these columns; needs the extra ``tables``.
+
+        Raises
+        ------
+        PluginError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise PluginError.at("to_pandas", "needs pandas", hint="pip install blis-simpy[tables]") from error
+        return pd.DataFrame({name: self[name] for name in self})
+
+    def to_arrow(self) -> pa.Table:
+        """Return an Arrow table with these columns; needs the extra ``tables``.
+
+        Raises
+        ------
+        PluginError
+            If pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa
+        except ImportError as error:
+            raise PluginError.at("to_arrow", "needs pyarrow", hint="pip install blis-simpy[tables]") from error
+        return pa.table({name: pa.array(self[name]) for name in self})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.num_rows} rows: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        from blis_simpy.display.html import table_html
+
+        return table_html(self)
