@@ -6,6 +6,7 @@ settings of the rooms but not how they work; `blis_simpy.simulation` wires and r
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,10 +154,16 @@ class Scenario:
         None,
         help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
     )
-    groups: tuple[Any, ...] = setting(
-        (), help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs."
+    groups: tuple[ReplicaGroup, ...] = setting(
+        (),
+        help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs.",
+        converter=partial(listed, "groups", ReplicaGroup),
     )
-    node_pools: tuple[Any, ...] = setting((), help="Nodes that replicas are placed on; without any, GPUs are no limit.")
+    node_pools: tuple[NodePool, ...] = setting(
+        (),
+        help="Nodes that replicas are placed on; without any, GPUs are no limit.",
+        converter=partial(listed, "node_pools", NodePool),
+    )
     lifecycle: LifecycleSettings = setting(factory=LifecycleSettings, help="How replicas come and go.")
 
     def __attrs_post_init__(self) -> None:
@@ -172,9 +179,6 @@ class Scenario:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
             )
-        # In a frozen class: plain data, as from a file, becomes what the annotations of the parts say.
-        for name, cls in (("groups", ReplicaGroup), ("node_pools", NodePool)):
-            object.__setattr__(self, name, listed(name, getattr(self, name), cls))
         if self.groups and self.replicas != 1:
             raise ScenarioError.at("replicas", "must be left out where groups are given", self.replicas)
         names = [pool.name for pool in self.node_pools]

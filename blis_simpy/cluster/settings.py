@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -16,8 +15,6 @@ from blis_simpy.settings.fields import joined, setting
 __all__ = ["DRAIN_POLICIES", "LifecycleSettings", "NodePool", "ReplicaGroup", "listed"]
 
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -104,27 +101,24 @@ class LifecycleSettings:
     )
 
 
-def listed(name: str, items: Sequence[Any], cls: type[T]) -> tuple[T, ...]:
-    """Read a list of settings, each of which may be plain data.
+def listed(name: str, cls: type[Any], items: Any) -> Any:
+    """Read a list of settings, each of which may be plain data; for the converter of a field.
 
     Raises
     ------
     ScenarioError
         With one problem for every mistake, its path beginning with `name` and the position.
     """
-    made: list[T] = []
+    if not isinstance(items, tuple):
+        return items
+    made: list[Any] = []
     problems: list[Problem] = []
     for position, item in enumerate(items):
-        path = f"{name}[{position}]"
-        if isinstance(item, cls):
-            made.append(item)
-        elif isinstance(item, Mapping):
-            try:
-                made.append(structure(item, cls))
-            except ScenarioError as error:
-                problems += [attrs.evolve(problem, path=joined(path, problem.path)) for problem in error.problems]
-        else:
-            problems.append(Problem(path=path, rule="must be a mapping of settings", value=item))
+        try:
+            made.append(structure(item, cls))
+        except ScenarioError as error:
+            path = f"{name}[{position}]"
+            problems += [attrs.evolve(problem, path=joined(path, problem.path)) for problem in error.problems]
     if problems:
         raise ScenarioError(problems)
     return tuple(made)

@@ -21,7 +21,7 @@ import attrs
 from blis_simpy import registry, units
 from blis_simpy.errors import Problem, ScenarioError
 
-__all__ = ["Plugin", "Setting", "joined", "nearest", "of", "setting", "type_hints"]
+__all__ = ["Plugin", "Setting", "default_of", "element_type", "joined", "nearest", "of", "setting", "type_hints"]
 
 Plugin: TypeAlias = Any
 """Value of a field with a kind: a registered name, a mapping with the name and options, a class, or an instance."""
@@ -53,7 +53,8 @@ class Setting:
     choices : tuple of str
         Allowed values; empty if the type decides alone.
     kind : str or None
-        Kind of plug-in (see `blis_simpy.registry`) that the value names.
+        Kind of plug-in (see `blis_simpy.registry`) that the value names. A field of type `Plugin` may hold more than a
+        name; one of type str holds just that.
     tag : str or None
         Key under which a mapping names its plug-in when the field holds instances, e.g. ``type``; such a mapping is
         made into the plug-in's class at once. None: a mapping is kept as it is, with the name under ``policy``.
@@ -64,7 +65,7 @@ class Setting:
     flag : str or None
         Spelling on the reference's command line; None if it has no flag of its own.
     absent : str or None
-        Text of the flag that means "not given"; None: the empty text, for a flag that takes text.
+        Text that means "not given", beside the choices or names. Of a flag; None: the empty text, if it takes text.
     """
 
     help: str
@@ -129,17 +130,19 @@ class Setting:
         """
         if value is None and types.NoneType in get_args(hint):
             return None
-        if self.kind is not None:
+        if self.kind is not None and hint is not str:
             return self._problem_of_plugin(value)
-        if isinstance(value, tuple) and (element := _element_type(hint)) is not None:
+        if isinstance(value, tuple) and (element := element_type(hint)) is not None:
             problems = [self.judge(item, element) for item in value]
             return next((attrs.evolve(problem, path=f"[{i}]") for i, problem in enumerate(problems) if problem), None)
         if not _conforms(value, hint):
             return Problem(rule=self._rule_of_type(value, hint), value=value)
         if isinstance(value, int | float) and (rule := self._broken_bound(value)):
             return Problem(rule=rule, value=value)
-        if self.choices and value not in self.choices:
+        if self.choices and value not in (*self.choices, self.absent):
             return Problem(rule="is unknown", value=value, hint=nearest(value, self.choices))
+        if self.kind is not None and value != self.absent:
+            return self._problem_of_name(value)
         return None
 
     def _rule_of_type(self, value: Any, hint: Any) -> str:
@@ -172,13 +175,24 @@ class Setting:
             return Problem(rule=f"must be {'' if self.tag else 'a name or '}a mapping with {key!r}", value=value)
         else:
             name = value
-        if isinstance(name, str) and name not in (known := registry.names(self.kind)):
-            hint = nearest(name, known)
-            return Problem(path=path, rule="is unknown", value=name, hint=hint, code=f"unknown_{self.kind}")
-        return None
+        problem = self._problem_of_name(name) if isinstance(name, str) else None
+        return attrs.evolve(problem, path=path) if problem else None
+
+    def _problem_of_name(self, name: str) -> Problem | None:
+        assert self.kind is not None
+        known = registry.names(self.kind)
+        if name in known:
+            return None
+        return Problem(rule="is unknown", value=name, hint=nearest(name, known), code=f"unknown_{self.kind}")
 
 
-def setting(default: Any = attrs.NOTHING, *, factory: Callable[[], Any] | None = None, **known: Any) -> Any:
+def setting(
+    default: Any = attrs.NOTHING,
+    *,
+    factory: Callable[[], Any] | None = None,
+    converter: Callable[[Any], Any] | None = None,
+    **known: Any,
+) -> Any:
     """Declare a field of a settings class.
 
     Parameters
@@ -187,6 +201,8 @@ def setting(default: Any = attrs.NOTHING, *, factory: Callable[[], Any] | None =
         Value when nothing is given; a field without one is required.
     factory : callable, optional
         Makes the default, for values that must not be shared.
+    converter : callable, optional
+        Brings a normalised value into the form that the field keeps; it may raise `ScenarioError`.
     **known
         Attributes of `Setting`; `help` is required.
 
@@ -209,7 +225,8 @@ def setting(default: Any = attrs.NOTHING, *, factory: Callable[[], Any] | None =
     shape = Setting(**known)
     if factory is not None:
         default = attrs.Factory(factory)
-    return attrs.field(default=default, converter=shape.normalise, validator=_validate, metadata={Setting: shape})
+    convert = shape.normalise if converter is None else lambda value: converter(shape.normalise(value))
+    return attrs.field(default=default, converter=convert, validator=_validate, metadata={Setting: shape})
 
 
 def of(attribute: attrs.Attribute[Any]) -> Setting:
@@ -218,10 +235,21 @@ def of(attribute: attrs.Attribute[Any]) -> Setting:
     return shape
 
 
+def default_of(attribute: attrs.Attribute[Any]) -> Any:
+    """Return the default of a field, made if need be; ``attrs.NOTHING`` if it is required."""
+    default: Any = attribute.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+
+
 @cache
 def type_hints(cls: Any) -> dict[str, Any]:
     """Types of the fields of a settings class, with string annotations resolved."""
     return get_type_hints(cls)
+
+
+def element_type(hint: Any) -> Any:
+    """Type of the elements where a tuple is allowed, else None."""
+    return next((get_args(option)[0] for option in (hint, *get_args(hint)) if get_origin(option) is tuple), None)
 
 
 def joined(outer: str, inner: str) -> str:
@@ -256,11 +284,6 @@ def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
     problem = of(attribute).judge(value, type_hints(cls)[attribute.name])
     if problem is not None:
         raise ScenarioError(attrs.evolve(problem, path=joined(attribute.name, problem.path)))
-
-
-def _element_type(hint: Any) -> Any:
-    """Type of the elements where a tuple is allowed, else None."""
-    return next((get_args(option)[0] for option in (hint, *get_args(hint)) if get_origin(option) is tuple), None)
 
 
 def _conforms(value: Any, hint: Any) -> bool:

@@ -95,6 +95,12 @@ class Document:
         part._root = next(value for name, value in self._root.value if name.value == key)
         return part
 
+    def with_data(self, data: Any) -> Document:
+        """Return other data with the places of these."""
+        other = copy(self)
+        other.data = data
+        return other
+
     def _report(self, node: yaml.Node, path: KeyPath, rule: str, hint: str = "") -> None:
         line = node.start_mark.line + 1
         self._problems.append(Problem(path=dotted(path), rule=rule, file=self.file, line=line, hint=hint))

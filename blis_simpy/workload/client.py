@@ -13,8 +13,8 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import nearest, setting
-from blis_simpy.workload.distribution import Distribution, known
+from blis_simpy.settings.fields import setting
+from blis_simpy.workload.distribution import Distribution
 
 if TYPE_CHECKING:
     from blis_simpy.workload.arrivals import ArrivalProcess
@@ -31,7 +31,6 @@ __all__ = [
     "Source",
     "Window",
     "check_lengths",
-    "check_slo_class",
 ]
 
 _log = logging.getLogger("blis_simpy")
@@ -57,11 +56,8 @@ class Arrival:
     GammaArrivals(cv=2.0)
     """
 
-    process: str = setting(help="Name of the arrival process.")
+    process: str = setting(help="Arrival process.", kind="arrivals")
     cv: float | None = setting(None, help="Coefficient of variation of the gaps; unset means 1. For gamma and weibull.")
-
-    def __attrs_post_init__(self) -> None:
-        known("arrivals", self.process, "process")
 
     def check_cv(self) -> None:
         """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
@@ -180,7 +176,7 @@ class Client:
 
     id: str = setting("", help="Label of its requests, and name of its random streams.")
     tenant_id: str = setting("", help="Tenant that its requests belong to.")
-    slo_class: str = setting("", help=f"Promise attached: none, {', '.join(SLO_CLASSES)}.")
+    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
     model: str = setting("", help="Model that its requests ask for; empty means any.")
     rate_fraction: float = setting(help="Share of the aggregate rate, relative to the other clients.", gt=0)
     arrival: Arrival = setting(help="Law of the gaps between requests, or sessions.")
@@ -211,7 +207,6 @@ class Client:
     )
 
     def __attrs_post_init__(self) -> None:
-        check_slo_class(self.slo_class)
         check_lengths(self.input_distribution, self.output_distribution)
 
     @property
@@ -237,12 +232,6 @@ class Source(NamedTuple):
 
     id: str
     client: Client
-
-
-def check_slo_class(name: str) -> None:
-    """Refuse an unknown SLO class; the empty one means none."""
-    if name and name not in SLO_CLASSES:
-        raise ScenarioError.at("slo_class", "is unknown", name, hint=nearest(name, SLO_CLASSES))
 
 
 def check_lengths(prompt: Distribution, output: Distribution) -> None:

@@ -12,7 +12,7 @@ import attrs
 
 from blis_simpy.settings.fields import setting
 from blis_simpy.units import HOUR
-from blis_simpy.workload.client import Arrival, Client, Lifecycle, Source, Window, check_lengths, check_slo_class
+from blis_simpy.workload.client import SLO_CLASSES, Arrival, Client, Lifecycle, Source, Window, check_lengths
 from blis_simpy.workload.distribution import Distribution
 
 __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
@@ -82,7 +82,7 @@ class Cohort:
     id: str = setting("", help="Beginning of the members' labels: <id>-0, <id>-1, ...")
     population: int = setting(help="Number of members.", unit="clients", ge=1, le=100_000)
     tenant_id: str = setting("", help="Tenant that their requests belong to.")
-    slo_class: str = setting("", help="Promise attached, as for a client.")
+    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
     model: str = setting("", help="Model that their requests ask for; empty means any.")
     rate_fraction: float = setting(help="Share of the whole cohort in the aggregate rate.", gt=0)
     arrival: Arrival = setting(help="Law of the gaps between the requests of one member.")
@@ -95,7 +95,6 @@ class Cohort:
     drain: Drain | None = setting(None, help="A decline.")
 
     def __attrs_post_init__(self) -> None:
-        check_slo_class(self.slo_class)
         check_lengths(self.input_distribution, self.output_distribution)
 
     def windows(self) -> tuple[Window, ...] | None:

@@ -10,15 +10,20 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import joined, nearest, setting
+from blis_simpy.settings.fields import joined, setting
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import Empirical, Gaussian, LengthDistribution
 
-__all__ = ["Distribution", "known"]
+__all__ = ["Distribution"]
 
 _LONGEST = 2**31 - 1
 _PARETO_LOGNORMAL = ("alpha", "xm", "mu", "sigma", "mix_weight")
+
+
+def _with_text_keys(params: Any) -> Any:
+    """Token counts are text in a file and may be numbers in Python; what is no mapping is for the field to judge."""
+    return {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else params
 
 
 @attrs.frozen
@@ -43,8 +48,10 @@ class Distribution:
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"type"})
 
-    type: str = setting("", help="Name of the law.")
-    params: Mapping[Any, float] = setting(factory=dict, help="Its parameters, by name or token count.")
+    type: str = setting("", help="Law of the lengths; empty means none.", kind="lengths", absent="")
+    params: Mapping[str, float] = setting(
+        factory=dict, help="Its parameters, by name or token count.", converter=_with_text_keys
+    )
     file: str | None = setting(None, help="Accepted for compatibility and never read.")
 
     def __attrs_post_init__(self) -> None:
@@ -88,7 +95,6 @@ class Distribution:
             raise ScenarioError(
                 [p if p.path.startswith("params") else attrs.evolve(p, path=joined("params", p.path)) for p in problems]
             ) from None
-        known("lengths", self.type, "type")
         law: LengthDistribution = registry.build("lengths", self.type, **self.params)
         return law
 
@@ -125,16 +131,3 @@ class Distribution:
                 raise ScenarioError.at(f"params.{key}", f"names the token count {count} once more")
             counts[count] = weight
         return Empirical(tuple(counts), tuple(counts.values()))
-
-
-def known(kind: str, name: str, path: str) -> None:
-    """Refuse a name under which nothing is registered.
-
-    Raises
-    ------
-    ScenarioError
-        At the path, with the known names.
-    """
-    names = registry.names(kind)
-    if name not in names:
-        raise ScenarioError.at(path, "is unknown", name, hint=nearest(name, names), code=f"unknown_{kind}")

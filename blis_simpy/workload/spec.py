@@ -13,7 +13,7 @@ import attrs
 import yaml
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import joined, nearest, setting
+from blis_simpy.settings.fields import joined, setting
 from blis_simpy.workload.client import Client, Source
 from blis_simpy.workload.cohorts import Cohort
 from blis_simpy.workload.inference_perf import InferencePerf
@@ -62,7 +62,7 @@ class WorkloadSpec(Traffic):
 
     version: str = setting("2", help="Version of the layout.")
     seed: int = setting(0, help="Seed of the requests, where nothing else decides it.")
-    category: str = setting("", help=f"Label: none, {', '.join(CATEGORIES)}.")
+    category: str = setting("", help="Label; empty means none.", choices=CATEGORIES, absent="")
     clients: tuple[Client, ...] = setting((), help="Sources of requests.")
     cohorts: tuple[Cohort, ...] = setting((), help="Groups of equal sources.")
     aggregate_rate: float = setting(
@@ -80,9 +80,6 @@ class WorkloadSpec(Traffic):
     def __attrs_post_init__(self) -> None:
         sources = [name for name in ("clients", "servegen_data", "inference_perf") if getattr(self, name)]
         problems: list[Problem] = []
-        if self.category not in ("", *CATEGORIES):
-            hint = nearest(self.category, CATEGORIES)
-            problems.append(Problem(path="category", rule="is unknown", value=self.category, hint=hint))
         if len(sources) > 1:
             problems.append(Problem(path=sources[1], rule=f"must not be given beside {sources[0]}"))
         if not sources and not self.cohorts:

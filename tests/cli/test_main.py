@@ -37,7 +37,7 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
 
 
 def test_help_imports_nothing_it_does_not_need():
-    needless = "{'scipy', 'cattrs', 'rich', 'matplotlib'}"
+    needless = "{'scipy', 'rich', 'matplotlib'}"
     code = "import sys; from blis_simpy.cli.main import main; main(['run', '--help'])"
     assert python(f"{code}; print({needless} & set(sys.modules))").stdout.endswith("set()\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 import attrs
 import pytest
@@ -162,3 +163,107 @@ def test_no_data_crashes_the_converter(given_data):
     text = yaml.safe_dump(given_data)
     with contextlib.suppress(ScenarioError):
         structure(parse(text, "f.yaml"), Scenario)
+
+
+@attrs.frozen(kw_only=True)
+class Fleet:
+    cars: tuple[Car, ...] = setting((), help="Cars.")
+    sizes: tuple[int, ...] = setting((), help="Sizes.")
+    extras: Mapping[str, float] = setting(factory=dict, help="Anything.")
+    label: str = setting("", help="Label.")
+    count: int = setting(0, help="A number.")
+
+
+def fleet_lines(text: str) -> list[str]:
+    with pytest.raises(ScenarioError) as caught:
+        structure(parse(text, "f.yaml"), Fleet)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_list_of_mappings_becomes_a_tuple_of_settings():
+    made = structure(parse("cars:\n- {name: a, spare: {size: 2}}\n- name: b\n"), Fleet)
+    assert made.cars == (Car(name="a", spare=Wheel(size=2)), Car(name="b"))
+
+
+def test_an_instance_may_stand_where_a_mapping_may():
+    car = Car(name="a")
+    assert structure({"cars": [car, {"name": "b", "front": Wheel(size=2)}]}, Fleet).cars[0] is car
+
+
+def test_mistakes_in_a_list_have_their_index_and_line():
+    text = (
+        "cars:\n- name: a\n- doors: 13\n  name: b\n- nam: c\n- 5\n- name: d\n  front: {tyre: wet}\n  load: {type: x}\n"
+    )
+    assert fleet_lines(text) == [
+        "f.yaml: cars[1].doors must not be unlucky, got 13 (line 3)",
+        "f.yaml: cars[2].name is required (line 5)",
+        "f.yaml: cars[2].nam is not a setting (line 5); did you mean name?",
+        "f.yaml: cars[3] must be a mapping of settings, got 5 (line 6)",
+        "f.yaml: cars[4].front.tyre is unknown, got 'wet' (line 8); known: soft, hard",
+        (
+            "f.yaml: cars[4].load.type is unknown, got 'x' (line 9); "
+            "known: constant, empirical, exponential, gaussian, pareto_lognormal"
+        ),
+    ]
+    assert fleet_lines("cars: {name: a}") == ["f.yaml: cars must be a list, got {'name': 'a'} (line 1)"]
+    assert fleet_lines("sizes: [1, x]") == ["f.yaml: sizes[1] must be an integer, got 'x' (line 1)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("label: 12", Fleet(label="12")),
+        ("count: 2e3", Fleet(count=2000)),
+        ("count: null", Fleet()),
+        ("cars:", Fleet()),
+        ("cars: [{name: 5, doors: 3.0, spare: null, front: null}]", Fleet(cars=(Car(name="5", doors=3),))),
+    ],
+)
+def test_leniently_read_files_may_say_it_in_other_ways(text, made):
+    assert structure(parse(text), Fleet, lenient=True) == made
+    with pytest.raises(ScenarioError):
+        structure(parse(text), Fleet)
+
+
+FLEET = Fleet(cars=(Car(name="a"), Car(name="b", spare=Wheel())), sizes=(1, 2), extras={"x": 1.0})
+
+
+def test_an_item_of_a_list_is_changed_by_its_index():
+    changes = {"cars[1].doors": 2, "cars[1].spare.size": 3, "cars[0]": Car(name="c"), "sizes[1]": 7, "extras.x": 2.0}
+    assert changed(FLEET, changes) == Fleet(
+        cars=(Car(name="c"), Car(name="b", doors=2, spare=Wheel(size=3))), sizes=(1, 7), extras={"x": 2.0}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("cars[2].doors", "cars[2].doors does not exist; there are 2 items, from [0]"),
+        ("cars[0].dors", "cars[0].dors is not a setting; did you mean doors?"),
+        ("cars[0].doors", "cars[0].doors must be >= 1, got 0"),
+        ("cars[0].front.size", "cars[0].front.size must be > 0, got 0"),
+        ("cars[0]", "cars[0] must be of type Car, got 0"),
+        ("cars.doors", "cars.doors is not a setting; an item is named by its index, as in [0]"),
+        ("sizes[0].x", "sizes[0].x is not a setting"),
+        ("label[0]", "label[0] is not a setting"),
+        ("extras.y", "extras.y is not a setting; known: x"),
+        ("[0]", "[0] is not a setting; known: cars, sizes, extras, label, count"),
+        ("", " is not a setting; known: cars, sizes, extras, label, count"),
+    ],
+)
+def test_a_bad_path_into_a_list_is_told(path, line):
+    with pytest.raises(ScenarioError) as caught:
+        changed(FLEET, {path: 0})
+    assert str(caught.value).strip() == line.strip()
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    car: Car | None = setting(None, help="Car.")
+
+
+def test_a_part_that_was_not_there_is_made_of_what_is_given():
+    assert changed(Owner(), {"car.name": "x", "car.front.size": 2}).car == Car(name="x", front=Wheel(size=2))
+    with pytest.raises(ScenarioError) as caught:
+        changed(Owner(), {"car.doors": 2})
+    assert str(caught.value) == "car.name is required"
