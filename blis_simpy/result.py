@@ -21,11 +21,9 @@ from blis_simpy.formats.archive import read_archive, write_archive
 from blis_simpy.formats.files import write_text
 from blis_simpy.metrics import evaluation, fitness, report, slo
 from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
-from blis_simpy.metrics.explanation import Explanation, explain
 from blis_simpy.metrics.requests import RequestTable
 from blis_simpy.metrics.selection import RUN_METRICS, Selection
 from blis_simpy.replica.log import StepLog
-from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.display.phases import Explanation
     from blis_simpy.display.plotting import ResultPlots
     from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.scenario import Scenario
@@ -206,13 +205,18 @@ class Result:
         """Ids of the requests that were refused at admission, in order."""
         return list(self.requests["id"][self._rejected])
 
-    def explain(self, request: str) -> Explanation:
+    def explain(self, request_id: str) -> Explanation:
         """Tell where the time of a request went.
 
         Parameters
         ----------
-        request : str
-            Its id, e.g. ``request_17``.
+        request_id : str
+            E.g. ``request_17``.
+
+        Returns
+        -------
+        Explanation
+            Its phases; prints and draws itself.
 
         Raises
         ------
@@ -222,16 +226,12 @@ class Result:
         Examples
         --------
         >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
-        >>> parts = result.explain("request_3")
-        >>> parts.total_us == result.requests["e2e_us"][3]
+        >>> result.explain("request_3").total_us == result.requests["e2e_us"][3]
         True
         """
-        found = np.flatnonzero(self.requests["id"] == request)
-        if not len(found):
-            hint = nearest(str(request), self.requests["id"].tolist()) if self.requests.num_rows < 1000 else ""
-            raise ScenarioError.at("request", "is unknown", request, hint=hint)
-        row = next(self.requests.take(found[:1]).rows())
-        return explain(row, tuple(tick for name, tick in self.preemptions if name == request))
+        from blis_simpy.display.phases import explain
+
+        return explain(self, request_id)
 
     @cached_property
     def anomalies(self) -> dict[str, int]:

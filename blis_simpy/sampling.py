@@ -70,6 +70,5 @@ class Sampler(Generic[T]):
 
     def table(self) -> Table:
         """Return what was seen so far, a row a look: ``at_us`` and the figures."""
-        return Table.of(
-            {"at_us": np.array(self._at, dtype=np.int64), **{k: np.array(v) for k, v in self._seen.items()}}
-        )
+        figures = {name: np.array(values) for name, values in self._seen.items()}
+        return Table.of({"at_us": np.array(self._at, dtype=np.int64), **figures})

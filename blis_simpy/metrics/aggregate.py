@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from blis_simpy.metrics.distributions import Distribution, inter_token_latencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from blis_simpy.metrics.requests import RequestTable
 

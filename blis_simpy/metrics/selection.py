@@ -12,7 +12,6 @@ import numpy as np
 from blis_simpy.core.request import Outcome
 from blis_simpy.errors import ScenarioError
 from blis_simpy.metrics.distributions import Distribution
-from blis_simpy.metrics.requests import RequestTable
 from blis_simpy.settings.fields import nearest
 from blis_simpy.units import parse_duration
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.metrics.aggregate import ReplicaOutcome
+    from blis_simpy.metrics.requests import RequestTable
 
 __all__ = ["LATENCIES", "RUN_METRICS", "Selection", "metric_names", "split_latency"]
 

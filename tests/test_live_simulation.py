@@ -1,0 +1,234 @@
+"""Hooks, samplers and pauses. A step takes 100 µs, 1 more a prompt token and 10 a decode token."""
+
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import blis_simpy as blis
+from blis_simpy.core.content import Span
+from blis_simpy.core.request import Request
+
+ALL = ("arrival", "admitted", "routed", "first_token", "preempt", "complete", "end")
+
+
+def listen(simulation, *names):
+    told = []
+    for name in names:
+
+        def note(request, name=name):
+            told.append((simulation.env.now, name, request.id))
+
+        getattr(simulation, f"on_{name}")(note)
+    return told
+
+
+def test_hooks_tell_the_life_of_a_request(prepare):
+    """Prefill from 5 to 115; its only decode step from 115 to 225, where it completes at the start."""
+    simulation = prepare((10, 2, 5))
+    told = listen(simulation, *ALL)
+    simulation.run()
+    assert told == [
+        *((5, name, "request_0") for name in ("arrival", "admitted", "routed", "first_token")),
+        *((115, name, "request_0") for name in ("complete", "end")),
+    ]
+
+
+def test_every_other_end_is_told_too(prepare):
+    simulation = prepare(
+        (10, 2, 5, {"id": "late", "deadline": 50}),
+        (9000, 2, 6, {"id": "long"}),
+        (1, 1, 7, {"id": "x", "model": "y"}),
+        blocks=10,
+    )
+    told = listen(simulation, "complete", "end")
+    simulation.run()
+    assert told == [(6, "end", "long"), (7, "end", "x"), (50, "end", "late")]
+
+
+def test_preemptions_are_told_at_their_tick(prepare):
+    simulation = prepare((16, 40, 0), (16, 40, 0), blocks=4)
+    told = listen(simulation, "preempt")
+    result = simulation.run()
+    assert told
+    assert [(tick, request) for tick, _, request in told] == [(tick, request) for request, tick in result.preemptions]
+
+
+def test_hooks_run_in_the_order_in_which_they_were_added_and_may_be_decorators(prepare):
+    simulation = prepare((10, 1, 0))
+    order = []
+
+    @simulation.on_complete
+    def first(request):
+        order.append("first")
+
+    simulation.on_complete(lambda request: order.append("second"))
+    simulation.run()
+    assert order == ["first", "second"]
+    assert first is not None
+
+
+def test_hook_may_act_on_the_cluster(prepare):
+    """The first token of r0 lets another process take all free blocks: r1 waits until they are back."""
+    simulation = prepare((16, 30, 0), (16, 1, 500), blocks=3)
+    replica = simulation.replicas[0]
+
+    @simulation.on_first_token
+    def squeeze(request):
+        if not request.num_preemptions and request.id == "request_0":
+            simulation.env.process(hold())
+
+    def hold():
+        taken = replica.kv_blocks.level
+        yield replica.kv_blocks.get(taken)
+        yield simulation.env.timeout(3000)
+        yield replica.kv_blocks.put(taken)
+
+    requests = simulation.run().requests
+    assert requests["scheduled_at_us"][1] >= 3000
+    assert requests["outcome"].tolist() == ["completed", "completed"]
+
+
+def test_hooks_change_no_figure(prepare):
+    rows = [(37 * i % 90 + 1, 13 * i % 40 + 1, 60 * i, {"deadline": 60 * i + 9000}) for i in range(40)]
+    plain = prepare(*rows, blocks=20, max_num_batched_tokens=64).run()
+    watched = prepare(*rows, blocks=20, max_num_batched_tokens=64)
+    told = listen(watched, *ALL)
+    result = watched.run()
+    assert table(result) == table(plain)
+    ended = [request for _, name, request in told if name == "end"]
+    assert sorted(ended) == sorted(plain.requests["id"])
+
+
+def table(result):
+    return [{k: v for k, v in row.items() if k != "itl_first_step"} for row in result.requests.rows()]
+
+
+def test_unused_hooks_are_not_there(prepare):
+    simulation = prepare((10, 1, 0))
+    assert all(getattr(simulation._hooks, name) is None for name in ("arrival", "routed", "first_token", "completed"))
+
+
+def test_samples_are_taken_at_regular_intervals_until_the_end(prepare):
+    """In the batch: r0 from 0; its last step starts at 110, and from then on it has left."""
+    simulation = prepare((10, 2, 0))
+    seen = simulation.sample(50, running=lambda now: now.replicas[0].batch_size)
+    simulation.run()
+    assert {name: column.tolist() for name, column in seen.table().items()} == {
+        "at_us": [0, 50, 100, 150, 200],
+        "running": [0, 1, 1, 0, 0],
+    }
+
+
+@pytest.mark.parametrize("every", [0, -5, "soon"])
+def test_interval_of_a_sampler_is_checked(prepare, every):
+    with pytest.raises(blis.ScenarioError, match="every must be"):
+        prepare((1, 1, 0)).sample(every, x=lambda now: 1)
+
+
+def test_sampler_needs_a_figure(prepare):
+    with pytest.raises(blis.ScenarioError, match="needs a figure to write down"):
+        prepare((1, 1, 0)).sample(5)
+
+
+def test_paused_run_shows_what_has_happened_and_keeps_showing_it(prepare):
+    """At 115 r0 has its first token (110) and has been given one of its two gaps, which lasts to 220."""
+    simulation = prepare((10, 3, 0), (10, 1, 400))
+    early = simulation.run(until=115)
+    assert (simulation.env.now, simulation.is_over) == (115, False)
+    assert early.requests["outcome"].tolist() == ["running", "pending"]
+    assert (early.requests["itl_count"][0], early.requests["itl_sum_us"][0]) == (1, 110)
+    assert early.summary["still_running"] == 1
+    assert early.steps.num_rows == 2
+    late = simulation.run()
+    assert simulation.is_over
+    assert late.requests["outcome"].tolist() == ["completed", "completed"]
+    assert early.requests["outcome"].tolist() == ["running", "pending"]
+    assert (early.steps.num_rows, late.steps.num_rows) == (2, 4)
+
+
+def test_pause_comes_before_the_events_of_its_tick(prepare):
+    simulation = prepare((10, 1, 100))
+    assert simulation.run(until="100us").requests["outcome"].tolist() == ["pending"]
+    assert simulation.run(until=101).requests["outcome"].tolist() == ["completed"]
+
+
+def test_pause_beyond_the_end_is_the_end(prepare):
+    simulation = prepare((10, 1, 0))
+    result = simulation.run(until="1s")
+    assert (simulation.is_over, simulation.env.now) == (True, 110)
+    assert result.summary == simulation.run().summary
+
+
+@pytest.mark.parametrize(
+    ("until", "message"), [("later", "until must be a duration"), (5, "until must not lie before")]
+)
+def test_pause_must_be_a_time_to_come(prepare, until, message):
+    simulation = prepare((10, 1, 0), (10, 1, 50))
+    simulation.run(until=40)
+    with pytest.raises(blis.ScenarioError, match=message):
+        simulation.run(until=until)
+
+
+def test_requests_that_wait_for_ever_end_the_run(prepare):
+    simulation = prepare((150, 1, 100), blocks=10)
+
+    def keep():
+        yield simulation.replicas[0].kv_blocks.get(5)
+
+    simulation.env.process(keep())
+    assert simulation.run().requests["outcome"].tolist() == ["queued"]
+    assert simulation.is_over
+
+
+request = st.tuples(st.integers(1, 60), st.integers(1, 30), st.integers(0, 3000), st.integers(0, 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(request, min_size=1, max_size=12),
+    pauses=st.lists(st.integers(0, 6000), max_size=6),
+    horizon=st.none() | st.integers(100, 4000),
+)
+def test_pauses_change_nothing(rows, pauses, horizon):
+    """Whoever stops, makes a result and goes on gets what an uninterrupted run gives."""
+    scenario = blis.Scenario(
+        model="any/model",
+        horizon=horizon,
+        replicas=2,
+        latency=blis.LatencySettings(backend="blackbox", alpha=(3, 0, 2), beta=(100, 1, 10)),
+        engine=blis.EngineSettings(max_num_batched_tokens=48, max_num_seqs=4),
+        kv=blis.KVSettings(blocks=12),
+    )
+
+    def requests():
+        return [
+            Request(
+                f"request_{i}",
+                at,
+                length,
+                output,
+                deadline=at + 2500 if i % 3 == 0 else 0,
+                content=(Span("shared", 0, length),) if shared else None,
+            )
+            for i, (length, output, at, shared) in enumerate(rows)
+        ]
+
+    whole = blis.Simulation(scenario, requests=requests()).run()
+    halting = blis.Simulation(scenario, requests=requests())
+    for pause in sorted(pauses):
+        if not halting.is_over and pause >= halting.env.now:
+            halting.run(until=pause)
+    result = halting.run()
+    assert list(result.requests.rows()) == list(whole.requests.rows())
+    assert result.summary == whole.summary
+    assert list(result.steps.rows()) == list(whole.steps.rows())
+    assert result.preemptions == whole.preemptions
+
+
+def test_result_can_be_sent_to_another_process(prepare):
+    result = prepare((10, 3, 0), (30, 2, 10)).run()
+    copy = pickle.loads(pickle.dumps(result))
+    assert list(copy.requests.rows()) == list(result.requests.rows())
+    assert copy.summary == result.summary
