@@ -7,13 +7,20 @@ import os
 import secrets
 import shutil
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from blis_simpy.errors import BlisError, ScenarioError
 
-__all__ = ["check_writable", "read_text", "write_text"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["check_writable", "read_start", "read_text", "text_blocks", "write_bytes", "write_text", "write_texts"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLOCK_BYTES = 1 << 20
 
 
 def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioError) -> str:
@@ -36,23 +43,93 @@ def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioErr
     BlisError
         Of type `error`: no such file, a directory, not readable, broken gzip, not UTF-8, or a NUL byte in it.
     """
+    return "".join(text for _, text in text_blocks(path, error))
+
+
+def text_blocks(
+    path: str | os.PathLike[str], error: type[BlisError] = ScenarioError, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[tuple[int, str]]:
+    """Read a UTF-8 text file, compressed or not, a block at a time.
+
+    Parameters
+    ----------
+    path, error
+        As for `read_text`.
+    block_bytes : int, bytes
+        About how much to hold at once.
+
+    Yields
+    ------
+    (int, str)
+        Number of the first line, from 1, and some whole lines with their ends.
+
+    Raises
+    ------
+    BlisError
+        As `read_text`, when the place is reached.
+    """
+    file = os.fspath(path)
+    line = 1
+    for data in _byte_blocks(path, error, block_bytes):
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as broken:
+            line += data.count(b"\n", 0, broken.start)
+            wrong = data[broken.start : broken.end]
+            raise error.at("", "must be UTF-8 text", wrong, file=file, line=line) from None
+        if (position := text.find("\0")) >= 0:
+            line += text.count("\n", 0, position)
+            raise error.at("", "must not contain NUL bytes", file=file, line=line)
+        yield line, text
+        line += text.count("\n")
+
+
+def read_start(path: str | os.PathLike[str], error: type[BlisError] = ScenarioError, num_bytes: int = 4096) -> bytes:
+    """First bytes of a file, decompressed if need be, without a byte order mark.
+
+    Raises
+    ------
+    BlisError
+        Of type `error`: no such file, a directory, not readable, broken gzip.
+    """
+    with _refusals(path, error), _opened(path) as file:
+        return file.read(num_bytes).removeprefix(_BYTE_ORDER_MARK)
+
+
+def _byte_blocks(path: str | os.PathLike[str], error: type[BlisError], block_bytes: int) -> Iterator[bytes]:
+    """Content in blocks that end with a line, without a byte order mark."""
+    with _refusals(path, error), _opened(path) as file:
+        pieces = [file.read(block_bytes).removeprefix(_BYTE_ORDER_MARK)]
+        while more := file.read(block_bytes):
+            cut = more.rfind(b"\n") + 1
+            if cut:
+                yield b"".join((*pieces, more[:cut]))
+                pieces.clear()
+            pieces.append(more[cut:])
+        if rest := b"".join(pieces):
+            yield rest
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    with Path(path).open("rb") as raw:
+        if raw.peek(2).startswith(_GZIP_MAGIC):
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield unpacked  # type: ignore[misc]  # reads like any binary file
+        else:
+            yield raw
+
+
+@contextmanager
+def _refusals(path: str | os.PathLike[str], error: type[BlisError]) -> Iterator[None]:
+    """Turn what the system says about a file into an error of ours."""
     file = os.fspath(path)
     try:
-        data = Path(path).read_bytes()
-        if data.startswith(_GZIP_MAGIC):
-            data = gzip.decompress(data)
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as broken:
         raise error.at("", f"is a broken gzip file: {broken}", file=file) from None
     except (OSError, ValueError) as refused:
         raise error.at("", f"cannot be read: {_reason(refused)}", file=file) from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as broken:
-        line = data.count(b"\n", 0, broken.start) + 1
-        raise error.at("", "must be UTF-8 text", data[broken.start : broken.end], file=file, line=line) from None
-    if (position := text.find("\0")) >= 0:
-        raise error.at("", "must not contain NUL bytes", file=file, line=text.count("\n", 0, position) + 1)
-    return text
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -93,16 +170,61 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     ScenarioError
         If the file cannot be written; nothing is left behind.
     """
-    check_writable(path)
-    target = _target(path)
-    data = text.encode()
+    write_texts([(path, [text])])
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that is no text whole, as `write_text` does.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be written; nothing is left behind.
+    """
+    write_texts([(path, [data])])
+
+
+def write_texts(contents: Sequence[tuple[str | os.PathLike[str], Iterable[str | bytes]]]) -> None:
+    """Write several UTF-8 text files whole, and none of them if one cannot be written.
+
+    Parameters
+    ----------
+    contents : sequence of (path-like, iterable of str)
+        Files as for `write_text`, each with the pieces of its text; a piece is written before the next one is made.
+
+    Raises
+    ------
+    ScenarioError
+        If a file cannot be written; nothing is left behind.
+    """
+    for path, _ in contents:
+        check_writable(path)
+    written: list[tuple[Path, Path]] = []
+    path = contents[0][0]
     try:
-        if _is_special(target):
-            target.write_bytes(data)
-        else:
-            _replace(target, data)
+        for path, pieces in contents:
+            target = _target(path)
+            if _is_special(target):
+                _write(target, "wb", pieces)
+                continue
+            temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+            written.append((temporary, target))
+            _write(temporary, "xb", pieces)
+            if target.exists():
+                shutil.copymode(target, temporary)
+        for temporary, target in written:
+            temporary.replace(target)
     except OSError as refused:
         raise ScenarioError.at("", f"cannot be written: {_reason(refused)}", file=os.fspath(path)) from None
+    finally:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, mode: str, pieces: Iterable[str | bytes]) -> None:
+    with path.open(mode) as file:
+        for piece in pieces:
+            file.write(piece.encode() if isinstance(piece, str) else piece)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -113,19 +235,6 @@ def _target(path: str | os.PathLike[str]) -> Path:
 def _is_special(path: Path) -> bool:
     """Whether a path is there and is neither file nor directory, such as ``/dev/stdout``: it must not be replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _replace(target: Path, data: bytes) -> None:
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _reason(error: OSError | ValueError) -> str:

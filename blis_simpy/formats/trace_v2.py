@@ -1,27 +1,38 @@
 """Workload traces in the TraceV2 layout: a YAML header beside a CSV file with one request a row.
 
-A trace is replayed open loop: every row becomes one request that arrives at its recorded tick, whatever happened to it
-when it was recorded. All times are µs.
+The newer layout (version 3) is read as well; what of it cannot be replayed is told in a warning.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
+import yaml
 
-from blis_simpy.core.content import Content, Span
-from blis_simpy.core.request import Request
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
-from blis_simpy.formats.files import read_text
-from blis_simpy.formats.trace_columns import Columns, read_columns
+from blis_simpy.formats.content_text import write_content
+from blis_simpy.formats.files import read_text, write_texts
+from blis_simpy.formats.trace import (
+    NEWER_VERSION,
+    PREFIX_TOKENS,
+    NetworkInfo,
+    ServerInfo,
+    Trace,
+    TraceHeader,
+    default_horizon,
+)
+from blis_simpy.formats.trace_columns import COLUMNS, CONTENT, PREFIX_LENGTH, read_columns
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 __all__ = [
     "PREFIX_TOKENS",
@@ -30,177 +41,137 @@ __all__ = [
     "Trace",
     "TraceHeader",
     "default_horizon",
+    "read_header",
     "read_trace",
+    "write_trace",
 ]
 
-PREFIX_TOKENS = 50
-"""Length of the prefix that the rows of one prefix group share; the layout does not record the real one."""
+_log = logging.getLogger(__name__)
 
-_UNLIMITED = 2**63 - 1
-_IDLE_HORIZON = 600_000_000
-
-
-@attrs.frozen(kw_only=True)
-class ServerInfo:
-    """The recorded server; for information only."""
-
-    type: str = setting("", help="Kind of server, e.g. vllm.")
-    model: str = setting("", help="Model it served.")
-    tensor_parallel: int = setting(0, help="Tensor-parallel degree.", unit="GPUs")
-    max_num_seqs: int = setting(0, help="Batch slots.")
-    block_size: int = setting(0, help="KV block size.", unit="tokens")
-    gpu_memory_utilization: float = setting(0.0, help="Fraction of GPU memory it may use.")
-    max_model_len: int = setting(0, help="Longest context.", unit="tokens")
+_CHUNK_ROWS = 8192
+_NEEDS_QUOTES = re.compile(r'\s|.*[,"\r\n]', re.DOTALL)
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
 
 
-@attrs.frozen(kw_only=True)
-class NetworkInfo:
-    """The network between the recording client and the server."""
+def read_header(path: str | os.PathLike[str]) -> TraceHeader:
+    """Read and check the header of a trace; in a newer one, unknown keys are told in a warning.
 
-    measured_rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
-
-
-@attrs.frozen(kw_only=True)
-class TraceHeader:
-    """What the header file says; every key may be missing."""
-
-    trace_version: int = setting(2, help="Version of the layout.", ge=2, le=2)
-    time_unit: str = setting("microseconds", help="Unit of all times.", choices=("microseconds", "us"))
-    created_at: str = setting("", help="When it was made, free text.")
-    mode: str = setting("", help="'generated' by a simulation or 'real', recorded from a server.")
-    warm_up_requests: int = setting(0, help="Requests, by id from 0, that a calibration leaves out.")
-    workload_spec: str = setting("", help="File of the workload that it was generated from.")
-    server: ServerInfo | None = setting(None, help="The recorded server.")
-    network: NetworkInfo | None = setting(None, help="The network to it.")
-
-
-@attrs.frozen(eq=False)
-class Trace:
-    """A workload trace that has been read and checked.
-
-    Attributes
-    ----------
-    header : TraceHeader
-        Contents of the header file.
-    columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order.
+    Raises
+    ------
+    WorkloadTraceError
+        If the file cannot be read or breaks a rule of the layout; names file, line and key.
     """
-
-    header: TraceHeader
-    columns: Columns
-
-    def __len__(self) -> int:
-        return len(self.columns["request_id"])
-
-    def requests(self) -> list[Request]:
-        """Make the requests anew, in file order, which decides among equal arrivals.
-
-        Returns
-        -------
-        list of Request
-            Named ``request_<request_id>``. The output budget is the recorded output length. Rows with a prefix group
-            share `PREFIX_TOKENS` tokens, which come in front of, and on top of, their ``input_tokens``.
-        """
-        prefixes: dict[str, Content | None] = {
-            group: (Span(f"prefix:{group}", 0, PREFIX_TOKENS),) if group else None
-            for group in self._values("prefix_group")
-        }
-        return [
-            Request(
-                id=f"request_{number}",
-                arrived_at=arrived_at,
-                input_tokens=input_tokens + PREFIX_TOKENS if group else input_tokens,
-                output_tokens=output_tokens,
-                max_output_tokens=output_tokens,
-                deadline=deadline,
-                content=prefixes[group],
-                slo_class=slo_class,
-                tenant=tenant,
-                model=model,
-                client=client,
-                session=session,
-                prefix_group=group,
-                round_index=round_index,
-                streaming=streaming,
-            )
-            for (
-                number,
-                arrived_at,
-                input_tokens,
-                output_tokens,
-                deadline,
-                slo_class,
-                tenant,
-                model,
-                client,
-                session,
-                group,
-                round_index,
-                streaming,
-            ) in zip(*map(self._values, _REQUEST_COLUMNS), strict=True)
-        ]
-
-    def _values(self, name: str) -> list[Any]:
-        """Values as plain Python objects: numpy scalars must not reach the clock."""
-        column = self.columns[name]
-        return column if isinstance(column, list) else column.tolist()
+    text = read_text(path, WorkloadTraceError)
+    try:
+        document = parse(text, os.fspath(path))
+        data: dict[str, Any] = document.data or {}
+        known = attrs.fields_dict(TraceHeader)
+        unused = [key for key in data if key not in known] if data.get("trace_version") == NEWER_VERSION else []
+        if unused:
+            _log.warning("%s: %s not used in a replay", os.fspath(path), ", ".join(unused))
+            document.data = {key: value for key, value in data.items() if key in known}
+        return structure(document, TraceHeader)
+    except ScenarioError as error:
+        raise WorkloadTraceError(error.problems) from None
 
 
-_REQUEST_COLUMNS = (
-    "request_id",
-    "arrival_time_us",
-    "input_tokens",
-    "output_tokens",
-    "deadline_us",
-    "slo_class",
-    "tenant_id",
-    "model",
-    "client_id",
-    "session_id",
-    "prefix_group",
-    "round_index",
-    "streaming",
-)
-
-
-def read_trace(header_path: str | os.PathLike[str], data_path: str | os.PathLike[str]) -> Trace:
+def read_trace(
+    header_path: str | os.PathLike[str] | None, data_path: str | os.PathLike[str], *, max_rows: int | None = None
+) -> Trace:
     """Read and check a workload trace.
 
     Parameters
     ----------
-    header_path : path-like
-        YAML header file.
+    header_path : path-like or None
+        YAML header file; None: there is none.
     data_path : path-like
         CSV data file. Both may be gzipped.
+    max_rows : int, optional
+        Stop after so many.
 
     Raises
     ------
     WorkloadTraceError
         If a file cannot be read or breaks a rule of the layout; names file, line and column.
     """
-    text = read_text(header_path, WorkloadTraceError)
-    try:
-        header = structure(parse(text, os.fspath(header_path)), TraceHeader)
-    except ScenarioError as error:
-        raise WorkloadTraceError(error.problems) from None
-    return Trace(header, read_columns(data_path))
+    header = None if header_path is None else read_header(header_path)
+    columns: dict[str, Any] = read_columns(data_path, max_rows)
+    is_newer = PREFIX_LENGTH in columns
+    if header is None:
+        header = TraceHeader(trace_version=NEWER_VERSION if is_newer else 2)
+    elif is_newer != (header.trace_version == NEWER_VERSION):
+        rule = f"{'must not' if is_newer else 'must'} be among the columns of version {header.trace_version}"
+        raise WorkloadTraceError.at(PREFIX_LENGTH, rule, file=os.fspath(data_path))
+    for name, without in (("vllm_priority", ("", "0")), ("adapter", ("",))):
+        if set(columns.pop(name, ())).difference(without):
+            _log.warning("%s: %s is not simulated", os.fspath(data_path), name)
+    contents = columns.pop(CONTENT, None)
+    if contents is None:
+        return Trace(header, columns)
+    return Trace(header, columns, [content for content, _ in contents], [stream for _, stream in contents])
 
 
-def default_horizon(arrivals: Iterable[int]) -> int:
-    """Horizon of a replay for which none was asked.
+def write_trace(trace: Trace, header_path: str | os.PathLike[str], data_path: str | os.PathLike[str]) -> None:
+    """Write a trace as `read_trace` reads it: both files whole, or none.
 
     Parameters
     ----------
-    arrivals : iterable of int, ticks
-        Arrivals of all requests.
+    trace : Trace
+        Header and columns; one with lengths of prefixes is written in the newer layout, any other as version 2. What
+        prompts are made of goes into a column beyond those of the layout, which other programs ignore.
+    header_path, data_path : path-like
+        YAML and CSV file to write or to replace; their folders must exist.
 
-    Returns
-    -------
-    int, ticks
-        Twice the last arrival; 600 s if that is not after tick 0; 2**63 - 1, which is no limit, without any request
-        or if twice were beyond it. As in the reference.
+    Raises
+    ------
+    ScenarioError
+        If a file cannot be written; nothing is left behind.
     """
-    last = max(arrivals, default=_UNLIMITED)
-    if last <= 0:
-        return _IDLE_HORIZON
-    return min(2 * last, _UNLIMITED)
+    if Path(header_path).resolve() == Path(data_path).resolve():
+        raise ScenarioError.at("", "cannot hold both header and rows of a trace", file=os.fspath(data_path))
+    write_texts([(header_path, [_header_text(trace)]), (data_path, _data_text(trace))])
+
+
+def _header_text(trace: Trace) -> str:
+    def is_said(attribute: attrs.Attribute[Any], value: Any) -> bool:
+        return attribute.name in ("trace_version", "time_unit", "mode", "warm_up_requests") or bool(value)
+
+    version = NEWER_VERSION if PREFIX_LENGTH in trace.columns else 2
+    data = attrs.asdict(attrs.evolve(trace.header, trace_version=version), filter=is_said)
+    text: str = yaml.safe_dump(
+        {key: value for key, value in data.items() if value != {}}, sort_keys=False, allow_unicode=True
+    )
+    return text
+
+
+def _data_text(trace: Trace) -> Iterator[str]:
+    names = list(COLUMNS)
+    if PREFIX_LENGTH in trace.columns:
+        names.insert(names.index("prefix_group") + 1, PREFIX_LENGTH)
+    columns = [trace.columns[name] for name in names]
+    if trace.contents is not None:
+        names.append(CONTENT)
+        streams = trace.output_streams or [None] * len(trace)
+        columns.append([write_content(*pair) for pair in zip(trace.contents, streams, strict=True)])
+    yield ",".join(names) + "\n"
+    for start in range(0, len(trace), _CHUNK_ROWS):
+        fields = [_fields(column[start : start + _CHUNK_ROWS]) for column in columns]
+        yield "\n".join(map(",".join, zip(*fields, strict=True))) + "\n"
+
+
+def _fields(values: Any) -> list[str]:
+    """Values of a column as they stand in the file."""
+    if isinstance(values, list):
+        texts = {value: _quoted(value) for value in set(values)}
+        return [texts[value] for value in values]
+    if values.dtype == np.bool_:
+        return ["true" if value else "false" for value in values.tolist()]
+    if values.dtype == np.float64:
+        return [np.format_float_positional(value, trim="-") for value in values.tolist()]
+    return list(map(str, values.tolist()))
+
+
+def _quoted(text: str) -> str:
+    """Text with quotes where a comma, a quote, a line end or a leading blank asks for them."""
+    text = _UNREADABLE.sub("\ufffd", text)
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.match(text) else text

@@ -148,6 +148,33 @@ def test_wrong_value_is_named_with_its_line(files, field, text, rule, others):
     assert lines_of_error() == [f"t.csv: {field} {rule}, got {shown} (line {others + 2})"]
 
 
+def test_problems_know_their_column(files):
+    files(t=table(row(client_id='a"b'), row(request_id=1, input_tokens="x"), "1,2,3"))
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_columns("t.csv")
+    assert [(problem.line, problem.column) for problem in caught.value.problems] == [(2, 2)]
+    files(t=table(row(deadline_us=1, arrival_time_us=2), row(request_id=1, input_tokens="x"), "1,2,3"))
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_columns("t.csv")
+    assert [(problem.line, problem.column) for problem in caught.value.problems] == [(2, 17), (3, 9), (4, 4)]
+
+
+def test_quoted_field_may_reach_over_the_end_of_a_block(files, monkeypatch):
+    """A block holds a mebibyte; the field begins in the first and ends in the second."""
+    filler = [row(request_id=i, client_id="x" * 100_000) for i in range(10)]
+    text = table(*filler, row(request_id=10, error_message='"' + "a\n" * 50_000 + '"'), row(request_id=11))
+    assert 1 << 20 < len(text) < 1.2 * (1 << 20)
+    files(t=text)
+    assert read_columns("t.csv")["error_message"][10] == "a\n" * 49_999 + "a"
+    files(t=text + row(request_id="x"))
+    assert lines_of_error() == [f"t.csv: request_id {INTEGER}, got 'x' (line 50014)"]
+
+
+def test_reading_stops_where_it_is_told(files):
+    files(t=table(row(), row(request_id=1), row(request_id="x")))
+    assert len(read_columns("t.csv", max_rows=2)["request_id"]) == 2
+
+
 def test_lines_are_counted_as_an_editor_does(files):
     files(t="\r\n" + table(row(error_message='"two\nlines"'), "", row(request_id=1, input_tokens="x")))
     assert lines_of_error() == [f"t.csv: input_tokens {COUNT}, got 'x' (line 6)"]
@@ -159,7 +186,7 @@ def test_several_wrong_values_are_reported_together_in_file_order(files):
         f"t.csv: request_id {INTEGER}, got 'a' (line 2)",
         f"t.csv: num_chunks {COUNT}, got 'b' (line 2)",
         "t.csv: streaming must be true or false, got 'c' (line 3)",
-        "t.csv: must have at least 25 fields, got 3 (line 4)",
+        "t.csv: slo_class is missing: a row must have at least 25 fields, got 3 (line 4)",
     ]
 
 
@@ -209,6 +236,7 @@ def test_empty_prompt_or_output_alone_or_with_a_prefix_is_fine(files):
 
 NAMES = ",".join(COLUMNS)
 OLD = "this is the older layout, without model, deadline_us and server_input_tokens"
+QUOTES = "must have double quotes only around whole fields"
 HINT = "the first line must name the columns of TraceV2 in their order"
 
 
@@ -234,21 +262,27 @@ HINT = "the first line must name the columns of TraceV2 in their order"
         ),
         (
             table(",".join(["0"] * 22)),
-            f"t.csv: must have at least 25 fields, got 22 (line 2); {OLD}",
+            f"t.csv: num_chunks is missing: a row must have at least 25 fields, got 22 (line 2); {OLD}",
         ),
-        (table(row(), "   "), "t.csv: must have at least 25 fields, got 1 (line 3)"),
-        (table(row(client_id='a"b')), "t.csv: must have double quotes only around whole fields (line 2)"),
-        (table(row(), row(client_id='"a"b')), "t.csv: must have double quotes only around whole fields (line 3)"),
-        (table(row(), row(client_id=' "a"')), "t.csv: must have double quotes only around whole fields (line 3)"),
+        (table(row(), "   "), "t.csv: client_id is missing: a row must have at least 25 fields, got 1 (line 3)"),
+        (table(row(client_id='a"b')), f"t.csv: client_id {QUOTES} (line 2)"),
+        (
+            table(row(), row(client_id='"a"b')),
+            f"t.csv: client_id {QUOTES} (line 3)",
+        ),
+        (
+            table(row(), row(client_id=' "a"')),
+            f"t.csv: client_id {QUOTES} (line 3)",
+        ),
         (
             table(row(client_id='"a\nb"'), row(client_id='"never closed')),
-            "t.csv: must have double quotes only around whole fields (line 4)",
+            f"t.csv: client_id {QUOTES} (line 4)",
         ),
-        (table(row(), row(client_id="a\rb")), "t.csv: must end lines with LF or CRLF, not CR (line 3)"),
+        (table(row(), row(client_id="a\rb")), "t.csv: client_id must end lines with LF or CRLF, not CR (line 3)"),
         (table(row()).replace("\n", "\r"), "t.csv: must end lines with LF or CRLF, not CR (line 1)"),
         (
             table(row(), row(client_id="a" * 200_000)),
-            "t.csv: cannot be read as CSV: field larger than field limit (131072) (line 3)",
+            "t.csv: client_id cannot be read as CSV: field larger than field limit (131072) (line 3)",
         ),
         (table(row()).encode() + b"\0\n", "t.csv: must not contain NUL bytes (line 3)"),
         (table(row(client_id="caf\u00e9")).encode("latin-1"), "t.csv: must be UTF-8 text, got b'\\xe9' (line 2)"),

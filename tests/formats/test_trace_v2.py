@@ -1,4 +1,5 @@
 import gzip
+import logging
 import time
 
 import pytest
@@ -6,7 +7,8 @@ from trace_text import HEADER, row, table
 
 from blis_simpy.core.content import Span
 from blis_simpy.errors import WorkloadTraceError
-from blis_simpy.formats.trace_v2 import NetworkInfo, ServerInfo, TraceHeader, default_horizon, read_trace
+from blis_simpy.formats.trace import NetworkInfo, ServerInfo, TraceHeader, default_horizon
+from blis_simpy.formats.trace_v2 import read_trace
 
 
 def read(files, *rows):
@@ -50,7 +52,8 @@ def test_header_of_a_recording(files):
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("trace_version: 3\n", "header.yaml: trace_version must be <= 2, got 3 (line 1)"),
+        ("trace_version: 4\n", "header.yaml: trace_version must be <= 3, got 4 (line 1)"),
+        ("trace_version: 3\n", "t.csv: prefix_length must be among the columns of version 3"),
         ("mode: real\ntrace_version: 1\n", "header.yaml: trace_version must be >= 2, got 1 (line 2)"),
         ("trace_version: '2'\n", "header.yaml: trace_version must be an integer, got '2' (line 1)"),
         (
@@ -176,3 +179,83 @@ def test_a_large_trace_is_read_quickly(files):
     start = time.process_time()
     assert len(read_trace("header.yaml", "t.csv").requests()) == 20_000
     assert time.process_time() - start < 1.0
+
+
+NEWER = "prefix_length,vllm_priority,adapter,think_time_us"
+
+
+def newer_table(*rows):
+    """Text of a file of the newer layout: each row with its length of prefix and what is optional."""
+    heading, *lines = table(*(text for text, *_ in rows)).splitlines()
+    ends = [NEWER, *(",".join(map(str, extra)) for _, *extra in rows)]
+    return "\n".join(f"{end},{line}" for end, line in zip(ends, [heading, *lines], strict=True))
+
+
+def read_newer(files, *rows, header="trace_version: 3\n"):
+    files(header=header, t=newer_table(*rows))
+    return read_trace("header.yaml", "t.csv")
+
+
+def test_newer_layout_records_the_length_of_prefixes(files):
+    trace = read_newer(
+        files, (row(prefix_group="g"), 64, 0, "", 5), (row(request_id=1, prefix_group="g"), 32, "", "", 0)
+    )
+    first, second = trace.requests()
+    assert (first.input_tokens, first.content) == (74, (Span("prefix:g", 0, 64),))
+    assert (second.input_tokens, second.content) == (42, (Span("prefix:g", 0, 32),))
+
+
+def test_newer_layout_is_replayed_as_it_was_measured(files):
+    """Without a prefix, the server's count of the prompt; and from when the client really sent it."""
+    trace = read_newer(
+        files,
+        (row(server_input_tokens=12, arrival_time_us=100, send_time_us=130), 0, "", "", 0),
+        (row(request_id=1, server_input_tokens=90, prefix_group="g", arrival_time_us=200), 64, "", "", 0),
+    )
+    assert [(r.input_tokens, r.arrived_at) for r in trace.requests()] == [(12, 130), (74, 200)]
+
+
+def test_older_layout_is_replayed_as_it_was_planned(files):
+    (request,) = read(files, row(server_input_tokens=12, arrival_time_us=100, send_time_us=130)).requests()
+    assert (request.input_tokens, request.arrived_at) == (10, 100)
+
+
+def test_what_a_replay_leaves_out_of_the_newer_layout_is_told(files, caplog):
+    header = "trace_version: 3\nworkload_seed: 7\nkv_offload: {cpu_bytes_to_use: 5}\n"
+    with caplog.at_level(logging.WARNING, "blis_simpy"):
+        read_newer(files, (row(), 0, 3, "lora-1", 0), header=header)
+    assert caplog.messages == [
+        "header.yaml: workload_seed, kv_offload not used in a replay",
+        "t.csv: vllm_priority is not simulated",
+        "t.csv: adapter is not simulated",
+    ]
+
+
+@pytest.mark.parametrize("with_header", [True, False])
+def test_priority_that_says_nothing_is_no_cause_for_a_warning(files, caplog, with_header):
+    files(header="trace_version: 3\n", t=newer_table((row(), 0, 0, "", 0)))
+    with caplog.at_level(logging.WARNING, "blis_simpy"):
+        assert len(read_trace("header.yaml" if with_header else None, "t.csv")) == 1
+    assert caplog.messages == []
+
+
+def test_layouts_are_not_mixed_up(files):
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_newer(files, (row(), 0, 0, "", 0), header=HEADER)
+    assert str(caught.value) == "t.csv: prefix_length must not be among the columns of version 2"
+
+
+def test_newer_layout_needs_its_columns(files):
+    files(header="trace_version: 3\n", t=newer_table((row(), 0, 0, "", 0)).replace("deadline_us", "deadline"))
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_trace("header.yaml", "t.csv")
+    assert str(caught.value) == "t.csv: deadline_us is missing among the columns of the newer layout (line 1)"
+
+
+def test_wrong_value_of_the_newer_layout_is_named_with_its_place(files):
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_newer(files, (row(input_tokens="x"), 0, 0, "", 0), (row(request_id=1), -1, 0, "", 0))
+    assert [(p.path, p.line, p.column) for p in caught.value.problems] == [
+        ("input_tokens", 2, 13),
+        ("prefix_length", 3, 1),
+    ]

@@ -1,0 +1,363 @@
+"""Tables as CSV text: rows to columns, a block of the file in hand at a time.
+
+Whole columns of a few thousand rows are converted at once, each distinct text once: that is fast and small. Rows are
+looked at one by one only when something is wrong, to say where: in which file, line and column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Mapping
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.errors import Problem, WorkloadTraceError
+from blis_simpy.formats.files import text_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["MAX_PROBLEMS", "Column", "Columns", "Layout", "Rule", "Table", "integer", "read_table"]
+
+Columns: TypeAlias = dict[str, list[str] | NDArray[Any]]
+"""Values by column name: text as a list, numbers and flags as an array of shape (num_rows,)."""
+
+MAX_PROBLEMS = 10
+"""How many mistakes of one file are reported."""
+
+_CHUNK_ROWS = 8192
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_QUOTED = re.compile(r'(?:\A|(?<=[,\n]))"[^"]*(?:""[^"]*)*"(?=,|\r?\n|\r?\Z)')
+_LONE_RETURN = re.compile(r"\r(?!\n|\Z)")
+_QUOTING_RULES = (
+    (re.compile('"'), "must have double quotes only around whole fields"),
+    (_LONE_RETURN, "must end lines with LF or CRLF, not CR"),
+)
+
+
+def integer(text: str, at_least: int | None = None) -> int:
+    """Read a 64-bit integer: a sign perhaps, and digits.
+
+    Raises
+    ------
+    ValueError
+        With the rule that the text breaks.
+    """
+    # A 64-bit integer has at most 19 digits; longer ones are not even converted.
+    if _INTEGER.fullmatch(text) and len(text.lstrip("+-0")) <= 19:
+        value = int(text)
+        if -(2**63) <= value < 2**63 and (at_least is None or value >= at_least):
+            return value
+    raise ValueError("must be a 64-bit integer" + ("" if at_least is None else f" >= {at_least}"))
+
+
+@attrs.frozen
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+        In the result.
+    parse : callable
+        Value of one text; raises ValueError with the rule that it breaks.
+    dtype : type or None
+        Kind of array; None for text.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    dtype: type | None = None
+
+    def convert(self, texts: Sequence[str]) -> list[str] | NDArray[Any]:
+        """Values of some texts, at least one.
+
+        Raises
+        ------
+        ValueError
+            As `parse`.
+        """
+        if texts.count(texts[0]) == len(texts):
+            value = self.parse(texts[0])
+            return [value] * len(texts) if self.dtype is None else np.full(len(texts), value, self.dtype)
+        if self.dtype is np.int64 and getattr(self.parse, "func", self.parse) is integer and _only_digits(texts):
+            return np.array(list(map(int, texts)), np.int64)
+        parsed = {text: self.parse(text) for text in set(texts)}
+        values = [parsed[text] for text in texts]
+        return values if self.dtype is None else np.array(values, self.dtype)
+
+
+def _only_digits(texts: Sequence[str]) -> bool:
+    """Whether each is an integer that `integer` takes for sure, without sign and well within 64 bits."""
+    joined, lengths = "".join(texts), set(map(len, texts))
+    return joined.isascii() and joined.isdigit() and 0 not in lengths and max(lengths) <= 18
+
+
+@attrs.frozen
+class Rule:
+    """A rule about more than one value of a row.
+
+    Attributes
+    ----------
+    column : str
+        Which value to blame.
+    suspects : callable
+        Whether a row may break it, from whole columns, as an array of bool.
+    breach : callable
+        What a row breaks, from its values; empty if nothing.
+    """
+
+    column: str
+    suspects: Callable[[Mapping[str, Any]], NDArray[np.bool_]]
+    breach: Callable[[Mapping[str, Any]], str]
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """Which columns of a file are read.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        What to read.
+    places : tuple of int
+        Where each stands in a row, from 0.
+    required : int
+        Fewest fields of a row; columns beyond may be missing and are then empty text.
+    rules : tuple of Rule
+        What the values of a row must have to do with each other.
+    hints : mapping of int to str
+        What to say of rows that are too short, by the number of their fields.
+    """
+
+    columns: tuple[Column, ...]
+    places: tuple[int, ...]
+    required: int
+    rules: tuple[Rule, ...] = ()
+    hints: Mapping[int, str] = attrs.field(factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Fields of a row up to the last one that is read."""
+        return max(self.places) + 1
+
+    def place_of(self, name: str) -> int:
+        """Position of a column in a row, from 1."""
+        return next(place for column, place in zip(self.columns, self.places, strict=True) if column.name == name) + 1
+
+
+@attrs.frozen(eq=False)
+class Table:
+    """A table that has been read.
+
+    Attributes
+    ----------
+    columns : dict of str to list of str or ndarray of shape (num_rows,)
+        By name.
+    lines : ndarray of int64, shape (num_rows,)
+        Line of the file that each row begins on, from 1.
+    layout : Layout
+        How it was read.
+    """
+
+    columns: Columns
+    lines: NDArray[np.int64]
+    layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    layout_of: Callable[[Sequence[str]], Layout | Problem],
+    *,
+    max_rows: int | None = None,
+) -> Table:
+    """Read and check a CSV file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, gzipped or not; its first row names the columns. Blank lines are skipped.
+    layout_of : callable
+        Chooses what to read by the names of the columns, or says what is wrong with them.
+    max_rows : int, optional
+        Stop after so many.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the file cannot be read or is no CSV, or values are wrong: the first `MAX_PROBLEMS` of them, each with its
+        line and column.
+    """
+    file = os.fspath(path)
+    rows = _rows(path)
+    line, heading = next(rows, (1, []))
+    layout = layout_of(heading)
+    if isinstance(layout, Problem):
+        raise WorkloadTraceError(attrs.evolve(layout, file=file, line=line))
+    parts: dict[str, list[Any]] = {column.name: [] for column in layout.columns}
+    lines: list[NDArray[np.int64]] = []
+    problems: list[Problem] = []
+    try:
+        for numbers, chunk in _chunks(rows if max_rows is None else islice(rows, max_rows)):
+            if (converted := _checked(chunk, layout)) is None:
+                found = chain.from_iterable(map(_row_problems, numbers, chunk, [layout] * len(chunk)))
+                problems += islice(found, MAX_PROBLEMS - len(problems))
+                if len(problems) == MAX_PROBLEMS:
+                    break
+            if not problems:
+                lines.append(np.array(numbers, np.int64))
+                for name, values in (converted or _convert(chunk, layout)).items():
+                    parts[name].append(values)
+    except WorkloadTraceError as error:
+        problems += error.problems
+    if problems:
+        raise WorkloadTraceError(attrs.evolve(problem, file=file) for problem in problems)
+    columns = {column.name: _join(parts.pop(column.name), column.dtype) for column in layout.columns}
+    return Table(columns, np.concatenate(lines) if lines else np.empty(0, np.int64), layout)
+
+
+def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with the line each begins on."""
+    file = os.fspath(path)
+    heading: list[str] = []
+    for first, text in _whole_rows(path):
+        if problem := _quoting_problem(text, first, heading):
+            raise WorkloadTraceError(attrs.evolve(problem, file=file))
+        reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+        line = first
+        try:
+            for row in reader:
+                if row:
+                    heading = heading or row
+                    yield line, row
+                line = reader.line_num + first
+        except csv.Error as broken:
+            masked = _masked(text)
+            start = sum(map(len, islice(io.StringIO(masked, newline="\n"), line - first)))
+            longest = re.compile(rf"[^,\n]{{{csv.field_size_limit() + 1}}}").search(masked, start)
+            place = masked.count(",", start, longest.start()) if longest else 0
+            rule = f"cannot be read as CSV: {broken}"
+            raise WorkloadTraceError(attrs.evolve(_problem_at(place, rule, line, heading), file=file)) from None
+
+
+def _whole_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Blocks of text that do not end inside of quotes, with the number of their first line."""
+    held: list[str] = []
+    first, quotes = 1, 0
+    for line, text in text_blocks(path, WorkloadTraceError):
+        first = first if held else line
+        held.append(text)
+        quotes += text.count('"')
+        if quotes % 2 == 0:
+            yield first, "".join(held)
+            held.clear()
+    if held:
+        yield first, "".join(held)
+
+
+def _masked(text: str) -> str:
+    """Text whose quoted fields are blotted out, without change of length."""
+    return _QUOTED.sub(lambda field: "_" * len(field[0]), text) if '"' in text else text
+
+
+def _quoting_problem(text: str, first: int, heading: Sequence[str]) -> Problem | None:
+    """Find what Python's reader would let pass: a quote inside a field, a line end of old Macs."""
+    masked = _masked(text)
+    for pattern, rule in _QUOTING_RULES:
+        if found := pattern.search(masked):
+            position = found.start()
+            start = masked.rfind("\n", 0, position) + 1
+            if not heading and start:
+                heading = next(filter(None, csv.reader(io.StringIO(text[:start], newline="\n"))), [])
+            line = first + text.count("\n", 0, position)
+            return _problem_at(masked.count(",", start, position), rule, line, heading)
+    return None
+
+
+def _problem_at(place: int, rule: str, line: int, heading: Sequence[str]) -> Problem:
+    known = place < len(heading)
+    return Problem(path=heading[place] if known else "", rule=rule, line=line, column=place + 1)
+
+
+def _chunks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[tuple[int, ...], tuple[list[str], ...]]]:
+    while chunk := list(islice(rows, _CHUNK_ROWS)):
+        numbers, texts = zip(*chunk, strict=True)
+        yield numbers, texts
+
+
+def _checked(rows: Sequence[list[str]], layout: Layout) -> Columns | None:
+    """Columns of some rows; None if something may be wrong with them."""
+    try:
+        columns = _convert(rows, layout)
+    except ValueError:
+        return None
+    return None if any(rule.suspects(columns).any() for rule in layout.rules) else columns
+
+
+def _convert(rows: Sequence[list[str]], layout: Layout) -> Columns:
+    widths = set(map(len, rows))
+    if min(widths) < layout.required:
+        raise ValueError
+    if min(widths) < layout.width or len(widths) > 1:
+        width = layout.width
+        rows = [row[:width] + [""] * (width - len(row)) for row in rows]
+    texts = list(zip(*rows, strict=True))
+    return {
+        column.name: column.convert(texts[place]) for column, place in zip(layout.columns, layout.places, strict=True)
+    }
+
+
+def _join(parts: list[Any], dtype: type | None) -> list[str] | NDArray[Any]:
+    if dtype is None:
+        return list(chain.from_iterable(parts))
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _row_problems(line: int, row: list[str], layout: Layout) -> Iterator[Problem]:
+    """Everything that is wrong with a row."""
+    if len(row) < layout.required:
+        missing = next(
+            (
+                column.name
+                for column, place in sorted(zip(layout.columns, layout.places, strict=True), key=lambda pair: pair[1])
+                if place >= len(row)
+            ),
+            "",
+        )
+        yield Problem(
+            path=missing,
+            rule=f"is missing: a row must have at least {layout.required} fields",
+            value=len(row),
+            line=line,
+            column=len(row) + 1,
+            hint=layout.hints.get(len(row), ""),
+        )
+        return
+    values: dict[str, Any] = {}
+    for column, place in zip(layout.columns, layout.places, strict=True):
+        text = row[place] if place < len(row) else ""
+        try:
+            values[column.name] = column.parse(text)
+        except ValueError as broken:
+            yield Problem(path=column.name, rule=str(broken), value=text, line=line, column=place + 1)
+    if len(values) < len(layout.columns):
+        return
+    for rule in layout.rules:
+        if breach := rule.breach(values):
+            yield Problem(
+                path=rule.column,
+                rule=breach,
+                value=values[rule.column],
+                line=line,
+                column=layout.place_of(rule.column),
+            )
