@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING, Any
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "VERMILLION", "line_styles", "new_axes", "say"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "VERMILLION",
+    "add_legend",
+    "line_styles",
+    "new_axes",
+    "say",
+    "set_title",
+]
 
 # The palette of Okabe and Ito without its yellow, which is hard to see on white.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -26,16 +40,13 @@ PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
 WIDTH_IN = 9.0
 """Width of a picture in inches, about that of a notebook cell."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": "medium",
     "grid.alpha": 0.4,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
 }
 
 
@@ -75,6 +86,34 @@ def line_styles(count: int) -> Iterator[dict[str, Any]]:
     colours = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
     pairs = product(("-", "--", ":", "-."), colours)
     return ({"color": colour, "linestyle": dashes} for dashes, colour in islice(pairs, count))
+
+
+def set_title(ax: Axes, text: str) -> None:
+    """Write a title at the left end."""
+    ax.set_title(text, loc="left", fontsize="medium")
+
+
+def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = None) -> None:
+    """Explain colours and marks, if there are any that have names.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        What was drawn on.
+    place : str
+        ``inside`` where it covers least, ``above`` at the right end in one line, or ``beside``.
+    labels : sequence of str, optional
+        In place of the names.
+    """
+    handles, names = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    options: dict[str, dict[str, Any]] = {
+        "inside": {"loc": "best"},
+        "above": {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": len(handles), "columnspacing": 1.2},
+        "beside": {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)},
+    }
+    ax.legend(handles, names if labels is None else labels, frameon=False, handlelength=1.5, **options[place])
 
 
 def say(ax: Axes, message: str) -> None:

@@ -4,8 +4,9 @@ A page is a sequence of lines and tables::
 
     Table([Column("client", align="left"), Column("TTFT", "ms", ",.3f")], [("a", 59.052)])
 
-`Table.text` and `Table.html` render one table, `print_page` and `page_html` several parts below each other. The HTML
-stands alone: no style sheet, no script, colours that suit a light and a dark page, all content escaped.
+`Table.text` and `Table.html` render one table, `page_text`, `page_html` and `print_page` several parts
+below each other. The HTML stands alone: no style sheet, no script, colours that suit a light and a dark page, all
+content escaped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Bar", "Column", "Line", "Strong", "Table", "page_html", "print_page"]
+__all__ = ["Bar", "Column", "Line", "Strong", "Table", "page_html", "page_text", "print_page"]
 
 _NOTHING = "-"
 _BAR_WIDTH = 40
@@ -115,12 +116,7 @@ class Table:
 
     def text(self) -> str:
         """Render as aligned text without colours, as wide as its content."""
-        from rich.console import Console
-
-        console = Console(width=10_000, color_system=None, highlight=False)
-        with console.capture() as capture:
-            _print(console, self)
-        return "\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip())
+        return page_text([self])
 
     def html(self) -> str:
         """Render as HTML that stands alone."""
@@ -179,6 +175,17 @@ def print_page(parts: Iterable[Line | Table], file: TextIO | None = None) -> Non
     console = Console(file=file, width=100, highlight=False, soft_wrap=True)
     for part in parts:
         _print(console, part)
+
+
+def page_text(parts: Iterable[Line | Table]) -> str:
+    """Render lines and tables below each other as text without colours, as wide as its content."""
+    from rich.console import Console
+
+    console = Console(width=10_000, color_system=None, highlight=False)
+    with console.capture() as capture:
+        for part in parts:
+            _print(console, part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip())
 
 
 def page_html(parts: Iterable[Line | Table]) -> str:

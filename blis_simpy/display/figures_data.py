@@ -1,0 +1,306 @@
+"""What pictures of a result show, as arrays: computed here, drawn elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.metrics.distributions import Distribution
+from blis_simpy.units import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from blis_simpy.result import Result
+
+__all__ = [
+    "LABELS",
+    "METRICS",
+    "Counts",
+    "Throughput",
+    "ecdf",
+    "histogram",
+    "latencies",
+    "peaks",
+    "routed_by_label",
+    "routed_over_time",
+    "throughput",
+    "time_edges",
+]
+
+METRICS = {
+    "ttft": "time to first token",
+    "itl": "gap between tokens",
+    "tpot": "mean gap between the tokens of a request",
+    "e2e": "arrival to last token",
+}
+"""Latencies that can be shown, and what they are."""
+
+LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
+"""Columns of the requests by which they can be told apart."""
+
+_COLUMNS = {"ttft": "ttft_us", "tpot": "itl_mean_us", "e2e": "e2e_us"}
+_MOST_LINES = 8
+_MOST_ROWS = 16
+_MOST_POINTS = 2_000
+
+
+def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, Distribution]:
+    """Gather a latency, of all requests or of each group of them.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    metric : str
+        A key of `METRICS`. TTFT is that of all requests that got a first token, the others those of completed requests.
+    by : str, optional
+        One of `LABELS`; ``itl`` is only known of all requests together.
+
+    Returns
+    -------
+    dict of str to Distribution, µs
+        By name of the group, names sorted, those without any value left out; the name is empty without `by`. Of more
+        than 8 groups, the smallest are put together.
+
+    Raises
+    ------
+    ScenarioError
+        If `metric` or `by` is unknown, or the two do not go together.
+    """
+    _check("metric", metric, tuple(METRICS))
+    if by is None and metric != "tpot":
+        everything = {"ttft": result.aggregate.ttft, "itl": result.aggregate.itl, "e2e": result.aggregate.e2e}[metric]
+        return {"": everything} if everything.count else {}
+    if metric == "itl":
+        raise ScenarioError.at("by", "must be left out for itl", by, hint="tpot has it")
+    requests = result.requests
+    known = requests["ttft_us"] >= 0 if metric == "ttft" else requests["outcome"] == "completed"
+    if metric == "tpot":
+        known = known & (requests["itl_count"] > 0)
+    values = np.rint(requests[_COLUMNS[metric]][known]).astype(np.int64)
+    if by is None:
+        return {"": Distribution.of(values)} if len(values) else {}
+    names, owners = _groups(requests, by, known, _MOST_LINES)
+    return {name: Distribution.of(values[owners == index]) for index, name in enumerate(names)}
+
+
+def _check(path: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ScenarioError.at(path, "is unknown", value, hint=f"known: {', '.join(known)}")
+
+
+def _groups(
+    requests: Mapping[str, NDArray[Any]], by: str, chosen: NDArray[np.bool_], most: int
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the names of the groups of the chosen requests, and the index of the group of each of these."""
+    _check("by", by, LABELS)
+    column = requests[by][chosen]
+    values, owners, counts = np.unique(column, return_inverse=True, return_counts=True)
+    names = [_name(by, value) for value in values.tolist()]
+    if len(names) > most:
+        kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
+        new_index = np.full(len(names), len(kept))
+        new_index[kept] = np.arange(len(kept))
+        owners = new_index[owners]
+        names = [*(names[index] for index in kept), f"{len(names) - len(kept):,} others"]
+    return names, owners.astype(np.int64)
+
+
+def _name(by: str, value: object) -> str:
+    if by == "replica":
+        return f"replica {value}" if value != -1 else "no replica"
+    return str(value) or "default"
+
+
+def ecdf(latency: Distribution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Work out which share of the values is at most how large.
+
+    Returns
+    -------
+    values : ndarray of float64, shape (num_points,), ms
+        Ascending, each once; of many values, every so many-th by rank, the first and the last.
+    shares : ndarray of float64, shape (num_points,), fraction
+    """
+    last = np.flatnonzero(np.diff(latency.values, append=latency.values[-1] + 1))
+    if len(last) > _MOST_POINTS:
+        ranks = np.linspace(latency.cumulative[last[0]], latency.count, _MOST_POINTS)
+        last = last[np.unique(np.searchsorted(latency.cumulative[last], ranks))]
+    return latency.values[last] / 1000, latency.cumulative[last] / latency.count
+
+
+def histogram(
+    groups: Mapping[str, Distribution], bins: int = 50
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Count the values of groups in common parts of equal width.
+
+    Parameters
+    ----------
+    groups : mapping of str to Distribution
+        At least one, none without values.
+    bins : int
+        How many parts, >= 1.
+
+    Returns
+    -------
+    edges : ndarray of float64, shape (bins + 1,), ms
+    shares : dict of str to ndarray of float64, shape (bins,), fraction
+        Of the values of each group.
+    """
+    low = min(int(group.values[0]) for group in groups.values())
+    high = max(int(group.values[-1]) for group in groups.values())
+    # Values that are all the same stand in the middle.
+    margin = 0 if high > low else max(low, 1) / 10
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+    counts = {
+        name: np.histogram(group.values, edges, weights=np.diff(group.cumulative, prepend=0))[0] / group.count
+        for name, group in groups.items()
+    }
+    return edges / 1000, counts
+
+
+def time_edges(
+    starts: NDArray[np.int64], durations: NDArray[np.int64], most: int = 1_000
+) -> tuple[NDArray[np.float64], bool]:
+    """Cut the time of the steps of a replica into parts.
+
+    Parameters
+    ----------
+    starts, durations : ndarray of int64, shape (num_steps,), µs
+        Of its steps.
+    most : int
+        How many parts to return at most.
+
+    Returns
+    -------
+    edges : ndarray of float64, shape (num_parts + 1,), ticks
+        The bounds of the steps, or of parts of equal length if those were too many; empty without steps.
+    exact : bool
+        Whether each part lies within one step or between two.
+    """
+    bounds = np.unique(np.concatenate((starts, starts + durations)))
+    if len(bounds) <= most + 1:
+        return bounds.astype(np.float64), True
+    return np.linspace(bounds[0], bounds[-1], most + 1), False
+
+
+def peaks(
+    starts: NDArray[np.int64], durations: NDArray[np.int64], values: NDArray[np.int64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Find the largest value in each part of the time, so that no peak is lost in a picture.
+
+    Parameters
+    ----------
+    starts, durations : ndarray of int64, shape (num_steps,), µs
+        Steps of one replica, in order.
+    values : ndarray of int64, shape (num_steps,)
+        What held during each step.
+    edges : ndarray of float64, shape (num_parts + 1,), ticks
+        Bounds of the parts.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_parts,)
+        NaN where no step was under way.
+    """
+    first = np.searchsorted(starts + durations, edges[:-1], side="right")
+    end = np.searchsorted(starts, edges[1:], side="left")
+    found = np.full(len(edges) - 1, np.nan)
+    some = end > first
+    # A pair of indices a part; the largest value in between stands at the even places.
+    pairs = np.stack((first[some], end[some]), axis=1).ravel()
+    if len(pairs):
+        found[some] = np.maximum.reduceat(np.append(values, values[-1]), pairs)[::2]
+    return found
+
+
+@attrs.frozen(eq=False)
+class Throughput:
+    """Rates in equal parts of the time of a run.
+
+    Attributes
+    ----------
+    edges : ndarray of float64, shape (bins + 1,), ticks
+        Bounds of the parts.
+    arrived, completed : ndarray of float64, shape (bins,), requests/s
+        Requests by arrival, and completed ones by their end.
+    generated : ndarray of float64, shape (bins,), tokens/s
+        Output tokens when they were computed, be it for requests that did not complete or had to start over.
+    """
+
+    edges: NDArray[np.float64]
+    arrived: NDArray[np.float64]
+    completed: NDArray[np.float64]
+    generated: NDArray[np.float64]
+
+
+def throughput(result: Result, bins: int = 60) -> Throughput:
+    """Work out rates over time, in `bins` parts (>= 1) from tick 0 to the end of the run, or the last arrival."""
+    requests, steps = result.requests, result.steps
+    arrived_at, ttft = requests["arrived_at_us"], requests["ttft_us"]
+    ended_at = max(result.aggregate.ended_at, int(arrived_at.max(initial=0)), 1)
+    edges = np.linspace(0, ended_at, bins + 1)
+    seconds = ended_at / bins / SECOND
+
+    def rate(at: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        # What ends with the last step, or overheads after it, belongs to the last part.
+        return np.histogram(np.minimum(at, ended_at), edges, weights=weights)[0] / seconds
+
+    started = ttft >= 0
+    return Throughput(
+        edges,
+        rate(arrived_at),
+        rate(requests["finished_at_us"][requests["outcome"] == "completed"]),
+        # A decode step gives each of its requests a token; the first token of a request comes from its prefill.
+        rate(steps["start_us"] + steps["duration_us"], steps["decode_tokens"]) + rate((arrived_at + ttft)[started]),
+    )
+
+
+@attrs.frozen(eq=False)
+class Counts:
+    """Requests by replica and by something else.
+
+    Attributes
+    ----------
+    rows : list of str
+        Replicas or groups.
+    counts : ndarray of int64, shape (num_rows, num_columns)
+        How many requests.
+    edges : ndarray of float64, shape (num_columns + 1,), ticks, or None
+        Bounds of the parts of the time; None if each column is a replica.
+    """
+
+    rows: list[str]
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64] | None
+
+
+def routed_over_time(result: Result, bins: int = 60) -> Counts:
+    """Count the requests that each replica was sent, in `bins` parts (>= 1) of the time up to the last of them."""
+    requests, num_replicas = result.requests, len(result.replicas)
+    sent = requests["replica"] >= 0
+    at, replica = requests["routed_at_us"][sent], requests["replica"][sent]
+    edges = np.linspace(0, max(int(at.max(initial=0)), 1), bins + 1)
+    counts = np.array([np.histogram(at[replica == index], edges)[0] for index in range(num_replicas)], dtype=np.int64)
+    return Counts([str(index) for index in range(num_replicas)], counts, edges)
+
+
+def routed_by_label(result: Result, by: str) -> Counts:
+    """Count the requests that each replica was sent, by one of their `LABELS`; replicas are the columns.
+
+    Of more than 16 groups, the smallest are put together.
+
+    Raises
+    ------
+    ScenarioError
+        If `by` is unknown.
+    """
+    requests, num_replicas = result.requests, len(result.replicas)
+    sent = requests["replica"] >= 0
+    names, owners = _groups(requests, by, sent, _MOST_ROWS)
+    cells = np.bincount(owners * num_replicas + requests["replica"][sent], minlength=len(names) * num_replicas)
+    return Counts(names, cells.reshape(len(names), num_replicas), None)

@@ -1,0 +1,62 @@
+"""A calibration as a picture: simulated against measured latencies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from blis_simpy.display import canvas
+from blis_simpy.units import MS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from blis_simpy.calibration.calibrate import Calibration
+
+__all__ = ["plot_calibration"]
+
+_KINDS = (("TTFT", "ttft", canvas.BLUE, "o"), ("E2E", "e2e", canvas.ORANGE, "^"))
+_MARGIN = 1.5
+
+
+def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
+    """Draw simulated against measured latencies, a mark a request, on logarithmic axes.
+
+    A mark on the diagonal was predicted exactly, one above it too slow. A latency of 0 has no place on such axes.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        What to draw.
+    ax : matplotlib Axes, optional
+        Where to; a new figure unless given.
+
+    Returns
+    -------
+    matplotlib Axes
+        What was drawn on.
+
+    Raises
+    ------
+    PluginError
+        If matplotlib is not installed.
+    """
+    axes: Axes = canvas.new_axes(height=5.0, figsize=(5.4, 5.0))[0, 0] if ax is None else ax
+    axes.set(xscale="log", yscale="log", aspect="equal", xlabel="measured (ms)", ylabel="simulated (ms)")
+    drawn: list[float] = []
+    for label, name, colour, marker in _KINDS:
+        real, simulated = (calibration.pairs[f"{side}_{name}_us"] / MS for side in ("real", "sim"))
+        seen = (real > 0) & (simulated > 0)
+        drawn += [*real[seen], *simulated[seen]]
+        agreement = getattr(calibration, name)
+        label = f"{label}: MAPE {agreement.mape:.1%}, r {agreement.pearson_r:.3f}"
+        style: dict[str, Any] = {"color": colour, "marker": marker, "alpha": 0.6, "linewidths": 0}
+        axes.scatter(real[seen], simulated[seen], s=22, label=label, zorder=2, **style)
+    if drawn:
+        limits = np.array([min(drawn) / _MARGIN, max(drawn) * _MARGIN])
+        axes.plot(limits, limits, color=canvas.GREY, linewidth=1, zorder=1, label="as measured")
+        axes.set(xlim=limits, ylim=limits)
+    canvas.set_title(axes, f"Latency of {calibration.ttft.count:,} requests")
+    canvas.add_legend(axes)
+    return axes
