@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blis_simpy.calibration.calibrate import Calibration, calibrate
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RoutingDecision
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
     from blis_simpy.core.content import Span
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     )
     from blis_simpy.latency.settings import LatencySettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
-    from blis_simpy.result import Result
+    from blis_simpy.result import Result, load_result
     from blis_simpy.scenario import Scenario, load_scenario
     from blis_simpy.simulation import Simulation, replay
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
@@ -43,6 +44,7 @@ __all__ = [
     "AdmissionDecision",
     "Arrival",
     "BlisError",
+    "Calibration",
     "CalibrationError",
     "Client",
     "Constant",
@@ -72,6 +74,8 @@ __all__ = [
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
+    "calibrate",
+    "load_result",
     "load_scenario",
     "load_workload",
     "replay",
@@ -79,6 +83,7 @@ __all__ = [
 
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
 _MODULES = {
+    "blis_simpy.calibration.calibrate": ("Calibration", "calibrate"),
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RoutingDecision"),
     "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
     "blis_simpy.core.content": ("Span",),
@@ -94,7 +99,7 @@ _MODULES = {
     ),
     "blis_simpy.latency.settings": ("LatencySettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
-    "blis_simpy.result": ("Result",),
+    "blis_simpy.result": ("Result", "load_result"),
     "blis_simpy.scenario": ("Scenario", "load_scenario"),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),

@@ -1,0 +1,325 @@
+"""Pairs measured requests with simulated ones and compares their latencies.
+
+The measured side is a workload trace that was recorded on a real server, the simulated side a replay of it. A client
+measures from when it sends to when the chunks arrive, a simulation what the server takes; so the simulated latencies
+get the round trip and the transfer of prompt and answer added.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from blis_simpy.calibration.agreement import PERCENTS, Agreement
+from blis_simpy.calibration.simulated import HasRequests, Simulated
+from blis_simpy.errors import CalibrationError, Problem
+from blis_simpy.formats.files import write_text
+from blis_simpy.formats.trace_v2 import Trace, read_trace
+from blis_simpy.metrics.report import to_json
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from blis_simpy.display.tables import Table
+
+__all__ = ["Calibration", "calibrate", "check_network"]
+
+_log = logging.getLogger(__name__)
+
+_BYTES_PER_TOKEN = 4
+_LIMITATIONS = [
+    "Steps are whole batches; a server that schedules iterations has other first tokens, most of all under high load.",
+    "Prefixes are synthetic tokens of a fixed length; prefix cache hit rates may differ from the server's.",
+    "Speculative decoding is not modelled.",
+]
+
+
+class Calibration:
+    """How a simulation compares with measurements; made by `calibrate`.
+
+    Attributes
+    ----------
+    pairs : dict of str to ndarray, shape (num_pairs,)
+        One row a compared request, in the order of the trace: ``request_id``, ``input_tokens`` and ``output_tokens``
+        (simulated), ``real_ttft_us``, ``sim_ttft_us``, ``real_e2e_us``, ``sim_e2e_us``; network included.
+    matched : int
+        Rows of the trace with a simulated counterpart, also those with impossible times.
+    warm_up_excluded : int
+        Rows left out as warm-up.
+    unmatched_real : int
+        Rows without a simulated counterpart, or whose recorded times give a negative latency.
+    unmatched_sim : int
+        Simulated requests without a row.
+    token_mismatches : int
+        Matched rows whose token counts differ from the simulated ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        pairs: Mapping[str, NDArray[Any]],
+        matched: int,
+        warm_up_excluded: int,
+        unmatched_real: int,
+        unmatched_sim: int,
+        token_mismatches: int,
+    ) -> None:
+        self.pairs = dict(pairs)
+        self.matched = matched
+        self.warm_up_excluded = warm_up_excluded
+        self.unmatched_real = unmatched_real
+        self.unmatched_sim = unmatched_sim
+        self.token_mismatches = token_mismatches
+
+    @cached_property
+    def ttft(self) -> Agreement:
+        """Agreement of the times to first token."""
+        return Agreement.of(self.pairs["real_ttft_us"], self.pairs["sim_ttft_us"])
+
+    @cached_property
+    def e2e(self) -> Agreement:
+        """Agreement of the times to last token."""
+        return Agreement.of(self.pairs["real_e2e_us"], self.pairs["sim_e2e_us"])
+
+    def report(self, *, snake_case: bool = False) -> dict[str, Any]:
+        """Figures as the reference's ``calibrate`` reports them.
+
+        Parameters
+        ----------
+        snake_case : bool, default False
+            Whether to spell the keys of the metrics like all other keys, ``real_p50`` and ``mape`` in place of the
+            reference's ``RealP50`` and ``MAPE``.
+        """
+        metrics = {"e2e": _figures(self.e2e), "ttft": _figures(self.ttft)}
+        if snake_case:
+            metrics = {name: {_SNAKE_CASE[key]: of[key] for key in of} for name, of in metrics.items()}
+        return {
+            "trace_info": {
+                "num_requests": self.matched + self.warm_up_excluded + self.unmatched_real,
+                "warm_up_excluded": self.warm_up_excluded,
+                "matched_pairs": self.matched,
+                "token_mismatches": self.token_mismatches,
+            },
+            "metrics": metrics,
+            "config_match": {},
+            "known_limitations": list(_LIMITATIONS),
+        }
+
+    def write_report(self, path: str | os.PathLike[str], *, snake_case: bool = False) -> None:
+        """Write the `report` as JSON.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written; an older one is left as it was.
+        """
+        write_text(path, to_json(self.report(snake_case=snake_case)))
+
+    def to_table(self) -> Table:
+        """Both kinds of latency as a table, which prints as text and shows as HTML in a notebook."""
+        from blis_simpy.display.tables import Column, Table
+
+        columns = [Column("latency", align="left"), Column("", align="left")]
+        columns += [Column(f"p{percent}", "ms", ",.3f") for percent in PERCENTS]
+        columns += [Column("MAPE", spec=".1%"), Column("r", spec=".3f")]
+        columns += [Column(name, align="left") for name in ("bias", "quality")]
+        rows: list[list[Any]] = []
+        for name, agreement in (("TTFT", self.ttft), ("E2E", self.e2e)):
+            real, simulated = ([of[p] / 1000 for p in PERCENTS] for of in (agreement.real, agreement.simulated))
+            verdict = [agreement.mape, agreement.pearson_r, agreement.bias, agreement.quality]
+            rows += [[name, "measured", *real, *[None] * len(verdict)], ["", "simulated", *simulated, *verdict]]
+        return Table(columns, rows, title=f"{len(self.pairs['request_id']):,} requests compared")
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw simulated against measured latencies, a dot a request; needs the extra ``plot``.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to; a new figure unless given.
+
+        Raises
+        ------
+        PluginError
+            If matplotlib is not installed.
+        """
+        from blis_simpy.display.plot_calibration import plot_calibration
+
+        return plot_calibration(self, ax)
+
+    def __repr__(self) -> str:
+        parts = (
+            f"{name} MAPE {of.mape:.1%} r {of.pearson_r:.3f} {of.quality}"
+            for name, of in (("TTFT", self.ttft), ("E2E", self.e2e))
+        )
+        return f"<Calibration of {len(self.pairs['request_id'])} requests: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        return self.to_table().html()
+
+
+def calibrate(
+    trace: Trace | str | os.PathLike[str],
+    results: HasRequests | str | os.PathLike[str],
+    *,
+    warm_up_requests: int | None = None,
+    network_rtt_us: int | None = None,
+    network_bandwidth_mbps: float = 0.0,
+) -> Calibration:
+    """Compare what a real server did with a simulation of the same requests.
+
+    Parameters
+    ----------
+    trace : Trace or path
+        The recording; of a path to its data file, the header is the file beside it that ends in ``.yaml``.
+    results : Result or path
+        The simulation: a `Result` of `replay`, or the file that ``blis replay --results-path`` wrote.
+    warm_up_requests : int, optional
+        Requests to leave out, by id from 0; the header's unless given.
+    network_rtt_us : int, optional, µs
+        Round trip between client and server, >= 0; the header's unless given.
+    network_bandwidth_mbps : float, Mbit/s
+        For the transfer of prompt and answer, 4 bytes a token; 0 or less means that it takes no time.
+
+    Returns
+    -------
+    Calibration
+        Figures of the compared requests.
+
+    Raises
+    ------
+    CalibrationError
+        If a parameter is wrong, the results cannot be read, or no request can be compared.
+    WorkloadTraceError
+        If the trace cannot be read.
+    """
+    check_network(network_rtt_us, network_bandwidth_mbps)
+    if not isinstance(trace, Trace):
+        trace = read_trace(_header_beside(trace), trace)
+    simulated = Simulated.of(results)
+    if warm_up_requests is None:
+        warm_up_requests = trace.header.warm_up_requests
+    if network_rtt_us is None:
+        network = trace.header.network
+        network_rtt_us = max(int(network.measured_rtt_ms * 1000), 0) if network is not None else 0
+    return _paired(trace, simulated, warm_up_requests, network_rtt_us, network_bandwidth_mbps)
+
+
+def check_network(rtt_us: object, bandwidth_mbps: object, names: tuple[str, str] | None = None) -> None:
+    """Refuse a round trip or a bandwidth that is none.
+
+    Parameters
+    ----------
+    rtt_us, bandwidth_mbps : object
+        As for `calibrate`.
+    names : tuple of two str, optional
+        What to call them in the error.
+
+    Raises
+    ------
+    CalibrationError
+        For each that is wrong.
+    """
+    rtt_name, bandwidth_name = names or ("network_rtt_us", "network_bandwidth_mbps")
+    problems: list[Problem] = []
+    if rtt_us is not None and (type(rtt_us) is not int or not 0 <= rtt_us < 2**63):
+        problems.append(Problem(path=rtt_name, rule="must be a whole number of us >= 0", value=rtt_us))
+    if type(bandwidth_mbps) not in (int, float) or not math.isfinite(bandwidth_mbps):  # type: ignore[arg-type]
+        problems.append(Problem(path=bandwidth_name, rule="must be a finite number of Mbit/s", value=bandwidth_mbps))
+    if problems:
+        raise CalibrationError(problems)
+
+
+def _header_beside(data: str | os.PathLike[str]) -> Path:
+    """Header file of a data file: ``t.yaml`` for ``t.csv`` and ``t.csv.gz``."""
+    path = Path(data)
+    return (path.with_suffix("") if path.suffix == ".gz" else path).with_suffix(".yaml")
+
+
+def _paired(trace: Trace, simulated: Simulated, warm_up: int, rtt_us: int, bandwidth_mbps: float) -> Calibration:
+    columns: dict[str, Any] = dict(trace.columns)
+    ids = columns["request_id"]
+    warm = ids < warm_up
+    # A later entry of the same number wins.
+    entries = {number: index for index, number in enumerate(simulated.request_id.tolist())}
+    entry = np.array([entries.get(number, -1) for number in ids.tolist()], np.int64)
+    matched = ~warm & (entry >= 0)
+    if not matched.any():
+        raise CalibrationError("no request of the trace has a simulated counterpart with the same number")
+    real_ttft = columns["first_chunk_time_us"] - columns["send_time_us"]
+    real_e2e = columns["last_chunk_time_us"] - columns["send_time_us"]
+    possible = matched & (real_ttft >= 0) & (real_e2e >= 0)
+    if not possible.any():
+        raise CalibrationError("no request of the trace can be compared: all its times give negative latencies")
+    _warn_of_failures(columns["status"], possible)
+    used = entry[possible]
+    inputs, outputs = simulated.input_tokens, simulated.output_tokens
+    mismatched = (inputs[entry] != columns["input_tokens"]) | (outputs[entry] != columns["output_tokens"])
+    sim_ttft = simulated.ttft_us[used] + rtt_us + _transfer_us(inputs[used], bandwidth_mbps)
+    sim_e2e = simulated.e2e_us[used] + rtt_us + _transfer_us(inputs[used], bandwidth_mbps)
+    sim_e2e = sim_e2e + _transfer_us(outputs[used], bandwidth_mbps)
+    return Calibration(
+        pairs={
+            "request_id": ids[possible],
+            "input_tokens": inputs[used],
+            "output_tokens": outputs[used],
+            "real_ttft_us": real_ttft[possible],
+            "sim_ttft_us": sim_ttft,
+            "real_e2e_us": real_e2e[possible],
+            "sim_e2e_us": sim_e2e,
+        },
+        matched=int(matched.sum()),
+        warm_up_excluded=int(warm.sum()),
+        unmatched_real=int((~warm & ~possible).sum()),
+        unmatched_sim=int((~np.isin(simulated.request_id, ids[matched])).sum()),
+        token_mismatches=int((matched & mismatched).sum()),
+    )
+
+
+def _transfer_us(tokens: NDArray[np.int64], bandwidth_mbps: float) -> NDArray[np.float64]:
+    if bandwidth_mbps <= 0:
+        return np.zeros(len(tokens))
+    return np.asarray((tokens * _BYTES_PER_TOKEN * 8) / (bandwidth_mbps * 1e6) * 1e6)
+
+
+def _warn_of_failures(status: list[str], compared: NDArray[np.bool_]) -> None:
+    failed = Counter(word for word, used in zip(status, compared.tolist(), strict=True) if used and word != "ok")
+    if failed:
+        words = ", ".join(f"{count} {word or 'without a status'}" for word, count in sorted(failed.items()))
+        _log.warning("requests that did not end well are compared by the times that they carry: %s", words)
+
+
+_SNAKE_CASE = {
+    **{f"{of}P{percent}": f"{of.lower()}_p{percent}" for percent in PERCENTS for of in ("Real", "Sim")},
+    "MAPE": "mape",
+    "PearsonR": "pearson_r",
+    "BiasDirection": "bias_direction",
+    "Quality": "quality",
+    "Count": "count",
+}
+
+
+def _figures(agreement: Agreement) -> dict[str, Any]:
+    percentiles = {
+        f"{of}P{percent}": values[percent]
+        for percent in PERCENTS
+        for of, values in (("Real", agreement.real), ("Sim", agreement.simulated))
+    }
+    return {
+        **percentiles,
+        "MAPE": agreement.mape,
+        "PearsonR": agreement.pearson_r,
+        "BiasDirection": agreement.bias,
+        "Quality": agreement.quality,
+        "Count": agreement.count,
+    }

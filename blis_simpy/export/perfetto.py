@@ -1,0 +1,256 @@
+"""A run as a timeline in the Chrome trace format, which ``ui.perfetto.dev`` and ``chrome://tracing`` open.
+
+A process stands for each replica. In it a lane shows the steps, and a lane for each batch slot who sits there: the
+request, and within it prefill and decode. Requests that wait overlap without limit, so waiting is drawn as asynchronous
+spans. Counters show the queue, the batch and the KV blocks from step to step. One more process, the router, has the
+requests on their way to a replica and those that were turned away.
+
+Timestamps are our ticks, for the format counts in microseconds too.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.core.request import NEVER
+from blis_simpy.export.tables import packed
+from blis_simpy.formats.files import write_bytes
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["perfetto_events", "write_perfetto"]
+
+Columns = Mapping[str, NDArray[Any]]
+
+_ROUTER = 1
+_FIRST_REPLICA = 2
+_STEPS, _FIRST_SLOT = 1, 2
+_COUNTERS = {"queue depth": "queue_depth", "batch size": "batch_size", "KV blocks used": "used_blocks"}
+_REQUEST_COLUMNS = (
+    "id",
+    "outcome",
+    "replica",
+    "arrived_at_us",
+    "routed_at_us",
+    "queued_at_us",
+    "first_scheduled_at_us",
+    "scheduled_at_us",
+    "ttft_us",
+    "e2e_us",
+    "finished_at_us",
+    "input_tokens",
+    "output_tokens",
+    "num_preemptions",
+)
+
+
+def write_perfetto(
+    requests: Columns, steps: Columns, path: str | os.PathLike[str], *, preemptions: Sequence[tuple[str, int]] = ()
+) -> None:
+    """Write a run as a timeline; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    requests, steps : mapping of str to ndarray
+        The columns of a result.
+    path : path-like
+        JSON file; compressed if its name ends in ``.gz``, which Perfetto opens as well.
+    preemptions : sequence of (str, int)
+        Each preemption: id of the request and tick.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be written; an older one is left as it was.
+    """
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    lines = ",\n".join(map(encode, perfetto_events(requests, steps, preemptions=preemptions)))
+    write_bytes(path, packed(f'{{"displayTimeUnit":"ms","traceEvents":[\n{lines}\n]}}\n'.encode(), path))
+
+
+def perfetto_events(
+    requests: Columns, steps: Columns, *, preemptions: Sequence[tuple[str, int]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield the events of the timeline: names first, then steps and counters, then requests.
+
+    Parameters
+    ----------
+    requests, steps, preemptions
+        As for `write_perfetto`.
+    """
+    spans = _Spans.of(requests, steps, preemptions)
+    yield from _process(_ROUTER, "router")
+    replicas = {*np.unique(steps["replica"]).tolist(), *np.unique(requests["replica"]).tolist()} - {NEVER}
+    for replica in sorted(replicas):
+        pid = _FIRST_REPLICA + replica
+        yield from _process(pid, f"replica {replica}")
+        yield from _thread(pid, _STEPS, "steps")
+        for slot in range(spans.num_slots[replica]):
+            yield from _thread(pid, _FIRST_SLOT + slot, f"slot {slot}")
+        yield from _steps(pid, {name: column[steps["replica"] == replica] for name, column in steps.items()})
+    yield from spans.events()
+
+
+def _process(pid: int, name: str) -> Iterator[dict[str, Any]]:
+    yield {"ph": "M", "pid": pid, "name": "process_name", "args": {"name": name}}
+    yield {"ph": "M", "pid": pid, "name": "process_sort_index", "args": {"sort_index": pid}}
+
+
+def _thread(pid: int, tid: int, name: str) -> Iterator[dict[str, Any]]:
+    yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_name", "args": {"name": name}}
+    yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": tid}}
+
+
+def _steps(pid: int, steps: Columns) -> Iterator[dict[str, Any]]:
+    """Slices of the steps of one replica, and its counters, which fall to 0 when no step follows at once."""
+    names = ("start_us", "duration_us", "prefill_tokens", "decode_tokens", *_COUNTERS.values())
+    shown = dict.fromkeys(_COUNTERS, NEVER)
+    end: int | None = None
+    for start, duration, prefill, decode, *counts in zip(*(steps[name].tolist() for name in names), strict=True):
+        if end is not None and end < start:
+            yield from _counted(pid, end, shown, [0] * len(counts))
+        end = start + duration
+        work = "+".join(word for word, tokens in (("prefill", prefill), ("decode", decode)) if tokens) or "empty"
+        figures = {"prefill_tokens": prefill, "decode_tokens": decode}
+        figures |= dict(zip(_COUNTERS.values(), counts, strict=True))
+        yield {"ph": "X", "pid": pid, "tid": _STEPS, "ts": start, "dur": duration, "name": work, "args": figures}
+        yield from _counted(pid, start, shown, counts)
+    if end is not None:
+        yield from _counted(pid, end, shown, [0] * len(_COUNTERS))
+
+
+def _counted(pid: int, tick: int, shown: dict[str, int], counts: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Counters that changed."""
+    for name, count in zip(_COUNTERS, counts, strict=True):
+        if shown[name] != count:
+            shown[name] = count
+            yield {"ph": "C", "pid": pid, "ts": tick, "name": name, "args": {"value": count}}
+
+
+@attrs.frozen
+class _Stay:
+    """A request in a batch, from when it joined to when it left."""
+
+    start: int
+    end: int
+    row: Mapping[str, Any]
+    is_last: bool
+
+
+class _Spans:
+    """Requests, sorted by where they are drawn.
+
+    Of a request that was preempted more than once it is not known when it came back in between: only its first and its
+    last stay in a batch are drawn, and each preemption as an instant.
+    """
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+        self._stays: dict[int, list[_Stay]] = defaultdict(list)
+        self._others: list[dict[str, Any]] = []
+        self._slots: dict[int, list[int]] = {}
+        self.num_slots: dict[int, int] = defaultdict(int)
+
+    @classmethod
+    def of(cls, requests: Columns, steps: Columns, preemptions: Iterable[tuple[str, int]]) -> _Spans:
+        ends = (steps["start_us"] + steps["duration_us"], requests["finished_at_us"], requests["arrived_at_us"])
+        spans = cls(max((int(column.max()) for column in ends if len(column)), default=0))
+        lost: dict[str, list[int]] = defaultdict(list)
+        for name, tick in preemptions:
+            lost[name].append(tick)
+        columns = [requests[name].tolist() for name in _REQUEST_COLUMNS]
+        for index, values in enumerate(zip(*columns, strict=True)):
+            row = dict(zip(_REQUEST_COLUMNS, values, strict=True))
+            spans._add(index, row, lost.get(row["id"], []))
+        for replica, stays in spans._stays.items():
+            stays.sort(key=lambda stay: (stay.start, stay.end))
+            spans._slots[replica] = list(_lowest_free(stays))
+            spans.num_slots[replica] = max(spans._slots[replica]) + 1
+        return spans
+
+    def _add(self, index: int, row: Mapping[str, Any], lost: Sequence[int]) -> None:
+        ended = row["finished_at_us"]
+        if row["outcome"] == "rejected":
+            self._instant(_ROUTER, row["arrived_at_us"] if ended == NEVER else ended, "rejected", row)
+            return
+        over = self._end if ended == NEVER else ended
+        on_way_until = over if row["queued_at_us"] == NEVER else row["queued_at_us"]
+        self._span(_ROUTER, index, "on its way", row["arrived_at_us"], on_way_until, row)
+        if row["replica"] == NEVER or row["queued_at_us"] == NEVER:
+            return
+        pid, first = _FIRST_REPLICA + row["replica"], row["first_scheduled_at_us"]
+        self._span(pid, index, "waiting", row["queued_at_us"], over if first == NEVER else first, row)
+        if first != NEVER:
+            self._add_stays(pid, index, row, [tick for tick in lost if tick >= first], over)
+        if row["outcome"] in ("dropped", "timed_out"):
+            self._instant(pid, over, row["outcome"].replace("_", " "), row)
+
+    def _add_stays(self, pid: int, index: int, row: Mapping[str, Any], lost: Sequence[int], over: int) -> None:
+        first, last = row["first_scheduled_at_us"], row["scheduled_at_us"]
+        stays = self._stays[row["replica"]]
+        if not lost:
+            stays.append(_Stay(first, over, row, is_last=True))
+            return
+        came_back = last > first and last >= lost[-1]
+        stays.append(_Stay(first, lost[0], row, is_last=False))
+        self._span(pid, index, "preempted", lost[0], last if came_back else over, row)
+        if came_back:
+            stays.append(_Stay(last, over, row, is_last=True))
+        for tick in lost:
+            self._instant(pid, tick, "preemption", row)
+
+    def _span(self, pid: int, index: int, name: str, start: int, end: int, row: Mapping[str, Any]) -> None:
+        """Draw something that may overlap with others of its kind."""
+        if start < end:
+            key = {"pid": pid, "tid": _STEPS, "cat": name, "id": index, "name": name}
+            self._others.append({"ph": "b", "ts": start, **key, "args": {"request": row["id"]}})
+            self._others.append({"ph": "e", "ts": end, **key})
+
+    def _instant(self, pid: int, tick: int, name: str, row: Mapping[str, Any]) -> None:
+        """Mark a tick on the whole process."""
+        args = {"request": row["id"]}
+        self._others.append({"ph": "i", "s": "p", "pid": pid, "tid": _STEPS, "ts": tick, "name": name, "args": args})
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events: first the slots by replica, then what stands beside them."""
+        for replica in sorted(self._stays):
+            for stay, slot in zip(self._stays[replica], self._slots[replica], strict=True):
+                yield from _slices(stay, _FIRST_REPLICA + replica, _FIRST_SLOT + slot)
+        yield from sorted(self._others, key=lambda event: event["ts"])
+
+
+def _lowest_free(stays: Iterable[_Stay]) -> Iterator[int]:
+    """Give each stay, in order of its start, the lowest slot that is free."""
+    free: list[int] = []
+    taken: list[tuple[int, int]] = []
+    for stay in stays:
+        while taken and taken[0][0] <= stay.start:
+            heapq.heappush(free, heapq.heappop(taken)[1])
+        slot = heapq.heappop(free) if free else len(taken)
+        heapq.heappush(taken, (stay.end, slot))
+        yield slot
+
+
+def _slices(stay: _Stay, pid: int, tid: int) -> Iterator[dict[str, Any]]:
+    """Yield a request in its slot, and inside of it prefill and decode."""
+    row, lane = stay.row, {"ph": "X", "pid": pid, "tid": tid}
+    figures = ("outcome", "input_tokens", "output_tokens", "ttft_us", "e2e_us", "num_preemptions")
+    args = {name: row[name] for name in figures if row[name] != NEVER}
+    yield {**lane, "ts": stay.start, "dur": stay.end - stay.start, "name": row["id"], "args": args}
+    # Of an earlier stay only the whole is known: the first token on record is that of the last prefill.
+    has_token = stay.is_last and row["ttft_us"] != NEVER
+    token = min(max(row["arrived_at_us"] + row["ttft_us"], stay.start), stay.end) if has_token else stay.end
+    if stay.is_last and token > stay.start:
+        yield {**lane, "ts": stay.start, "dur": token - stay.start, "name": "prefill"}
+    if stay.end > token:
+        yield {**lane, "ts": token, "dur": stay.end - token, "name": "decode"}

@@ -1,0 +1,175 @@
+"""Columns as a file: CSV, JSON or Parquet, by the ending of its name.
+
+-1 stands in our columns for an instant, a duration or a replica that never came about. In files it becomes what each
+format has for that: an empty field, ``null``. Which columns have it is listed, for a recorded arrival or a label may
+well be -1.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.core.request import NEVER
+from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.formats.files import check_writable, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+__all__ = ["NEVER_IN_REQUESTS", "check_table_path", "packed", "write_table"]
+
+Columns = Mapping[str, NDArray[Any]]
+
+NEVER_IN_REQUESTS = frozenset(
+    {
+        "admitted_at_us",
+        "routed_at_us",
+        "queued_at_us",
+        "first_scheduled_at_us",
+        "scheduled_at_us",
+        "scheduling_delay_us",
+        "ttft_us",
+        "e2e_us",
+        "itl_first_step",
+        "finished_at_us",
+        "replica",
+    }
+)
+"""Columns of the request table in which -1 stands for what did not come about."""
+
+
+def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collection[str] = ()) -> None:
+    """Write columns as a table; the same columns give the same bytes.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray, shape (num_rows,)
+        Numbers, flags or text by name, in the order of the file.
+    path : path-like
+        Ends in ``.csv``, ``.json`` (an array with an object a row, a row a line), ``.csv.gz``, ``.json.gz``, or
+        ``.parquet``, which needs the extra ``tables``.
+    never : collection of str
+        Columns of whole numbers in which -1 stands for what did not come about; it is written as an empty field or
+        ``null``.
+
+    Raises
+    ------
+    ScenarioError
+        If the file has another ending or cannot be written; an older one is left as it was.
+    PluginError
+        If pyarrow is needed and not installed.
+    """
+    check_table_path(path)
+    write_bytes(path, packed(_writer(path)(columns, never), path))
+
+
+def check_table_path(path: str | os.PathLike[str], name: str = "path") -> None:
+    """Find out early that `write_table` would fail.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the table is to be written later.
+    name : str
+        What to call it in the error.
+
+    Raises
+    ------
+    ScenarioError, PluginError
+        As `write_table`.
+    """
+    if _ending(path) not in _WRITERS:
+        endings = ", ".join((*_WRITERS, *(f"{ending}{_GZIP}" for ending in _TEXTS)))
+        raise ScenarioError.at(name, f"must end in one of {endings}", os.fspath(path))
+    if _ending(path) == ".parquet":
+        _pyarrow()
+    check_writable(path)
+
+
+def packed(data: bytes, path: str | os.PathLike[str]) -> bytes:
+    """Compress data if the name of their file ends in ``.gz``; the same data give the same bytes."""
+    return gzip.compress(data, compresslevel=6, mtime=0) if os.fspath(path).endswith(_GZIP) else data
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    """Find the ending that decides on the format: that before ``.gz``, where text is compressed."""
+    path = Path(path)
+    inner = Path(path.stem).suffix if path.suffix == _GZIP else ""
+    return inner if inner in _TEXTS else path.suffix
+
+
+def _writer(path: str | os.PathLike[str]) -> Callable[[Columns, Collection[str]], bytes]:
+    return _WRITERS[_ending(path)]
+
+
+def _csv(columns: Columns, never: Collection[str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    words = [_words(values) if values.dtype == np.bool_ else values.tolist() for values in _values(columns, never)]
+    writer.writerows(zip(*words, strict=True))
+    return text.getvalue().encode()
+
+
+def _words(flags: NDArray[np.bool_]) -> list[str]:
+    return ["true" if flag else "false" for flag in flags.tolist()]
+
+
+def _json(columns: Columns, never: Collection[str]) -> bytes:
+    # One line a row: readable, and as quick to write as a program in C can encode it.
+    encode = partial(json.dumps, ensure_ascii=False, separators=(", ", ": "))
+    names = list(columns)
+    rows = zip(*(values.tolist() for values in _values(columns, never)), strict=True)
+    lines = ",\n".join(encode(dict(zip(names, row, strict=True))) for row in rows)
+    return (f"[\n{lines}\n]\n" if lines else "[]\n").encode()
+
+
+def _parquet(columns: Columns, never: Collection[str]) -> bytes:
+    pa, parquet = _pyarrow()
+    arrays = {
+        name: pa.array(values, mask=values == NEVER)
+        if name in never
+        else pa.array(values, pa.string())
+        if values.dtype == object
+        else pa.array(values)
+        for name, values in columns.items()
+    }
+    data = io.BytesIO()
+    parquet.write_table(pa.table(arrays), data)
+    return data.getvalue()
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise PluginError.at("parquet", "needs pyarrow", hint="pip install blis-simpy[tables]") from error
+    return pa, parquet
+
+
+def _values(columns: Columns, never: Collection[str]) -> list[NDArray[Any]]:
+    """Put None in place of what did not come about."""
+    return [_without_never(values) if name in never else values for name, values in columns.items()]
+
+
+def _without_never(values: NDArray[Any]) -> NDArray[Any]:
+    found = values.astype(object)
+    found[values == NEVER] = None
+    return found
+
+
+_GZIP = ".gz"
+_TEXTS = (".csv", ".json")
+_WRITERS: dict[str, Callable[[Columns, Collection[str]], bytes]] = {".csv": _csv, ".json": _json, ".parquet": _parquet}
