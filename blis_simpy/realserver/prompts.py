@@ -2,7 +2,7 @@
 
 A token is taken to be a word and the blank after it; how many tokens a server counts, it says itself. Leading tokens
 that prompts share become words drawn for their stream, the same ones wherever the stream appears; an answer that a
-later round repeats becomes what the server said. All other tokens are ``hello``.
+later round repeats becomes what the server said. All other tokens are ``hello``, or words that no other prompt has.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 from blis_simpy.workload.sessions import output_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from blis_simpy.core.content import Span
     from blis_simpy.core.request import Request
 
-__all__ = ["WORDS", "Prompts", "Turn"]
+__all__ = ["WORDS", "Prompts", "Turn", "joined"]
 
 _TEXT = """
 acorn amber anchor apron arrow atlas badge bamboo barley basil beacon birch blanket bottle branch bridge bronze
@@ -57,6 +59,9 @@ class Prompts:
     ----------
     seed : int
         Any integer. The words of a stream follow from it and the name of the stream alone.
+    distinct : bool, default False
+        Whether tokens that nothing is known of are words drawn for the request, not ``hello``. Prompts that should have
+        nothing in common then have not, which matters to a server with a prefix cache.
 
     Examples
     --------
@@ -70,8 +75,9 @@ class Prompts:
     [Turn(role='user', text='button basil hello hello ')]
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, distinct: bool = False) -> None:
         self._seed = seed
+        self._distinct = distinct
         self._drawn: dict[Span, str] = {}
         self._answers: dict[str, str] = {}
 
@@ -100,7 +106,8 @@ class Prompts:
         others = request.input_tokens - named
         # A prompt is never empty, and after a prefix there is always something new.
         if others or not request.session or not request.content:
-            _add(turns, _OTHER * max(1, others))
+            others = max(1, others)
+            _add(turns, self._draw(f"request:{request.id}", others) if self._distinct else _OTHER * others)
         return turns
 
     def remember(self, request: Request, answer: str) -> None:
@@ -111,11 +118,13 @@ class Prompts:
     def _words(self, span: Span) -> str:
         text = self._drawn.get(span)
         if text is None:
-            digest = hashlib.blake2b(f"{self._seed}\nprompt/{span.stream}".encode(), digest_size=32).digest()
-            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
-            text = "".join(f"{WORDS[number]} " for number in rng.integers(len(WORDS), size=span.tokens))
-            self._drawn[span] = text
+            text = self._drawn[span] = self._draw(span.stream, span.tokens)
         return text
+
+    def _draw(self, stream: str, num_words: int) -> str:
+        digest = hashlib.blake2b(f"{self._seed}\nprompt/{stream}".encode(), digest_size=32).digest()
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
+        return "".join(f"{WORDS[number]} " for number in rng.integers(len(WORDS), size=num_words))
 
 
 def _add(turns: list[Turn], text: str) -> None:
@@ -123,3 +132,17 @@ def _add(turns: list[Turn], text: str) -> None:
     if turns and turns[-1].role == "user":
         text = turns.pop().text + text
     turns.append(Turn("user", text))
+
+
+def joined(turns: Iterable[Turn]) -> str:
+    """Write a conversation as one text, with a blank where words would run into each other.
+
+    Examples
+    --------
+    >>> joined([Turn("user", "hello "), Turn("assistant", "good morning"), Turn("user", "hello ")])
+    'hello good morning hello '
+    """
+    text = ""
+    for turn in turns:
+        text += turn.text if not text or text[-1].isspace() or turn.text[:1].isspace() else f" {turn.text}"
+    return text

@@ -1,0 +1,132 @@
+"""One request to a real server and what came back, on a clock that never jumps."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import attrs
+
+__all__ = ["ERROR", "OK", "TIMEOUT", "Clock", "Exchange"]
+
+OK, ERROR, TIMEOUT = "ok", "error", "timeout"
+"""Statuses of an exchange."""
+
+_LONGEST_MESSAGE = 500
+
+
+class Clock:
+    """Time since the start of a run. The wall clock is read once, so that later corrections of it do not matter."""
+
+    def __init__(self) -> None:
+        self.started_at = time.time_ns() // 1000
+        self._origin = time.monotonic_ns()
+
+    def elapsed_us(self) -> int:
+        """Return the µs since the start."""
+        return (time.monotonic_ns() - self._origin) // 1000
+
+    def unix_us(self) -> int:
+        """Return the µs since 1970 (UTC)."""
+        return self.started_at + self.elapsed_us()
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """What became of one request. Instants are µs since 1970 (UTC); 0 = never.
+
+    Attributes
+    ----------
+    sent_at : int, µs
+        When the client began to send.
+    first_chunk_at, last_chunk_at : int, µs
+        When the first and last piece of the answer came.
+    num_chunks : int
+        Pieces; 1 for an answer in one piece.
+    status : {"ok", "error", "timeout"}
+        How it ended.
+    error_message : str
+        Why, unless it ended well.
+    finish_reason : str
+        Why the model stopped, as the server says.
+    input_tokens, output_tokens : int
+        Lengths of prompt and answer as the server counts them; 0 if it did not say.
+    has_usage : bool
+        Whether it said.
+    malformed_chunks : int
+        Pieces of a stream that were no JSON.
+    text : str
+        The answer.
+    is_unreachable : bool
+        Whether there was no connection at all.
+    """
+
+    sent_at: int
+    first_chunk_at: int = 0
+    last_chunk_at: int = 0
+    num_chunks: int = 0
+    status: str = OK
+    error_message: str = ""
+    finish_reason: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    has_usage: bool = False
+    malformed_chunks: int = 0
+    text: str = ""
+    is_unreachable: bool = False
+
+    def stamp(self, now: int) -> None:
+        """Note that a piece of the answer came."""
+        self.first_chunk_at = self.first_chunk_at or now
+        self.last_chunk_at = now
+        self.num_chunks += 1
+
+    def fail(self, status: str, message: str, *, keep_times: bool = False) -> None:
+        """Note that it did not end well.
+
+        Unless told otherwise its chunk times are cleared: nobody shall take them for latencies of an answer.
+        """
+        self.status = status
+        printable = "".join(character if character.isprintable() else " " for character in message)
+        self.error_message = " ".join(printable.split())[:_LONGEST_MESSAGE]
+        if not keep_times:
+            self.first_chunk_at = self.last_chunk_at = 0
+
+    def take(self, data: bytes | bytearray) -> None:
+        """Read one piece of an answer.
+
+        Raises
+        ------
+        ValueError
+            If it is no JSON object.
+        """
+        try:
+            piece = json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(piece, dict):
+            # What cannot be read is one kind of error to the caller.
+            raise ValueError(f"expected an object, got {type(piece).__name__}")  # noqa: TRY004
+        if problem := piece.get("error"):
+            message = problem.get("message", problem) if isinstance(problem, dict) else problem
+            self.fail(ERROR, f"error in the answer: {message}")
+        choice = _first(piece.get("choices"))
+        if isinstance(reason := choice.get("finish_reason"), str) and reason:
+            self.finish_reason = reason
+        parts = (choice, *(part for name in ("delta", "message") if isinstance(part := choice.get(name), dict)))
+        self.text += "".join(
+            text for part in parts for name in ("text", "content") if isinstance(text := part.get(name), str)
+        )
+        if isinstance(usage := piece.get("usage"), dict):
+            self.has_usage = True
+            self.input_tokens = _count(usage.get("prompt_tokens"))
+            self.output_tokens = _count(usage.get("completion_tokens"))
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0

@@ -1,0 +1,190 @@
+"""What a real server did with a workload: the trace, and the figures that tell whether it can be trusted."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.formats.trace import Trace
+from blis_simpy.realserver.exchange import OK
+from blis_simpy.units import SECOND, format_ticks
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.display.tables import Line, Table
+
+__all__ = ["Observation", "ScheduleSlip"]
+
+_PERCENTILES = (50, 90, 95, 99)
+_SHOWN_FAILURES = 5
+# Above this the load was not the one that the workload describes.
+_LARGE_SLIP_US = 100_000
+
+
+@attrs.frozen
+class ScheduleSlip:
+    """How much later than scheduled requests were sent.
+
+    Attributes
+    ----------
+    mean_us, p99_us, max_us : float, µs
+        Over all recorded requests; 0 if there are none.
+    num_held_back : int
+        Requests that were due while as many were under way as allowed, the warm-up included.
+    """
+
+    mean_us: float
+    p99_us: float
+    max_us: float
+    num_held_back: int
+
+
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class Observation:
+    """A recording of a real server. Displays itself as a summary.
+
+    Attributes
+    ----------
+    trace : Trace
+        One row a request, in order of completion, without the warm-up.
+    url : str
+        Address of the server.
+    started_at : int, µs since 1970
+        Tick 0 of the arrivals.
+    duration_us : int, µs
+        From there to the end.
+    num_held_back : int
+        Requests that were due while as many were under way as allowed.
+    is_complete : bool
+        Whether it was not interrupted.
+    """
+
+    trace: Trace
+    url: str
+    started_at: int
+    duration_us: int
+    num_held_back: int
+    is_complete: bool
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many requests ended as ``ok``, ``error``, ``timeout``; the most frequent first."""
+        return dict(Counter(self.trace.columns["status"]).most_common())
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each error message occurs, the most frequent first."""
+        return dict(Counter(message for message in self.trace.columns["error_message"] if message).most_common())
+
+    @property
+    def finish_reasons(self) -> dict[str, int]:
+        """How often the server gave each reason for the end of an answer, the most frequent first."""
+        return dict(Counter(reason for reason in self.trace.columns["finish_reason"] if reason).most_common())
+
+    @property
+    def schedule_slip(self) -> ScheduleSlip:
+        """How well the schedule was kept."""
+        late = self._column("send_time_us") - self.started_at - self._column("arrival_time_us")
+        if not len(late):
+            return ScheduleSlip(0.0, 0.0, 0.0, self.num_held_back)
+        figures = (float(late.mean()), float(np.percentile(late, 99)), float(late.max()))
+        return ScheduleSlip(*figures, self.num_held_back)
+
+    @property
+    def ttft_us(self) -> NDArray[np.int64]:
+        """Time from sending to the first chunk of every answer that ended well, µs."""
+        return self._latencies("first_chunk_time_us")
+
+    @property
+    def e2e_us(self) -> NDArray[np.int64]:
+        """Time from sending to the last chunk of every answer that ended well, µs."""
+        return self._latencies("last_chunk_time_us")
+
+    def write(self, header: str | os.PathLike[str], data: str | os.PathLike[str]) -> None:
+        """Write the trace, both files or none.
+
+        Parameters
+        ----------
+        header, data : path-like
+            YAML and CSV file.
+
+        Raises
+        ------
+        ScenarioError
+            If a file cannot be written.
+        """
+        from blis_simpy.formats.trace_v2 import write_trace
+
+        write_trace(self.trace, header, data)
+
+    def _column(self, name: str) -> NDArray[Any]:
+        column = self.trace.columns[name]
+        assert isinstance(column, np.ndarray)
+        return column
+
+    def _is_ok(self) -> NDArray[np.bool_]:
+        return np.array([status == OK for status in self.trace.columns["status"]], dtype=np.bool_)
+
+    def _latencies(self, until: str) -> NDArray[np.int64]:
+        latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[self._is_ok()]
+        return latencies
+
+    def _page(self) -> list[Line | Table]:
+        from blis_simpy.display.tables import Column, Strong, Table
+
+        model = self.trace.header.server.model if self.trace.header.server else ""
+        counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses.items()) or "nothing recorded"
+        page: list[Line | Table] = [
+            (Strong(model), f" at {self.url}", "" if self.is_complete else ", interrupted"),
+            (f"{len(self.trace):,} requests in {format_ticks(self.duration_us // 1000 * 1000)}: {counts}",),
+        ]
+        if tokens := int(self._column("output_tokens")[self._is_ok()].sum()):
+            seconds = max(self.duration_us, 1) / SECOND
+            page.append((f"{len(self.e2e_us) / seconds:,.2f} requests/s, {tokens / seconds:,.1f} output tokens/s",))
+        if len(self.e2e_us):
+            columns = [
+                Column("latency", "ms", align="left"),
+                Column("mean", spec=",.3f"),
+                *(Column(f"p{percent}", spec=",.3f") for percent in _PERCENTILES),
+            ]
+            names = {"TTFT, sent to first chunk": self.ttft_us, "E2E, sent to last chunk": self.e2e_us}
+            rows = [
+                (name, *(value / 1000 for value in (us.mean(), *np.percentile(us, _PERCENTILES))))
+                for name, us in names.items()
+            ]
+            page.append(Table(columns, rows))
+        page += [(f"{count:,} x {message}",) for message, count in list(self.failures.items())[:_SHOWN_FAILURES]]
+        return [*page, *((line,) for line in self._slip_lines())]
+
+    def _slip_lines(self) -> list[str]:
+        slip = self.schedule_slip
+        figures = ", ".join(
+            f"{name} {value / 1000:,.3f}"
+            for name, value in (("mean", slip.mean_us), ("p99", slip.p99_us), ("max", slip.max_us))
+        )
+        lines = [f"schedule slip (ms): {figures}"]
+        if slip.num_held_back:
+            lines.append(f"the concurrency limit held {slip.num_held_back:,} requests back")
+        elif slip.p99_us > _LARGE_SLIP_US:
+            lines.append("the client could not keep up with its schedule")
+        return lines
+
+    def __repr__(self) -> str:
+        """Say what happened in a few lines."""
+        from blis_simpy.display.tables import print_page
+
+        text = io.StringIO()
+        print_page(self._page(), text)
+        return text.getvalue().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        from blis_simpy.display.tables import page_html
+
+        return page_html(self._page())

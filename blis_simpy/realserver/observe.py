@@ -1,0 +1,235 @@
+"""Send a workload to a real server and record what it does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from blis_simpy.core.streams import Streams
+from blis_simpy.errors import ScenarioError
+from blis_simpy.realserver.client import CompletionClient, connect, probe
+from blis_simpy.realserver.dispatch import Dispatcher
+from blis_simpy.realserver.exchange import Clock
+from blis_simpy.realserver.observation import Observation
+from blis_simpy.realserver.prompts import Prompts
+from blis_simpy.realserver.record import as_trace
+from blis_simpy.realserver.settings import ObserveSettings
+from blis_simpy.workload.spec import WorkloadSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blis_simpy.core.request import Request
+    from blis_simpy.realserver.exchange import Exchange
+    from blis_simpy.realserver.record import Row
+    from blis_simpy.workload.sessions import SessionBlueprint
+    from blis_simpy.workload.settings import Workload
+
+__all__ = ["observe", "observe_async"]
+
+_log = logging.getLogger(__name__)
+
+_SEED = 42
+"""Of workloads that have none of their own."""
+
+
+def observe(
+    workload: WorkloadSpec | Workload,
+    *,
+    url: str,
+    model: str,
+    seed: int | None = None,
+    horizon: int | None = None,
+    workload_file: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Observation:
+    """Send a workload to an OpenAI-compatible server and record what happens.
+
+    Requests are sent at their arrivals, whatever the server does, further rounds of sessions after the answer and the
+    time to think. Control-C ends the run early: what is under way is given up, and the rest is returned. In the main
+    thread of a program, SIGTERM does the same.
+
+    Parameters
+    ----------
+    workload : WorkloadSpec or Workload
+        What to send.
+    url : str
+        Address of the server, e.g. ``http://localhost:8000``.
+    model : str
+        Model to ask for, where a client of the specification names none.
+    seed : int, optional
+        Seed of the requests; by default that of the specification, for a `Workload` 42.
+    horizon : int, ticks, optional
+        Requests arrive strictly before it; by default the specification's.
+    workload_file : str
+        Where the workload was read from, for the header of the trace.
+    progress : callable, optional
+        Called with the numbers of requests that are done, and known, after each one.
+    **settings
+        Further fields of `ObserveSettings`, such as ``api_format``, ``max_concurrency``, ``streaming``.
+
+    Returns
+    -------
+    Observation
+        The trace, counts and latencies; prints itself.
+
+    Raises
+    ------
+    ScenarioError
+        If the workload or a setting is wrong, or the server cannot be reached: no connection at the start, or none
+        for any of the requests. Answers other than success are results, not errors.
+    PluginError
+        If httpx is not installed, or a law of the workload returns something it must not.
+    """
+    arguments = {"seed": seed, "horizon": horizon, "workload_file": workload_file, "progress": progress, **settings}
+    if _is_loop_running():  # a notebook
+        return _in_a_thread(lambda stop: observe_async(workload, url=url, model=model, stop=stop, **arguments))
+
+    async def run() -> Observation:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Only the main thread can listen, and not on every system.
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await observe_async(workload, url=url, model=model, stop=stop, **arguments)
+
+    return asyncio.run(run())
+
+
+async def observe_async(
+    workload: WorkloadSpec | Workload,
+    *,
+    url: str,
+    model: str,
+    seed: int | None = None,
+    horizon: int | None = None,
+    workload_file: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    stop: asyncio.Event | None = None,
+    **settings: Any,
+) -> Observation:
+    """Do what `observe` does within a running event loop, and leave signals alone.
+
+    Parameters
+    ----------
+    workload, url, model, seed, horizon, workload_file, progress, **settings
+        As for `observe`.
+    stop : asyncio.Event, optional
+        Ends the run early when it is set.
+    """
+    known = ObserveSettings(url=url, model=model, **settings)
+    requests, sessions, seed = _generate(workload, seed, horizon)
+    streams = _streaming(workload, known)
+    rows: list[Row] = []
+    ended: list[Exchange] = []
+    async with connect(known) as http:
+        if requests:
+            await probe(http, known)
+        else:
+            _log.warning("the workload has no requests: nothing is sent")
+        clock = Clock()
+        prompts = Prompts(seed, distinct=known.distinct_prompts)
+
+        def on_done(number: int, request: Request, exchange: Exchange) -> None:
+            ended.append(exchange)
+            if number >= known.warmup_requests:
+                rows.append((number, request, exchange, streams(request)))
+            prompts.remember(request, exchange.text)
+            exchange.text = ""
+            if progress is not None:
+                progress(len(ended), dispatcher.num_known)
+
+        dispatcher = Dispatcher(
+            requests,
+            sessions,
+            clock=clock,
+            max_concurrency=known.max_concurrency,
+            send=CompletionClient(http, known, prompts, clock, streams).send,
+            on_done=on_done,
+        )
+        is_complete = await dispatcher.run(stop or asyncio.Event())
+        duration_us = clock.elapsed_us()
+    if ended and all(exchange.is_unreachable for exchange in ended):
+        raise ScenarioError.at("url", f"cannot be reached: {ended[-1].error_message}", url)
+    _warn(ended)
+    return Observation(
+        trace=as_trace(rows, known, clock.started_at, workload_file),
+        url=known.url,
+        started_at=clock.started_at,
+        duration_us=duration_us,
+        num_held_back=dispatcher.num_held_back,
+        is_complete=is_complete,
+    )
+
+
+def _generate(
+    workload: WorkloadSpec | Workload, seed: int | None, horizon: int | None
+) -> tuple[list[Request], list[SessionBlueprint], int]:
+    """Draw the requests; also return the seed that was used."""
+    if isinstance(workload, WorkloadSpec):
+        seed = workload.seed if seed is None else seed
+        generated = workload.generate(Streams(seed), horizon)
+        return generated.requests, generated.sessions, seed
+    from blis_simpy.workload.generate import generate
+    from blis_simpy.workload.presets import filled_in
+
+    seed = _SEED if seed is None else seed
+    return generate(filled_in(workload), Streams(seed), horizon), [], seed
+
+
+def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> Callable[[Request], bool]:
+    if settings.streaming != "by-client" or not isinstance(workload, WorkloadSpec):
+        return lambda _: settings.streaming != "never"
+    wishes = {source.id: source.client.streaming for source in workload.expanded().sources()}
+    return lambda request: wishes[request.client]
+
+
+def _warn(ended: list[Exchange]) -> None:
+    silent = sum(not exchange.has_usage and exchange.status == "ok" for exchange in ended)
+    if silent:
+        _log.warning("%d answers came without usage: their numbers of tokens are 0 in the trace", silent)
+    malformed = sum(exchange.malformed_chunks for exchange in ended)
+    if malformed:
+        _log.warning("%d chunks were no JSON", malformed)
+    aborted = sum(exchange.finish_reason == "abort" for exchange in ended)
+    if aborted:
+        _log.warning("the server aborted %d answers", aborted)
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_a_thread(start: Callable[[asyncio.Event], Any]) -> Observation:
+    """Run in a loop of its own in another thread; an interrupt of this one ends the run early."""
+    outcome: list[Observation | BaseException] = []
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    def work() -> None:
+        try:
+            outcome.append(loop.run_until_complete(start(stop)))
+        except BaseException as error:  # it is raised again by the thread that waits
+            outcome.append(error)
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=work, name="observe")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        with suppress(RuntimeError):  # it has ended just now
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]

@@ -1,0 +1,85 @@
+"""How a real server is talked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.fields import setting
+from blis_simpy.units import SECOND
+
+__all__ = ["ObserveSettings"]
+
+_RESERVED = frozenset({"model", "prompt", "messages", "stream", "stream_options"})
+
+
+@attrs.frozen(kw_only=True)
+class ObserveSettings:
+    """Where requests go, what they ask for, and how many of them may be under way.
+
+    Raises
+    ------
+    ScenarioError
+        If the URL is none of HTTP, the key could not be sent, or the extra body would replace the request itself.
+    """
+
+    url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")
+    model: str = setting(help="Model to ask for, where the client of a request names none.", flag="--model")
+    api_format: str = setting(
+        "completions", help="What the server is asked for.", choices=("completions", "chat"), flag="--api-format"
+    )
+    streaming: str = setting(
+        "always",
+        help="Whether answers come in pieces; by-client: as the client of the specification says.",
+        choices=("always", "never", "by-client"),
+        flag="--streaming",
+    )
+    unconstrained_output: bool = setting(
+        False, help="Let the model end its answers itself.", flag="--unconstrained-output"
+    )
+    max_concurrency: int = setting(256, help="Requests under way at a time.", gt=0, flag="--max-concurrency")
+    warmup_requests: int = setting(
+        0, help="How many of the first requests are sent, but not recorded.", ge=0, flag="--warmup-requests"
+    )
+    timeout: int = setting(
+        300 * SECOND,
+        help="Longest time for one answer.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+        flag="--timeout",
+    )
+    api_key: str = setting("", help="Key that is sent as a bearer token.", flag="--api-key")
+    extra_body: Mapping[str, Any] = setting(
+        factory=dict, help="Further keys of every request's body, e.g. ignore_eos, temperature."
+    )
+    distinct_prompts: bool = setting(
+        False,
+        help="Fill prompts with words of their own in place of hello, lest a prefix cache finds them equal.",
+        flag="--distinct-prompts",
+    )
+    server_type: str = setting("vllm", help="Kind of server; only recorded.", flag="--server-type")
+    rtt_ms: float = setting(0.0, help="Round-trip time to it; only recorded.", unit="ms", ge=0, flag="--rtt-ms")
+
+    def __attrs_post_init__(self) -> None:
+        problems: list[Problem] = []
+        if not self.url.startswith(("http://", "https://")) or not self.base_url.partition("://")[2]:
+            problems.append(Problem(path="url", rule="must begin with http:// or https://", value=self.url))
+        if not self.model:
+            problems.append(Problem(path="model", rule="must not be empty"))
+        if not (self.api_key.isascii() and (self.api_key.isprintable() and " " not in self.api_key)):
+            problems.append(Problem(path="api_key", rule="must be printable ASCII without blanks"))
+        problems += [
+            Problem(path=f"extra_body.{name}", rule="is set by the client itself")
+            for name in sorted(_RESERVED & set(self.extra_body))
+        ]
+        if problems:
+            raise ScenarioError(problems)
+
+    @property
+    def base_url(self) -> str:
+        """The address without ``/v1`` and slashes at the end."""
+        return self.url.rstrip("/").removesuffix("/v1").rstrip("/")
