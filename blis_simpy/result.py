@@ -349,6 +349,66 @@ class Result:
         """
         write_text(path, report.replay_results(self.requests))
 
+    def write_requests(self, path: str | PathLike[str]) -> None:
+        """Write the requests as a table: CSV, JSON or Parquet, by the ending; see `write_table`.
+
+        An instant or a duration that never came about is an empty field, or ``null``.
+
+        Raises
+        ------
+        ScenarioError
+            If the file has another ending or cannot be written; an older one is left as it was.
+        PluginError
+            If pyarrow is needed and not installed.
+        """
+        from blis_simpy.export.tables import NEVER_IN_REQUESTS, write_table
+
+        write_table(self.requests, path, never=NEVER_IN_REQUESTS)
+
+    def write_steps(self, path: str | PathLike[str]) -> None:
+        """Write the steps as a table; formats and errors are those of `write_requests`."""
+        from blis_simpy.export.tables import write_table
+
+        write_table(self.steps, path)
+
+    def write_perfetto(self, path: str | PathLike[str]) -> None:
+        """Write the run as a timeline that ``ui.perfetto.dev`` opens (Chrome trace JSON, compressed if ``.gz``).
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written; an older one is left as it was.
+        """
+        from blis_simpy.export.perfetto import write_perfetto
+
+        write_perfetto(self.requests, self.steps, path, preemptions=self.preemptions)
+
+    def write_prometheus(self, path: str | PathLike[str]) -> None:
+        """Write the final state as vLLM's ``/metrics`` would show it, in the text format of Prometheus.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written; an older one is left as it was.
+        """
+        from blis_simpy.export.prometheus import EngineState, write_prometheus
+
+        groups = [group for group in self.scenario.by_group() for _ in range(group.replicas)]
+        # Replicas that were added during the run are of the first group unless told otherwise.
+        groups += groups[:1] * (len(self._replicas) - len(groups))
+        engines = []
+        for replica, group in zip(self._replicas, groups, strict=True):
+            gaps, counts = replica.inter_token_latencies(self.requests, replica.rows)
+            engine = EngineState(
+                model_name=group.model,
+                total_blocks=replica.total_blocks,
+                cached_tokens=replica.hit_blocks * group.kv.block_size,
+                gaps_us=gaps,
+                gap_counts=counts,
+            )
+            engines.append(engine)
+        write_prometheus(self.requests, self.steps, engines, path)
+
     def blis_report(
         self,
         command: str = "run",
