@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
+from blis_simpy.cli.outputs import OUTPUT_FLAGS, check_output_files
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
 from blis_simpy.settings import loader
@@ -57,6 +58,7 @@ LOG_FLAG = Flag(
 COMMON_FLAGS = (
     LOG_FLAG,
     Flag(name="--results-path", target="results_path", help="File to write the figures of every request to (JSON)."),
+    *OUTPUT_FLAGS,
     Flag(
         name="--report",
         target="report",
@@ -278,7 +280,9 @@ def check_outputs(scenario: Scenario, command: str, options: Mapping[str, Any]) 
     Raises
     ------
     ScenarioError
-        If the results could not be written, or the weights of the score are wrong.
+        If something could not be written, or the weights of the score are wrong.
+    PluginError
+        If a library that an output needs is not installed.
     """
     if options["summarize_trace"] and scenario.trace_level == "none":
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
@@ -293,6 +297,7 @@ def check_outputs(scenario: Scenario, command: str, options: Mapping[str, Any]) 
         from blis_simpy.formats.files import check_writable
 
         check_writable(options["results_path"])
+    check_output_files(options)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from blis_simpy.cli.common import (
     shown_config,
 )
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -62,4 +63,5 @@ def replay(argv: Sequence[str]) -> None:
                 )
         if options["results_path"] is not None:
             result.write_replay_results(options["results_path"])
+        write_outputs(result, options)
         report(result, "replay", options)

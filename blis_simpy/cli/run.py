@@ -21,6 +21,7 @@ from blis_simpy.cli.common import (
     shown_config,
 )
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.workload.settings import Traffic, Workload
 
@@ -74,6 +75,7 @@ def run(argv: Sequence[str]) -> None:
                 result = scenario.run(progress=progress)
         if options["results_path"] is not None:
             result.write_metrics(options["results_path"])
+        write_outputs(result, options)
         report(result, "run", options)
 
 
