@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.metrics.distributions import Distribution
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.result import Result
 
 __all__ = [
@@ -35,15 +35,14 @@ __all__ = [
 METRICS = {
     "ttft": "time to first token",
     "itl": "gap between tokens",
-    "tpot": "mean gap between the tokens of a request",
     "e2e": "arrival to last token",
+    "scheduling_delay": "arrival to joining a batch",
 }
 """Latencies that can be shown, and what they are."""
 
 LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 """Columns of the requests by which they can be told apart."""
 
-_COLUMNS = {"ttft": "ttft_us", "tpot": "itl_mean_us", "e2e": "e2e_us"}
 _MOST_LINES = 8
 _MOST_ROWS = 16
 _MOST_POINTS = 2_000
@@ -57,9 +56,9 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, D
     result : Result
         The run.
     metric : str
-        A key of `METRICS`. TTFT is that of all requests that got a first token, the others those of completed requests.
+        A key of `METRICS`.
     by : str, optional
-        One of `LABELS`; ``itl`` is only known of all requests together.
+        One of `LABELS`.
 
     Returns
     -------
@@ -70,45 +69,32 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, D
     Raises
     ------
     ScenarioError
-        If `metric` or `by` is unknown, or the two do not go together.
+        If `metric` or `by` is unknown.
     """
-    _check("metric", metric, tuple(METRICS))
-    if by is None and metric != "tpot":
-        everything = {"ttft": result.aggregate.ttft, "itl": result.aggregate.itl, "e2e": result.aggregate.e2e}[metric]
-        return {"": everything} if everything.count else {}
-    if metric == "itl":
-        raise ScenarioError.at("by", "must be left out for itl", by, hint="tpot has it")
-    requests = result.requests
-    known = requests["ttft_us"] >= 0 if metric == "ttft" else requests["outcome"] == "completed"
-    if metric == "tpot":
-        known = known & (requests["itl_count"] > 0)
-    values = np.rint(requests[_COLUMNS[metric]][known]).astype(np.int64)
+    _check("metric", metric, METRICS)
     if by is None:
-        return {"": Distribution.of(values)} if len(values) else {}
-    names, owners = _groups(requests, by, known, _MOST_LINES)
-    return {name: Distribution.of(values[owners == index]) for index, name in enumerate(names)}
+        found = {"": getattr(result.aggregate, metric)}
+    else:
+        _check("by", by, LABELS)
+        groups = _groups(by, result.requests[by], _MOST_LINES)
+        chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
+        found = {name: getattr(result.where(**labels), metric) for name, labels in chosen.items()}
+    return {name: latency for name, latency in found.items() if latency.count}
 
 
-def _check(path: str, value: str, known: tuple[str, ...]) -> None:
+def _check(path: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise ScenarioError.at(path, "is unknown", value, hint=f"known: {', '.join(known)}")
 
 
-def _groups(
-    requests: Mapping[str, NDArray[Any]], by: str, chosen: NDArray[np.bool_], most: int
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the names of the groups of the chosen requests, and the index of the group of each of these."""
-    _check("by", by, LABELS)
-    column = requests[by][chosen]
-    values, owners, counts = np.unique(column, return_inverse=True, return_counts=True)
-    names = [_name(by, value) for value in values.tolist()]
-    if len(names) > most:
-        kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
-        new_index = np.full(len(names), len(kept))
-        new_index[kept] = np.arange(len(kept))
-        owners = new_index[owners]
-        names = [*(names[index] for index in kept), f"{len(names) - len(kept):,} others"]
-    return names, owners.astype(np.int64)
+def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
+    """Return the values in a column that make up a group, by name of the group."""
+    values, counts = np.unique(column, return_counts=True)
+    kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1]) if len(values) > most else np.arange(len(values))
+    groups = {_name(by, value): [value] for value in values[kept].tolist()}
+    if others := np.delete(values, kept).tolist():
+        groups[f"{len(others):,} others"] = others
+    return groups
 
 
 def _name(by: str, value: object) -> str:
@@ -281,7 +267,7 @@ class Counts:
 
 def routed_over_time(result: Result, bins: int = 60) -> Counts:
     """Count the requests that each replica was sent, in `bins` parts (>= 1) of the time up to the last of them."""
-    requests, num_replicas = result.requests, len(result.replicas)
+    requests, num_replicas = result.requests, len(result.total_blocks)
     sent = requests["replica"] >= 0
     at, replica = requests["routed_at_us"][sent], requests["replica"][sent]
     edges = np.linspace(0, max(int(at.max(initial=0)), 1), bins + 1)
@@ -299,8 +285,11 @@ def routed_by_label(result: Result, by: str) -> Counts:
     ScenarioError
         If `by` is unknown.
     """
-    requests, num_replicas = result.requests, len(result.replicas)
-    sent = requests["replica"] >= 0
-    names, owners = _groups(requests, by, sent, _MOST_ROWS)
-    cells = np.bincount(owners * num_replicas + requests["replica"][sent], minlength=len(names) * num_replicas)
-    return Counts(names, cells.reshape(len(names), num_replicas), None)
+    _check("by", by, LABELS)
+    num_replicas = len(result.total_blocks)
+    sent = result.requests["replica"] >= 0
+    groups = _groups(by, result.requests[by][sent], _MOST_ROWS)
+    row_of = {value: row for row, values in enumerate(groups.values()) for value in values}
+    rows = np.array([row_of[value] for value in result.requests[by][sent].tolist()], dtype=np.int64)
+    cells = np.bincount(rows * num_replicas + result.requests["replica"][sent], minlength=len(groups) * num_replicas)
+    return Counts(list(groups), cells.reshape(len(groups), num_replicas), None)

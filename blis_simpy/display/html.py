@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.display.summary import column_table, result_page
+from blis_simpy.display.summary import column_table, result_page, selection_page
 from blis_simpy.display.tables import page_html
 
 if TYPE_CHECKING:
@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.metrics.selection import Selection
     from blis_simpy.result import Result
 
-__all__ = ["result_html", "table_html"]
+__all__ = ["result_html", "selection_html", "table_html"]
 
 
 def result_html(result: Result) -> str:
     """Render a run: the summary, and tables of replicas, SLO classes, models and tenants if there are several."""
     return page_html(result_page(result))
+
+
+def selection_html(selection: Selection) -> str:
+    """Render some requests of a run: what became of them, latencies."""
+    return page_html(selection_page(selection))
 
 
 def table_html(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> str:

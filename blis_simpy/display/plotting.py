@@ -11,7 +11,7 @@ from blis_simpy.display.phases import PHASES, explain, phase_bounds
 from blis_simpy.units import MS, SECOND, format_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _PHASE_COLOURS = {
     "decode": canvas.SKY,
 }
 _NUMBERS = "{x:,g}"
+_SHARES = ("share of requests", "share of gaps")
 _NOBODY = "no request got that far"
 _MOST_NAMES = 40
 _MOST_CELL_COUNTS = 200
@@ -51,7 +52,7 @@ class ResultPlots:
         self._result = result
 
     def latencies(self, by: str | None = None, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
-        """Draw which share of the requests had at most which TTFT, mean gap between tokens and E2E, side by side.
+        """Draw what share of the values of TTFT, ITL and E2E is at most how large, side by side.
 
         Parameters
         ----------
@@ -65,16 +66,19 @@ class ResultPlots:
         -------
         ndarray of matplotlib Axes, shape (3,)
         """
-        drawn = np.asarray(canvas.new_axes(1, 3, height=3.2, sharey=True)[0] if axes is None else axes)
-        for ax, metric in zip(drawn, ("ttft", "tpot", "e2e"), strict=True):
-            groups = _draw_ecdf(ax, figures_data.latencies(self._result, metric, by))
+        drawn = np.asarray(canvas.new_axes(1, 3, height=3.0)[0] if axes is None else axes)
+        groups_of = {metric: figures_data.latencies(self._result, metric, by) for metric in ("ttft", "itl", "e2e")}
+        # A group keeps its colour where another one has no values.
+        styles = _styles(name for groups in groups_of.values() for name in groups)
+        for ax, (metric, groups) in zip(drawn, groups_of.items(), strict=True):
+            _draw_ecdf(ax, groups, styles)
             ax.set_xlabel(f"{metric.upper()} (ms)")
             ax.locator_params(axis="x", nbins=5)
             if not groups:
                 canvas.say(ax, _NOBODY)
             elif by is None:
                 canvas.set_title(ax, _percentiles(groups[""]))
-        drawn[0].set_ylabel("share of requests")
+            ax.set_ylabel(_SHARES[metric == "itl"])
         if by is not None:
             canvas.add_legend(drawn[-1], "beside")
         return drawn
@@ -85,9 +89,9 @@ class ResultPlots:
         Parameters
         ----------
         metric : str
-            ``ttft``, ``itl``, ``tpot`` (mean gap between the tokens of a request) or ``e2e``.
+            ``ttft``, ``itl``, ``e2e`` or ``scheduling_delay``.
         by : str, optional
-            A line for each group, as for `latencies`; ``itl`` has none.
+            A line for each group, as for `latencies`.
         ax : matplotlib Axes, optional
             Where to.
 
@@ -98,8 +102,8 @@ class ResultPlots:
         """
         groups = figures_data.latencies(self._result, metric, by)
         ax = _one(ax, 3.6)
-        _draw_ecdf(ax, groups)
-        ax.set(xlabel=_axis_label(metric), ylabel=f"share of {'gaps' if metric == 'itl' else 'requests'}")
+        _draw_ecdf(ax, groups, _styles(groups))
+        ax.set(xlabel=_axis_label(metric), ylabel=_SHARES[metric == "itl"])
         _name_groups(ax, groups)
         return ax
 
@@ -123,10 +127,10 @@ class ResultPlots:
         if groups:
             edges, shares = figures_data.histogram(groups, bins)
             filled: dict[str, Any] = {"fill": True, "alpha": 0.7} if len(groups) == 1 else {}
-            for name, style in zip(groups, canvas.line_styles(len(groups)), strict=True):
+            for name, style in _styles(groups).items():
                 ax.stairs(shares[name], edges, label=name, **style, **filled)
             width = format(edges[1] - edges[0], ",.3g")
-            ax.set_ylabel(f"share of {'gaps' if metric == 'itl' else 'requests'} per {width} ms")
+            ax.set_ylabel(f"{_SHARES[metric == 'itl']} per {width} ms")
         ax.set(xlabel=_axis_label(metric), ylim=(0, None))
         ax.xaxis.set_major_formatter(_NUMBERS)
         _name_groups(ax, groups)
@@ -237,8 +241,8 @@ class ResultPlots:
         drawn = np.asarray(canvas.new_axes(2, height=4.4, sharex=True)[:, 0] if axes is None else axes)
         edges = rates.edges / SECOND
         upper, lower = drawn
-        upper.set(ylabel="requests/s", ylim=(0, None))
-        lower.set(xlabel="time (s)", ylabel="output tokens/s", ylim=(0, None))
+        upper.set(ylabel="requests/s")
+        lower.set(xlabel="time (s)", ylabel="output tokens/s")
         if not rates.arrived.any():
             canvas.say(upper, "no request arrived")
             return drawn
@@ -247,6 +251,8 @@ class ResultPlots:
         canvas.add_legend(upper, "above")
         lower.stairs(rates.generated, edges, color=canvas.GREEN, fill=True, alpha=0.6)
         lower.yaxis.set_major_formatter(_NUMBERS)
+        for ax in drawn:
+            ax.set_ylim(0, None)
         canvas.set_title(upper, f"counted every {_span(rates.edges[1])}")
         return drawn
 
@@ -332,7 +338,7 @@ def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
 _QUANTITIES = {
     "queue_depth": ("queue depth (requests)", canvas.ORANGE),
     "batch_size": ("batch size (requests)", canvas.BLUE),
-    "used_blocks": ("KV blocks in use (%)", canvas.GREEN),
+    "used_blocks": ("KV in use (%)", canvas.GREEN),
 }
 
 
@@ -341,21 +347,26 @@ def _one(ax: Axes | None, height: float) -> Axes:
 
 
 def _axis_label(metric: str) -> str:
-    return f"{metric.upper()}, {figures_data.METRICS[metric]} (ms)"
+    name = metric.replace("_", " ") if metric == "scheduling_delay" else metric.upper()
+    return f"{name}, {figures_data.METRICS[metric]} (ms)"
 
 
 def _percentiles(group: Distribution) -> str:
     return f"p50 {group.percentile_ms(50):,.1f} ms, p99 {group.percentile_ms(99):,.1f} ms"
 
 
-def _draw_ecdf(ax: Axes, groups: dict[str, Distribution]) -> dict[str, Distribution]:
-    for (name, group), style in zip(groups.items(), canvas.line_styles(len(groups)), strict=True):
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    distinct = list(dict.fromkeys(names))
+    return dict(zip(distinct, canvas.line_styles(len(distinct)), strict=True))
+
+
+def _draw_ecdf(ax: Axes, groups: Mapping[str, Distribution], styles: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, group in groups.items():
         values, shares = figures_data.ecdf(group)
         # From the ground up, so that a single value shows too.
-        ax.step(np.append(values[:1], values), np.append(0, shares), where="post", label=name or None, **style)
+        ax.step(np.append(values[:1], values), np.append(0, shares), where="post", label=name or None, **styles[name])
     ax.set_ylim(0, 1.02)
     ax.xaxis.set_major_formatter(_NUMBERS)
-    return groups
 
 
 def _name_groups(ax: Axes, groups: Mapping[str, Distribution]) -> None:

@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from blis_simpy.display.tables import Column, Line, Strong, Table
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from blis_simpy.metrics.aggregate import Aggregate
     from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.metrics.evaluation import Group
+    from blis_simpy.metrics.selection import Selection
     from blis_simpy.result import Result
     from blis_simpy.scenario import Scenario
 
-__all__ = ["class_table", "column_table", "group_table", "replica_table", "result_page", "summary_page"]
+__all__ = [
+    "class_table",
+    "column_table",
+    "group_table",
+    "replica_table",
+    "result_page",
+    "selection_page",
+    "summary_page",
+]
 
 _PERCENTILES = (50, 90, 95, 99)
 _MS = ",.3f"
@@ -32,7 +44,7 @@ def summary_page(result: Result) -> list[Line | Table]:
     )
     cache = f"KV cache: prefix hit rate {rates['cache_hit_rate']:.1%}, {figures['preemption_count']:,} preemptions"
     deployments = [_deployment(group) for group in result.scenario.by_group()]
-    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result), (cache,)]
+    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.aggregate), (cache,)]
 
 
 def result_page(result: Result) -> list[Line | Table]:
@@ -49,6 +61,18 @@ def result_page(result: Result) -> list[Line | Table]:
         if len(groups) > 1
     ]
     return page
+
+
+def selection_page(selection: Selection) -> list[Line | Table]:
+    """Describe some requests of a run: what became of them, latencies."""
+    outcomes, counts = np.unique(selection.requests["outcome"], return_counts=True)
+    shown = zip(outcomes.tolist(), counts.tolist(), strict=True)
+    rates = (
+        f"{format_ticks(selection.duration_us)} simulated: {selection.metric('requests_per_s'):,.2f} requests/s, "
+        f"{selection.metric('output_tokens_per_s'):,.1f} output tokens/s"
+    )
+    parts = [f"{selection.requests.num_rows:,} requests", *(f"{n:,} {name.replace('_', ' ')}" for name, n in shown)]
+    return [(", ".join(parts),), (rates,), _latencies(selection)]
 
 
 def replica_table(result: Result) -> Table:
@@ -125,7 +149,7 @@ def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> Tab
         How many rows to show at most, >= 2; from the beginning and the end, if there are more.
     """
     names = list(columns)
-    num_rows = len(columns[names[0]])
+    num_rows = len(columns[names[0]]) if names else 0
     cut = num_rows > max_rows
     head = max_rows - max_rows // 2 if cut else num_rows
     shown = [*range(head), *(range(num_rows - max_rows // 2, num_rows) if cut else ())]
@@ -182,13 +206,12 @@ def _outcomes(result: Result) -> str:
     return ", ".join(parts)
 
 
-def _latencies(result: Result) -> Table:
-    aggregate = result.aggregate
+def _latencies(figures: Aggregate | Selection) -> Table:
     rows: dict[str, Distribution] = {
-        "TTFT, time to first token": aggregate.ttft,
-        "ITL, gap between tokens": aggregate.itl,
-        "E2E, arrival to last token": aggregate.e2e,
-        "scheduling delay": aggregate.scheduling_delay,
+        "TTFT, time to first token": figures.ttft,
+        "ITL, gap between tokens": figures.itl,
+        "E2E, arrival to last token": figures.e2e,
+        "scheduling delay": figures.scheduling_delay,
     }
     columns = [
         Column("latency", "ms", align="left"),
