@@ -192,7 +192,8 @@ class Scenario:
         Parameters
         ----------
         **changes
-            New values by name; settings inside a part by dotted path: ``with_(**{"engine.max_num_seqs": 8})``.
+            New values by name; settings inside a part by dotted path, items of a list by their index:
+            ``with_(**{"engine.max_num_seqs": 8, "workload.clients[0].rate_fraction": 2})``.
 
         Raises
         ------
@@ -200,6 +201,49 @@ class Scenario:
             With one problem for every unknown path and every bad value.
         """
         return changed(self, changes)
+
+    def to_yaml(self) -> str:
+        """Write the scenario as YAML that `load_scenario` reads, without what is at its default.
+
+        A policy that was given as a class, or as an instance without options, is written by its name, and read back
+        as that. Relative paths stay as they are; they hold in a file in the working directory.
+
+        Raises
+        ------
+        ScenarioError
+            With one problem for every value that cannot be written, such as a policy without a registered name.
+
+        Examples
+        --------
+        >>> print(Scenario(model="qwen/qwen3-14b", workload=Workload(rate="20/s", num_requests=50)).to_yaml(), end="")
+        model: qwen/qwen3-14b
+        workload:
+          rate: 20.0
+          num_requests: 50
+        """
+        return self._written()
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write the scenario to a file that `load_scenario` reads; paths in it are made absolute.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; replaced if there is one.
+
+        Raises
+        ------
+        ScenarioError
+            As `to_yaml` does, or if the file cannot be written; an older one is left as it was.
+        """
+        from blis_simpy.formats.files import write_text
+
+        write_text(path, self._written(absolute_paths=True))
+
+    def _written(self, **options: bool) -> str:
+        from blis_simpy.settings.plain import dumped, plain  # few scenarios are written
+
+        return dumped(plain(self, **options))
 
     @property
     def end(self) -> int | None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import attrs
 import pytest
 
+from blis_simpy.cluster.admission import AlwaysAdmit, TokenBucket
+from blis_simpy.cluster.routing import LeastLoaded
 from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
 from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
-from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.reading import read_workload
+from blis_simpy.workload.settings import Traffic, Workload
 
 TEXT = """
 model: qwen/qwen3-14b
@@ -178,3 +181,152 @@ def test_run_gives_a_result_and_takes_a_seed():
     scenario = Scenario(model="qwen/qwen3-14b", workload=Workload.single(rate=50, num_requests=3))
     assert scenario.run().summary["completed_requests"] == 3
     assert scenario.run(seed=1).summary != scenario.run().summary
+
+
+def read_back(scenario, path):
+    path.write_text(scenario.to_yaml(), encoding="utf-8")
+    return load_scenario(path)
+
+
+def test_yaml_says_what_differs_from_the_defaults():
+    scenario = Scenario(
+        model="qwen/qwen3-14b",
+        groups=[{"replicas": 2}, {"hardware": "A100-80", "kv": KVSettings(blocks=9)}],
+        engine=EngineSettings(scheduler={"policy": "sjf"}),
+        workload=Workload(rate="20/s", prompt=Constant(7)),
+        horizon="2s",
+    )
+    assert scenario.to_yaml() == (
+        "model: qwen/qwen3-14b\n"
+        "horizon: 2000000\n"
+        "engine:\n"
+        "  scheduler:\n"
+        "    policy: sjf\n"
+        "workload:\n"
+        "  rate: 20.0\n"
+        "  prompt:\n"
+        "    type: constant\n"
+        "    value: 7\n"
+        "groups:\n"
+        "- replicas: 2\n"
+        "- hardware: A100-80\n"
+        "  kv:\n"
+        "    blocks: 9\n"
+    )
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_a_shipped_scenario_with_its_traffic_is_read_back(name, tmp_path):
+    scenario = load_scenario(shipped_scenarios()[name])
+    assert read_back(scenario, tmp_path / "x.yaml") == scenario
+
+
+def test_a_policy_given_as_a_class_is_written_by_its_name(tmp_path):
+    scenario = Scenario(model="m", routing=LeastLoaded, admission=AlwaysAdmit())
+    assert read_back(scenario, tmp_path / "x.yaml") == Scenario(model="m", routing="least-loaded")
+
+
+def test_what_has_no_name_cannot_be_written():
+    class MyTraffic(Traffic):
+        pass
+
+    class MyRouter:
+        pass
+
+    scenario = Scenario(
+        model="m",
+        routing=MyRouter(),
+        admission=TokenBucket(5, 3),
+        engine=EngineSettings(scheduler=MyRouter),
+        scorers=[(MyRouter, 2)],
+        workload=MyTraffic(),
+    )
+    with pytest.raises(ScenarioError) as caught:
+        scenario.to_yaml()
+    assert str(caught.value).splitlines() == [
+        "admission cannot be written: what this TokenBucket was made with is not known; name it under 'policy'",
+        "routing cannot be written: MyRouter is not registered under a name",
+        "scorers[0][0] cannot be written: a type is no plain data",
+        "engine.scheduler cannot be written: MyRouter is not registered under a name",
+        "workload cannot be written: a MyTraffic is no plain data",
+    ]
+
+
+def test_a_written_file_holds_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    scenario = Scenario(model="m", defaults="d.yaml", groups=[{"model_config": "configs"}])
+    assert read_back(scenario, Path("x.yaml")) == scenario
+    scenario.write("sub/x.yaml")
+    found = load_scenario("sub/x.yaml")
+    assert found.defaults == str(tmp_path / "d.yaml")
+    assert found.groups[0].model_config == str(tmp_path / "configs")
+    with pytest.raises(ScenarioError, match=r"^gone/x\.yaml: cannot be written: there is no directory gone$"):
+        scenario.write("gone/x.yaml")
+
+
+FIXED = {"type": "constant", "params": {"value": 10}}
+CLIENT = {
+    "rate_fraction": 1.0,
+    "arrival": {"process": "poisson"},
+    "input_distribution": FIXED,
+    "output_distribution": FIXED,
+}
+SPEC = {
+    "aggregate_rate": 2,
+    "num_requests": 4,
+    "clients": [{"id": "a", **CLIENT}, {"id": "b", "reasoning": {"multi_turn": {"max_rounds": 2}}, **CLIENT}],
+}
+
+
+def test_with_reaches_into_a_specification_and_into_lists():
+    scenario = Scenario(model="m", workload=read_workload(SPEC), groups=[{}, {"tp": 2}])
+    other = scenario.with_(
+        **{
+            "workload.aggregate_rate": "600/min",
+            "workload.clients[1].rate_fraction": 3,
+            "workload.clients[1].reasoning.multi_turn.max_rounds": 5,
+            "workload.clients[0].input_distribution.params.value": 7,
+            "groups[1].replicas": 2,
+            "groups[1].engine.max_num_seqs": 9,
+        }
+    )
+    assert other.workload.aggregate_rate == 10.0
+    assert [client.rate_fraction for client in other.workload.clients] == [1.0, 3]
+    assert other.workload.clients[1].reasoning.multi_turn.max_rounds == 5
+    assert other.workload.clients[0].input_distribution.law() == Constant(7)
+    assert (other.groups[1].replicas, other.groups[1].tp, other.groups[1].engine.max_num_seqs) == (2, 2, 9)
+    assert scenario.workload == read_workload(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("workload.agregate_rate", 2, "workload.agregate_rate is not a setting; did you mean aggregate_rate?"),
+        ("workload.num_requests", -1, "workload.num_requests must be >= 0, got -1"),
+        ("workload.clients[0].arrival.cv", 0, "workload.clients[0].arrival.cv must be > 0, got 0"),
+        ("workload.clients[7].id", "x", "workload.clients[7].id does not exist; there are 2 items, from [0]"),
+        (
+            "workload.clients[0].input_distribution.params.mean",
+            5,
+            "workload.clients[0].input_distribution.params.mean is not a setting; known: value",
+        ),
+        ("groups[1].tp", 0, "groups[1].tp must be >= 1, got 0"),
+        ("groups[1]", {"tp": 0}, "groups[1].tp must be >= 1, got 0"),
+        ("groups", [{"replica": 1}], "groups[0].replica is not a setting; did you mean replicas?"),
+    ],
+)
+def test_a_bad_path_into_a_specification_or_a_list_is_named(path, value, line):
+    scenario = Scenario(model="m", workload=read_workload(SPEC), groups=[{}, {"tp": 2}])
+    with pytest.raises(ScenarioError) as caught:
+        scenario.with_(**{path: value})
+    assert str(caught.value) == line
+
+
+def test_options_of_a_policy_are_changed_by_their_path():
+    scenario = Scenario(model="m", admission={"policy": "token-bucket", "capacity": 5})
+    assert scenario.with_(**{"admission.capacity": 7, "admission.refill_rate": 3}).admission == {
+        "policy": "token-bucket",
+        "capacity": 7,
+        "refill_rate": 3,
+    }

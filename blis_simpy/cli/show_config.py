@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import yaml
 
-from blis_simpy import registry
 from blis_simpy.deployment import Resolved, resolve
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import nested_class
+from blis_simpy.settings.plain import dumped, plain_value
 from blis_simpy.workload.presets import filled_in
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
 
     from blis_simpy.scenario import Scenario
 
@@ -101,29 +100,6 @@ def _lines(
             continue
         known = resolved.get(path)
         source = origin(path) if known is None or known.origin == "scenario" else known.origin
-        yield f"{indent}{name}: {_yaml(value if known is None else known.value, fields.of(attribute))}", source
-
-
-def _plain(value: Any) -> Any:
-    """Turn a setting inside a list into plain data, without what is left open."""
-    if not attrs.has(type(value)):
-        return value
-    return attrs.asdict(value, filter=lambda _, inner: inner is not None, value_serializer=_listed)
-
-
-def _listed(_instance: Any, _attribute: Any, value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _yaml(value: Any, field: fields.Setting) -> str:
-    """Write a value as YAML on one line; a plug-in's instance as the mapping that makes it."""
-    if attrs.has(type(value)) and field.kind is not None and field.tag is not None:
-        names = registry.names(field.kind)
-        name = next(name for name in names if registry.get(field.kind, name) is type(value))
-        value = {field.tag: name, **attrs.asdict(value)}
-    elif isinstance(value, tuple):
-        value = [_plain(item) for item in value]
-    elif field.is_path and value is not None:
-        value = str(Path(value).absolute())
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=sys.maxsize)
-    return text.removesuffix("...\n").strip()
+        shown = value if known is None else known.value
+        data = plain_value(shown, fields.of(attribute), path, complete=True, absolute_paths=True)
+        yield f"{indent}{name}: {dumped(data, one_line=True)}", source

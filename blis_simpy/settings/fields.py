@@ -104,7 +104,7 @@ class Setting:
             return float(value)
         if isinstance(value, PathLike):
             return fspath(value)
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return tuple(map(self.normalise, value))
         if self.dimension is not None and isinstance(value, str):
             try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-__all__ = ["Document", "KeyPath", "dotted", "load", "parse", "parts"]
+__all__ = ["SCALARS", "Document", "KeyPath", "dotted", "load", "parse", "parts"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -42,10 +42,14 @@ _SCALARS = {
 }
 
 
+SCALARS: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {
+    None: [(_TAG + name, re.compile(rf"(?:{pattern})\Z")) for name, pattern in _SCALARS.items()]
+}
+"""What a plain scalar is taken for, as PyYAML's resolvers."""
+
+
 class _Loader(Base):
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
-        None: [(_TAG + name, re.compile(rf"(?:{pattern})\Z")) for name, pattern in _SCALARS.items()]
-    }
+    yaml_implicit_resolvers = SCALARS
 
 
 class Document:

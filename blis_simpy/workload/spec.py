@@ -7,13 +7,13 @@ of clients, from a benchmark's load or from measured chunks, one of them; cohort
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
-import yaml
 
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.fields import joined, setting
+from blis_simpy.settings.plain import dumped, plain
 from blis_simpy.workload.client import Client, Source
 from blis_simpy.workload.cohorts import Cohort
 from blis_simpy.workload.inference_perf import InferencePerf
@@ -185,21 +185,11 @@ class WorkloadSpec(Traffic):
         return preview_specification(self, self.seed if seed is None else seed, horizon)
 
     def to_yaml(self) -> str:
-        """Write the specification as YAML that `load_workload` reads; what is empty or zero is left out."""
-        return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True)
+        """Write the specification as YAML that `load_workload` reads; what is at its default is left out.
 
-
-def _plain(value: Any) -> Any:
-    if attrs.has(type(value)):
-        always = getattr(value, "ALWAYS_WRITTEN", ())
-        fields = {attribute.name: getattr(value, attribute.name) for attribute in attrs.fields(type(value))}
-        # `timeout: 0` and `closed_loop: false` differ from leaving them out.
-        nullable = {attribute.name for attribute in attrs.fields(type(value)) if attribute.default is None}
-        return {
-            name: _plain(part)
-            for name, part in fields.items()
-            if name in always or part or (name in nullable and part is not None)
-        }
-    if isinstance(value, dict):
-        return {name: value[key] for name, key in sorted((str(key), key) for key in value)}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+        Raises
+        ------
+        ScenarioError
+            If something in it cannot be written.
+        """
+        return dumped(plain(self))
