@@ -101,7 +101,8 @@ class Explanation:
     def page(self) -> list[Line | Table]:
         """Describe it as a line and a table."""
         total = self.total_us
-        preemptions = f", {len(self.preempted_at)} preemptions" if self.preempted_at else ""
+        times = len(self.preempted_at)
+        preemptions = f", {times:,} preemption{'s' if times > 1 else ''}" if times else ""
         columns = [
             Column("phase", align="left"),
             Column("", align="left"),
@@ -113,7 +114,7 @@ class Explanation:
             [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
             for name, duration in self.phases.items()
         ]
-        rows.append(["together", "", total / 1000, None, ""])
+        rows.append(["together", "", total / 1000, 1.0, ""])
         return [(f"{self.request}: {self.outcome}{preemptions}",), Table(columns, rows)]
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -73,7 +73,7 @@ class ResultPlots:
         for ax, (metric, groups) in zip(drawn, groups_of.items(), strict=True):
             _draw_ecdf(ax, groups, styles)
             ax.set_xlabel(f"{metric.upper()} (ms)")
-            ax.locator_params(axis="x", nbins=5)
+            ax.locator_params(axis="x", nbins=4)
             if not groups:
                 canvas.say(ax, _NOBODY)
             elif by is None:
@@ -352,7 +352,7 @@ def _axis_label(metric: str) -> str:
 
 
 def _percentiles(group: Distribution) -> str:
-    return f"p50 {group.percentile_ms(50):,.1f} ms, p99 {group.percentile_ms(99):,.1f} ms"
+    return f"p50 {group.percentile_ms(50):,.1f}, p99 {group.percentile_ms(99):,.1f} ms"
 
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -1,14 +1,11 @@
-"""A look at a workload as text for a terminal."""
+"""A look at a workload, described as lines and tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TextIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from blis_simpy.display.tables import Bar, Column, Line, Strong, Table, print_page
 from blis_simpy.units import SECOND, format_ticks
 
 if TYPE_CHECKING:
@@ -16,9 +13,8 @@ if TYPE_CHECKING:
 
     from blis_simpy.workload.preview import Preview
 
-__all__ = ["print_preview"]
+__all__ = ["preview_page", "print_preview"]
 
-_BAR_WIDTH = 40
 _MOST_CLIENTS = 20
 
 
@@ -32,73 +28,63 @@ def print_preview(preview: Preview, file: TextIO | None = None) -> None:
     file : text stream, optional
         Where to; standard output unless given.
     """
-    # One width in a terminal and in a pipe, as for the summary of a run.
-    console = Console(file=file, width=100, highlight=False, soft_wrap=True)
+    print_page(preview_page(preview), file)
+
+
+def preview_page(preview: Preview) -> list[Line | Table]:
+    """Describe a sample of a workload, with the content that `print_preview` prints."""
     if not preview.num_requests:
-        console.print("no request arrives")
-        return
+        return [("no request arrives",)]
     rate = preview.num_requests / max(preview.duration_us, 1) * SECOND
-    console.print(
-        f"[bold]{preview.num_requests:,} requests[/bold] in {format_ticks(preview.duration_us)}: {rate:,.2f} requests/s"
-    )
+    arrivals = f" in {format_ticks(preview.duration_us)}: {rate:,.2f} requests/s"
+    page: list[Line | Table] = [(Strong(f"{preview.num_requests:,} requests"), arrivals)]
     if preview.num_sessions:
-        console.print(
-            f"{preview.num_sessions:,} of them start sessions that wait for answers: "
-            f"up to {preview.max_further_rounds:,} further rounds"
-        )
-    console.print(_rates(preview))
-    console.print(_lengths(preview, "input_tokens"))
-    console.print(_lengths(preview, "output_tokens"))
-    console.print(_clients(preview))
+        sessions = f"{preview.num_sessions:,} of them start sessions that wait for answers: "
+        page.append((sessions, f"up to {preview.max_further_rounds:,} further rounds"))
+    return [
+        *page,
+        _rates(preview),
+        _lengths(preview, "input_tokens"),
+        _lengths(preview, "output_tokens"),
+        _clients(preview),
+    ]
 
 
 def _rates(preview: Preview) -> Table:
-    edges, rates = preview.rate_over_time()
-    table = _table("from (s)", "requests/s")
-    for start, rate, bar in zip(edges.tolist(), rates.tolist(), _bars(rates.tolist()), strict=False):
-        table.add_row(f"{start / SECOND:,.2f}", f"{rate:,.2f}", bar)
-    return table
+    edges, rates = (column.tolist() for column in preview.rate_over_time())
+    starts = [start / SECOND for start in edges[:-1]]
+    columns = [Column("from", "s", ",.2f"), Column("requests/s", spec=",.2f"), Column("", align="left")]
+    return Table(columns, list(zip(starts, rates, _bars(rates), strict=True)))
 
 
 def _lengths(preview: Preview, of: Literal["input_tokens", "output_tokens"]) -> Table:
     edges, counts = (column.tolist() for column in preview.histogram(of))
-    table = _table(of.replace("_", " "), "requests")
-    for first, end, count, bar in zip(edges, edges[1:], counts, _bars(counts), strict=False):
-        table.add_row(f"{first:,}" if end == first + 1 else f"{first:,} - {end - 1:,}", f"{count:,}", bar)
-    return table
+    parts = [f"{first:,}" if end == first + 1 else f"{first:,} - {end - 1:,}" for first, end in pairwise(edges)]
+    columns = [Column(of.replace("_", " ")), Column("requests"), Column("", align="left")]
+    return Table(columns, list(zip(parts, counts, _bars(counts), strict=True)))
 
 
 def _clients(preview: Preview) -> Table:
     shares = preview.client_shares()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("client")
-    for name in ("requests", "share", "mean input", "mean output"):
-        table.add_column(name, justify="right")
-    for share in shares[:_MOST_CLIENTS]:
-        table.add_row(
-            escape(share.client) or "(no id)",
-            f"{share.num_requests:,}",
-            f"{share.share:.1%}",
-            f"{share.mean_input_tokens:,.1f}",
-            f"{share.mean_output_tokens:,.1f}",
-        )
-    others = shares[_MOST_CLIENTS:]
-    if others:
+    rows: list[tuple[Any, ...]] = [
+        (s.client or "(no id)", s.num_requests, s.share, s.mean_input_tokens, s.mean_output_tokens)
+        for s in shares[:_MOST_CLIENTS]
+    ]
+    columns = [
+        Column("client", align="left"),
+        Column("requests"),
+        Column("share", spec=".1%"),
+        Column("mean input", spec=",.1f"),
+        Column("mean output", spec=",.1f"),
+    ]
+    if others := shares[_MOST_CLIENTS:]:
         num_requests = sum(share.num_requests for share in others)
-        share_of_others = f"{sum(share.share for share in others):.1%}"
-        table.add_row(f"{len(others):,} others", f"{num_requests:,}", share_of_others, "", "")
-    return table
+        share = sum(share.share for share in others)
+        rows.append((f"{len(others):,} others", num_requests, share, "", ""))
+    return Table(columns, rows)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right")
-    table.add_column("", no_wrap=True)
-    return table
-
-
-def _bars(values: Sequence[float]) -> list[str]:
+def _bars(values: Sequence[float]) -> list[Bar]:
     """Draw each value as a bar; the longest fills the width."""
     highest = max(values)
-    return ["#" * round(_BAR_WIDTH * value / highest) for value in values]
+    return [Bar(value / highest) for value in values]
