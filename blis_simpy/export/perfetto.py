@@ -186,10 +186,11 @@ class _Spans:
         over = self._end if ended == NEVER else ended
         on_way_until = over if row["queued_at_us"] == NEVER else row["queued_at_us"]
         self._span(_ROUTER, index, "on its way", row["arrived_at_us"], on_way_until, row)
-        if row["replica"] == NEVER or row["queued_at_us"] == NEVER:
+        if row["replica"] == NEVER:
             return
         pid, first = _FIRST_REPLICA + row["replica"], row["first_scheduled_at_us"]
-        self._span(pid, index, "waiting", row["queued_at_us"], over if first == NEVER else first, row)
+        if row["queued_at_us"] != NEVER:
+            self._span(pid, index, "waiting", row["queued_at_us"], over if first == NEVER else first, row)
         if first != NEVER:
             self._add_stays(pid, index, row, [tick for tick in lost if tick >= first], over)
         if row["outcome"] in ("dropped", "timed_out"):
