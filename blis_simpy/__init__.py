@@ -22,7 +22,16 @@ if TYPE_CHECKING:
         SimulationError,
         WorkloadTraceError,
     )
+    from blis_simpy.experiment.capacity import Capacity, capacity
+    from blis_simpy.experiment.comparison import Comparison, compare
+    from blis_simpy.experiment.designs import Range
+    from blis_simpy.experiment.replications import Replications, replicate
+    from blis_simpy.experiment.sweep import Sweep, sweep
+    from blis_simpy.experiment.warm_up import batch_means
     from blis_simpy.latency.settings import LatencySettings
+    from blis_simpy.realserver.observation import Observation
+    from blis_simpy.realserver.observe import observe, observe_async
+    from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.result import Result, load_result
     from blis_simpy.scenario import Scenario, load_scenario
@@ -46,7 +55,9 @@ __all__ = [
     "BlisError",
     "Calibration",
     "CalibrationError",
+    "Capacity",
     "Client",
+    "Comparison",
     "Constant",
     "Distribution",
     "EngineSettings",
@@ -57,12 +68,16 @@ __all__ = [
     "LifecycleSettings",
     "MultiTurn",
     "NodePool",
+    "Observation",
+    "ObserveSettings",
     "Outcome",
     "PluginError",
     "PolicyContext",
     "Problem",
+    "Range",
     "Reasoning",
     "ReplicaGroup",
+    "Replications",
     "Request",
     "Result",
     "RoutingDecision",
@@ -71,14 +86,22 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "Span",
+    "Sweep",
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
+    "batch_means",
     "calibrate",
+    "capacity",
+    "compare",
     "load_result",
     "load_scenario",
     "load_workload",
+    "observe",
+    "observe_async",
     "replay",
+    "replicate",
+    "sweep",
 ]
 
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
@@ -97,7 +120,16 @@ _MODULES = {
         "SimulationError",
         "WorkloadTraceError",
     ),
+    "blis_simpy.experiment.capacity": ("Capacity", "capacity"),
+    "blis_simpy.experiment.comparison": ("Comparison", "compare"),
+    "blis_simpy.experiment.designs": ("Range",),
+    "blis_simpy.experiment.replications": ("Replications", "replicate"),
+    "blis_simpy.experiment.sweep": ("Sweep", "sweep"),
+    "blis_simpy.experiment.warm_up": ("batch_means",),
     "blis_simpy.latency.settings": ("LatencySettings",),
+    "blis_simpy.realserver.observation": ("Observation",),
+    "blis_simpy.realserver.observe": ("observe", "observe_async"),
+    "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
     "blis_simpy.result": ("Result", "load_result"),
     "blis_simpy.scenario": ("Scenario", "load_scenario"),

@@ -21,7 +21,7 @@ from blis_simpy.errors import PluginError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP_PREFIX", "add", "added", "build", "get", "names", "remove"]
+__all__ = ["GROUP_PREFIX", "add", "added", "additions", "build", "get", "is_shadowed", "names", "outsiders", "remove"]
 
 GROUP_PREFIX = "blis_simpy."
 
@@ -126,6 +126,29 @@ def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
 def add(kind: str, name: str, obj: Any) -> None:
     """Register an object for this process, in place of an installed one of the same name."""
     _added[kind, name] = obj
+
+
+def additions() -> dict[tuple[str, str], Any]:
+    """Return what was added in this process, by kind and name."""
+    return dict(_added)
+
+
+def outsiders() -> list[tuple[str, str]]:
+    """Return kind and name of all plug-ins that are not the library's own, sorted."""
+    _entry_points("")
+    assert _installed is not None
+    foreign = {
+        (group.removeprefix(GROUP_PREFIX), name)
+        for group, by_name in _installed.items()
+        for name, entries in by_name.items()
+        if not all(entry.value.startswith(GROUP_PREFIX) for entry in entries)
+    }
+    return sorted(foreign | _added.keys())
+
+
+def is_shadowed(kind: str, name: str) -> bool:
+    """Whether an installed plug-in has the name of one that was added in this process."""
+    return (kind, name) in _added and name in _entry_points(kind)
 
 
 def remove(kind: str, name: str) -> None:

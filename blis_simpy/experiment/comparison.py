@@ -1,0 +1,483 @@
+"""Several scenarios under the same traffic: what differs, by how much, and whether the evidence decides.
+
+Replication i of every scenario has the same seed. Random streams are functions of seed and name alone, so all scenarios
+are sent the same requests (common random numbers); what differs between two runs of a pair is due to the scenarios,
+and a difference shows after far fewer replications than with numbers of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+
+from blis_simpy.display.tables import Column, Table, page_html
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.measuring import higher_is_better
+from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.seeds import replication_seeds
+from blis_simpy.experiment.selection import Selection, select_best
+from blis_simpy.experiment.statistics import (
+    Alternative,
+    Interval,
+    PairedTest,
+    adjusted,
+    equivalence_test,
+    paired_test,
+    ratio_interval,
+    t_interval,
+)
+from blis_simpy.settings.fields import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from blis_simpy.experiment.running import Options
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["Comparison", "Verdict", "compare"]
+
+Finding = Literal["lower", "higher", "the same", "not decided"]
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What can be said of one metric of one candidate.
+
+    Attributes
+    ----------
+    candidate, baseline : str
+        Names of the scenarios.
+    metric : str
+        Which.
+    finding : {"lower", "higher", "the same", "not decided"}
+        The candidate's mean beside the baseline's. ``the same``: every pair of runs gave the very same value.
+    means : (float, float)
+        Of baseline and candidate.
+    difference, ratio : Interval
+        Candidate minus baseline, and divided by it; each at the confidence of the comparison by itself.
+    p_value : float, fraction
+        Adjusted for how many verdicts there are.
+    needed : int or None
+        Replications that would probably decide, 8 times of 10, if means and spread are as found; None = too many to
+        say, or nothing to decide.
+    correlation : float
+        Of the two scenarios' values; NaN where one does not vary.
+    variance_reduction : float
+        By what factor the pairs reduce the variance of the difference, compared with independent runs; infinite where
+        the difference does not vary.
+    """
+
+    candidate: str
+    baseline: str
+    metric: str
+    finding: Finding
+    means: tuple[float, float]
+    difference: Interval
+    ratio: Interval
+    p_value: float
+    needed: int | None
+    correlation: float
+    variance_reduction: float
+
+    @property
+    def change(self) -> str:
+        """Relative change with its interval, in percent."""
+        ratio = self.ratio
+        if not math.isfinite(ratio.estimate):
+            return f"{figure(self.difference.estimate)} [{figure(self.difference.low)}, {figure(self.difference.high)}]"
+        low, high = (figure(100 * (end - 1), 3) for end in (ratio.low, ratio.high))
+        return f"{_signed(ratio.estimate - 1)} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        level, count = percent(self.difference.confidence, 4), self.difference.count
+        subject = f"{self.metric} of {self.candidate}"
+        found = f"{self.change}, {level}, {count} replications"
+        if self.finding == "the same":
+            return f"{subject} is the same as that of {self.baseline} in all {count} replications"
+        if self.finding != "not decided":
+            return f"{subject} is {self.finding} than that of {self.baseline}: {found}"
+        return f"{subject} against {self.baseline} is not decided: {found}; {self.outlook}"
+
+    @property
+    def outlook(self) -> str:
+        """Say what would decide."""
+        if not math.isfinite(self.difference.estimate):
+            return "some runs lack it"
+        if self.needed is None:
+            return "no reasonable number of replications would decide"
+        return f"about {max(self.needed, self.difference.count + 1):,} replications would probably decide"
+
+
+def _signed(change: float) -> str:
+    return f"{'+' if change > 0 else ''}{percent(change)}"
+
+
+class Comparison:
+    """Scenarios that were simulated with the same seeds.
+
+    Attributes
+    ----------
+    replications : dict of str to Replications
+        Figures of each scenario, by name.
+    baseline : str
+        Which one the others are compared with.
+    metrics : tuple of str
+        What is reported; other metrics can be asked for by name.
+    confidence : float, fraction
+        Of intervals and verdicts.
+    correction : {"holm", "bonferroni", None}
+        How verdicts are adjusted for their number.
+    same_traffic : bool
+        Whether all scenarios were sent the same requests in each replication. First rounds count: when a later round
+        of a conversation is sent depends on the answer to the one before.
+    """
+
+    def __init__(
+        self,
+        replications: Mapping[str, Replications],
+        *,
+        baseline: str,
+        metrics: tuple[str, ...],
+        confidence: float = 0.95,
+        correction: str | None = "holm",
+    ) -> None:
+        self.replications = dict(replications)
+        self.baseline = baseline
+        self.metrics = metrics
+        self.confidence = confidence
+        self.correction = correction
+        traffic = [[found.traffic for found in runs.measurements] for runs in self.replications.values()]
+        self.same_traffic = all(other == traffic[0] for other in traffic)
+        self._verdicts: dict[tuple[str, ...], list[Verdict]] = {}
+
+    def __len__(self) -> int:
+        return len(self.replications[self.baseline])
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Names of all scenarios but the baseline."""
+        return tuple(name for name in self.replications if name != self.baseline)
+
+    def values(self, name: str, metric: str) -> NDArray[np.float64]:
+        """Return a metric of every run of a scenario; values at the same place belong to the same seed."""
+        if name not in self.replications:
+            raise ScenarioError.at("scenario", "is not compared", name, hint=nearest(str(name), self.replications))
+        return self.replications[name].values(metric)
+
+    def _pair(self, metric: str, candidate: str | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.values(self.baseline, metric), self.values(self._candidate(candidate), metric)
+
+    def _candidate(self, name: str | None) -> str:
+        if name is None:
+            if len(self.candidates) != 1:
+                raise ScenarioError.at("candidate", f"must be given: one of {', '.join(self.candidates)}")
+            return self.candidates[0]
+        if name not in self.candidates:
+            raise ScenarioError.at("candidate", "is unknown", name, hint=nearest(str(name), self.candidates))
+        return name
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """One for each candidate and metric; their p-values are adjusted together."""
+        return self._judged(self.metrics)
+
+    def verdict(self, metric: str, candidate: str | None = None) -> Verdict:
+        """Return what can be said of one metric.
+
+        Parameters
+        ----------
+        metric : str
+            Which. If it is not one of those reported, its p-value is adjusted for the number of candidates alone.
+        candidate : str, optional
+            Name of the scenario; may be left out if there is only one beside the baseline.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured or there is no such candidate.
+        """
+        name = self._candidate(candidate)
+        judged = self._judged(self.metrics if metric in self.metrics else (metric,))
+        return next(verdict for verdict in judged if (verdict.candidate, verdict.metric) == (name, metric))
+
+    def _judged(self, metrics: tuple[str, ...]) -> list[Verdict]:
+        if metrics not in self._verdicts:
+            pairs = [(candidate, metric) for candidate in self.candidates for metric in metrics]
+            # Where one of many tests has to pass alone, by the strictest of the corrected levels.
+            level = self.confidence if self.correction is None else 1 - (1 - self.confidence) / len(pairs)
+            tests = [paired_test(*self._pair(metric, name), confidence=level) for name, metric in pairs]
+            p_values = adjusted([test.p_value for test in tests], self.correction)
+            self._verdicts[metrics] = [
+                self._verdict(name, metric, p_value, test.needed)
+                for (name, metric), p_value, test in zip(pairs, p_values, tests, strict=True)
+            ]
+        return self._verdicts[metrics]
+
+    def _verdict(self, candidate: str, metric: str, p_value: float, needed: int | None) -> Verdict:
+        first, second = self._pair(metric, candidate)
+        difference = t_interval(second - first, self.confidence)
+        finding: Finding = "not decided"
+        if p_value <= 1 - self.confidence:
+            finding = "lower" if difference.estimate < 0 else "higher"
+        elif np.array_equal(first, second):
+            finding = "the same"
+        variances = float(first.var(ddof=1)), float(second.var(ddof=1))
+        between = float((second - first).var(ddof=1))
+        correlation = float(np.corrcoef(first, second)[0, 1]) if all(variances) else math.nan
+        return Verdict(
+            candidate=candidate,
+            baseline=self.baseline,
+            metric=metric,
+            finding=finding,
+            means=(float(first.mean()), float(second.mean())),
+            difference=difference,
+            ratio=ratio_interval(first, second, self.confidence),
+            p_value=p_value,
+            needed=needed,
+            correlation=correlation,
+            variance_reduction=sum(variances) / between if between else math.inf,
+        )
+
+    def test(
+        self, metric: str, candidate: str | None = None, *, by: float = 0.0, alternative: Alternative = "different"
+    ) -> PairedTest:
+        """Test one claim, planned before looking at the figures; nothing is adjusted.
+
+        Parameters
+        ----------
+        metric : str
+            What it is about.
+        candidate : str, optional
+            Name of the scenario; may be left out if there is only one beside the baseline.
+        by : float, fraction
+            By how much of the baseline's mean at least: 0.2 and ``lower`` claim 20 % less.
+        alternative : {"lower", "higher", "different"}
+            What is claimed of the candidate.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured, there is no such candidate, or a parameter is out of range.
+        """
+        return paired_test(*self._pair(metric, candidate), by=by, alternative=alternative, confidence=self.confidence)
+
+    def equivalence(self, metric: str, candidate: str | None = None, *, by: float) -> PairedTest:
+        """Test whether a metric differs by less than a fraction of the baseline; see `equivalence_test`.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured, there is no such candidate, or `by` is not above 0.
+        """
+        return equivalence_test(*self._pair(metric, candidate), by=by, confidence=self.confidence)
+
+    def difference(self, metric: str, candidate: str | None = None, *, confidence: float | None = None) -> Interval:
+        """Interval of the candidate's mean minus the baseline's."""
+        first, second = self._pair(metric, candidate)
+        return t_interval(second - first, self.confidence if confidence is None else confidence)
+
+    def ratio(self, metric: str, candidate: str | None = None, *, confidence: float | None = None) -> Interval:
+        """Interval of the candidate's mean divided by the baseline's; see `ratio_interval`."""
+        return ratio_interval(*self._pair(metric, candidate), self.confidence if confidence is None else confidence)
+
+    def best(
+        self,
+        metric: str,
+        *,
+        indifference: float,
+        maximise: bool | None = None,
+        confidence: float | None = None,
+        first_stage: int | None = None,
+    ) -> Selection:
+        """Select the scenario with the best mean, as far as the evidence goes.
+
+        Parameters
+        ----------
+        metric : str
+            What decides.
+        indifference : float
+            Smallest difference that matters, in the unit of the metric, > 0.
+        maximise : bool, optional
+            Whether more is better; unless given, it is for rates, completed requests and cache hits.
+        confidence : float, fraction, optional
+            That of the comparison unless given.
+        first_stage : int, optional
+            How many replications there were when the number needed was first asked for; see `select_best`.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured or a parameter is out of range.
+        """
+        return select_best(
+            {name: runs.values(metric) for name, runs in self.replications.items()},
+            indifference=indifference,
+            metric=metric,
+            maximise=higher_is_better(metric) if maximise is None else maximise,
+            confidence=self.confidence if confidence is None else confidence,
+            first_stage=first_stage,
+        )
+
+    @property
+    def runs(self) -> dict[str, NDArray[Any]]:
+        """One row a run, one array a column: ``scenario`` and the columns of `Replications.runs`."""
+        tables = {name: runs.runs for name, runs in self.replications.items()}
+        names = np.repeat(np.array(list(tables), dtype=object), len(self))
+        columns = next(iter(tables.values()))
+        return {
+            "scenario": names,
+            **{column: np.concatenate([table[column] for table in tables.values()]) for column in columns},
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return `runs` as a DataFrame.
+
+        Raises
+        ------
+        PluginError
+            If pandas is not installed.
+        """
+        return frame(self.runs)
+
+    def table(self) -> Table:
+        """Return the verdicts: means, relative change with its interval, what is found."""
+        columns = [
+            Column("metric", align="left"),
+            Column("candidate", align="left"),
+            Column(self.baseline),
+            Column("mean"),
+            Column("change"),
+            Column("p"),
+            Column("finding", align="left"),
+            Column("variance ratio"),
+        ]
+        rows = [
+            (
+                verdict.metric,
+                verdict.candidate,
+                figure(verdict.means[0]),
+                figure(verdict.means[1]),
+                verdict.change,
+                "< 0.0001" if verdict.p_value < 1e-4 else f"{verdict.p_value:.4f}",
+                verdict.finding if verdict.finding != "not decided" else f"not decided: {verdict.outlook}",
+                figure(verdict.variance_reduction, 3),
+            )
+            for verdict in sorted(self.verdicts, key=lambda verdict: self.metrics.index(verdict.metric))
+        ]
+        return Table(columns, rows, title=self._title())
+
+    def _title(self) -> str:
+        methods = {"holm": ", p by Holm", "bonferroni": ", p by Bonferroni", None: ""}
+        traffic = "" if self.same_traffic else "; the scenarios were not sent the same requests"
+        return (
+            f"{len(self):,} paired replications, baseline {self.baseline}, {percent(self.confidence, 4)}"
+            f"{methods[self.correction]}{traffic}"
+        )
+
+    def __repr__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return page_html([self.table(), *((str(verdict),) for verdict in self.verdicts)])
+
+
+def compare(
+    scenarios: Mapping[str, Scenario],
+    replications: int = 20,
+    *,
+    baseline: str | None = None,
+    confidence: float = 0.95,
+    correction: str | None = "holm",
+    seed: int | None = None,
+    **options: Unpack[Options],
+) -> Comparison:
+    """Compare scenarios under the same traffic.
+
+    Parameters
+    ----------
+    scenarios : mapping of str to Scenario
+        By name, at least two.
+    replications : int
+        How many runs of each, at least 2.
+    baseline : str, optional
+        Which one the others are compared with; the first unless given.
+    confidence : float, fraction
+        Of intervals and verdicts.
+    correction : {"holm", "bonferroni", None}
+        Adjusts the verdicts for their number, so that the chance of any false one is at most 1 - confidence.
+    seed : int, optional
+        Seed of the experiment; that of the baseline unless given. Replication i of every scenario has the seed
+        ``replication_seeds(seed, replications)[i]``.
+    **options
+        How to carry it out, see `blis_simpy.experiment.running.Options`.
+
+    Returns
+    -------
+    Comparison
+        Differences with intervals and verdicts.
+
+    Warns
+    -----
+    UserWarning
+        If the scenarios were not sent the same requests: differences are then those of the traffic, too.
+
+    Raises
+    ------
+    ScenarioError
+        If a scenario cannot be simulated or a parameter is wrong.
+    PluginError
+        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+
+    Examples
+    --------
+    >>> slow = Scenario(
+    ...     model="qwen/qwen3-14b", workload=Workload(rate=20, num_requests=100, arrivals="poisson")
+    ... )
+    >>> comparison = compare({"tp 1": slow.with_(tp=1), "tp 2": slow.with_(tp=2)}, 3, executor="serial")
+    >>> comparison.verdict("e2e_mean_ms").finding
+    'lower'
+    """
+    scenarios = dict(scenarios)
+    if len(scenarios) < 2:
+        raise ScenarioError.at("scenarios", "must be at least two", list(scenarios))
+    reference = next(iter(scenarios)) if baseline is None else baseline
+    if reference not in scenarios:
+        raise ScenarioError.at("baseline", "is unknown", reference, hint=nearest(str(reference), scenarios))
+    check_count("replications", replications, 2)
+    check_fraction("confidence", confidence)
+    adjusted((), correction)
+    runner = Runner(**options)
+    seeds = replication_seeds(scenarios[reference].seed if seed is None else seed, replications)
+    jobs = [Job(scenario, new, label=name) for new in seeds for name, scenario in scenarios.items()]
+    found = runner.run(jobs, "comparing")
+    comparison = Comparison(
+        {
+            name: Replications(
+                scenario,
+                seeds,
+                found[place :: len(scenarios)],
+                metrics=runner.metrics.names,
+                confidence=confidence,
+            )
+            for place, (name, scenario) in enumerate(scenarios.items())
+        },
+        baseline=reference,
+        metrics=runner.metrics.names,
+        confidence=confidence,
+        correction=correction,
+    )
+    if not comparison.same_traffic:
+        warnings.warn(
+            "the scenarios were not sent the same requests: differences are also those of the traffic", stacklevel=2
+        )
+    return comparison

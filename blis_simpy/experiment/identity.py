@@ -1,0 +1,218 @@
+"""What makes two runs the same run: the canonical form of a scenario, down to the source of its policies.
+
+A digest covers the settings, the content of files that they name, the source of classes and functions that are not the
+library's, and the library itself with its tables. What cannot be told apart from something else - a lambda, a class
+defined inside a function or a notebook cell - has no digest.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import hashlib
+import json
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy import registry
+from blis_simpy.catalog.files import read_bundled
+from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.settings.fields import Setting
+
+if TYPE_CHECKING:
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["canonical", "digest", "library_digest", "scenario_form"]
+
+_PACKAGE = "blis_simpy"
+# Rooms that decide no figure.
+_ELSEWHERE = frozenset({"calibration", "cli", "display", "export", "realserver", "testing"})
+
+
+def digest(*parts: Any) -> str:
+    """Digest of JSON data, as 32 hexadecimal digits.
+
+    Examples
+    --------
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@functools.cache
+def library_digest() -> str:
+    """Digest of what computes: the library's source and tables, and numpy, whose generators it draws from."""
+    root = Path(__file__).resolve().parents[1]
+    state = hashlib.blake2b(np.__version__.encode(), digest_size=16)
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        if place.parts[0] not in _ELSEWHERE:
+            state.update(f"\n{place.as_posix()}\n".encode() + path.read_bytes())
+    for name in ("defaults.yaml", "hardware_config.json"):
+        state.update(read_bundled(name)[0].encode())
+    return state.hexdigest()
+
+
+def scenario_form(scenario: Scenario) -> Any:
+    """Canonical form of a scenario, as JSON data.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Its `seed` is left out: every run of an experiment has its own.
+
+    Raises
+    ------
+    PluginError
+        If something in it has no identity; the message names it.
+    ScenarioError
+        If a file that it names cannot be read.
+    """
+    # The files that a workload is drawn from are read for their content.
+    expand = getattr(scenario.workload, "expanded", None)
+    if expand is not None:
+        scenario = attrs.evolve(scenario, workload=expand())
+    form = canonical(attrs.evolve(scenario, seed=0))
+    architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
+    files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
+    return [form, files, _outsiders(json.dumps(form))]
+
+
+def _outsiders(text: str) -> Any:
+    """Identities of plug-ins that are not the library's and whose names occur in a scenario."""
+    return {
+        f"{kind} {name}": canonical(registry.get(kind, name))
+        for kind, name in registry.outsiders()
+        if json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name)
+    }
+
+
+def canonical(value: Any) -> Any:
+    """Canonical form of a value, as JSON data.
+
+    Raises
+    ------
+    PluginError
+        If it has none, or a part of it.
+    """
+    return _canonical(value, ())
+
+
+def _canonical(value: Any, around: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return {"float": repr(value)}
+    if isinstance(value, np.generic):
+        return _canonical(value.item(), around)
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if id(value) in around:
+        raise PluginError.at(_named(value), "cannot be identified: it contains itself")
+    around = (*around, id(value))
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        content = hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
+        return {"array": [value.dtype.str, list(value.shape), content]}
+    if isinstance(value, tuple | list):
+        return [_canonical(item, around) for item in value]
+    if isinstance(value, Mapping):
+        pairs = [[_canonical(key, around), _canonical(item, around)] for key, item in value.items()]
+        return {"mapping": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+    if isinstance(value, AbstractSet):
+        return {
+            "set": sorted((_canonical(item, around) for item in value), key=lambda i: json.dumps(i, sort_keys=True))
+        }
+    if isinstance(value, enum.Enum):
+        return {"enum": [_source(type(value)), value.name]}
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, functools.partial):
+        return {"partial": [_canonical(part, around) for part in (value.func, value.args, value.keywords)]}
+    if isinstance(value, types.MethodType):
+        return {"method": [_canonical(value.__self__, around), value.__name__]}
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return {"code": _source(value)}
+    return {"instance": [_source(type(value)), _state(value, around)]}
+
+
+def _state(value: Any, around: tuple[int, ...]) -> Any:
+    cls = type(value)
+    if attrs.has(cls):
+        state = {}
+        for field in attrs.fields(cls):
+            held = getattr(value, field.name)
+            known = field.metadata.get(Setting)
+            is_path = known is not None and known.is_path and held is not None
+            state[field.name] = {"content": _content(held)} if is_path else _canonical(held, around)
+        return state
+    # As for pickling, which knows what belongs to an object of any type, or that it is nobody's business.
+    reduce = copyreg.dispatch_table.get(cls)
+    try:
+        parts: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
+    except TypeError as error:
+        raise PluginError.at(_named(value), f"cannot be identified: {error}") from None
+    if isinstance(parts, str):
+        return parts
+    return [_canonical(list(part) if isinstance(part, Iterator) else part, around) for part in parts]
+
+
+def _named(value: Any) -> str:
+    return f"an object of {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _source(code: Any) -> list[str]:
+    """Name of a class or function, and the digest of the source around it unless it is the library's or Python's."""
+    module, name = getattr(code, "__module__", None) or "builtins", code.__qualname__
+    if "<" in name:
+        raise PluginError.at(
+            f"{module}.{name}", "cannot be identified: it is defined inside a function", hint="move it to a module"
+        )
+    return [module, name, _source_of_module(module)]
+
+
+@functools.cache
+def _source_of_module(name: str) -> str:
+    top = name.partition(".")[0]
+    if top == _PACKAGE or (top in sys.stdlib_module_names and name != "__main__"):
+        return ""
+    root = sys.modules.get(top)
+    file = getattr(root, "__file__", None)
+    if file is None or not Path(file).is_file() or (name == "__main__" and _is_session()):
+        raise PluginError.at(
+            f"module {name}", "cannot be identified: it has no source file", hint="move its classes to a module"
+        )
+    path = Path(file)
+    if path.suffix != ".py":
+        return _content(path)
+    return _content_of(sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path])
+
+
+def _is_session() -> bool:
+    """Whether ``__main__`` is a notebook or a prompt, whose code is in no file."""
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+
+
+def _content(path: str | Path) -> str:
+    """Digest of a file, or of the JSON files of a folder."""
+    place = Path(path)
+    return _content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])
+
+
+def _content_of(files: list[Path]) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for file in files:
+        try:
+            state.update(f"\n{file.name}\n".encode() + file.read_bytes())
+        except OSError as error:
+            raise ScenarioError.at("", f"cannot be read: {error.strerror}", file=str(file)) from None
+    return state.hexdigest()

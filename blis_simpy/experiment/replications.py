@@ -1,0 +1,276 @@
+"""One scenario, many seeds: what its figures are, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from blis_simpy.display.tables import Column, Table
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.measuring import Metrics, is_known
+from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.seeds import replication_seeds
+from blis_simpy.experiment.statistics import Interval, bootstrap_interval, t_interval
+from blis_simpy.settings.fields import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Unpack
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from blis_simpy.experiment.measuring import Measurement
+    from blis_simpy.experiment.running import Options
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["Replications", "frame", "replicate"]
+
+FIRST_STAGE = 10
+"""Replications to begin with where a precision is asked for."""
+
+
+class Replications:
+    """Figures of one scenario with independent seeds.
+
+    Attributes
+    ----------
+    scenario : Scenario
+        What was simulated.
+    seeds : list of int, shape (num_replications,)
+        ``scenario.run(seed=seeds[i])`` repeats replication i.
+    metrics : tuple of str
+        What is reported; other metrics can be asked for by name.
+    confidence : float, fraction
+        Of the intervals, unless they are asked for with another one.
+    measurements : list of Measurement, shape (num_replications,)
+        What was kept of each run.
+    precise : bool or None
+        Whether the precision that was asked for was reached; None if none was.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seeds: Sequence[int],
+        measurements: Sequence[Measurement],
+        *,
+        metrics: Sequence[str],
+        confidence: float = 0.95,
+        precise: bool | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.seeds = list(seeds)
+        self.measurements = list(measurements)
+        self.metrics = tuple(metrics)
+        self.confidence = confidence
+        self.precise = precise
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def runs(self) -> dict[str, NDArray[Any]]:
+        """One row a replication, one array a column: its number, ``seed``, ``warm_up_us``, and all metrics."""
+        known = dict.fromkeys((*self.metrics, *self.measurements[0].metrics))
+        return {
+            "replication": np.arange(len(self)),
+            "seed": np.array(self.seeds, dtype=np.int64),
+            "warm_up_us": np.array([found.warm_up_us for found in self.measurements], dtype=np.int64),
+            **{name: self.values(name) for name in known},
+        }
+
+    def values(self, metric: str) -> NDArray[np.float64]:
+        """Return a metric of every run, in the order of the replications.
+
+        Raises
+        ------
+        ScenarioError
+            If it was not measured.
+        """
+        if metric not in self.measurements[0].metrics:
+            hint = nearest(str(metric), self.measurements[0].metrics)
+            raise ScenarioError.at("metric", "was not measured", metric, hint=hint)
+        return np.array([found.metrics[metric] for found in self.measurements], dtype=np.float64)
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the replications; NaN if a run lacks it."""
+        return float(self.values(metric).mean())
+
+    def interval(self, metric: str, *, method: str = "t", confidence: float | None = None) -> Interval:
+        """Return the confidence interval of the mean of a metric.
+
+        Parameters
+        ----------
+        metric : str
+            Which.
+        method : {"t", "bootstrap"}
+            Student's t; or the bootstrap (bias-corrected and accelerated), which makes no assumption of normal values
+            but wants twenty of them or more.
+        confidence : float, fraction, optional
+            That of the replications unless given.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured or there is no such method.
+        """
+        level = self.confidence if confidence is None else confidence
+        if method == "t":
+            return t_interval(self.values(metric), level)
+        if method != "bootstrap":
+            raise ScenarioError.at("method", "must be one of t, bootstrap", method)
+        return bootstrap_interval(self.values(metric), level)
+
+    def table(self, method: str = "t") -> Table:
+        """Return mean, interval and spread of the metrics that are reported."""
+        columns = [
+            Column("metric", align="left"),
+            *(Column(name) for name in ("mean", "±", "from", "to", "std. dev.", "±, relative")),
+        ]
+        rows = []
+        for metric in self.metrics:
+            interval = self.interval(metric, method=method)
+            spread = float(self.values(metric).std(ddof=1)) if len(self) > 1 else math.nan
+            rows.append(
+                (
+                    metric,
+                    figure(interval.estimate),
+                    figure(interval.half_width, 3),
+                    figure(interval.low),
+                    figure(interval.high),
+                    figure(spread, 3),
+                    percent(interval.relative_half_width) if math.isfinite(interval.relative_half_width) else "-",
+                )
+            )
+        return Table(columns, rows, title=self._title())
+
+    def _title(self) -> str:
+        missed = "; the precision was not reached" if self.precise is False else ""
+        count = f"{len(self):,} replication{'s' if len(self) != 1 else ''}"
+        return f"{count}, {percent(self.confidence, 4)} confidence intervals{missed}"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return `runs` as a DataFrame.
+
+        Raises
+        ------
+        PluginError
+            If pandas is not installed.
+        """
+        return frame(self.runs)
+
+    def __repr__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Make a DataFrame of columns.
+
+    Raises
+    ------
+    PluginError
+        If pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        from blis_simpy.errors import PluginError
+
+        raise PluginError("to_pandas needs pandas; pip install blis-simpy[tables]") from None
+    return pd.DataFrame(dict(columns))
+
+
+def replicate(
+    scenario: Scenario,
+    n: int | None = None,
+    *,
+    precision: Mapping[str, float] | None = None,
+    max_replications: int = 1000,
+    confidence: float = 0.95,
+    seed: int | None = None,
+    **options: Unpack[Options],
+) -> Replications:
+    """Simulate a scenario with independent seeds.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to simulate.
+    n : int, optional
+        How many times, at least 1: 10 unless given. Where a precision is asked for, how many times at first, at least
+        2.
+    precision : mapping of str to float, optional
+        Goes on until the half-width of the interval of each of these metrics is at most that fraction of its mean:
+        ``{"ttft_p99_ms": 0.02}``.
+    max_replications : int
+        Where it gives up, which `Replications.precise` tells.
+    confidence : float, fraction
+        Of the intervals.
+    seed : int, optional
+        Seed of the experiment; that of the scenario unless given. Replication i has the seed
+        ``replication_seeds(seed, n)[i]``.
+    **options
+        How to carry it out, see `blis_simpy.experiment.running.Options`.
+
+    Returns
+    -------
+    Replications
+        Figures of each run, and intervals.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario cannot be simulated or a parameter is wrong.
+    PluginError
+        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+
+    Notes
+    -----
+    Looking at the interval to decide whether to stop makes it hold the true mean a little less often than it says; see
+    the guide for figures. The number of replications does not depend on how many workers there are.
+
+    Examples
+    --------
+    >>> scenario = Scenario(
+    ...     model="qwen/qwen3-14b", workload=Workload(rate=20, num_requests=200, arrivals="poisson")
+    ... )
+    >>> replications = replicate(scenario, 5, executor="serial")
+    >>> len(replications), "ttft_p99_ms" in replications.runs
+    (5, True)
+    """
+    wanted = dict(precision or {})
+    count = (FIRST_STAGE if n is None else n) if not isinstance(n, bool) else n
+    check_count("n", count, 2 if wanted else 1)
+    check_count("max_replications", max_replications, 1)
+    check_fraction("confidence", confidence)
+    metrics = Metrics.of(options.get("metrics"))
+    for metric, width in wanted.items():
+        if metric not in metrics.names and not is_known(metric):
+            raise ScenarioError.at("precision", "is of an unknown metric", metric)
+        check_fraction(f"precision[{metric!r}]", width)
+    options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}
+    runner = Runner(**options)
+    found: list[Measurement] = []
+    while True:
+        count = min(count, max_replications) if wanted else count
+        seeds = replication_seeds(scenario.seed if seed is None else seed, count)
+        found += runner.run([Job(scenario, new) for new in seeds[len(found) :]], "replicating")
+        result = Replications(scenario, seeds, found, metrics=runner.metrics.names, confidence=confidence)
+        excess = [result.interval(name).relative_half_width / width for name, width in wanted.items()]
+        if not wanted or count >= max_replications or all(e <= 1 for e in excess):
+            result.precise = all(e <= 1 for e in excess) if wanted else None
+            return result
+        count = _next_count(count, max(excess))
+
+
+def _next_count(count: int, excess: float) -> int:
+    """How many to have next: as many as the half-width asks for, which shrinks like 1/√n, but no leap in the dark."""
+    needed = count * excess**2 if math.isfinite(excess) else math.inf
+    return max(count + 1, math.ceil(min(needed, 2 * count)))

@@ -1,0 +1,49 @@
+"""Seeds of replications: independent, stable, and numbers that you can run a scenario with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blis_simpy.errors import ScenarioError
+
+__all__ = ["replication_seeds"]
+
+
+def replication_seeds(seed: int, count: int, *, start: int = 0) -> list[int]:
+    """Seeds of the replications of an experiment.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the experiment, >= 0.
+    count : int
+        How many.
+    start : int
+        Number of the first replication.
+
+    Returns
+    -------
+    list of int, shape (count,)
+        Each below 2**53, so that JSON and spreadsheets keep it exact. Replication i of a seed has one and the same,
+        however many there are, in every version: ``Scenario.run(seed=...)`` repeats it.
+
+    Raises
+    ------
+    ScenarioError
+        If the seed is no integer >= 0.
+
+    Notes
+    -----
+    The upper 53 bits of the first word of 64 that ``numpy.random.SeedSequence(seed, spawn_key=(i,))`` generates.
+
+    Examples
+    --------
+    >>> replication_seeds(42, 3)
+    [7880052460224568, 65519398845639, 5664963872013528]
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ScenarioError.at("seed", "must be an integer >= 0", seed)
+    return [
+        int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint64)[0] >> np.uint64(11))
+        for index in range(start, start + count)
+    ]

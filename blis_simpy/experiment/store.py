@@ -1,0 +1,110 @@
+"""Measurements on disk: one file a run, written whole, named after what was run.
+
+A run that is in the store is not done again, whoever asks for it: an experiment that was interrupted goes on where it
+was, and one that was extended does only what is new.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.measuring import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Store"]
+
+_log = logging.getLogger("blis_simpy")
+
+
+@attrs.frozen
+class Store:
+    """A folder of measurements.
+
+    Several processes may use it at the same time. Files may be deleted at any time: their runs are done again.
+
+    Attributes
+    ----------
+    folder : str
+        Where; made when the first measurement is kept.
+    """
+
+    folder: str = attrs.field(converter=os.fspath)
+
+    def path(self, key: str) -> Path:
+        """File of a run."""
+        return Path(self.folder, f"{key}.json")
+
+    def get(self, key: str) -> Measurement | None:
+        """Return the measurement of a run; None if there is none, or its file is broken."""
+        path = self.path(key)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            metrics = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
+            return Measurement(metrics=metrics, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warning("%s: is left aside and made again: %s", path, error)
+            return None
+
+    def put(self, key: str, measurement: Measurement, about: Mapping[str, Any]) -> None:
+        """Keep the measurement of a run. When this returns, it survives a crash.
+
+        Parameters
+        ----------
+        key : str
+            Digest of what was run.
+        measurement : Measurement
+            Its figures.
+        about : mapping
+            What it was, for whoever looks into the file.
+
+        Raises
+        ------
+        ScenarioError
+            If it cannot be written.
+        """
+        metrics = {name: None if math.isnan(value) else value for name, value in measurement.metrics.items()}
+        data = {**about, **attrs.asdict(measurement), "metrics": metrics}
+        target = self.path(key)
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("x", encoding="utf-8") as file:
+                json.dump(data, file, indent=1)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            _sync(target.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ScenarioError.at("store", f"cannot be written: {error.strerror}", file=str(target)) from None
+
+    def __len__(self) -> int:
+        return sum(1 for _ in Path(self.folder).glob("*.json"))
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk too, where the system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,270 @@
+"""One scenario with other settings, over and over."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.display.tables import Column, Table
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.designs import changed_scenario, design_points, label, setting_label
+from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.measuring import higher_is_better
+from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.seeds import replication_seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Unpack
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from blis_simpy.experiment.running import Options
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["Point", "Sweep", "sweep"]
+
+
+@attrs.frozen
+class Point:
+    """One combination of settings.
+
+    Attributes
+    ----------
+    settings : dict of str to object
+        What was changed, by dotted path.
+    replications : Replications
+        Its figures, and the scenario.
+    """
+
+    settings: dict[str, Any]
+    replications: Replications
+
+    def __str__(self) -> str:
+        return label(self.settings)
+
+
+class Sweep:
+    """Figures of a scenario over a range of settings.
+
+    Attributes
+    ----------
+    points : list of Point
+        In the order of the design.
+    metrics : tuple of str
+        What is reported; other metrics can be asked for by name.
+    confidence : float, fraction
+        Of the intervals.
+    """
+
+    def __init__(self, points: Sequence[Point], *, metrics: tuple[str, ...], confidence: float = 0.95) -> None:
+        self.points = list(points)
+        self.metrics = metrics
+        self.confidence = confidence
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Dotted paths of what was changed."""
+        return tuple(dict.fromkeys(path for point in self.points for path in point.settings))
+
+    @property
+    def runs(self) -> dict[str, NDArray[Any]]:
+        """One row a run, one array a column: number of the ``point``, its settings, columns of `Replications.runs`."""
+        tables = [point.replications.runs for point in self.points]
+        counts = [len(point.replications) for point in self.points]
+        settings = {path: _column([point.settings.get(path) for point in self.points]) for path in self.settings}
+        return {
+            "point": np.repeat(np.arange(len(self.points)), counts),
+            **{path: np.repeat(column, counts) for path, column in settings.items()},
+            **{name: np.concatenate([table[name] for table in tables]) for name in tables[0]},
+        }
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
+        rows = []
+        for point in self.points:
+            row: dict[str, Any] = {**point.settings, "replications": len(point.replications)}
+            for metric in self.metrics:
+                interval = point.replications.interval(metric)
+                row |= {
+                    f"{metric}_mean": interval.estimate,
+                    f"{metric}_low": interval.low,
+                    f"{metric}_high": interval.high,
+                }
+            rows.append(row)
+        return rows
+
+    def to_pandas(self, *, runs: bool = False) -> pd.DataFrame:
+        """Return a DataFrame.
+
+        Parameters
+        ----------
+        runs : bool
+            One row a run, as in `runs`, in place of one a point, as in `rows`.
+
+        Raises
+        ------
+        PluginError
+            If pandas is not installed.
+        """
+        if runs:
+            return frame(self.runs)
+        rows = self.rows
+        return frame({name: _column([row.get(name) for row in rows]) for name in rows[0]})
+
+    def best(self, metric: str, *, maximise: bool | None = None) -> Point:
+        """Return the point with the best mean; whether it is better than others the intervals tell.
+
+        Parameters
+        ----------
+        metric : str
+            What decides; points with runs that lack it do not count.
+        maximise : bool, optional
+            Whether more is better; unless given, it is for rates, completed requests and cache hits.
+
+        Raises
+        ------
+        ScenarioError
+            If the metric was not measured, or no point has it.
+        """
+        more = higher_is_better(metric) if maximise is None else maximise
+        means = [(point.replications.mean(metric), index) for index, point in enumerate(self.points)]
+        known = [(-mean if more else mean, index) for mean, index in means if not math.isnan(mean)]
+        if not known:
+            raise ScenarioError.at("metric", "is missing in some runs of every point", metric)
+        return self.points[min(known)[1]]
+
+    def table(self) -> Table:
+        """Return settings and means with the half-widths of their intervals."""
+        columns = [Column(path, align="left") for path in self.settings]
+        columns += [Column(metric) for metric in self.metrics]
+        rows = []
+        for point in self.points:
+            row = [setting_label(point.settings[path]) if path in point.settings else "" for path in self.settings]
+            for metric in self.metrics:
+                interval = point.replications.interval(metric)
+                spread = f" ± {figure(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
+                row.append(figure(interval.estimate) + spread)
+            rows.append(row)
+        return Table(columns, rows, title=self._title())
+
+    def _title(self) -> str:
+        counts = {len(point.replications) for point in self.points}
+        each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
+        return f"{len(self):,} points{each}"
+
+    def __repr__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    """Array of values: of numbers or text if all are alike, else of objects by name."""
+    kinds = {type(value) for value in values}
+    if kinds <= {int, float} or kinds == {bool}:
+        return np.array(values)
+    return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
+
+
+def sweep(
+    scenario: Scenario,
+    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    *,
+    replications: int = 1,
+    design: str = "grid",
+    samples: int | None = None,
+    confidence: float = 0.95,
+    seed: int | None = None,
+    **options: Unpack[Options],
+) -> Sweep:
+    """Simulate a scenario over a range of settings.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What does not change.
+    grid : mapping of str to sequence or Range, or iterable of mappings
+        By dotted path, the values to combine: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other
+        designs a `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves.
+        ``workload.rate`` is the rate of a workload specification, too.
+    replications : int
+        Runs of each point. All points have the same seeds, hence the same random numbers.
+    design : {"grid", "latin-hypercube", "sobol"}
+        All combinations, or points that fill the space evenly.
+    samples : int, optional
+        How many points, for the latter two; a power of two for Sobol points.
+    confidence : float, fraction
+        Of the intervals.
+    seed : int, optional
+        Seed of the experiment and of the design; that of the scenario unless given.
+    **options
+        How to carry it out, see `blis_simpy.experiment.running.Options`.
+
+    Returns
+    -------
+    Sweep
+        A row a run and a row a point.
+
+    Raises
+    ------
+    ScenarioError
+        If a setting does not exist or a value is wrong, before anything is run; or if a point cannot be simulated,
+        which the message names.
+    PluginError
+        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+
+    Examples
+    --------
+    >>> scenario = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=20, num_requests=50))
+    >>> found = sweep(scenario, {"replicas": [1, 2], "workload.rate": [5, 10]}, executor="serial")
+    >>> len(found), found.best("ttft_p99_ms").settings["replicas"]
+    (4, 2)
+    """
+    check_count("replications", replications, 1)
+    check_fraction("confidence", confidence)
+    base = scenario.seed if seed is None else seed
+    seeds = replication_seeds(base, replications)
+    points = design_points(grid, design, samples, base)
+    scenarios = []
+    problems = []
+    for point in points:
+        try:
+            scenarios.append(changed_scenario(scenario, point))
+        except ScenarioError as error:
+            problems += [attrs.evolve(problem, file=label(point)) for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    runner = Runner(**options)
+    jobs = [
+        Job(changed, new, label=label(point)) for point, changed in zip(points, scenarios, strict=True) for new in seeds
+    ]
+    found = runner.run(jobs, "sweeping")
+    names = runner.metrics.names
+    return Sweep(
+        [
+            Point(
+                point,
+                Replications(
+                    changed,
+                    seeds,
+                    found[index * replications : (index + 1) * replications],
+                    metrics=names,
+                    confidence=confidence,
+                ),
+            )
+            for index, (point, changed) in enumerate(zip(points, scenarios, strict=True))
+        ],
+        metrics=names,
+        confidence=confidence,
+    )
