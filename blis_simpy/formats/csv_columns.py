@@ -24,7 +24,18 @@ from blis_simpy.formats.files import text_blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MAX_PROBLEMS", "Column", "Columns", "Layout", "Rule", "Table", "integer", "read_table"]
+__all__ = [
+    "MAX_PROBLEMS",
+    "Column",
+    "Columns",
+    "Layout",
+    "Rule",
+    "Table",
+    "by_name",
+    "has_columns",
+    "integer",
+    "read_table",
+]
 
 Columns: TypeAlias = dict[str, list[str] | NDArray[Any]]
 """Values by column name: text as a list, numbers and flags as an array of shape (num_rows,)."""
@@ -222,7 +233,7 @@ def read_table(
         problems += error.problems
     if problems:
         raise WorkloadTraceError(attrs.evolve(problem, file=file) for problem in problems)
-    columns = {column.name: _join(parts.pop(column.name), column.dtype) for column in layout.columns}
+    columns = {column.name: join_parts(parts.pop(column.name), column.dtype) for column in layout.columns}
     return Table(columns, np.concatenate(lines) if lines else np.empty(0, np.int64), layout)
 
 
@@ -317,7 +328,8 @@ def _convert(rows: Sequence[list[str]], layout: Layout) -> Columns:
     }
 
 
-def _join(parts: list[Any], dtype: type | None) -> list[str] | NDArray[Any]:
+def join_parts(parts: list[Any], dtype: type | None) -> list[str] | NDArray[Any]:
+    """Put the parts of a column together; `dtype` as in `Column`."""
     if dtype is None:
         return list(chain.from_iterable(parts))
     return np.concatenate(parts) if parts else np.empty(0, dtype)
@@ -361,3 +373,28 @@ def _row_problems(line: int, row: list[str], layout: Layout) -> Iterator[Problem
                 line=line,
                 column=layout.place_of(rule.column),
             )
+
+
+def by_name(names: Sequence[str], required: Sequence[Column], optional: Sequence[Column] = ()) -> Layout | Problem:
+    """Choose columns by what they are called.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Those of the file.
+    required, optional : sequence of Column
+        What to read; what is optional is read where it is there.
+    """
+    for column in required:
+        if column.name not in names:
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            return Problem(path=column.name, rule="is missing among the columns", hint=f"there are: {shown}")
+    columns = (*required, *(column for column in optional if column.name in names))
+    places = tuple(names.index(column.name) for column in columns)
+    return Layout(columns=columns, places=places, required=max(places[: len(required)]) + 1)
+
+
+def has_columns(start: bytes, *names: str) -> bool:
+    """Whether the first line of a file, of which these are the first bytes, names columns."""
+    line = start.decode("utf-8", "replace").lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    return set(names) <= set(next(csv.reader([line]), []))

@@ -8,11 +8,22 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from blis_simpy.errors import Problem, WorkloadTraceError
 from blis_simpy.formats.content_text import read_content
-from blis_simpy.formats.csv_columns import MAX_PROBLEMS, Column, Columns, Layout, Rule, Table, integer, read_table
+from blis_simpy.formats.csv_columns import (
+    MAX_PROBLEMS,
+    Column,
+    Columns,
+    Layout,
+    Rule,
+    Table,
+    by_name,
+    integer,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -165,21 +176,15 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
 
 def _layout_of(names: Sequence[str]) -> Layout | Problem:
     if PREFIX_LENGTH in names:
-        base: tuple[Column, ...] = (*_BASE, _NEWER)
-        for name in (*COLUMNS[:-1], PREFIX_LENGTH):
-            if name not in names:
-                return Problem(path=name, rule="is missing among the columns of the newer layout")
-        places = [names.index(column.name) if column.name in names else len(names) for column in base]
-        required = max(place for column, place in zip(base, places, strict=True) if column.name != COLUMNS[-1]) + 1
-    else:
-        if problem := _heading_problem(names):
-            return problem
-        base, places, required = _BASE, list(range(len(_BASE))), _REQUIRED
+        layout = by_name(names, (*_BASE, _NEWER), _OPTIONAL)
+        return layout if isinstance(layout, Problem) else attrs.evolve(layout, rules=_RULES)
+    if problem := _heading_problem(names):
+        return problem
     optional = [column for column in _OPTIONAL if column.name in names]
     return Layout(
-        columns=(*base, *optional),
-        places=(*places, *(names.index(column.name) for column in optional)),
-        required=required,
+        columns=(*_BASE, *optional),
+        places=(*range(len(_BASE)), *(names.index(column.name) for column in optional)),
+        required=_REQUIRED,
         rules=_RULES,
         hints={_OLD_WIDTH: _OLD_HINT},
     )

@@ -17,6 +17,7 @@ import yaml
 
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
 from blis_simpy.formats.content_text import write_content
+from blis_simpy.formats.csv_columns import has_columns
 from blis_simpy.formats.files import read_text, write_texts
 from blis_simpy.formats.trace import (
     NEWER_VERSION,
@@ -29,6 +30,7 @@ from blis_simpy.formats.trace import (
 )
 from blis_simpy.formats.trace_columns import COLUMNS, CONTENT, PREFIX_LENGTH, read_columns
 from blis_simpy.settings.convert import structure
+from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = [
     "ServerInfo",
     "Trace",
     "TraceHeader",
+    "TraceV2",
     "default_horizon",
     "read_header",
     "read_trace",
@@ -109,6 +112,29 @@ def read_trace(
     if contents is None:
         return Trace(header, columns)
     return Trace(header, columns, [content for content, _ in contents], [stream for _, stream in contents])
+
+
+@attrs.frozen(kw_only=True)
+class TraceV2:
+    """TraceV2, the layout of BLIS (CSV beside a YAML header)."""
+
+    header: str | None = setting(
+        None,
+        help="Header of the trace (YAML); unset: the file of the same name that ends in .yaml, if it is there.",
+        is_path=True,
+        flag="--header",
+    )
+
+    @classmethod
+    def recognises(cls, name: str, start: bytes) -> bool:
+        """Whether the first line names the columns."""
+        return has_columns(start, "request_id", "prefix_group", "arrival_time_us")
+
+    def read(self, path: str, max_rows: int | None) -> Trace:
+        """Read a trace, as `read_trace`."""
+        beside = Path(path.removesuffix(".gz")).with_suffix(".yaml")
+        header = str(beside) if self.header is None and beside.is_file() else self.header
+        return read_trace(header, path, max_rows=max_rows)
 
 
 def write_trace(trace: Trace, header_path: str | os.PathLike[str], data_path: str | os.PathLike[str]) -> None:
