@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.result import Result, load_result
-    from blis_simpy.scenario import Scenario, load_scenario
+    from blis_simpy.scenario import Scenario, load_scenario, scenario_schema
     from blis_simpy.simulation import Simulation, replay
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
     from blis_simpy.workload.client import Arrival, Client, MultiTurn, Reasoning
     from blis_simpy.workload.distribution import Distribution
     from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
-    from blis_simpy.workload.reading import load_workload
+    from blis_simpy.workload.reading import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec import WorkloadSpec
 
@@ -101,7 +101,9 @@ __all__ = [
     "observe_async",
     "replay",
     "replicate",
+    "scenario_schema",
     "sweep",
+    "workload_schema",
 ]
 
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
@@ -132,13 +134,13 @@ _MODULES = {
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
     "blis_simpy.result": ("Result", "load_result"),
-    "blis_simpy.scenario": ("Scenario", "load_scenario"),
+    "blis_simpy.scenario": ("Scenario", "load_scenario", "scenario_schema"),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
     "blis_simpy.workload.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
     "blis_simpy.workload.distribution": ("Distribution",),
     "blis_simpy.workload.lengths": ("Constant", "Exponential", "Gaussian"),
-    "blis_simpy.workload.reading": ("load_workload",),
+    "blis_simpy.workload.reading": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
     "blis_simpy.workload.spec": ("WorkloadSpec",),
 }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blis_simpy.result import Result
     from blis_simpy.workload.spec import WorkloadSpec
 
-__all__ = ["Scenario", "load_scenario", "shipped_scenarios"]
+__all__ = ["Scenario", "load_scenario", "scenario_schema", "shipped_scenarios"]
 
 # What tells a specification, client by client, from the settings of one stream of requests.
 _SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
@@ -349,6 +349,32 @@ def _relative_to(folder: Path, part: _Part) -> _Part:
         if fields.of(attribute).is_path and (value := getattr(part, attribute.name)) is not None
     }
     return attrs.evolve(part, **inside)
+
+
+def scenario_schema() -> dict[str, Any]:
+    """Describe files that `load_scenario` reads.
+
+    Returns
+    -------
+    dict of str to object
+        A JSON Schema (draft 2020-12), with the plug-ins that are installed. Rules that hold between settings are not
+        in it: a file that fits the schema may still be refused.
+    """
+    from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
+    from blis_simpy.workload.reading import workload_schema
+
+    writer = SchemaWriter()
+    scenario = writer.mapping(Scenario)
+    specification = workload_schema()
+    del specification["$schema"]
+    traffic = scenario["properties"]["workload"]
+    traffic["anyOf"] = [
+        {"type": "string", "description": "File of a workload specification."},
+        {"$ref": "#/$defs/WorkloadSpec"},
+        *traffic["anyOf"],
+    ]
+    definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}
+    return {"$schema": DIALECT, "title": "Scenario", **scenario, "$defs": definitions}
 
 
 def shipped_scenarios() -> dict[str, Path]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-__all__ = ["GIB", "HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND", "format_ticks", "parse_duration", "parse_rate"]
+__all__ = [
+    "DURATION_PATTERN",
+    "GIB",
+    "HOUR",
+    "MICROSECOND",
+    "MINUTE",
+    "MS",
+    "RATE_PATTERN",
+    "SECOND",
+    "format_ticks",
+    "parse_duration",
+    "parse_rate",
+]
 
 MICROSECOND = 1
 MS = 1_000 * MICROSECOND
@@ -32,6 +44,18 @@ _TICKS_OF = {
 _AMOUNT = r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,2})?)\s*"
 _DURATION = re.compile(_AMOUNT + r"([^\W\d_]+)?\s*", re.IGNORECASE)
 _RATE = re.compile(_AMOUNT + r"(?:/\s*([^\W\d_]+)\s*)?", re.IGNORECASE)
+
+
+def _pattern(unit: str) -> str:
+    """Regular expression that needs no flags, in the subset that JSON Schema knows."""
+    units = "|".join("".join(f"[{c}{c.upper()}]" if c.isascii() else c for c in name) for name in _TICKS_OF)
+    return f"^{_AMOUNT.replace('e[', '[eE][')}{unit % units}$"
+
+
+DURATION_PATTERN = _pattern(r"(%s)?\s*")
+"""What text must look like for `parse_duration`."""
+RATE_PATTERN = _pattern(r"(/\s*(%s)\s*)?")
+"""What text must look like for `parse_rate`."""
 
 
 def parse_duration(value: float | str) -> int:

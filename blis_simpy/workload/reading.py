@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.settings.loader import Document
 
-__all__ = ["load_workload", "read_workload"]
+__all__ = ["load_workload", "read_workload", "workload_schema"]
 
 
 def load_workload(path: str | PathLike[str]) -> WorkloadSpec:
@@ -50,3 +50,21 @@ def read_workload(source: Document | Mapping[str, Any]) -> WorkloadSpec:
     data: Any = source if isinstance(source, Mapping) else source.data
     new = upgraded(data)
     return structure(new if isinstance(source, Mapping) else source.with_data(new), WorkloadSpec, lenient=True)
+
+
+def workload_schema() -> dict[str, Any]:
+    """Describe files that `load_workload` reads, in version 2.
+
+    Returns
+    -------
+    dict of str to object
+        A JSON Schema (draft 2020-12), with the arrival processes and length laws that are installed.
+    """
+    from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
+
+    writer = SchemaWriter(lenient=True)
+    specification = {
+        **writer.mapping(WorkloadSpec),
+        "anyOf": [{"required": [source]} for source in ("clients", "cohorts", "servegen_data", "inference_perf")],
+    }
+    return {"$schema": DIALECT, "title": "Workload specification", **specification, "$defs": writer.definitions}
