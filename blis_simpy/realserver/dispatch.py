@@ -86,6 +86,7 @@ class Dispatcher:
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._num_rounds = 0
+        self._full_until = 0
         self.num_known = len(self._pending)
         self.num_held_back = 0
 
@@ -117,14 +118,20 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         number = 0
         while (request := await self._next_due()) is not None:
-            self.num_held_back += self._places.locked()
-            await self._places.acquire()
+            await self._take_place(request)
             task = asyncio.create_task(self._serve(number, request))
             self._under_way.add(task)
             task.add_done_callback(self._is_over)
             number += 1
             # It must get away before the next one is looked at, also when all are late.
             await asyncio.sleep(0)
+
+    async def _take_place(self, request: Request) -> None:
+        is_full = self._places.locked()
+        await self._places.acquire()
+        if is_full:
+            self._full_until = self._clock.elapsed_us()
+        self.num_held_back += request.arrived_at < self._full_until
 
     async def _next_due(self) -> Request | None:
         """Wait for the arrival of the next request; None if there will be none."""

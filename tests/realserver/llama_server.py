@@ -71,7 +71,9 @@ def write_model(path, seed=1):
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
-    writer.add_chat_template("{% for message in messages %}{{ message.content }}{% endfor %}")
+    writer.add_chat_template(
+        "{% for message in messages %}{{ message.content }}{{ ' ' if message.role == 'assistant' }}{% endfor %}"
+    )
 
     def weights(*shape):
         return rng.normal(0, 0.2, shape).astype(np.float32)

@@ -1,0 +1,263 @@
+"""Bodies of requests, and what is made of answers: of good ones, of bad ones, and of none."""
+
+import asyncio
+import contextlib
+import re
+
+import pytest
+from scripted import USAGE, by_id, column, event, events, plain
+
+import blis_simpy as blis
+
+LONG_AGO = 1_700_000_000_000_000
+
+
+def replies(data):
+    async def answer(writer, body):
+        writer.write(data)
+
+    return answer
+
+
+def only(observation, *names):
+    values = [column(observation, name) for name in names]
+    assert all(len(value) == 1 for value in values)
+    return [value[0] for value in values]
+
+
+GOOD = replies(events(event("hi"), event(reason="stop"), event(usage=USAGE), b"data: [DONE]"))
+GOOD_WHOLE = replies(plain({"choices": [{"text": "hi", "finish_reason": "stop"}], "usage": USAGE}))
+
+
+def test_the_body_of_a_streamed_completion(observed, spec):
+    _, script = observed(GOOD, spec(1, prompt=3, output=7))
+    assert script.paths == ["/v1/completions"]
+    assert script.bodies == [
+        {
+            "model": "m",
+            "prompt": "hello hello hello ",
+            "max_tokens": 7,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+    assert script.headers[0]["content-type"] == "application/json"
+    assert "authorization" not in script.headers[0]
+
+
+def test_the_body_of_a_chat_without_limit_in_one_piece(observed, spec):
+    settings = {"api_format": "chat", "streaming": "never", "unconstrained_output": True, "api_key": "secret"}
+    _, script = observed(GOOD_WHOLE, spec(1, prompt=2), **settings)
+    assert script.paths == ["/v1/chat/completions"]
+    assert script.bodies == [{"model": "m", "messages": [{"role": "user", "content": "hello hello "}], "stream": False}]
+    assert script.headers[0]["authorization"] == "bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("settings", "output", "max_tokens"),
+    [({}, 0, 2048), ({}, 9, 9), ({"unconstrained_output": True}, 9, 2147483647), ({"api_format": "chat"}, 9, 9)],
+)
+def test_the_limit_of_the_output(observed, settings, output, max_tokens):
+    workload = blis.Workload.single(rate=100, num_requests=1, prompt=3, output=blis.Gaussian(output, 0, output, output))
+    _, script = observed(GOOD, workload, **settings)
+    assert script.bodies[0]["max_tokens"] == max_tokens
+
+
+def test_further_keys_of_the_body(observed, spec):
+    _, script = observed(GOOD, spec(1), extra_body={"ignore_eos": True, "temperature": 0})
+    assert script.bodies[0]["ignore_eos"] is True
+    assert script.bodies[0]["temperature"] == 0
+
+
+def test_clients_have_models_and_streams_of_their_own(observed, spec, client):
+    clients = [client("a", model="other", streaming=True), client("b")]
+
+    async def answer(writer, body):
+        await (GOOD if body["stream"] else GOOD_WHOLE)(writer, body)
+
+    observation, script = observed(answer, spec(2, clients=clients), streaming="by-client")
+    asked = [(body["model"], body["stream"]) for body in script.bodies]
+    assert sorted(asked) == [("m", False), ("other", True)]
+    recorded = zip(*(column(observation, name) for name in ("client_id", "model", "streaming")), strict=True)
+    assert sorted(recorded) == [("a", "other", True), ("b", "", False)]
+
+
+@pytest.mark.parametrize("url", ["/", "/v1", "/v1/"])
+def test_the_end_of_the_address_does_not_matter(spec, url):
+    assert blis.ObserveSettings(url=f"http://host:1{url}", model="m").base_url == "http://host:1"
+
+
+def test_a_stream_is_recorded(observed, spec):
+    observation, _ = observed(GOOD, spec(1, prompt=10))
+    fields = ("status", "error_message", "finish_reason", "num_chunks", "input_tokens", "output_tokens")
+    assert only(observation, *fields, "server_input_tokens") == ["ok", "", "stop", 3, 10, 5, 11]
+    sent, first, last = only(observation, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
+    assert LONG_AGO < sent <= first <= last
+
+
+def test_an_answer_in_one_piece_is_recorded(observed, spec):
+    observation, _ = observed(GOOD_WHOLE, spec(1), streaming="never")
+    fields = ("status", "finish_reason", "num_chunks", "output_tokens", "server_input_tokens", "streaming")
+    assert only(observation, *fields) == ["ok", "stop", 1, 5, 11, False]
+    sent, first, last = only(observation, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
+    assert LONG_AGO < sent <= first <= last
+
+
+def test_chunks_are_stamped_when_they_come(observed, spec):
+    """The server pauses for 0.1 s between the first two chunks; the third one is no JSON and counts all the same."""
+
+    async def answer(writer, body):
+        writer.write(events(event("hi")))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(b"data: {no json\n\n: comment\n\ndata:" + event(reason="stop", usage=USAGE)[5:] + b"\r\n\r\n")
+        writer.write(b"data: [DONE]\n\n")
+
+    observation, _ = observed(answer, spec(1))
+    status, chunks, tokens, first, last = only(
+        observation, "status", "num_chunks", "output_tokens", "first_chunk_time_us", "last_chunk_time_us"
+    )
+    assert (status, chunks, tokens) == ("ok", 3, 5)
+    assert last - first > 90_000
+
+
+def test_an_event_that_comes_in_pieces_is_one(observed, spec):
+    async def answer(writer, body):
+        data = events(event("\N{GREEK SMALL LETTER MU}"), event(reason="stop", usage=USAGE), b"data: [DONE]")
+        for start in range(0, len(data), 7):
+            writer.write(data[start : start + 7])
+            await writer.drain()
+
+    observation, _ = observed(answer, spec(1))
+    assert only(observation, "status", "num_chunks", "output_tokens") == ["ok", 2, 5]
+
+
+def test_an_answer_without_usage_has_no_tokens_and_is_warned_of(observed, spec, caplog):
+    observation, _ = observed(replies(events(event("hi", "stop"), b"data: [DONE]")), spec(2))
+    assert column(observation, "output_tokens") == [0, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 answers came without usage: their numbers of tokens are 0 in the trace"
+    ]
+
+
+BROKEN = {
+    "an error status": (plain(b"no such\nmodel \0", "404 Not Found"), "HTTP 404: no such model"),
+    "a success other than 200": (plain(b"", "201 Created"), "HTTP 201:"),
+    "no answer": (b"", "HTTP error: Server disconnected without sending a response."),
+    "no HTTP": (b"garbage\r\n\r\n", "HTTP error: illegal status line: bytearray(b'garbage')"),
+    "a stream that just ends": (events(event("hi"), event("ho")), "the stream ended after 2 chunks, before the answer"),
+    "no stream at all": (plain({"choices": []}), "the stream ended without any event, before the answer was complete"),
+    "a stream that breaks off": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + event("hi") + b"\n\n",
+        "HTTP error: the stream broke after 1 chunks: peer closed connection without sending complete message body",
+    ),
+    "an error in the stream": (
+        events(event("hi"), b'data: {"error": {"message": "out of memory"}}', b"data: [DONE]"),
+        "error in the answer: out of memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_goes_wrong_is_recorded_without_chunk_times(observed, spec, name):
+    data, message = BROKEN[name]
+    observation, _ = observed(replies(data), spec(1))
+    status, found, first, last = only(
+        observation, "status", "error_message", "first_chunk_time_us", "last_chunk_time_us"
+    )
+    assert (status, first, last) == ("error", 0, 0)
+    assert found.startswith(message)
+    assert observation.statuses == {"error": 1}
+    assert observation.failures == {found: 1}
+
+
+@pytest.mark.parametrize("data", [b"<html>", b"[1]", b"\xff"])
+def test_an_answer_that_is_no_json_keeps_its_times(observed, spec, data):
+    observation, _ = observed(replies(plain(data)), spec(1), streaming="never")
+    status, message, first = only(observation, "status", "error_message", "first_chunk_time_us")
+    assert status == "error"
+    assert message.startswith("JSON parse error: ")
+    assert first > LONG_AGO
+
+
+def test_an_endless_answer_times_out(observed, spec):
+    async def answer(writer, body):
+        writer.write(events(event("hi")))
+        while not writer.is_closing():
+            writer.write(event("on") + b"\n\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    observation, _ = observed(answer, spec(1, output=40), timeout="300ms")
+    fields = ("status", "error_message", "output_tokens", "last_chunk_time_us")
+    assert only(observation, *fields) == ["timeout", "no full answer within 300ms", 40, 0]
+
+
+def test_a_deadline_is_enforced(observed, spec):
+    """Requests arrive 10 ms apart, each with 0.2 s of patience; one at a time, the first one blocks the second."""
+
+    async def answer(writer, body):
+        await asyncio.sleep(5)
+
+    observation, _ = observed(answer, spec(2, timeout=200_000), max_concurrency=1)
+    assert column(observation, "status") == ["timeout", "timeout"]
+    assert column(observation, "deadline_us") == [210_000, 220_000]
+    assert column(observation, "error_message")[0] == "no full answer by the deadline, 210ms after the start"
+
+
+def test_what_is_too_late_is_not_sent(observed, spec):
+    """The first answer takes until long after the deadline of the second request, which has less patience."""
+
+    async def answer(writer, body):
+        await asyncio.sleep(0.5)
+        await GOOD(writer, body)
+
+    clients = [
+        blis.Client(
+            id=name,
+            rate_fraction=1,
+            arrival=blis.Arrival("constant"),
+            input_distribution=blis.Distribution("constant", {"value": 1}),
+            output_distribution=blis.Distribution("constant", {"value": 1}),
+            timeout=patience,
+        )
+        for name, patience in (("patient", 60_000_000), ("hasty", 100_000))
+    ]
+    observation, script = observed(answer, spec(2, clients=clients), max_concurrency=1)
+    assert by_id(observation, "status") == ["ok", "timeout"]
+    assert by_id(observation, "error_message")[1] == "the deadline passed before it could be sent"
+    assert len(script.bodies) == 1
+
+
+def test_a_connection_is_used_again(spec):
+    """Three requests 50 ms apart to a server that keeps connections open; each answer ends after its last event."""
+    heads = []
+    serving = []
+
+    async def serve(reader, writer):
+        serving.append(asyncio.current_task())
+        heads.append([])
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
+                heads[-1].append(head.split()[0])
+                if head.startswith("get"):
+                    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    continue
+                await reader.readexactly(int(re.search("content-length: ([0-9]+)", head)[1]))
+                data = event("hi", "stop", usage=USAGE) + b"\n\ndata: [DONE]\n\n"
+                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(data), data))
+                await writer.drain()
+                await asyncio.sleep(0.005)
+                writer.write(b"0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def run():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            observation = await blis.observe_async(spec(3, rate=20), url=url, model="m")
+            await asyncio.gather(*serving)
+            return observation
+
+    assert asyncio.run(run()).statuses == {"ok": 3}
+    assert heads == [["get", "post", "post", "post"]]
