@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
     from blis_simpy.latency.settings import LatencySettings
-    from blis_simpy.realserver.observation import Observation
     from blis_simpy.realserver.observe import observe, observe_async
+    from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.result import Result, load_result
@@ -68,7 +68,6 @@ __all__ = [
     "LifecycleSettings",
     "MultiTurn",
     "NodePool",
-    "Observation",
     "ObserveSettings",
     "Outcome",
     "PluginError",
@@ -76,6 +75,7 @@ __all__ = [
     "Problem",
     "Range",
     "Reasoning",
+    "Recording",
     "ReplicaGroup",
     "Replications",
     "Request",
@@ -129,8 +129,8 @@ _MODULES = {
     "blis_simpy.experiment.sweep": ("Sweep", "sweep"),
     "blis_simpy.experiment.warm_up": ("batch_means",),
     "blis_simpy.latency.settings": ("LatencySettings",),
-    "blis_simpy.realserver.observation": ("Observation",),
     "blis_simpy.realserver.observe": ("observe", "observe_async"),
+    "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
     "blis_simpy.result": ("Result", "load_result"),

@@ -84,7 +84,7 @@ def observe(argv: Sequence[str]) -> None:
         from blis_simpy.realserver.observe import observe as send
 
         with _progress_bar() as progress:
-            observation = send(
+            recording = send(
                 inputs.workload,
                 seed=inputs.seed,
                 horizon=inputs.horizon,
@@ -92,8 +92,8 @@ def observe(argv: Sequence[str]) -> None:
                 progress=progress,
                 **inputs.settings,
             )
-        observation.write(inputs.header, inputs.data)
-    sys.stdout.write(f"{observation!r}\n")
+        recording.write(inputs.header, inputs.data)
+    sys.stdout.write(f"{recording!r}\n")
 
 
 def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
@@ -153,10 +153,13 @@ def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
         values["streaming"] = "never"
     if "extra_body" in values:
         try:
-            values["extra_body"] = json.loads(values["extra_body"])
-        except ValueError as broken:
-            problems.append(Problem(path="--extra-body", rule=f"must be JSON: {broken}", value=values["extra_body"]))
-            del values["extra_body"]
+            body = json.loads(values.pop("extra_body"))
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            values["extra_body"] = body
+        else:
+            problems.append(Problem(path="--extra-body", rule="must be a JSON object", value=given["extra_body"]))
     with _collected(problems):
         changed(ObserveSettings(url="http://localhost", model="any"), values)
     return values

@@ -14,9 +14,9 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.realserver.client import CompletionClient, connect, probe
 from blis_simpy.realserver.dispatch import Dispatcher
 from blis_simpy.realserver.exchange import Clock
-from blis_simpy.realserver.observation import Observation
 from blis_simpy.realserver.prompts import Prompts
 from blis_simpy.realserver.record import as_trace
+from blis_simpy.realserver.recording import Recording
 from blis_simpy.realserver.settings import ObserveSettings
 from blis_simpy.workload.spec import WorkloadSpec
 
@@ -47,7 +47,7 @@ def observe(
     workload_file: str = "",
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
-) -> Observation:
+) -> Recording:
     """Send a workload to an OpenAI-compatible server and record what happens.
 
     Requests are sent at their arrivals, whatever the server does, further rounds of sessions after the answer and the
@@ -75,7 +75,7 @@ def observe(
 
     Returns
     -------
-    Observation
+    Recording
         The trace, counts and latencies; prints itself.
 
     Raises
@@ -90,7 +90,7 @@ def observe(
     if _is_loop_running():  # a notebook
         return _in_a_thread(lambda stop: observe_async(workload, url=url, model=model, stop=stop, **arguments))
 
-    async def run() -> Observation:
+    async def run() -> Recording:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             # Only the main thread can listen, and not on every system.
@@ -112,7 +112,7 @@ async def observe_async(
     progress: Callable[[int, int], None] | None = None,
     stop: asyncio.Event | None = None,
     **settings: Any,
-) -> Observation:
+) -> Recording:
     """Do what `observe` does within a running event loop, and leave signals alone.
 
     Parameters
@@ -157,7 +157,7 @@ async def observe_async(
     if ended and all(exchange.is_unreachable for exchange in ended):
         raise ScenarioError.at("url", f"cannot be reached: {ended[-1].error_message}", url)
     _warn(ended)
-    return Observation(
+    return Recording(
         trace=as_trace(rows, known, clock.started_at, workload_file),
         url=known.url,
         started_at=clock.started_at,
@@ -209,9 +209,9 @@ def _is_loop_running() -> bool:
     return True
 
 
-def _in_a_thread(start: Callable[[asyncio.Event], Any]) -> Observation:
+def _in_a_thread(start: Callable[[asyncio.Event], Any]) -> Recording:
     """Run in a loop of its own in another thread; an interrupt of this one ends the run early."""
-    outcome: list[Observation | BaseException] = []
+    outcome: list[Recording | BaseException] = []
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
     def work() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.display.tables import Line, Table
 
-__all__ = ["Observation", "ScheduleSlip"]
+__all__ = ["Recording", "ScheduleSlip"]
 
 _PERCENTILES = (50, 90, 95, 99)
 _SHOWN_FAILURES = 5
@@ -47,7 +47,7 @@ class ScheduleSlip:
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class Observation:
+class Recording:
     """A recording of a real server. Displays itself as a summary.
 
     Attributes
