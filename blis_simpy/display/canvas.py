@@ -93,19 +93,21 @@ def set_title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left", fontsize="medium")
 
 
-def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = None) -> None:
+def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = None, *, of: Axes | None = None) -> None:
     """Explain colours and marks, if there are any that have names.
 
     Parameters
     ----------
     ax : matplotlib Axes
-        What was drawn on.
+        Where it stands.
     place : str
         ``inside`` where it covers least, ``above`` at the right end in one line, or ``beside``.
     labels : sequence of str, optional
         In place of the names.
+    of : matplotlib Axes, optional
+        What was drawn on, if not on `ax`.
     """
-    handles, names = ax.get_legend_handles_labels()
+    handles, names = (of or ax).get_legend_handles_labels()
     if not handles:
         return
     options: dict[str, dict[str, Any]] = {

@@ -19,6 +19,7 @@ __all__ = ["plot_differences", "plot_saturation"]
 
 # From here on, the small values could not be told apart on a linear axis.
 _LOG_FROM = 20
+_MARKER = "o"
 _NUMBERS = "{x:,g}"
 
 
@@ -62,8 +63,9 @@ def plot_saturation(
     order = np.argsort(columns["rates"], kind="stable")
     columns = {name: column[order] for name, column in columns.items()}
     ax = canvas.new_axes(height=3.8)[0, 0] if ax is None else ax
-    style = list(canvas.line_styles(28))[len(ax.get_lines()) % 28]
-    ax.plot(columns["rates"], columns["values"], marker="o", markersize=4, label=label or None, **style)
+    num_curves = sum(line.get_marker() == _MARKER for line in ax.get_lines())
+    *_, style = canvas.line_styles(num_curves + 1)
+    ax.plot(columns["rates"], columns["values"], marker=_MARKER, markersize=4, label=label or None, **style)
     if low is not None and high is not None:
         ax.fill_between(
             columns["rates"], columns["low"], columns["high"], color=style["color"], alpha=0.25, linewidth=0

@@ -63,8 +63,8 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, D
     Returns
     -------
     dict of str to Distribution, µs
-        By name of the group, names sorted, those without any value left out; the name is empty without `by`. Of more
-        than 8 groups, the smallest are put together.
+        By name of the group, in the order of their labels; empty without `by`. Those without any value are left out,
+        and of more than 8 groups, the smallest are put together.
 
     Raises
     ------

@@ -80,7 +80,8 @@ class ResultPlots:
                 canvas.set_title(ax, _percentiles(groups[""]))
             ax.set_ylabel(_SHARES[metric == "itl"])
         if by is not None:
-            canvas.add_legend(drawn[-1], "beside")
+            # Whoever has gaps or an end has a first token.
+            canvas.add_legend(drawn[-1], "beside", of=drawn[0])
         return drawn
 
     def ecdf(self, metric: str = "ttft", by: str | None = None, ax: Axes | None = None) -> Axes:

@@ -1,0 +1,107 @@
+"""What a run came to, in a terminal and in a notebook."""
+
+import io
+
+import numpy as np
+
+from blis_simpy.display.html import result_html, selection_html, table_html
+from blis_simpy.display.summary import class_table, column_table, group_table, replica_table
+from blis_simpy.display.text import print_summary
+
+
+def printed(result):
+    file = io.StringIO()
+    print_summary(result, file)
+    return [" ".join(line.split()) for line in file.getvalue().splitlines() if line.strip()]
+
+
+def test_summary_says_what_happened(three):
+    """TTFT 105, 110 and 190 µs; gaps of 120, 120 and 130 µs; E2E 105, 310 and 360 µs."""
+    lines = printed(three)
+    assert lines[:3] == [
+        "any/model on H100 tp 1, latency model blackbox",
+        "3 of 3 requests completed",
+        "2.105ms simulated: 1,425.18 requests/s, 2,850.4 output tokens/s",
+    ]
+    assert lines[5] == "TTFT, time to first token 0.135 0.110 0.174 0.182 0.188"
+    assert lines[7] == "E2E, arrival to last token 0.258 0.310 0.350 0.355 0.359"
+    assert lines[-1] == "KV cache: prefix hit rate 0.0%, 0 preemptions"
+
+
+def test_latencies_that_nobody_has_are_dashes(unserved):
+    lines = printed(unserved)
+    assert lines[1] == "0 of 2 requests completed, 2 rejected at admission"
+    assert lines[5] == "TTFT, time to first token - - - - -"
+
+
+def test_html_has_the_lines_of_the_text(three, read):
+    html = result_html(three)
+    read(html)
+    assert "<strong>any/model</strong> on H100 tp 1, latency model blackbox" in html
+    assert "3 of 3 requests completed" in html
+    assert {"latency (ms)", "TTFT, time to first token", "0.135"} <= set(read(html).cells)
+    assert three._repr_html_() == html
+
+
+def test_html_has_tables_of_what_there_are_several_of(three, cluster, read):
+    """The first run has two SLO classes, the second two replicas and two tenants with labels that need escaping."""
+    cells = read(result_html(three)).cells
+    assert "SLO class" in cells
+    assert "replica" not in cells
+    html = result_html(cluster)
+    assert {"replica", "tenant", "<b>"} <= set(read(html).cells)
+    assert "<b>" not in html
+
+
+def test_replicas_have_their_figures(cluster):
+    """Each serves two requests of 10 + 3 tokens: 110 µs to the first token, two more after 110 µs each."""
+    rows = [line.split() for line in replica_table(cluster).text().splitlines()[2:]]
+    assert [row[:2] + row[4:] for row in rows] == [
+        ["0", "2", "0.110", "0.110", "0.330", "0"],
+        ["1", "2", "0.110", "0.110", "0.330", "0"],
+    ]
+
+
+def test_classes_and_tenants_have_their_figures(three, cluster):
+    rows = class_table(three.evaluation.slo_classes).text().splitlines()[2:]
+    assert rows[0].split() == ["batch", "1", "0.190", "0.190", "0.310", "0.310"]
+    rows = group_table(cluster.evaluation.tenants, "tenant").text().splitlines()[2:]
+    assert [row.split()[:2] for row in rows] == [["<b>", "1"], ["a", "3"]]
+
+
+def test_a_selection_shows_its_own_figures(cluster, read):
+    html = selection_html(cluster.where(tenant="a"))
+    read(html)
+    assert "3 requests, 3 completed" in html
+
+
+def test_table_shows_first_and_last_rows():
+    columns = {"id": np.array([f"r{i}" for i in range(100)], dtype=object), "ttft_us": np.arange(100) * 1000 - 1}
+    lines = column_table(columns, max_rows=5).text().splitlines()
+    assert lines[0] == "100 rows, 2 columns"
+    assert [line.split() for line in lines[3:]] == [
+        ["0", "r0", "-"],
+        ["1", "r1", "999"],
+        ["2", "r2", "1,999"],
+        ["…", "…", "…"],
+        ["98", "r98", "97,999"],
+        ["99", "r99", "98,999"],
+    ]
+
+
+def test_short_tables_are_shown_whole():
+    columns = {"n": np.arange(10), "share": np.full(10, 0.5), "flag": np.ones(10, dtype=bool)}
+    lines = column_table(columns).text().splitlines()
+    assert len(lines) == 3 + 10
+    assert lines[-1].split() == ["9", "9", "0.500", "yes"]
+
+
+def test_tables_without_rows_or_columns_are_shown():
+    assert column_table({"n": np.arange(0)}).text().splitlines()[0] == "0 rows, 1 columns"
+    assert column_table({}).text().splitlines()[0] == "0 rows, 0 columns"
+
+
+def test_labels_in_tables_are_escaped(cluster, read):
+    html = table_html(cluster.requests)
+    assert "<b>" in read(html).cells
+    assert "<b>" not in html
