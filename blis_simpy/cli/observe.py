@@ -141,8 +141,9 @@ def _specified(file: str, traffic: dict[str, Any]) -> WorkloadSpec:
     from blis_simpy.workload.reading import load_workload
 
     spec = load_workload(file)
-    if ignored := set(traffic) - {"num_requests"}:
-        _log.warning("beside --workload-spec the flags for %s have no effect", ", ".join(sorted(ignored)))
+    ignored = set(traffic) - {"num_requests"}
+    if names := [flag.name for flag in _TRAFFIC_FLAGS if flag.target.removeprefix("workload.") in ignored]:
+        _log.warning("beside --workload-spec these have no effect: %s", ", ".join(names))
     return changed(spec, {"num_requests": traffic["num_requests"]}) if "num_requests" in traffic else spec
 
 
