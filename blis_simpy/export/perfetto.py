@@ -33,9 +33,11 @@ __all__ = ["perfetto_events", "write_perfetto"]
 Columns = Mapping[str, NDArray[Any]]
 
 _ROUTER = 1
-_FIRST_REPLICA = 2
-_STEPS, _FIRST_SLOT = 1, 2
-_COUNTERS = {"queue depth": "queue_depth", "batch size": "batch_size", "KV blocks used": "used_blocks"}
+# Lanes have numbers of their own in the whole file. That of the steps is also the number of its process: viewers take
+# such a lane for the main one and put it first.
+_LANES_OF_A_PROCESS = 100_000
+_COUNTERS = {"queue depth": "queue_depth", "batch size": "batch_size", "KV cache": "used_blocks"}
+_UNITS = {"queue depth": "requests", "batch size": "requests", "KV cache": "blocks used"}
 _REQUEST_COLUMNS = (
     "id",
     "outcome",
@@ -92,13 +94,21 @@ def perfetto_events(
     yield from _process(_ROUTER, "router")
     replicas = {*np.unique(steps["replica"]).tolist(), *np.unique(requests["replica"]).tolist()} - {NEVER}
     for replica in sorted(replicas):
-        pid = _FIRST_REPLICA + replica
+        pid = _pid(replica)
         yield from _process(pid, f"replica {replica}")
-        yield from _thread(pid, _STEPS, "steps")
+        yield from _thread(pid, pid, "steps")
         for slot in range(spans.num_slots[replica]):
-            yield from _thread(pid, _FIRST_SLOT + slot, f"slot {slot}")
+            yield from _thread(pid, _slot(pid, slot), f"slot {slot}")
         yield from _steps(pid, {name: column[steps["replica"] == replica] for name, column in steps.items()})
     yield from spans.events()
+
+
+def _pid(replica: int) -> int:
+    return (1 + replica) * _LANES_OF_A_PROCESS
+
+
+def _slot(pid: int, slot: int) -> int:
+    return pid + 1 + slot
 
 
 def _process(pid: int, name: str) -> Iterator[dict[str, Any]]:
@@ -123,7 +133,7 @@ def _steps(pid: int, steps: Columns) -> Iterator[dict[str, Any]]:
         work = "+".join(word for word, tokens in (("prefill", prefill), ("decode", decode)) if tokens) or "empty"
         figures = {"prefill_tokens": prefill, "decode_tokens": decode}
         figures |= dict(zip(_COUNTERS.values(), counts, strict=True))
-        yield {"ph": "X", "pid": pid, "tid": _STEPS, "ts": start, "dur": duration, "name": work, "args": figures}
+        yield {"ph": "X", "pid": pid, "tid": pid, "ts": start, "dur": duration, "name": work, "args": figures}
         yield from _counted(pid, start, shown, counts)
     if end is not None:
         yield from _counted(pid, end, shown, [0] * len(_COUNTERS))
@@ -134,7 +144,7 @@ def _counted(pid: int, tick: int, shown: dict[str, int], counts: Sequence[int]) 
     for name, count in zip(_COUNTERS, counts, strict=True):
         if shown[name] != count:
             shown[name] = count
-            yield {"ph": "C", "pid": pid, "ts": tick, "name": name, "args": {"value": count}}
+            yield {"ph": "C", "pid": pid, "ts": tick, "name": name, "args": {_UNITS[name]: count}}
 
 
 @attrs.frozen
@@ -188,7 +198,7 @@ class _Spans:
         self._span(_ROUTER, index, "on its way", row["arrived_at_us"], on_way_until, row)
         if row["replica"] == NEVER:
             return
-        pid, first = _FIRST_REPLICA + row["replica"], row["first_scheduled_at_us"]
+        pid, first = _pid(row["replica"]), row["first_scheduled_at_us"]
         if row["queued_at_us"] != NEVER:
             self._span(pid, index, "waiting", row["queued_at_us"], over if first == NEVER else first, row)
         if first != NEVER:
@@ -213,20 +223,20 @@ class _Spans:
     def _span(self, pid: int, index: int, name: str, start: int, end: int, row: Mapping[str, Any]) -> None:
         """Draw something that may overlap with others of its kind."""
         if start < end:
-            key = {"pid": pid, "tid": _STEPS, "cat": name, "id": index, "name": name}
+            key = {"pid": pid, "tid": pid, "cat": name, "id2": {"local": str(index)}, "name": name}
             self._others.append({"ph": "b", "ts": start, **key, "args": {"request": row["id"]}})
             self._others.append({"ph": "e", "ts": end, **key})
 
     def _instant(self, pid: int, tick: int, name: str, row: Mapping[str, Any]) -> None:
         """Mark a tick on the whole process."""
         args = {"request": row["id"]}
-        self._others.append({"ph": "i", "s": "p", "pid": pid, "tid": _STEPS, "ts": tick, "name": name, "args": args})
+        self._others.append({"ph": "i", "s": "p", "pid": pid, "tid": pid, "ts": tick, "name": name, "args": args})
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events: first the slots by replica, then what stands beside them."""
         for replica in sorted(self._stays):
             for stay, slot in zip(self._stays[replica], self._slots[replica], strict=True):
-                yield from _slices(stay, _FIRST_REPLICA + replica, _FIRST_SLOT + slot)
+                yield from _slices(stay, _pid(replica), _slot(_pid(replica), slot))
         yield from sorted(self._others, key=lambda event: event["ts"])
 
 

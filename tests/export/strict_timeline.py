@@ -5,8 +5,8 @@ from collections import defaultdict
 LANE = {"ph", "pid", "tid", "ts"}
 KEYS = {
     "X": (LANE | {"dur", "name"}, {"args"}),
-    "b": (LANE | {"cat", "id", "name"}, {"args"}),
-    "e": (LANE | {"cat", "id", "name"}, {"args"}),
+    "b": (LANE | {"cat", "id2", "name"}, {"args"}),
+    "e": (LANE | {"cat", "id2", "name"}, {"args"}),
     "i": (LANE | {"s", "name"}, {"args"}),
     "C": ({"ph", "pid", "ts", "name", "args"}, set()),
     "M": ({"ph", "pid", "name", "args"}, {"tid"}),
@@ -65,12 +65,18 @@ class Timeline:
 
     def _b(self, event, is_open):
         assert event["pid"] in self.processes
-        key = event["cat"], event["id"]
+        key = self._key(event)
         assert key not in is_open, f"{key} begins twice"
         is_open[key] = event
 
+    def _key(self, event):
+        ((scope, identity),) = event["id2"].items()
+        assert scope == "local", "spans belong to their process"
+        assert type(identity) is str
+        return event["pid"], event["cat"], identity
+
     def _e(self, event, is_open):
-        begin = is_open.pop((event["cat"], event["id"]))
+        begin = is_open.pop(self._key(event))
         assert begin["ts"] <= event["ts"]
         assert (begin["pid"], begin["name"]) == (event["pid"], event["name"])
         name = self.processes[begin["pid"]]

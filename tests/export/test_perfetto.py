@@ -23,7 +23,7 @@ def timeline(tmp_path):
 def test_a_request_waits_sits_in_a_slot_and_its_steps_are_beside_it(serve, timeline):
     """One slot. A prompt of 10 takes 110 µs, a decode 110: request_0 is in 0..220, request_1 in 220..330."""
     seen = timeline(serve((10, 2, 0), (10, 1, 50), max_num_seqs=1).result)
-    assert seen.processes == {1: "router", 2: "replica 0"}
+    assert seen.processes == {1: "router", 100_000: "replica 0"}
     assert set(seen.lanes.values()) == {"steps", "slot 0"}
     assert seen.lane("replica 0", "steps") == [("prefill", 0, 110), ("decode", 110, 220), ("prefill", 220, 330)]
     assert seen.lane("replica 0", "slot 0") == [
@@ -41,7 +41,7 @@ def test_counters_change_with_the_steps_and_fall_to_zero_when_idle(serve, timeli
     """Steps 0..110 and 110..220 for one request, idle to 500, then one more of 130 µs for 30 tokens in two blocks."""
     seen = timeline(serve((10, 2, 0), (30, 1, 500)).result)
     assert seen.counter("replica 0", "batch size") == [(0, 1), (220, 0), (500, 1), (630, 0)]
-    assert seen.counter("replica 0", "KV blocks used") == [(0, 1), (220, 0), (500, 2), (630, 0)]
+    assert seen.counter("replica 0", "KV cache") == [(0, 1), (220, 0), (500, 2), (630, 0)]
     assert seen.counter("replica 0", "queue depth") == [(0, 0)]
 
 
@@ -125,7 +125,7 @@ def test_a_busy_cluster_makes_a_correct_timeline(busy, timeline):
         starts, durations = steps["start_us"][mine], steps["duration_us"][mine]
         drawn = np.array([(start, end) for _, start, end in seen.lane(process, "steps")])
         assert np.array_equal(drawn, np.column_stack([starts, starts + durations]))
-        for name, column in (("queue depth", "queue_depth"), ("KV blocks used", "used_blocks")):
+        for name, column in (("queue depth", "queue_depth"), ("KV cache", "used_blocks")):
             ticks, values = np.array(seen.counter(process, name)).T
             at_starts = values[np.searchsorted(ticks, starts, side="right") - 1]
             assert np.array_equal(at_starts, steps[column][mine])
