@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.replications import Replications, replicate
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
+    from blis_simpy.formats.loading import load_trace
+    from blis_simpy.formats.trace import Trace
+    from blis_simpy.formats.trace_v2 import write_trace
     from blis_simpy.latency.settings import LatencySettings
     from blis_simpy.realserver.observe import observe, observe_async
     from blis_simpy.realserver.recording import Recording
@@ -87,6 +90,7 @@ __all__ = [
     "SimulationError",
     "Span",
     "Sweep",
+    "Trace",
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
@@ -96,6 +100,7 @@ __all__ = [
     "compare",
     "load_result",
     "load_scenario",
+    "load_trace",
     "load_workload",
     "observe",
     "observe_async",
@@ -104,6 +109,7 @@ __all__ = [
     "scenario_schema",
     "sweep",
     "workload_schema",
+    "write_trace",
 ]
 
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
@@ -128,6 +134,9 @@ _MODULES = {
     "blis_simpy.experiment.replications": ("Replications", "replicate"),
     "blis_simpy.experiment.sweep": ("Sweep", "sweep"),
     "blis_simpy.experiment.warm_up": ("batch_means",),
+    "blis_simpy.formats.loading": ("load_trace",),
+    "blis_simpy.formats.trace": ("Trace",),
+    "blis_simpy.formats.trace_v2": ("write_trace",),
     "blis_simpy.latency.settings": ("LatencySettings",),
     "blis_simpy.realserver.observe": ("observe", "observe_async"),
     "blis_simpy.realserver.recording": ("Recording",),

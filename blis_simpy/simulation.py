@@ -22,7 +22,8 @@ from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
-from blis_simpy.formats.trace_v2 import default_horizon, read_trace
+from blis_simpy.formats.loading import load_trace
+from blis_simpy.formats.trace import Trace, default_horizon
 from blis_simpy.replica.replica import Replica
 from blis_simpy.sampling import Sampler
 from blis_simpy.units import parse_duration
@@ -396,9 +397,8 @@ def _checked(requests: Iterable[Request]) -> list[Request]:
 
 def replay(
     scenario: Scenario,
+    trace: Trace | str | PathLike[str],
     *,
-    header: str | PathLike[str],
-    data: str | PathLike[str],
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -408,8 +408,8 @@ def replay(
     ----------
     scenario : Scenario
         What serves them; its workload is not used. Without a horizon, twice the last arrival.
-    header, data : path
-        TraceV2 header (YAML) and rows (CSV); either may be gzipped.
+    trace : Trace or path
+        From `blis_simpy.load_trace`, or a file that it reads without options.
     seed : int, optional
         Seed of all random streams, in place of the scenario's.
     progress : callable, optional
@@ -420,7 +420,7 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
-    requests = read_trace(header, data).requests()
+    requests = (trace if isinstance(trace, Trace) else load_trace(trace)).requests()
     if scenario.horizon is None:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
     return Simulation(scenario, seed=seed, requests=requests).run(progress=progress)

@@ -1,24 +1,42 @@
-"""``blis convert``: workload specifications from the formats of other tools and from presets, as YAML on stdout."""
+"""``blis convert``: from the formats of other tools and from presets to what the other commands read.
+
+Descriptions of traffic become workload specifications, as YAML on stdout; recorded requests become traces, two files.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from blis_simpy import registry
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
-from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.formats.files import check_writable
+from blis_simpy.formats.loading import KIND, Excerpt, load_trace
+from blis_simpy.formats.trace_columns import CONTENT
+from blis_simpy.formats.trace_v2 import write_trace
 from blis_simpy.settings.fields import nearest
 from blis_simpy.workload.compose import from_inference_perf, from_preset, from_servegen
 from blis_simpy.workload.spec import WorkloadSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from blis_simpy.formats.trace import Trace
 
 __all__ = ["convert"]
+
+_log = logging.getLogger(__name__)
+
+_TRACE_FLAGS = (
+    Flag(name="--path", target="path", help="The file; required.", absent=""),
+    Flag(name="--output", target="output", help="Name of the trace, without .yaml and .csv; required.", absent=""),
+)
 
 
 @attrs.frozen
@@ -86,13 +104,21 @@ def convert(argv: Sequence[str]) -> None:
         Words after ``convert``: what to convert from, then flags.
     """
     if not argv:
-        raise ScenarioError(Problem(path="convert", rule="needs a source", hint=f"known: {', '.join(_SOURCES)}"))
+        raise ScenarioError(
+            Problem(
+                path="convert", rule="needs a source", hint=f"known: {', '.join((*_SOURCES, *registry.names(KIND)))}"
+            )
+        )
     name, *words = argv
+    if name in registry.names(KIND):
+        _convert_trace(name, words)
+        return
     if name in ("-h", "--help"):
         sys.stdout.write(_help())
         return
     if name not in _SOURCES:
-        raise ScenarioError(Problem(path="convert", rule="is unknown", value=name, hint=nearest(name, _SOURCES)))
+        known = (*_SOURCES, *registry.names(KIND))
+        raise ScenarioError(Problem(path="convert", rule="is unknown", value=name, hint=nearest(name, known)))
     source = _SOURCES[name]
     flags = (*source.flags, LOG_FLAG)
     given = read_flags(words, flags, command=f"convert {name}", about=source.about)
@@ -104,7 +130,46 @@ def convert(argv: Sequence[str]) -> None:
     sys.stdout.write(text)
 
 
+def _convert_trace(name: str, words: Sequence[str]) -> None:
+    """Read a trace of some format and write it in the layout TraceV2."""
+    cls: Any = registry.get(KIND, name)
+    flags = (*_TRACE_FLAGS, *flags_of(Excerpt), *flags_of(cls), LOG_FLAG)
+    given = read_flags(words, flags, command=f"convert {name}", about=_about(cls))
+    missing = [flag for flag in _TRACE_FLAGS if flag.target not in given]
+    if missing:
+        raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
+    path, prefix = (given.pop(flag.target) for flag in _TRACE_FLAGS)
+    with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
+        for file in (f"{prefix}.yaml", f"{prefix}.csv"):
+            check_writable(file)
+        trace = load_trace(path, format=name, **given)
+        if lost := ", ".join(_lost(cls, trace)):
+            _log.warning("%s: not kept: %s", path, lost)
+        write_trace(trace, f"{prefix}.yaml", f"{prefix}.csv")
+    sys.stdout.write(f"{len(trace):,} requests in {prefix}.yaml and {prefix}.csv\n")
+
+
+def _lost(cls: Any, trace: Trace) -> Iterator[str]:
+    if not_kept := getattr(cls, "not_kept", ""):
+        yield not_kept
+    if trace.contents is not None:
+        yield f"what prompts share, for programs that do not know the column {CONTENT}"
+
+
+def _about(cls: Any) -> str:
+    return (cls.__doc__ or "").partition("\n")[0]
+
+
 def _help() -> str:
-    width = max(map(len, _SOURCES))
-    sources = "\n".join(f"  {name:<{width}}  {source.about}" for name, source in _SOURCES.items())
-    return f"usage: blis convert SOURCE [flags]\n\nPrint a workload specification (YAML).\n\nsources:\n{sources}\n"
+    sources = {name: source.about for name, source in _SOURCES.items()}
+    formats = {name: _about(registry.get(KIND, name)) for name in registry.names(KIND)}
+    width = max(map(len, (*sources, *formats)))
+
+    def listed(entries: Mapping[str, str]) -> str:
+        return "\n".join(f"  {name:<{width}}  {about}" for name, about in entries.items())
+
+    return (
+        "usage: blis convert SOURCE [flags]\n\n"
+        f"Print a workload specification (YAML), made from\n{listed(sources)}\n\n"
+        f"Write a trace (TraceV2, --output NAME gives NAME.yaml and NAME.csv), made from\n{listed(formats)}\n"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
@@ -22,13 +22,25 @@ from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from blis_simpy.formats.trace import Trace
 
 __all__ = ["replay"]
 
 _TRACE_FLAGS = (
-    Flag(name="--trace-header", target="trace_header", help="Header of the trace (YAML); required."),
-    Flag(name="--trace-data", target="trace_data", help="Requests of the trace (CSV); required."),
+    Flag(
+        name="--trace-header",
+        target="trace_header",
+        help="Header of the trace (YAML); required, unless there is a --trace-format.",
+    ),
+    Flag(name="--trace-data", target="trace_data", help="Requests of the trace (CSV, or as its format is); required."),
+    Flag(
+        name="--trace-format",
+        target="trace_format",
+        help="Format of a trace that is not TraceV2, e.g. azure; 'blis convert --help' lists them.",
+        absent="",
+    ),
 )
 
 
@@ -44,7 +56,8 @@ def replay(argv: Sequence[str]) -> None:
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
     given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
     options = {flag.target: given.pop(flag.target, None) for flag in (*_TRACE_FLAGS, *COMMON_FLAGS)}
-    missing = [flag for flag in _TRACE_FLAGS if options[flag.target] is None]
+    required = _TRACE_FLAGS[:2] if options["trace_format"] is None else _TRACE_FLAGS[1:2]
+    missing = [flag for flag in required if options[flag.target] is None]
     if missing:
         raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
     with log_lines(options["log"]):
@@ -55,13 +68,23 @@ def replay(argv: Sequence[str]) -> None:
             if shown_config(scenario, file, given, options):
                 return
             check_outputs(scenario, "replay", options)
+            trace = _trace(options)
             from blis_simpy.simulation import replay as simulate
 
             with request_counter() as progress:
-                result = simulate(
-                    scenario, header=options["trace_header"], data=options["trace_data"], progress=progress
-                )
+                result = simulate(scenario, trace, progress=progress)
         if options["results_path"] is not None:
             result.write_replay_results(options["results_path"])
         write_outputs(result, options)
         report(result, "replay", options)
+
+
+def _trace(options: Mapping[str, Any]) -> Trace:
+    header, data, name = (options[flag.target] for flag in _TRACE_FLAGS)
+    if name is None:
+        from blis_simpy.formats.trace_v2 import read_trace
+
+        return read_trace(header, data)
+    from blis_simpy.formats.loading import load_trace
+
+    return load_trace(data, format=name, **({} if header is None else {"header": header}))

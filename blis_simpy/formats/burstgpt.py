@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -40,6 +40,8 @@ def _layout_of(names: Sequence[str]) -> Layout | Problem:
 @attrs.frozen(kw_only=True)
 class BurstGPT:
     """BurstGPT traces, with or without session ids (CSV); failed requests are left out."""
+
+    not_kept: ClassVar[str] = "elapsed times"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

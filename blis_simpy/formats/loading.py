@@ -37,6 +37,8 @@ class TraceFormat(Protocol):
 
     Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its fields
     are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``.
+    The first line of its docstring is what ``blis convert --help`` says of it. A class variable ``not_kept`` may tell
+    what of the file a trace cannot hold.
     """
 
     @classmethod

@@ -6,29 +6,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.core.request import NEVER, Outcome, Request
+from blis_simpy.core.request import NEVER
 from blis_simpy.formats.trace import Trace, TraceHeader
 from blis_simpy.formats.trace_columns import full_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
 __all__ = ["trace_of_run"]
 
-_STATUS = {Outcome.COMPLETED: "ok", Outcome.TIMED_OUT: "timeout"}
+_SAME = {
+    "client_id": "client",
+    "tenant_id": "tenant",
+    "slo_class": "slo_class",
+    "session_id": "session",
+    "round_index": "round_index",
+    "streaming": "streaming",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "model": "model",
+    "deadline_us": "deadline_us",
+    "arrival_time_us": "arrived_at_us",
+    "send_time_us": "arrived_at_us",
+}
+_STATUS = {"completed": "ok", "timed_out": "timeout"}
 _DETAILS = ("text_tokens", "image_tokens", "audio_tokens", "video_tokens", "reason_ratio")
 
 
-def trace_of_run(requests: Iterable[Request], details: Mapping[str, Any] | None = None) -> Trace:
+def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any] | None = None) -> Trace:
     """Make a trace of all requests of a run, whatever became of them, as the reference exports it.
 
     Parameters
     ----------
-    requests : iterable of Request
-        In the order in which they were made. Their inter-token sums must be up to date, also of those that are
-        under way or timed out.
+    requests : mapping of str to ndarray of shape (num_requests,)
+        The table of the requests of a result, in the order in which they were made.
     details : mapping of str to RequestDetails, optional
         Parts of multimodal prompts and shares of reasoning, by id of the request; who is not there has none.
 
@@ -39,37 +52,25 @@ def trace_of_run(requests: Iterable[Request], details: Mapping[str, Any] | None 
         in it already. ``status`` is ``ok``, ``timeout`` or, for all others, ``incomplete``. The first chunk leaves with
         the first token, the last one with the last token so far; both are 0 where there was no token.
     """
-    rows = sorted(requests, key=lambda request: request.arrived_at)
+    rows = np.argsort(requests["arrived_at_us"], kind="stable")
 
-    def numbers(value: Callable[[Request], int]) -> NDArray[np.int64]:
-        return np.fromiter(map(value, rows), np.int64, len(rows))
+    def column(name: str) -> NDArray[Any]:
+        return requests[name][rows]
 
-    arrivals = numbers(lambda request: request.arrived_at)
-    ttfts = numbers(lambda request: request.ttft)
-    first_chunks = np.where(ttfts == NEVER, 0, arrivals + ttfts)
-    gaps = numbers(lambda request: request.itl_sum)
+    same: dict[str, Any] = {name: column(ours) for name, ours in _SAME.items()}
+    has_token = column("ttft_us") != NEVER
+    first_chunks = np.where(has_token, column("arrived_at_us") + column("ttft_us"), 0)
     columns = full_columns(
         len(rows),
-        client_id=[request.client for request in rows],
-        tenant_id=[request.tenant for request in rows],
-        slo_class=[request.slo_class for request in rows],
-        session_id=[request.session for request in rows],
-        round_index=numbers(lambda request: request.round_index),
-        streaming=np.fromiter((request.streaming for request in rows), np.bool_, len(rows)),
-        input_tokens=numbers(lambda request: request.input_tokens),
-        output_tokens=numbers(lambda request: request.output_tokens),
-        model=[request.model for request in rows],
-        deadline_us=numbers(lambda request: request.deadline),
-        arrival_time_us=arrivals,
-        send_time_us=arrivals,
+        **{name: values.tolist() if values.dtype == object else values for name, values in same.items()},
         first_chunk_time_us=first_chunks,
-        last_chunk_time_us=np.where(ttfts == NEVER, 0, first_chunks + gaps),
-        status=[_STATUS.get(request.outcome, "incomplete") for request in rows],
+        last_chunk_time_us=np.where(has_token, first_chunks + column("itl_sum_us"), 0),
+        status=[_STATUS.get(outcome, "incomplete") for outcome in column("outcome").tolist()],
     )
     if details:
-        found = [(row, details[request.id]) for row, request in enumerate(rows) if request.id in details]
+        found = [(row, details[name]) for row, name in enumerate(column("id").tolist()) if name in details]
         for name in _DETAILS:
-            column: Any = columns[name]
+            values: Any = columns[name]
             for row, known in found:
-                column[row] = getattr(known, name)
+                values[row] = getattr(known, name)
     return Trace(TraceHeader(mode="generated"), columns)

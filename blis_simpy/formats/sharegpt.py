@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sized
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import attrs
 import numpy as np
@@ -83,6 +83,8 @@ class ShareGPT:
     tokenizer: Any = setting(
         None, help="Callable that gives the tokens of a text, or their number; unset: one for every four bytes."
     )
+
+    not_kept: ClassVar[str] = "the texts"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

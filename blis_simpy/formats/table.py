@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -63,6 +63,8 @@ class Table:
                 raise ScenarioError.at(f"columns.{ours}", "is no column of a trace", hint=nearest(str(ours), _NAMES))
             if not isinstance(theirs, str) or not theirs:
                 raise ScenarioError.at(f"columns.{ours}", "must be the name of a column of the file", theirs)
+
+    not_kept: ClassVar[str] = "other columns than those of a trace"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -34,6 +34,8 @@ class VLLMBenchmark:
         dimension="rate",
         flag="--rate",
     )
+
+    not_kept: ClassVar[str] = "the single gaps between tokens"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

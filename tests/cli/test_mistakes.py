@@ -32,6 +32,7 @@ FILES = {
     "none.csv": TRACE_COLUMNS,
 }
 SCHEDULERS = "known: fcfs, priority-fcfs, reverse-priority, sjf"
+TRACE_FORMATS = "azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
 COEFFICIENTS = ["--alpha-coeffs", "1,2,3", "--beta-coeffs", "1,2,3"]
 REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml", "--trace-data"]
 
@@ -186,7 +187,21 @@ MISTAKES = [
     (["replay", "--model", "x"], "--trace-header is required\n--trace-data is required"),
     ([*REPLAY, "missing.csv"], "missing.csv: cannot be read: No such file or directory"),
     ([*REPLAY, "negative.csv"], "negative.csv: input_tokens must be a 64-bit integer >= 0, got '-17' (line 3)"),
-    ([*REPLAY, "short.csv"], "short.csv: must have at least 25 fields, got 5 (line 2)"),
+    (
+        [*REPLAY, "short.csv"],
+        "short.csv: round_index is missing: a row must have at least 25 fields, got 5 (line 2)",
+    ),
+    (["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azure"], "--trace-data is required"),
+    (
+        ["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azur", "--trace-data", "good.csv"],
+        f"trace_format is unknown, got 'azur'; did you mean 'azure'? known: {TRACE_FORMATS}",
+    ),
+    (
+        ["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azure", "--trace-data", "none.csv"],
+        "none.csv: TIMESTAMP is missing among the columns (line 1); there are: request_id, client_id, tenant_id, "
+        "slo_class, session_id, round_index, prefix_group, streaming, input_tokens, output_tokens, text_tokens, "
+        "image_tokens, ...",
+    ),
     ([*REPLAY, "none.csv"], "none.csv: is an empty trace: it has no requests"),
     ([*REPLAY, "good.csv", "--rate", "3"], "--rate is not a flag"),
 ]

@@ -16,6 +16,7 @@ clients:
   input_distribution: {{type: constant, params: {{value: 10}}}}
   output_distribution: {{type: constant, params: {{value: 5}}}}
 """
+SOURCES = "servegen, preset, inference-perf, azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
 LOAD = """
 seed: 4
 inference_perf:
@@ -124,10 +125,10 @@ def test_workload_samples_differ_by_seed(capsys, folder):
         ("compose", "--from is required"),
         ("compose --from none.yaml", "none.yaml: cannot be read: no such file or directory"),
         ("compose --form=a.yaml", "--form is not a flag; did you mean --from?"),
-        ("convert", "convert needs a source; known: servegen, preset, inference-perf"),
+        ("convert", f"convert needs a source; known: {SOURCES}"),
         (
             "convert presets",
-            "convert is unknown, got 'presets'; did you mean 'preset'? known: servegen, preset, inference-perf",
+            f"convert is unknown, got 'presets'; did you mean 'preset'? known: {SOURCES}",
         ),
         ("convert servegen", "--path is required"),
         ("convert servegen --path=", "--path is required"),

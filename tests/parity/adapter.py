@@ -31,6 +31,7 @@ from blis_simpy.core.content import Span
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
+from blis_simpy.formats.trace_v2 import read_trace
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
 from blis_simpy.latency.checks import check_alpha
 from blis_simpy.simulation import Simulation, replay
@@ -146,7 +147,7 @@ def replay_case(case: dict[str, Any]) -> dict[str, Any]:
         if case["mode"] == "run":
             return _run(case, scenario, folder)
         header, data = write_trace(case, folder)
-        result = replay(scenario, header=header, data=data)
+        result = replay(scenario, read_trace(header, data))
         result.write_replay_results(folder / "results.json")
         results = json.loads((folder / "results.json").read_text())
     if check is None:
