@@ -9,6 +9,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.errors import PluginError
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "BLUE",
     "GREEN",
     "GREY",
+    "NUMBERS",
     "ORANGE",
     "PURPLE",
     "SKY",
@@ -29,13 +31,18 @@ __all__ = [
     "add_legend",
     "line_styles",
     "new_axes",
+    "one",
     "say",
     "set_title",
+    "span",
 ]
 
 # The palette of Okabe and Ito without its yellow, which is hard to see on white.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
+
+NUMBERS = "{x:,g}"
+"""Format of the numbers on an axis where they may be large."""
 
 WIDTH_IN = 9.0
 """Width of a picture in inches, about that of a notebook cell."""
@@ -81,6 +88,11 @@ def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) 
     return axes
 
 
+def one(ax: Axes | None, height: float) -> Axes:
+    """Return the Axes that are given, or else those of a new figure of a height in inches."""
+    return new_axes(height=height)[0, 0] if ax is None else ax
+
+
 def line_styles(count: int) -> Iterator[dict[str, Any]]:
     """Colours, and once they are used up colours and dashes, for `count` lines, at most 28."""
     colours = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
@@ -121,3 +133,8 @@ def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = N
 def say(ax: Axes, message: str) -> None:
     """Write into an empty picture why it is empty."""
     ax.text(0.5, 0.5, message, transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def span(ticks: float) -> str:
+    """Write a length of time with three digits."""
+    return format_ticks(round(float(f"{ticks:.3g}")))

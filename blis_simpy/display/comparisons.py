@@ -20,7 +20,6 @@ __all__ = ["plot_differences", "plot_saturation"]
 # From here on, the small values could not be told apart on a linear axis.
 _LOG_FROM = 20
 _MARKER = "o"
-_NUMBERS = "{x:,g}"
 
 
 def plot_saturation(
@@ -62,7 +61,7 @@ def plot_saturation(
     columns = _columns({name: column for name, column in given.items() if column is not None})
     order = np.argsort(columns["rates"], kind="stable")
     columns = {name: column[order] for name, column in columns.items()}
-    ax = canvas.new_axes(height=3.8)[0, 0] if ax is None else ax
+    ax = canvas.one(ax, 3.8)
     num_curves = sum(line.get_marker() == _MARKER for line in ax.get_lines())
     *_, style = canvas.line_styles(num_curves + 1)
     ax.plot(columns["rates"], columns["values"], marker=_MARKER, markersize=4, label=label or None, **style)
@@ -82,7 +81,7 @@ def plot_saturation(
     positive = columns["values"][columns["values"] > 0]
     if len(positive) and positive.max() > _LOG_FROM * positive.min():
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(_NUMBERS)
+        ax.yaxis.set_major_formatter(canvas.NUMBERS)
     elif ax.get_yscale() == "linear":
         ax.set_ylim(0, None)
     ax.set(xlabel="arrival rate (requests/s)", ylabel=ylabel)
@@ -126,7 +125,7 @@ def plot_differences(
     columns = _columns({"estimates": estimates, "low": low, "high": high}, len(names))
     words = list(verdicts) or [""] * len(names)
     _same_lengths({"names": len(names), "verdicts": len(words)})
-    ax = canvas.new_axes(height=1.2 + 0.32 * max(len(names), 1))[0, 0] if ax is None else ax
+    ax = canvas.one(ax, 1.2 + 0.32 * max(len(names), 1))
     if reference is not None:
         ax.axvline(reference, color=canvas.GREY, linewidth=1, zorder=1)
     kinds = list(dict.fromkeys(words))
@@ -148,7 +147,7 @@ def plot_differences(
         )
     ax.set_yticks(range(len(names)), list(names))
     ax.set(xlabel=xlabel, ylim=(max(len(names), 1) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(_NUMBERS)
+    ax.xaxis.set_major_formatter(canvas.NUMBERS)
     ax.grid(visible=False, axis="y")
     return ax
 

@@ -8,11 +8,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from blis_simpy.core.request import NEVER
 from blis_simpy.errors import ScenarioError
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from blis_simpy.metrics.distributions import Distribution
     from blis_simpy.result import Result
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LABELS",
     "METRICS",
+    "PHASES",
     "Counts",
     "Throughput",
     "ecdf",
     "histogram",
     "latencies",
     "peaks",
+    "phase_bounds",
     "routed_by_label",
     "routed_over_time",
     "throughput",
@@ -43,6 +46,17 @@ METRICS = {
 LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 """Columns of the requests by which they can be told apart."""
 
+PHASES = {
+    "admission": "waiting to be let in",
+    "routing": "to a replica and into its queue",
+    "queue": "waiting to join a batch",
+    "preempted": "computed in vain and waiting to start over",
+    "prefill": "computing the prompt",
+    "decode": "first token to last token",
+}
+"""Phases of a request in order, and what happens in them."""
+
+_SEEN = ("admitted_at_us", "queued_at_us", "first_scheduled_at_us", "scheduled_at_us")
 _MOST_LINES = 8
 _MOST_ROWS = 16
 _MOST_POINTS = 2_000
@@ -293,3 +307,40 @@ def routed_by_label(result: Result, by: str) -> Counts:
     rows = np.array([row_of[value] for value in result.requests[by][sent].tolist()], dtype=np.int64)
     cells = np.bincount(rows * num_replicas + result.requests["replica"][sent], minlength=len(groups) * num_replicas)
     return Counts(list(groups), cells.reshape(len(groups), num_replicas), None)
+
+
+def phase_bounds(
+    requests: Mapping[str, NDArray[Any]], preemptions: Sequence[tuple[str, int]], ended_at: int
+) -> NDArray[np.int64]:
+    """Work out when each phase of each request began and ended.
+
+    Parameters
+    ----------
+    requests : mapping of str to ndarray, shape (num_requests,)
+        Columns of a `RequestTable`.
+    preemptions : sequence of (str, int)
+        Request and tick of each preemption.
+    ended_at : int, tick
+        When the run ended; a request that had not ended by then is shown up to here.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_requests, 7), ticks
+        Phase j of `PHASES` lasts from bound j to bound j + 1; from the first to the last bound is the whole time.
+        A phase that did not come about has no length. Work that was lost with a replica counts as waiting: the marks
+        are those of the last replica.
+    """
+    arrived, finished = requests["arrived_at_us"], requests["finished_at_us"]
+    end = np.where(finished == NEVER, np.maximum(ended_at, arrived), finished)
+    end = np.where(requests["e2e_us"] == NEVER, end, arrived + requests["e2e_us"])
+    marks = np.stack([arrived, *(requests[name] for name in _SEEN)], axis=1)
+    # A request that lost its place and did not get it back neither computes its prompt nor decodes.
+    lost_at = dict(preemptions)
+    lost = np.array([lost_at.get(name, NEVER) for name in requests["id"].tolist()], dtype=np.int64)
+    marks[:, -1] = np.where(lost >= marks[:, -1], NEVER, marks[:, -1])
+    first_token = np.where(requests["ttft_us"] == NEVER, NEVER, arrived + requests["ttft_us"])
+    # The token of an attempt before the last one.
+    first_token = np.where(first_token < marks[:, -1], NEVER, first_token)
+    bounds = np.concatenate((marks, first_token[:, None], end[:, None]), axis=1)
+    bounds = np.where(bounds == NEVER, end[:, None], bounds)
+    return np.minimum(np.maximum.accumulate(bounds, axis=1), end[:, None])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.display.phases import PHASES, explain, phase_bounds
+from blis_simpy.display.figures_data import PHASES, phase_bounds
+from blis_simpy.display.phases import explain
 
 NEVER = -1
 

@@ -1,0 +1,102 @@
+"""Pictures of the phases of requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blis_simpy.display import canvas
+from blis_simpy.display.figures_data import PHASES, phase_bounds
+from blis_simpy.units import MS, SECOND
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from blis_simpy.display.phases import Explanation
+    from blis_simpy.result import Result
+
+__all__ = ["draw_gantt", "plot_explanation"]
+
+_PHASE_COLOURS = {
+    "admission": canvas.PURPLE,
+    "routing": canvas.GREY,
+    "queue": canvas.ORANGE,
+    "preempted": canvas.VERMILLION,
+    "prefill": canvas.BLUE,
+    "decode": canvas.SKY,
+}
+_MOST_NAMES = 40
+
+
+def draw_gantt(result: Result, most: int, window: tuple[float, float] | None, ax: Axes | None) -> Axes:
+    """Draw a line a request; for the parameters see `ResultPlots.gantt`."""
+    requests, ended_at = result.requests, result.aggregate.ended_at
+    bounds = phase_bounds(requests, result.preemptions, ended_at)
+    shown = np.argsort(bounds[:, 0], kind="stable")
+    if window is not None:
+        start, end = (second * SECOND for second in window)
+        shown = shown[(bounds[shown, 0] <= end) & (bounds[shown, -1] >= start)]
+    num_found = len(shown)
+    shown = shown[:most]
+    ax = canvas.one(ax, max(2.2, 1.0 + 0.2 * min(len(shown), _MOST_NAMES)))
+    bars, names = bounds[shown], requests["id"][shown].tolist()
+    line_of = {name: line for line, name in enumerate(names)}
+    lost = [(at, line_of[name]) for name, at in result.preemptions if name in line_of]
+    if window is not None:
+        bars = np.clip(bars, start, end)
+        lost = [(at, line) for at, line in lost if start <= at <= end]
+    _draw_phases(ax, bars, height=0.8)
+    if lost:
+        at, line = zip(*lost, strict=True)
+        ax.plot(np.divide(at, SECOND), line, "x", color=canvas.BLACK, markersize=5, label="preemption")
+    if len(shown) <= _MOST_NAMES:
+        ax.set_yticks(range(len(shown)), names)
+    else:
+        ax.set_yticks([])
+    cut = f", the first {len(shown):,} of {num_found:,}" if num_found > len(shown) else ""
+    ax.set(xlabel="time (s)", ylabel=f"requests{cut}", xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
+    ax.grid(visible=False, axis="y")
+    canvas.add_legend(ax, "above")
+    if not np.ptp(bars, axis=1).any():
+        canvas.say(ax, "no request was served in this time")
+    return ax
+
+
+def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
+    """Draw the phases of one request one after the other as a bar.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What to draw.
+    ax : matplotlib Axes, optional
+        Where to.
+    """
+    ax = canvas.one(ax, 1.9)
+    bounds = np.concatenate(([0], np.cumsum(list(explanation.phases.values()))))
+    _draw_phases(ax, bounds[None, :], height=0.6, unit=MS)
+    ax.set(xlabel="since its arrival (ms)", ylim=(0.6, -0.6))
+    ax.set_yticks([])
+    ax.grid(visible=False, axis="y")
+    ax.xaxis.set_major_formatter(canvas.NUMBERS)
+    canvas.set_title(ax, f"{explanation.request}: {explanation.outcome}, {explanation.total_us / MS:,.3f} ms")
+    canvas.add_legend(ax, "beside", [f"{name} {us / MS:,.3f} ms" for name, us in explanation.phases.items() if us])
+    return ax
+
+
+def _draw_phases(ax: Axes, bounds: NDArray[np.int64], *, height: float, unit: int = SECOND) -> None:
+    durations = np.diff(bounds, axis=1) / unit
+    lines = np.arange(len(bounds))
+    for phase, name in enumerate(PHASES):
+        some = durations[:, phase] > 0
+        if some.any():
+            ax.barh(
+                lines[some],
+                durations[some, phase],
+                left=bounds[some, phase] / unit,
+                height=height,
+                color=_PHASE_COLOURS[name],
+                label=name,
+            )

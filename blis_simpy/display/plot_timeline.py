@@ -1,0 +1,87 @@
+"""The picture of queue depth, batch size and KV use over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blis_simpy.display import canvas, figures_data
+from blis_simpy.units import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from blis_simpy.result import Result
+
+__all__ = ["draw_timeline"]
+
+_QUANTITIES = {
+    "queue_depth": ("queue depth (requests)", canvas.ORANGE),
+    "batch_size": ("batch size (requests)", canvas.BLUE),
+    "used_blocks": ("KV in use (%)", canvas.GREEN),
+}
+
+
+def draw_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None) -> NDArray[np.object_]:
+    """Draw a lane a replica; for what is in it see `ResultPlots.timeline`."""
+    blocks = result.total_blocks
+    lanes = _lanes(len(blocks)) if axes is None else np.asarray(axes)
+    steps = result.steps
+    owner = dict(zip(result.requests["id"].tolist(), result.requests["replica"].tolist(), strict=True))
+    preempted = [(owner[name], at) for name, at in result.preemptions]
+    coarsest = 0.0
+    for index, (lane, num_blocks) in enumerate(zip(lanes, blocks, strict=True)):
+        mine = steps["replica"] == index
+        starts, durations = steps["start_us"][mine], steps["duration_us"][mine]
+        edges, exact = figures_data.time_edges(starts, durations)
+        if not exact:
+            coarsest = max(coarsest, edges[1] - edges[0])
+        for ax, (column, (_, colour)), scale in zip(lane, _QUANTITIES.items(), (1, 1, num_blocks / 100), strict=True):
+            if len(edges):
+                values = figures_data.peaks(starts, durations, steps[column][mine], edges) / scale
+                ax.stairs(values, edges / SECOND, color=colour, fill=True, alpha=0.35)
+                ax.stairs(values, edges / SECOND, color=colour, linewidth=1.0, baseline=None)
+            else:
+                canvas.say(ax, "no step")
+        at = [tick / SECOND for replica, tick in preempted if replica == index]
+        if at:
+            lane[2].plot(at, [104] * len(at), "|", color=canvas.VERMILLION, markersize=7, label="preemption")
+    _finish_lanes(lanes, coarsest)
+    return lanes
+
+
+def _lanes(num_replicas: int) -> NDArray[np.object_]:
+    """Make a line of Axes a replica; those of a single replica stand below each other."""
+    if num_replicas == 1:
+        return canvas.new_axes(3, height=5.4, sharex=True).T
+    height = 1.2 + max(1.1, 3.6 / num_replicas) * min(num_replicas, 4) + 0.6 * max(num_replicas - 4, 0)
+    return canvas.new_axes(num_replicas, 3, height=height, sharex=True, sharey="col")
+
+
+def _finish_lanes(lanes: NDArray[np.object_], coarsest: float) -> None:
+    several = len(lanes) > 1
+    for column, (label, _) in enumerate(_QUANTITIES.values()):
+        top = max(1.0, *(ax.dataLim.y1 * 1.08 for ax in lanes[:, column])) if column < 2 else 108
+        for index, ax in enumerate(lanes[:, column]):
+            ax.set_ylim(0, top)
+            if column < 2:
+                ax.yaxis.get_major_locator().set_params(integer=True)
+            if several and column == 0:
+                ax.set_ylabel(f"replica {index}", rotation=0, ha="right", va="center")
+            elif not several:
+                ax.set_ylabel(label.replace(" (", "\n("))
+        if several:
+            canvas.set_title(lanes[0, column], label)
+            lanes[-1, column].set_xlabel("time (s)")
+    if not several:
+        lanes[0, 2].set_xlabel("time (s)")
+    for ax in lanes[:, 2]:
+        if ax.get_legend_handles_labels()[0]:
+            canvas.add_legend(ax, "above")
+            break
+    if coarsest:
+        lanes[0, 0].figure.supxlabel(f"largest value in each {canvas.span(coarsest)}", fontsize="small")
