@@ -11,7 +11,6 @@ import logging
 import math
 from collections import Counter
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from blis_simpy.calibration.agreement import PERCENTS, Agreement
 from blis_simpy.calibration.simulated import HasRequests, Simulated
 from blis_simpy.errors import CalibrationError, Problem
 from blis_simpy.formats.files import write_text
-from blis_simpy.formats.trace_v2 import Trace, read_trace
+from blis_simpy.formats.loading import load_trace
+from blis_simpy.formats.trace import Trace
 from blis_simpy.metrics.report import to_json
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def calibrate(
     Parameters
     ----------
     trace : Trace or path
-        The recording; of a path to its data file, the header is the file beside it that ends in ``.yaml``.
+        The recording: from `load_trace`, or a file that it reads without options.
     results : Result or path
         The simulation: a `Result` of `replay`, or the file that ``blis replay --results-path`` wrote.
     warm_up_requests : int, optional
@@ -205,7 +205,7 @@ def calibrate(
     """
     check_network(network_rtt_us, network_bandwidth_mbps)
     if not isinstance(trace, Trace):
-        trace = read_trace(_header_beside(trace), trace)
+        trace = load_trace(trace)
     simulated = Simulated.of(results)
     if warm_up_requests is None:
         warm_up_requests = trace.header.warm_up_requests
@@ -238,12 +238,6 @@ def check_network(rtt_us: object, bandwidth_mbps: object, names: tuple[str, str]
         problems.append(Problem(path=bandwidth_name, rule="must be a finite number of Mbit/s", value=bandwidth_mbps))
     if problems:
         raise CalibrationError(problems)
-
-
-def _header_beside(data: str | os.PathLike[str]) -> Path:
-    """Header file of a data file: ``t.yaml`` for ``t.csv`` and ``t.csv.gz``."""
-    path = Path(data)
-    return (path.with_suffix("") if path.suffix == ".gz" else path).with_suffix(".yaml")
 
 
 def _paired(trace: Trace, simulated: Simulated, warm_up: int, rtt_us: int, bandwidth_mbps: float) -> Calibration:
