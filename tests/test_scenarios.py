@@ -1,5 +1,7 @@
 """Each shipped scenario runs and shows what its first lines promise."""
 
+import functools
+
 import pytest
 
 import blis_simpy as blis
@@ -9,8 +11,13 @@ SCENARIOS = shipped_scenarios()
 JOBS, CHAT = "meta-llama/llama-3.1-8b-instruct", "qwen/qwen3-14b"
 
 
+@functools.cache
+def scenario(name):
+    return blis.load_scenario(SCENARIOS[name])
+
+
 def result(name, **changes):
-    return blis.load_scenario(SCENARIOS[name]).with_(**changes).run()
+    return scenario(name).with_(**changes).run()
 
 
 def cache_hits(outcome):
@@ -21,6 +28,13 @@ def cache_hits(outcome):
 def ttft(outcome):
     """Mean in ms."""
     return round(outcome.summary["ttft_mean_ms"])
+
+
+def p99(outcome, slo_class=None):
+    """p99 of the TTFT, in s."""
+    if slo_class is None:
+        return round(outcome.summary["ttft_p99_ms"] / 1000, 2)
+    return round(outcome.slo_classes[slo_class]["ttft"].percentile_ms(99) / 1000, 2)
 
 
 def seconds(name, digits):
@@ -68,3 +82,91 @@ def test_second_replica_takes_the_bursts_of_the_jobs():
     assert (jobs(outcome), chat(outcome)) == (0.11, 0.06)
     outcome = result("two-models", groups=[{"replicas": 2}, {"model": JOBS, "hardware": "A100-80"}])
     assert (jobs(outcome), chat(outcome)) == (0.28, 0.06)
+
+
+def test_order_of_the_queue_decides_which_tenant_waits():
+    outcome = result("multi-tenant")
+    assert (p99(outcome, "critical"), p99(outcome, "batch")) == (0.38, 2.68)
+    outcome = result("multi-tenant", **{"engine.scheduler": "fcfs"})
+    assert (p99(outcome, "critical"), p99(outcome, "batch")) == (1.20, 1.33)
+
+
+def test_bursts_make_a_queue_where_the_mean_rate_would_not():
+    assert p99(result("bursts")) == 2.95
+    assert p99(result("bursts", **{"workload.arrivals": "poisson"})) == 0.06
+    assert p99(result("bursts", **{"workload.arrivals": "constant"})) == 0.06
+
+
+def test_a_rush_is_over_sooner_with_more_replicas():
+    outcome = result("spike")
+    assert (p99(outcome), ttft(outcome)) == (7.83, 1498)
+    outcome = result("spike", replicas=4)
+    assert (p99(outcome), ttft(outcome)) == (2.34, 297)
+
+
+def test_too_few_blocks_mean_preemptions():
+    outcome = result("kv-pressure")
+    assert (len(outcome.preemptions), p99(outcome)) == (292, 22.81)
+    outcome = result("kv-pressure", **{"kv.blocks": 12_000})
+    assert (len(outcome.preemptions), p99(outcome)) == (0, 0.07)
+    assert scenario("kv-pressure").with_(**{"kv.blocks": None}).resolve().num_blocks == 15_909
+
+
+def test_chunks_of_long_prompts_leave_room_for_the_others():
+    outcome = result("long-prompts")
+    assert (round(outcome.summary["itl_p99_ms"]), p99(outcome, "critical"), p99(outcome, "batch")) == (36, 0.08, 1.17)
+    outcome = result("long-prompts", **{"engine.long_prefill_token_threshold": 0})
+    assert (round(outcome.summary["itl_p99_ms"]), p99(outcome, "critical"), p99(outcome, "batch")) == (79, 0.25, 0.34)
+
+
+def test_turning_some_away_keeps_the_others_quick():
+    outcome = result("token-bucket")
+    assert (len(outcome.rejected), p99(outcome)) == (580, 0.08)
+    assert p99(result("token-bucket", admission="always-admit")) == 16.36
+
+
+def test_old_news_send_everyone_to_the_same_replica():
+    assert p99(result("stale-news")) == 2.77
+    assert p99(result("stale-news", snapshot_refresh_interval=0)) == 0.27
+    assert p99(result("stale-news", scorers="kv-utilization:1,queue-depth:1")) == 0.14
+
+
+def test_work_for_those_who_give_up_is_lost():
+    outcome = result("deadlines")
+    assert (outcome.summary["timed_out_requests"], outcome.summary["completed_requests"]) == (701, 1299)
+    outcome = result("deadlines", admission="token-bucket")
+    assert (outcome.summary["timed_out_requests"], outcome.summary["completed_requests"]) == (4, 1549)
+    assert len(outcome.rejected) == 447
+
+
+def test_the_least_loaded_gpu_is_the_faster_one():
+    assert p99(result("mixed-gpus")) == 0.10
+    assert p99(result("mixed-gpus", routing="round-robin")) == 0.67
+
+
+def test_a_fleet_need_not_keep_every_prompt_everywhere():
+    outcome = result("fleet")
+    assert (cache_hits(outcome), ttft(outcome)) == (82, 64)
+    outcome = result("fleet", routing="least-loaded")
+    assert (cache_hits(outcome), ttft(outcome)) == (14, 151)
+
+
+def test_long_answers_fill_the_cache_for_all():
+    outcome = result("reasoning")
+    assert (p99(outcome, "critical"), len(outcome.preemptions)) == (48.10, 723)
+    outcome = result("reasoning", replicas=2)
+    assert (p99(outcome, "critical"), len(outcome.preemptions)) == (0.06, 0)
+
+
+def test_pictures_cost_what_their_tokens_cost():
+    outcome = result("images")
+    assert (p99(outcome), round(outcome.summary["itl_mean_ms"])) == (0.15, 23)
+    outcome = result("images", **{"workload.clients[0].multimodal.image_distribution.params.value": 250})
+    assert (p99(outcome), round(outcome.summary["itl_mean_ms"])) == (0.05, 14)
+
+
+def test_replicas_that_load_serve_nobody():
+    outcome = result("cold-start")
+    assert (outcome.anomalies["rejected_requests_routing"], p99(outcome)) == (824, 17.35)
+    outcome = result("cold-start", **{"node_pools[0].initial_nodes": 2})
+    assert (outcome.anomalies["rejected_requests_routing"], p99(outcome)) == (824, 0.06)
