@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -348,6 +349,22 @@ class Result:
             If the file cannot be written; an older one is left as it was.
         """
         write_text(path, report.replay_results(self.requests))
+
+    def write_trace(self, prefix: str | PathLike[str]) -> None:
+        """Write the requests as a workload trace, ``<prefix>.yaml`` and ``<prefix>.csv``, that can be replayed.
+
+        All requests are in it, whatever became of them, by arrival and numbered from 0; see
+        `blis_simpy.formats.run_trace.trace_of_run`.
+
+        Raises
+        ------
+        ScenarioError
+            If a file cannot be written; then neither is.
+        """
+        from blis_simpy.formats.run_trace import trace_of_run
+        from blis_simpy.formats.trace_v2 import write_trace
+
+        write_trace(trace_of_run(self.requests, self._details), f"{fspath(prefix)}.yaml", f"{fspath(prefix)}.csv")
 
     def write_requests(self, path: str | PathLike[str]) -> None:
         """Write the requests as a table: CSV, JSON or Parquet, by the ending; see `write_table`.

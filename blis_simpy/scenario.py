@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blis_simpy.result import Result
     from blis_simpy.workload.spec import WorkloadSpec
 
-__all__ = ["Scenario", "load_scenario", "scenario_schema", "shipped_scenarios"]
+__all__ = ["Scenario", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
 # What tells a specification, client by client, from the settings of one stream of requests.
 _SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
@@ -293,15 +293,32 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     Parameters
     ----------
     path : str or path-like
-        The file. Paths inside it are relative to its folder.
+        The file, or the name of a scenario that is shipped, such as ``quickstart``. Paths inside it are relative to its
+        folder.
 
     Raises
     ------
     ScenarioError
         If the file cannot be read or something in it is wrong: all problems at once, with their lines.
     """
-    document = loader.load(path)
-    folder = Path(path).parent
+    path = Path(path)
+    if len(path.parts) == 1 and not path.suffix and not path.exists():
+        path = shipped_scenarios().get(str(path), path)
+    return _scenario(loader.load(path), path.parent)
+
+
+def parse_scenario(text: str) -> Scenario:
+    """Read a scenario from YAML text, such as `Scenario.to_yaml` gives.
+
+    Raises
+    ------
+    ScenarioError
+        If something in it is wrong: all problems at once, with their lines.
+    """
+    return _scenario(loader.parse(text), Path())
+
+
+def _scenario(document: loader.Document, folder: Path) -> Scenario:
     specification: WorkloadSpec | None = None
     scenario: Scenario | None = None
     problems: list[Problem] = []
