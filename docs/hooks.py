@@ -9,7 +9,7 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
-from blis_simpy.settings.convert import nested_class
+from blis_simpy.settings.convert import listed_class, nested_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,13 +27,15 @@ def tables() -> Iterator[str]:
     """Lines of one table for each settings class, the scenario's own first."""
     parts: dict[str, type] = {"": Scenario}
     for attribute in attrs.fields(Scenario):
-        nested = nested_class(fields.type_hints(Scenario)[attribute.name])
-        if nested is not None:
+        hint = fields.type_hints(Scenario)[attribute.name]
+        if (nested := nested_class(hint)) is not None:
             parts[attribute.name] = nested
+        if (listed := listed_class(hint)) is not None:
+            parts[f"{attribute.name}[i]"] = listed
     for name, cls in parts.items():
         yield from ("", f"## {name or 'Scenario'}", "", *HEAD)
         for attribute in attrs.fields(cls):
-            if attribute.name not in parts:
+            if name or attribute.name not in parts:
                 yield _row(fields.joined(name, attribute.name), attribute)
 
 
