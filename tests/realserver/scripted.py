@@ -14,6 +14,7 @@ class Script:
     answer: object
     url: str = ""
     bodies: list = attrs.field(factory=list)
+    raw_bodies: list = attrs.field(factory=list)
     paths: list = attrs.field(factory=list)
     headers: list = attrs.field(factory=list)
     open_now: int = 0
@@ -48,6 +49,7 @@ class Script:
             return
         self.paths.append(head.split()[1])
         self.headers.append(fields)
+        self.raw_bodies.append(body)
         self.bodies.append(json.loads(body))
         self.open_now += 1
         self.open_most = max(self.open_most, self.open_now)
@@ -76,12 +78,12 @@ def event(text="", reason=None, **others):
 USAGE = {"prompt_tokens": 11, "completion_tokens": 5}
 
 
-def column(observation, name):
-    values = observation.trace.columns[name]
+def column(recording, name):
+    values = recording.trace.columns[name]
     return values if isinstance(values, list) else values.tolist()
 
 
-def by_id(observation, name):
+def by_id(recording, name):
     """Values of a column in order of dispatch."""
-    pairs = zip(column(observation, "request_id"), column(observation, name), strict=True)
+    pairs = zip(column(recording, "request_id"), column(recording, name), strict=True)
     return [value for _, value in sorted(pairs)]

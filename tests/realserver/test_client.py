@@ -19,8 +19,8 @@ def replies(data):
     return answer
 
 
-def only(observation, *names):
-    values = [column(observation, name) for name in names]
+def only(recording, *names):
+    values = [column(recording, name) for name in names]
     assert all(len(value) == 1 for value in values)
     return [value[0] for value in values]
 
@@ -32,14 +32,8 @@ GOOD_WHOLE = replies(plain({"choices": [{"text": "hi", "finish_reason": "stop"}]
 def test_the_body_of_a_streamed_completion(observed, spec):
     _, script = observed(GOOD, spec(1, prompt=3, output=7))
     assert script.paths == ["/v1/completions"]
-    assert script.bodies == [
-        {
-            "model": "m",
-            "prompt": "hello hello hello ",
-            "max_tokens": 7,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+    assert script.raw_bodies == [
+        b'{"max_tokens":7,"model":"m","prompt":"hello hello hello ","stream":true,"stream_options":{"include_usage":true}}'
     ]
     assert script.headers[0]["content-type"] == "application/json"
     assert "authorization" not in script.headers[0]
@@ -75,10 +69,10 @@ def test_clients_have_models_and_streams_of_their_own(observed, spec, client):
     async def answer(writer, body):
         await (GOOD if body["stream"] else GOOD_WHOLE)(writer, body)
 
-    observation, script = observed(answer, spec(2, clients=clients), streaming="by-client")
+    recording, script = observed(answer, spec(2, clients=clients), streaming="by-client")
     asked = [(body["model"], body["stream"]) for body in script.bodies]
     assert sorted(asked) == [("m", False), ("other", True)]
-    recorded = zip(*(column(observation, name) for name in ("client_id", "model", "streaming")), strict=True)
+    recorded = zip(*(column(recording, name) for name in ("client_id", "model", "streaming")), strict=True)
     assert sorted(recorded) == [("a", "other", True), ("b", "", False)]
 
 
@@ -88,18 +82,18 @@ def test_the_end_of_the_address_does_not_matter(spec, url):
 
 
 def test_a_stream_is_recorded(observed, spec):
-    observation, _ = observed(GOOD, spec(1, prompt=10))
+    recording, _ = observed(GOOD, spec(1, prompt=10))
     fields = ("status", "error_message", "finish_reason", "num_chunks", "input_tokens", "output_tokens")
-    assert only(observation, *fields, "server_input_tokens") == ["ok", "", "stop", 3, 10, 5, 11]
-    sent, first, last = only(observation, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
+    assert only(recording, *fields, "server_input_tokens") == ["ok", "", "stop", 3, 10, 5, 11]
+    sent, first, last = only(recording, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
     assert LONG_AGO < sent <= first <= last
 
 
 def test_an_answer_in_one_piece_is_recorded(observed, spec):
-    observation, _ = observed(GOOD_WHOLE, spec(1), streaming="never")
+    recording, _ = observed(GOOD_WHOLE, spec(1), streaming="never")
     fields = ("status", "finish_reason", "num_chunks", "output_tokens", "server_input_tokens", "streaming")
-    assert only(observation, *fields) == ["ok", "stop", 1, 5, 11, False]
-    sent, first, last = only(observation, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
+    assert only(recording, *fields) == ["ok", "stop", 1, 5, 11, False]
+    sent, first, last = only(recording, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
     assert LONG_AGO < sent <= first <= last
 
 
@@ -113,9 +107,9 @@ def test_chunks_are_stamped_when_they_come(observed, spec):
         writer.write(b"data: {no json\n\n: comment\n\ndata:" + event(reason="stop", usage=USAGE)[5:] + b"\r\n\r\n")
         writer.write(b"data: [DONE]\n\n")
 
-    observation, _ = observed(answer, spec(1))
+    recording, _ = observed(answer, spec(1))
     status, chunks, tokens, first, last = only(
-        observation, "status", "num_chunks", "output_tokens", "first_chunk_time_us", "last_chunk_time_us"
+        recording, "status", "num_chunks", "output_tokens", "first_chunk_time_us", "last_chunk_time_us"
     )
     assert (status, chunks, tokens) == ("ok", 3, 5)
     assert last - first > 90_000
@@ -128,16 +122,24 @@ def test_an_event_that_comes_in_pieces_is_one(observed, spec):
             writer.write(data[start : start + 7])
             await writer.drain()
 
-    observation, _ = observed(answer, spec(1))
-    assert only(observation, "status", "num_chunks", "output_tokens") == ["ok", 2, 5]
+    recording, _ = observed(answer, spec(1))
+    assert only(recording, "status", "num_chunks", "output_tokens") == ["ok", 2, 5]
 
 
 def test_an_answer_without_usage_has_no_tokens_and_is_warned_of(observed, spec, caplog):
-    observation, _ = observed(replies(events(event("hi", "stop"), b"data: [DONE]")), spec(2))
-    assert column(observation, "output_tokens") == [0, 0]
+    recording, _ = observed(replies(events(event("hi", "stop"), b"data: [DONE]")), spec(2))
+    assert column(recording, "output_tokens") == [0, 0]
     assert [record.getMessage() for record in caplog.records] == [
         "2 answers came without usage: their numbers of tokens are 0 in the trace"
     ]
+
+
+def test_a_recording_shows_itself_in_a_notebook(observed, spec):
+    recording, _ = observed(GOOD, spec(2))
+    html = recording._repr_html_()
+    assert "<table" in html
+    assert "2 ok" in html
+    assert "E2E, sent to last chunk" in html
 
 
 BROKEN = {
@@ -161,20 +163,18 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_goes_wrong_is_recorded_without_chunk_times(observed, spec, name):
     data, message = BROKEN[name]
-    observation, _ = observed(replies(data), spec(1))
-    status, found, first, last = only(
-        observation, "status", "error_message", "first_chunk_time_us", "last_chunk_time_us"
-    )
+    recording, _ = observed(replies(data), spec(1))
+    status, found, first, last = only(recording, "status", "error_message", "first_chunk_time_us", "last_chunk_time_us")
     assert (status, first, last) == ("error", 0, 0)
     assert found.startswith(message)
-    assert observation.statuses == {"error": 1}
-    assert observation.failures == {found: 1}
+    assert recording.statuses == {"error": 1}
+    assert recording.failures == {found: 1}
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"[1]", b"\xff"])
 def test_an_answer_that_is_no_json_keeps_its_times(observed, spec, data):
-    observation, _ = observed(replies(plain(data)), spec(1), streaming="never")
-    status, message, first = only(observation, "status", "error_message", "first_chunk_time_us")
+    recording, _ = observed(replies(plain(data)), spec(1), streaming="never")
+    status, message, first = only(recording, "status", "error_message", "first_chunk_time_us")
     assert status == "error"
     assert message.startswith("JSON parse error: ")
     assert first > LONG_AGO
@@ -188,9 +188,9 @@ def test_an_endless_answer_times_out(observed, spec):
             await writer.drain()
             await asyncio.sleep(0.02)
 
-    observation, _ = observed(answer, spec(1, output=40), timeout="300ms")
+    recording, _ = observed(answer, spec(1, output=40), timeout="300ms")
     fields = ("status", "error_message", "output_tokens", "last_chunk_time_us")
-    assert only(observation, *fields) == ["timeout", "no full answer within 300ms", 40, 0]
+    assert only(recording, *fields) == ["timeout", "no full answer within 300ms", 40, 0]
 
 
 def test_a_deadline_is_enforced(observed, spec):
@@ -199,10 +199,10 @@ def test_a_deadline_is_enforced(observed, spec):
     async def answer(writer, body):
         await asyncio.sleep(5)
 
-    observation, _ = observed(answer, spec(2, timeout=200_000), max_concurrency=1)
-    assert column(observation, "status") == ["timeout", "timeout"]
-    assert column(observation, "deadline_us") == [210_000, 220_000]
-    assert column(observation, "error_message")[0] == "no full answer by the deadline, 210ms after the start"
+    recording, _ = observed(answer, spec(2, timeout=200_000), max_concurrency=1)
+    assert column(recording, "status") == ["timeout", "timeout"]
+    assert column(recording, "deadline_us") == [210_000, 220_000]
+    assert column(recording, "error_message")[0] == "no full answer by the deadline, 210ms after the start"
 
 
 def test_what_is_too_late_is_not_sent(observed, spec):
@@ -223,9 +223,9 @@ def test_what_is_too_late_is_not_sent(observed, spec):
         )
         for name, patience in (("patient", 60_000_000), ("hasty", 100_000))
     ]
-    observation, script = observed(answer, spec(2, clients=clients), max_concurrency=1)
-    assert by_id(observation, "status") == ["ok", "timeout"]
-    assert by_id(observation, "error_message")[1] == "the deadline passed before it could be sent"
+    recording, script = observed(answer, spec(2, clients=clients), max_concurrency=1)
+    assert by_id(recording, "status") == ["ok", "timeout"]
+    assert by_id(recording, "error_message")[1] == "the deadline passed before it could be sent"
     assert len(script.bodies) == 1
 
 
@@ -255,9 +255,9 @@ def test_a_connection_is_used_again(spec):
     async def run():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            observation = await blis.observe_async(spec(3, rate=20), url=url, model="m")
+            recording = await blis.observe_async(spec(3, rate=20), url=url, model="m")
             await asyncio.gather(*serving)
-            return observation
+            return recording
 
     assert asyncio.run(run()).statuses == {"ok": 3}
     assert heads == [["get", "post", "post", "post"]]

@@ -14,29 +14,29 @@ def observe(url, workload, **settings):
     return blis.observe(workload, url=url, model="echo", **{"api_format": "chat", "api_key": "key", **settings})
 
 
-def messages(observation):
-    return [message.partition(": {")[0] for message in observation.failures]
+def messages(recording):
+    return [message.partition(": {")[0] for message in recording.failures]
 
 
 def test_a_chat_with_the_mock(katan, spec):
     url = katan()
     for streaming in ("always", "never"):
-        observation = observe(url, spec(3, prompt=2), streaming=streaming)
-        assert observation.statuses == {"ok": 3}
-        assert by_id(observation, "server_input_tokens") == [2] * 3
-        assert observation.finish_reasons == {"stop": 3}
+        recording = observe(url, spec(3, prompt=2), streaming=streaming)
+        assert recording.statuses == {"ok": 3}
+        assert by_id(recording, "server_input_tokens") == [2] * 3
+        assert recording.finish_reasons == {"stop": 3}
 
 
 def test_a_missing_key_is_told(katan, spec):
-    observation = observe(katan(), spec(2), api_key="")
-    assert observation.statuses == {"error": 2}
-    assert messages(observation) == ["HTTP 401"]
-    assert "missing Authorization header" in repr(observation)
+    recording = observe(katan(), spec(2), api_key="")
+    assert recording.statuses == {"error": 2}
+    assert messages(recording) == ["HTTP 401"]
+    assert "missing Authorization header" in repr(recording)
 
 
 def test_what_the_server_does_not_have_is_told(katan, spec):
-    observation = observe(katan(), spec(1), api_format="completions")
-    assert messages(observation) == ["HTTP 404"]
+    recording = observe(katan(), spec(1), api_format="completions")
+    assert messages(recording) == ["HTTP 404"]
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_what_the_server_does_not_have_is_told(katan, spec):
     ],
 )
 def test_failures_of_the_server_are_recorded(katan, spec, flags, statuses, message):
-    observation = observe(katan(*flags), spec(4), max_concurrency=1)
-    assert by_id(observation, "status") == statuses
-    assert messages(observation) == [message]
+    recording = observe(katan(*flags), spec(4), max_concurrency=1)
+    assert by_id(recording, "status") == statuses
+    assert messages(recording) == [message]
 
 
 def test_the_server_never_sees_more_than_allowed(katan, spec):
@@ -63,16 +63,16 @@ def test_the_server_never_sees_more_than_allowed(katan, spec):
 
 
 def test_a_slow_server_runs_into_the_time_out(katan, spec):
-    observation = observe(katan("--latency-ms", "5000"), spec(2), timeout="200ms")
-    assert observation.statuses == {"timeout": 2}
-    assert by_id(observation, "output_tokens") == [5, 5]
+    recording = observe(katan("--latency-ms", "5000"), spec(2), timeout="200ms")
+    assert recording.statuses == {"timeout": 2}
+    assert by_id(recording, "output_tokens") == [5, 5]
 
 
 def test_the_first_token_of_a_slow_stream_is_late(katan, spec):
     """It waits for 0.3 s before the first chunk, and for 5 ms between chunks."""
-    observation = observe(katan("--ttft-ms", "300", "--itl-ms", "5"), spec(2))
-    assert observation.ttft_us.min() >= 300_000
-    assert (observation.e2e_us - observation.ttft_us).min() >= 50_000
+    recording = observe(katan("--ttft-ms", "300", "--itl-ms", "5"), spec(2))
+    assert recording.ttft_us.min() >= 300_000
+    assert (recording.e2e_us - recording.ttft_us).min() >= 50_000
 
 
 def test_nobody_there(spec):
@@ -95,7 +95,7 @@ def test_somebody_who_never_answers(spec):
             observe(url, spec(2), timeout="200ms")
 
 
-def test_a_server_that_goes_away_at_once_leaves_no_observation(spec):
+def test_a_server_that_goes_away_at_once_leaves_no_recording(spec):
     """It answers whether it is there, then no connection any more."""
     import asyncio
 

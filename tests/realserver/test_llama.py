@@ -26,30 +26,30 @@ def observe(url, workload, **settings):
 @pytest.mark.parametrize("streaming", ["always", "never"])
 def test_tokens_are_counted_as_the_server_counts_them(llama_url, spec, api_format, streaming):
     """The blank at the end of a prompt is a token of its own; a chat adds nothing, as the template is empty."""
-    observation = observe(llama_url, spec(6, prompt=12, output=7), api_format=api_format, streaming=streaming)
-    assert observation.statuses == {"ok": 6}
-    assert observation.finish_reasons == {"length": 6}
-    assert column(observation, "input_tokens") == [12] * 6
-    assert column(observation, "server_input_tokens") == [13] * 6
-    assert column(observation, "output_tokens") == [7] * 6
-    assert column(observation, "streaming") == [streaming == "always"] * 6
-    chunks = set(column(observation, "num_chunks"))
+    recording = observe(llama_url, spec(6, prompt=12, output=7), api_format=api_format, streaming=streaming)
+    assert recording.statuses == {"ok": 6}
+    assert recording.finish_reasons == {"length": 6}
+    assert column(recording, "input_tokens") == [12] * 6
+    assert column(recording, "server_input_tokens") == [13] * 6
+    assert column(recording, "output_tokens") == [7] * 6
+    assert column(recording, "streaming") == [streaming == "always"] * 6
+    chunks = set(column(recording, "num_chunks"))
     assert chunks == {1} if streaming == "never" else min(chunks) >= 7
-    assert (observation.ttft_us > 0).all()
-    assert (observation.e2e_us >= observation.ttft_us).all()
+    assert (recording.ttft_us > 0).all()
+    assert (recording.e2e_us >= recording.ttft_us).all()
 
 
 def test_lengths_follow_the_workload(llama_url):
     workload = blis.Workload(
         rate=100, num_requests=20, prompt=blis.Gaussian(40, 10, 5, 80), output=blis.Gaussian(6, 3, 1, 12)
     )
-    observation = observe(llama_url, workload, seed=3)
-    requests = sorted(observation.trace.requests(), key=lambda request: request.arrived_at)
+    recording = observe(llama_url, workload, seed=3)
+    requests = sorted(recording.trace.requests(), key=lambda request: request.arrived_at)
     planned = workload.preview(seed=3)
     assert [request.arrived_at for request in requests] == planned.arrived_at.tolist()
     assert [request.input_tokens for request in requests] == planned.input_tokens.tolist()
     assert [request.output_tokens for request in requests] == planned.output_tokens.tolist()
-    assert by_id(observation, "server_input_tokens") == [tokens + 1 for tokens in planned.input_tokens.tolist()]
+    assert by_id(recording, "server_input_tokens") == [tokens + 1 for tokens in planned.input_tokens.tolist()]
 
 
 def test_the_server_computes_what_we_sent(llama_url, spec):
@@ -72,10 +72,10 @@ def conversation(client, rounds):
 def test_further_rounds_hit_the_cache_of_the_server(llama_url, spec, client, api_format):
     """Of the prompts of 100, 220 and 340 tokens it need not compute again what came before: at most 120 + 240."""
     before = metrics(llama_url)
-    observation = observe(llama_url, spec(1, clients=[conversation(client, 3)]), api_format=api_format)
+    recording = observe(llama_url, spec(1, clients=[conversation(client, 3)]), api_format=api_format)
     after = metrics(llama_url)
-    assert by_id(observation, "input_tokens") == [100, 220, 340]
-    sent = sum(column(observation, "server_input_tokens"))
+    assert by_id(recording, "input_tokens") == [100, 220, 340]
+    sent = sum(column(recording, "server_input_tokens"))
     assert abs(sent - 660) < 10
     computed = after["prompt_tokens_total"] - before["prompt_tokens_total"]
     assert sent - computed > 300
@@ -85,16 +85,16 @@ def test_a_shared_prefix_hits_the_cache_of_the_server(llama_url, spec):
     """One after the other, the second and third of three prompts begin with 200 tokens that it has."""
     before = metrics(llama_url)
     workload = spec(3, prompt=10, output=1, prefix_group="system", prefix_length=200)
-    observation = observe(llama_url, workload, max_concurrency=1)
+    recording = observe(llama_url, workload, max_concurrency=1)
     computed = metrics(llama_url)["prompt_tokens_total"] - before["prompt_tokens_total"]
-    assert column(observation, "input_tokens") == [210] * 3
-    assert sum(column(observation, "server_input_tokens")) - computed >= 400
+    assert column(recording, "input_tokens") == [210] * 3
+    assert sum(column(recording, "server_input_tokens")) - computed >= 400
 
 
 def test_a_prompt_beyond_the_context_is_refused_by_the_server(llama_url, spec):
-    observation = observe(llama_url, spec(1, prompt=9000))
-    assert observation.statuses == {"error": 1}
-    assert column(observation, "error_message")[0].startswith('HTTP 400: {"error":{"code":400')
+    recording = observe(llama_url, spec(1, prompt=9000))
+    assert recording.statuses == {"error": 1}
+    assert column(recording, "error_message")[0].startswith('HTTP 400: {"error":{"code":400')
 
 
 def test_it_works_in_a_running_loop_as_in_a_notebook(llama_url, spec):
@@ -108,17 +108,17 @@ def test_it_works_in_a_running_loop_as_in_a_notebook(llama_url, spec):
 
 def test_what_is_written_is_read_again(llama_url, spec, client, tmp_path):
     workload = spec(4, clients=[client("a", slo_class="batch"), conversation(client, 2)])
-    observation = observe(llama_url, workload, workload_file="w.yaml", rtt_ms=0.5, server_type="llama.cpp")
-    observation.write(tmp_path / "h.yaml", tmp_path / "d.csv")
+    recording = observe(llama_url, workload, workload_file="w.yaml", rtt_ms=0.5, server_type="llama.cpp")
+    recording.write(tmp_path / "h.yaml", tmp_path / "d.csv")
     trace = read_trace(tmp_path / "h.yaml", tmp_path / "d.csv")
     header = trace.header
     assert (header.time_unit, header.mode, header.workload_spec) == ("us", "real", "w.yaml")
     assert (header.server.type, header.server.model) == ("llama.cpp", MODEL)
     assert header.network.measured_rtt_ms == 0.5
-    for name, values in observation.trace.columns.items():
+    for name, values in recording.trace.columns.items():
         assert list(trace.columns[name]) == list(values)
     assert [request.content for request in trace.requests()] == [
-        request.content for request in observation.trace.requests()
+        request.content for request in recording.trace.requests()
     ]
 
 
