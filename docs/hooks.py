@@ -52,7 +52,8 @@ def _row(path: str, attribute: attrs.Attribute[Any]) -> str:
     ]
     unit = " ".join([known.unit or "", f"({', '.join(bounds)})" if bounds else ""]).strip()
     flag = f"`{known.flag}`" if known.flag else ""
-    return f"| `{path}` | {_default(attribute)} | {unit} | {' '.join(words)} | {flag} |"
+    meaning = " ".join(words).replace("<", "&lt;")
+    return f"| `{path}` | {_default(attribute)} | {unit} | {meaning} | {flag} |"
 
 
 def _default(attribute: attrs.Attribute[Any]) -> str:
