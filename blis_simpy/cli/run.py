@@ -23,6 +23,7 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.formats.files import check_writable
 from blis_simpy.workload.settings import Traffic, Workload
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ __all__ = ["run"]
 
 _LOG = logging.getLogger(__name__)
 
+_TRACE_OUTPUT = Flag(
+    name="--trace-output",
+    target="trace_output",
+    help="Write the requests as a trace, for a replay: this name with .yaml and .csv.",
+    absent="",
+)
 _OWN_FLAGS = (
     Flag(
         name="--workload",
@@ -58,10 +65,10 @@ def run(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``run``.
     """
-    flags = (*_OWN_FLAGS, *COMMON_FLAGS, *setting_flags(workload=True))
+    flags = (*_OWN_FLAGS, _TRACE_OUTPUT, *COMMON_FLAGS, *setting_flags(workload=True))
     about = "Simulate a scenario, described by a file, by flags, or by a file with flags laid over it."
     given = read_flags(argv, flags, command="run", about=about, positional="scenario")
-    options = {flag.target: given.pop(flag.target, None) for flag in COMMON_FLAGS}
+    options = {flag.target: given.pop(flag.target, None) for flag in (_TRACE_OUTPUT, *COMMON_FLAGS)}
     with log_lines(options["log"]):
         file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
@@ -71,10 +78,15 @@ def run(argv: Sequence[str]) -> None:
             if shown_config(scenario, file, given, options):
                 return
             check_outputs(scenario, "run", options)
+            prefix = options["trace_output"]
+            for path in () if prefix is None else (f"{prefix}.yaml", f"{prefix}.csv"):
+                check_writable(path)
             with request_counter() as progress:
                 result = scenario.run(progress=progress)
         if options["results_path"] is not None:
             result.write_metrics(options["results_path"])
+        if prefix is not None:
+            result.write_trace(prefix)
         write_outputs(result, options)
         report(result, "run", options)
 

@@ -194,7 +194,7 @@ MISTAKES = [
     (["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azure"], "--trace-data is required"),
     (
         ["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azur", "--trace-data", "good.csv"],
-        f"trace_format is unknown, got 'azur'; did you mean 'azure'? known: {TRACE_FORMATS}",
+        f"--trace-format is unknown, got 'azur'; did you mean 'azure'? known: {TRACE_FORMATS}",
     ),
     (
         ["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azure", "--trace-data", "none.csv"],

@@ -249,7 +249,9 @@ def test_newer_layout_needs_its_columns(files):
     files(header="trace_version: 3\n", t=newer_table((row(), 0, 0, "", 0)).replace("deadline_us", "deadline"))
     with pytest.raises(WorkloadTraceError) as caught:
         read_trace("header.yaml", "t.csv")
-    assert str(caught.value).startswith("t.csv: deadline_us is missing among the columns (line 1); there are: prefix_len")
+    assert str(caught.value).startswith(
+        "t.csv: deadline_us is missing among the columns (line 1); there are: prefix_len"
+    )
 
 
 def test_wrong_value_of_the_newer_layout_is_named_with_its_place(files):
