@@ -408,14 +408,14 @@ class _Search:
         count = self.replications
         while True:
             probe = self._measured(value, replication_seeds(self.seed, count), self.confidence, "search")
-            if probe.outcome != "unclear" or count >= _MOST_REPLICATIONS * self.replications:
+            if probe.outcome != "unclear" or 2 * count > _MOST_REPLICATIONS * self.replications:
                 self.probes.append(probe)
                 return probe.outcome
             count *= 2
 
     def _confirmed(self, value: float, easy: float | None) -> float | None:
         """Confirm a value, or an easier one, with seeds that had no part in choosing it."""
-        first = self.replications
+        first = _MOST_REPLICATIONS * self.replications
         for attempt in range(1, _ATTEMPTS + 1):
             allowed = (1 - self.confidence) / 2**attempt
             seeds = replication_seeds(self.seed, 2 * self.replications, start=first)

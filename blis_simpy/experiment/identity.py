@@ -142,28 +142,27 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
         return {"method": [_canonical(value.__self__, around), value.__name__]}
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
         return {"code": _source(value)}
-    return {"instance": [_source(type(value)), _state(value, around)]}
-
-
-def _state(value: Any, around: tuple[int, ...]) -> Any:
-    cls = type(value)
-    if attrs.has(cls):
-        state = {}
-        for field in attrs.fields(cls):
-            held = getattr(value, field.name)
-            known = field.metadata.get(Setting)
-            is_path = known is not None and known.is_path and held is not None
-            state[field.name] = {"content": _content(held)} if is_path else _canonical(held, around)
-        return state
+    if attrs.has(type(value)):
+        return {"instance": [_source(type(value)), _fields(value, around)]}
     # As for pickling, which knows what belongs to an object of any type, or that it is nobody's business.
-    reduce = copyreg.dispatch_table.get(cls)
+    reduce = copyreg.dispatch_table.get(type(value))
     try:
         parts: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
     except TypeError as error:
         raise PluginError.at(_named(value), f"cannot be identified: {error}") from None
-    if isinstance(parts, str):
-        return parts
-    return [_canonical(list(part) if isinstance(part, Iterator) else part, around) for part in parts]
+    if isinstance(parts, str):  # found by its name, as a function is
+        return {"code": _source(value)}
+    parts = [_canonical(list(part) if isinstance(part, Iterator) else part, around) for part in parts]
+    return {"instance": [_source(type(value)), parts]}
+
+
+def _fields(value: Any, around: tuple[int, ...]) -> Any:
+    fields = {}
+    for field in attrs.fields(type(value)):
+        held, known = getattr(value, field.name), field.metadata.get(Setting)
+        is_path = known is not None and known.is_path and held is not None
+        fields[field.name] = {"content": _content(held)} if is_path else _canonical(held, around)
+    return fields
 
 
 def _named(value: Any) -> str:

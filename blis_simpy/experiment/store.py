@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,8 @@ class Store:
             temporary.replace(target)
             _sync(target.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise ScenarioError.at("store", f"cannot be written: {error.strerror}", file=str(target)) from None
 
     def __len__(self) -> int:
@@ -103,8 +105,7 @@ def _sync(folder: Path) -> None:
     except OSError:
         return
     try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
+        with suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
