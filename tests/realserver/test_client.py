@@ -32,10 +32,11 @@ GOOD_WHOLE = replies(plain({"choices": [{"text": "hi", "finish_reason": "stop"}]
 def test_the_body_of_a_streamed_completion(observed, spec):
     _, script = observed(GOOD, spec(1, prompt=3, output=7))
     assert script.paths == ["/v1/completions"]
-    assert script.raw_bodies == [
+    [body] = script.raw_bodies
+    assert body == (
         b'{"max_tokens":7,"model":"m","prompt":"hello hello hello ",'
         b'"stream":true,"stream_options":{"include_usage":true}}'
-    ]
+    )
     assert script.headers[0]["content-type"] == "application/json"
     assert "authorization" not in script.headers[0]
 
