@@ -8,7 +8,7 @@ DEV_READY := .venv/.ready-dev
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format check bench docs clean
+.PHONY: help run test test-lowest lint format check bench docs pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: format lint  ## Format, lint and run the fast tests: the loop while you w
 
 bench: $(DEV_READY)  ## Measure speed and memory; writes results/benchmarks.json
 	$(BIN)/python benchmarks/run.py
+
+pictures: $(DEV_READY)  ## Draw the pictures of the documentation again
+	$(BIN)/python docs/make_pictures.py
 
 docs: $(DEV_READY)  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.display.phases import Explanation
+    from blis_simpy.metrics.requests import RequestTable
     from blis_simpy.result import Result
 
 __all__ = ["draw_gantt", "plot_explanation"]
@@ -30,24 +31,16 @@ _PHASE_COLOURS = {
 _MOST_NAMES = 40
 
 
-def draw_gantt(result: Result, most: int, window: tuple[float, float] | None, ax: Axes | None) -> Axes:
-    """Draw a line a request; for the parameters see `ResultPlots.gantt`."""
-    requests, ended_at = result.requests, result.aggregate.ended_at
-    bounds = phase_bounds(requests, result.preemptions, ended_at)
-    shown = np.argsort(bounds[:, 0], kind="stable")
-    if window is not None:
-        start, end = (second * SECOND for second in window)
-        shown = shown[(bounds[shown, 0] <= end) & (bounds[shown, -1] >= start)]
-    num_found = len(shown)
-    shown = shown[:most]
+def draw_gantt(result: Result, requests: RequestTable, most: int, ax: Axes | None) -> Axes:
+    """Draw a line a request; for what is on it see `ResultPlots.gantt`."""
+    shown = np.argsort(requests["arrived_at_us"], kind="stable")[:most]
+    requests, num_found = requests.take(shown), requests.num_rows
+    bounds = phase_bounds(requests, result.preemptions, result.aggregate.ended_at)
     ax = canvas.one(ax, max(2.2, 1.0 + 0.2 * min(len(shown), _MOST_NAMES)))
-    bars, names = bounds[shown], requests["id"][shown].tolist()
+    _draw_phases(ax, bounds, height=0.8)
+    names = requests["id"].tolist()
     line_of = {name: line for line, name in enumerate(names)}
     lost = [(at, line_of[name]) for name, at in result.preemptions if name in line_of]
-    if window is not None:
-        bars = np.clip(bars, start, end)
-        lost = [(at, line) for at, line in lost if start <= at <= end]
-    _draw_phases(ax, bars, height=0.8)
     if lost:
         at, line = zip(*lost, strict=True)
         ax.plot(np.divide(at, SECOND), line, "x", color=canvas.BLACK, markersize=5, label="preemption")
@@ -56,11 +49,11 @@ def draw_gantt(result: Result, most: int, window: tuple[float, float] | None, ax
     else:
         ax.set_yticks([])
     cut = f", the first {len(shown):,} of {num_found:,}" if num_found > len(shown) else ""
-    ax.set(xlabel="time (s)", ylabel=f"requests{cut}", xlim=window, ylim=(max(len(shown), 1) - 0.5, -0.5))
+    ax.set(xlabel="time (s)", ylabel=f"requests{cut}", ylim=(max(len(shown), 1) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
     canvas.add_legend(ax, "above")
-    if not np.ptp(bars, axis=1).any():
-        canvas.say(ax, "no request was served in this time")
+    if not np.ptp(bounds, axis=1).any():
+        canvas.say(ax, "no request was served")
     return ax
 
 

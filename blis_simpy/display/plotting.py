@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,19 +110,28 @@ class ResultPlots:
         """
         return draw_timeline(self._result, axes)
 
-    def gantt(self, most: int = 30, window: tuple[float, float] | None = None, ax: Axes | None = None) -> Axes:
+    def gantt(self, most: int = 30, ax: Axes | None = None, **where: Any) -> Axes:
         """Draw the phases of requests as bars, a line a request, in the order of their arrival.
+
+        Preemptions are marked; what was computed before the last one is part of the phase ``preempted``.
 
         Parameters
         ----------
         most : int, default 30
             How many requests to show; the first ones.
-        window : (float, float), s, optional
-            Show requests that were under way between these instants, and only this time.
         ax : matplotlib Axes, optional
             Where to.
+        **where
+            Which requests, as for `Result.where`: ``start="10s", end="12s"`` for those that arrived in between,
+            ``replica=0``, ``tenant=...``.
+
+        Raises
+        ------
+        ScenarioError
+            If there is no such label.
         """
-        return draw_gantt(self._result, most, window, ax)
+        requests = self._result.where(**where).requests if where else self._result.requests
+        return draw_gantt(self._result, requests, most, ax)
 
     def throughput(self, bins: int = 60, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
         """Draw requests and output tokens a second over time.

@@ -6,6 +6,7 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.display.phases import explain
+from blis_simpy.display.plot_latencies import plot_ecdfs
 from blis_simpy.display.plotting import ResultPlots
 
 pytestmark = pytest.mark.usefixtures("plt")
@@ -19,7 +20,6 @@ PICTURES = {
     "histogram by replica": lambda plots: plots.histogram("e2e", by="replica"),
     "timeline": lambda plots: plots.timeline(),
     "gantt": lambda plots: plots.gantt(),
-    "gantt of a window": lambda plots: plots.gantt(window=(0.0001, 0.0002)),
     "throughput": lambda plots: plots.throughput(),
     "routing": lambda plots: plots.routing(),
     "routing by tenant": lambda plots: plots.routing(by="tenant"),
@@ -100,6 +100,13 @@ def test_a_group_has_one_colour_in_all_panels(serve):
     assert [legend_of(ax) for ax in axes] == [[], [], ["a", "b"]]
 
 
+def test_runs_are_compared_by_their_ecdfs(three, cluster, nothing):
+    ax = plot_ecdfs({"three": three, "nothing": nothing, "cluster": cluster}, "e2e")
+    assert legend_of(ax) == ["three: p50 0.3, p99 0.4 ms", "cluster: p50 0.3, p99 0.3 ms"]
+    assert ax.get_xlabel() == "E2E, arrival to last token (ms)"
+    assert texts_of(plot_ecdfs({"nothing": nothing})) == ["no request got that far"]
+
+
 def test_itl_is_a_share_of_gaps(three):
     assert three.plot.ecdf("itl").get_ylabel() == "share of gaps"
     assert [ax.get_ylabel() for ax in three.plot.latencies()] == [
@@ -170,10 +177,18 @@ def test_gantt_shows_the_first_requests_and_says_so(three):
     assert three.plot.gantt(most=2).get_ylabel() == "requests, the first 2 of 3"
 
 
-def test_gantt_of_a_window_shows_who_was_under_way(three):
-    ax = three.plot.gantt(window=(0.0019, 0.003))
+def test_gantt_shows_chosen_requests(three):
+    ax = three.plot.gantt(start="1ms")
     assert [text.get_text() for text in ax.get_yticklabels()] == ["request_2"]
-    assert ax.get_xlim() == (0.0019, 0.003)
+    ax = three.plot.gantt(slo_class="batch")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["request_1"]
+    assert ax.get_ylabel() == "requests"
+
+
+def test_gantt_of_many_requests_leaves_their_names_out(serve):
+    ax = serve(*((10, 1, 1000 * i) for i in range(50))).result.plot.gantt(most=45)
+    assert ax.get_yticklabels() == []
+    assert ax.get_ylabel() == "requests, the first 45 of 50"
 
 
 def test_gantt_marks_preemptions(preempted):
@@ -222,7 +237,7 @@ def test_pictures_of_nothing_say_why(nothing, unserved):
     assert texts_of(nothing.plot.ecdf()) == ["no request got that far"]
     assert texts_of(nothing.plot.timeline()[0, 0]) == ["no step"]
     assert texts_of(nothing.plot.throughput()[0]) == ["no request arrived"]
-    assert texts_of(unserved.plot.gantt()) == ["no request was served in this time"]
+    assert texts_of(unserved.plot.gantt()) == ["no request was served"]
     assert texts_of(unserved.plot.routing()) == ["no request was sent to a replica"]
 
 
