@@ -87,7 +87,7 @@ def changed(instance: T, changes: Mapping[str, Any]) -> T:
                 problems += _below(name, error)
     for name, below in inner.items():
         try:
-            part = _changed_part(values.get(name, getattr(instance, name)), below, shapes[name])
+            part = _changed_part(values.get(name, getattr(instance, shapes[name].attribute)), below, shapes[name])
             values[name] = shapes[name].checked(part)
         except ScenarioError as error:
             problems += _below(name, error)
@@ -112,6 +112,7 @@ class _Shape(NamedTuple):
     """A field of a settings class, and what its type says."""
 
     name: str
+    attribute: str
     required: bool
     known: Setting | None
     converter: Any
@@ -141,6 +142,7 @@ def _shapes(cls: Any) -> tuple[_Shape, ...]:
     hints = type_hints(cls)
     return tuple(
         _Shape(
+            attribute.alias,
             attribute.name,
             attribute.default is attrs.NOTHING,
             attribute.metadata.get(Setting),

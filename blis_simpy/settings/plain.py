@@ -144,7 +144,7 @@ class _Writer:
                 continue
             known = attribute.metadata.get(Setting) or Setting(help="")
             data = self.value(value, known, joined(path, name))
-            if isinstance(data, dict) and get_origin(type_hints(cls).get(name)) is Mapping:
+            if isinstance(data, dict) and get_origin(type_hints(cls).get(attribute.name)) is Mapping:
                 data = dict(sorted(data.items()))
             result[name] = data
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blis_simpy.cli.main import main
+from blis_simpy.scenario import shipped_scenarios
 
 MODEL = ["run", "--model", "qwen/qwen3-14b"]
 TRACE_COLUMNS = (
@@ -40,15 +41,15 @@ MISTAKES = [
     # words
     (
         ["rnu"],
-        "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, explain, workload, compose, convert",
+        (
+            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, sweep, "
+            "capacity, explain, workload, compose, convert, schema"
+        ),
     ),
     (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
     (
         ["run", "quikstart"],
-        (
-            "scenario is unknown, got 'quikstart'; did you mean 'quickstart'? "
-            "known: conversations, prefix-affinity, quickstart, two-models, two-tier"
-        ),
+        (f"scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: {', '.join(shipped_scenarios())}"),
     ),
     (["run"], "--model is required"),
     (["explain"], "explain needs a topic; known: latency"),

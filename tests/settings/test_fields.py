@@ -14,6 +14,12 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import Plugin, setting
 
 
+def _pair(value):
+    if value and len(value) != 2:
+        raise ScenarioError.at("pair", "must be two numbers", value)
+    return value
+
+
 @attrs.frozen(kw_only=True)
 class Everything:
     count: int = setting(3, help="A number of things.", unit="things", ge=1, le=10)
@@ -27,6 +33,12 @@ class Everything:
     folder: str | None = setting(None, help="A folder.", is_path=True)
     scheduler: Plugin = setting("fcfs", help="A plug-in.", kind="scheduler")
     model: Plugin | None = setting(None, help="An optional plug-in.", kind="latency")
+    gaps: str = setting("", help="A plug-in by name.", kind="arrivals", absent="")
+    label: str = setting("", help="A label.", choices=("red", "blue"), absent="")
+    pair: tuple[int, ...] = setting((), help="Two numbers.", converter=_pair)
+
+
+PROCESSES = "known: constant, gamma, poisson, weibull"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +69,11 @@ class Required:
         ("values", (1.0, -2.0), "values[1] must be >= 0, got -2.0"),
         ("values", [1, "2"], "values[1] must be a number, got '2'"),
         ("values", [float("nan")], "values[0] must be a finite number, got nan"),
+        ("gaps", "poison", f"gaps is unknown, got 'poison'; did you mean 'poisson'? {PROCESSES}"),
+        ("gaps", {"policy": "poisson"}, "gaps must be text, got {'policy': 'poisson'}"),
+        ("label", "green", "label is unknown, got 'green'; known: red, blue"),
+        ("pair", [1, 2, 3], "pair must be two numbers, got (1, 2, 3)"),
+        ("pair", [1, "2"], "pair[1] must be an integer, got '2'"),
         ("pause", "2x", "pause must be a duration such as 50ms, 2s, 1.5s, 3min or 1h, got '2x'"),
         ("pause", "1.5us", "pause must be a whole number of microseconds, got '1.5us'"),
         ("pause", "0s", "pause must be > 0, got 0"),
@@ -124,3 +141,11 @@ def test_settings_are_equal_by_value_and_survive_pickling_and_copying():
 def test_settings_cannot_be_changed_in_place():
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Everything().count = 4
+
+
+def test_empty_text_may_stand_for_none_beside_names_and_choices():
+    assert Everything(gaps="", label="".join([])) == Everything()
+
+
+def test_a_converter_has_normalised_values():
+    assert Everything(pair=[np.int64(1), 2]).pair == (1, 2)
