@@ -107,11 +107,13 @@ def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at:
     preemptions = [(rows[request], tick) for request, tick in log.preemptions]
     return ReplicaOutcome(
         name=f"instance_{replica.index}",
+        model=replica.model,
         rows=served,
         durations=steps.durations(),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
         total_blocks=int(replica.kv_blocks.capacity),
+        block_size=replica.block_size,
         ended_at=ended_at,
         input_tokens=log.input_tokens,
         output_tokens=log.output_tokens,

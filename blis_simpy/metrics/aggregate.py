@@ -26,6 +26,8 @@ class ReplicaOutcome:
     ----------
     name : str
         ``instance_<index>``.
+    model : str
+        Name of the model that it serves.
     rows : ndarray of int64
         Requests that were handed to it and not dropped, as rows of the table of all requests.
     durations : ndarray of int64, shape (num_steps,), µs
@@ -36,6 +38,8 @@ class ReplicaOutcome:
         Added to each gap between tokens.
     total_blocks : int
         Its KV blocks.
+    block_size : int
+        Tokens a KV block.
     ended_at : int, tick
         Last tick up to the horizon at which something happened.
     input_tokens, output_tokens, completed, timed_out, dropped, length_capped, kv_allocation_failures : int
@@ -53,11 +57,13 @@ class ReplicaOutcome:
     """
 
     name: str
+    model: str
     rows: NDArray[np.int64]
     durations: NDArray[np.int64]
     skipped_tokens: NDArray[np.int64]
     token_processing_us: int
     total_blocks: int
+    block_size: int
     ended_at: int
     input_tokens: int
     output_tokens: int

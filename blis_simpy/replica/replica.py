@@ -42,6 +42,8 @@ class Replica:
         The simulation's environment.
     index : int
         Number of the replica; at one tick, lower numbers come first.
+    model : str
+        Name of the model that it serves; a label.
     settings : EngineSettings
         Limits and policies of the engine.
     kv_settings : KVSettings
@@ -69,6 +71,10 @@ class Replica:
         KV blocks, a `simpy.Container` whose level is the number of free ones.
     process : simpy.Process
         The replica's own process.
+    model : str
+        Name of the model.
+    block_size : int
+        Tokens a KV block.
     turn_away : callable or None
         Gets the requests that are about to enter the wait queue, while the replica takes none.
     """
@@ -78,6 +84,7 @@ class Replica:
         env: Environment,
         *,
         index: int,
+        model: str,
         settings: EngineSettings,
         kv_settings: KVSettings,
         num_blocks: int,
@@ -90,6 +97,8 @@ class Replica:
     ) -> None:
         self.env = env
         self.index = index
+        self.model = model
+        self.block_size = kv_settings.block_size
         self.slots = SlotPool(env, settings.max_num_seqs)
         self.kv_blocks = BlockPool(env, num_blocks)
         self._latency = latency
