@@ -495,7 +495,7 @@ def load_result(path: str | PathLike[str]) -> Result:
     try:
         figures, scenario = json.loads(texts["figures.json"]), texts["scenario.yaml"]
 
-        def part(prefix: str) -> dict[str, NDArray[Any]]:
+        def part(prefix: str) -> dict[str, Any]:
             return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
         replicas = [

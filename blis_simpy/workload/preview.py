@@ -158,6 +158,12 @@ class Preview:
 
         return plot_preview(self, axes)
 
+    def _repr_html_(self) -> str:
+        from blis_simpy.display.tables import page_html
+        from blis_simpy.display.workload import preview_page
+
+        return page_html(preview_page(self))
+
     def __repr__(self) -> str:
         """Say the main figures in a few lines."""
         if not self.num_requests:
