@@ -1,8 +1,9 @@
 """Command-line flags, derived from the settings, in the syntax of the reference.
 
 A flag is ``--name value`` or ``--name=value``; a boolean is ``--name`` or ``--name=true``. Integers may carry a base
-prefix and underscores; a list is separated by commas, and repeating its flag appends; of any other flag the last one
-wins. What was not given is absent from the result, so that a default never passes for a wish.
+prefix and underscores; a list is separated by commas, and repeating its flag appends; a flag whose values may contain
+commas is repeated, one value each; of any other flag the last one wins. What was not given is absent from the result, so
+that a default never passes for a wish.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Flag:
     target : str
         Dotted path of the setting it changes, or the name under which a command finds its own option.
     hint : type
-        What the text means.
+        What the text means: ``tuple[float, ...]`` is separated by commas, ``list[str]`` one text each time.
     help : str
         One sentence.
     default : object
@@ -89,7 +90,13 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
 
 
 def read_flags(
-    argv: Sequence[str], flags: Iterable[Flag], *, command: str, about: str, positional: str | None = None
+    argv: Sequence[str],
+    flags: Iterable[Flag],
+    *,
+    command: str,
+    about: str,
+    positional: str | None = None,
+    several: bool = False,
 ) -> dict[str, Any]:
     """Read the words after a command.
 
@@ -103,6 +110,8 @@ def read_flags(
         Name and purpose, for the help.
     positional : str, optional
         Name of the one word that may stand without a flag; its text is found under this name.
+    several : bool
+        Whether there may be more such words; a list of them is found then.
 
     Returns
     -------
@@ -119,7 +128,8 @@ def read_flags(
     known = {flag.name: flag for flag in flags}
     parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
     if positional:
-        parser.add_argument(positional, nargs="?", help="scenario file, or the name of a scenario that is shipped")
+        words_of_help = "scenario file, or the name of a scenario that is shipped"
+        parser.add_argument(positional, nargs="*" if several else "?", help=words_of_help)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for flag in known.values():
         section = flag.target.partition(".")[0] if "." in flag.target else "general"
@@ -130,11 +140,11 @@ def read_flags(
         words_of_help = (flag.help + shown).replace("%", "%%")
         groups[section].add_argument(flag.name, dest=flag.name, action="append", metavar=metavar, help=words_of_help)
     words, problems = _joined(argv, known)
-    parsed, surplus = parser.parse_known_args(words)
+    parsed, surplus = parser.parse_known_intermixed_args(words)
     problems += [_unknown(word, known) for word in surplus]
     values: dict[str, Any] = {}
     for name, texts in vars(parsed).items():
-        if texts is None:
+        if texts is None or texts == []:
             continue
         if name == positional:
             values[name] = texts
@@ -163,7 +173,9 @@ class _HelpFormatter(argparse.HelpFormatter):
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
         """Print one short line in place of all flags."""
-        words = " ".join(f"[{action.dest}]" for action in actions if not action.option_strings)
+        words = " ".join(
+            f"[{action.dest}{' ...' if action.nargs == '*' else ''}]" for action in actions if not action.option_strings
+        )
         super().add_usage(" ".join((self._prog, *words.split(), "[flags]")), actions, groups, prefix)
 
 
@@ -205,8 +217,12 @@ def _unknown(word: str, known: Mapping[str, Flag]) -> Problem:
 
 def _value(texts: Sequence[str], hint: Any) -> Any:
     options = get_args(hint) if type(None) in get_args(hint) else (hint,)
-    if any(get_origin(option) is tuple for option in options):
-        return tuple(_number(item.strip(), float) for text in texts for item in text.split(","))
+    if get_origin(hint) is list:
+        return list(texts)
+    element = next((get_args(option)[0] for option in options if get_origin(option) is tuple), None)
+    if element is not None:
+        items = [item.strip() for text in texts for item in text.split(",")]
+        return tuple(items if element is str else (_number(item, float) for item in items))
     if bool in options:
         return _BOOLEANS[texts[-1]]
     number = next((option for option in options if option in (int, float)), None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Column", "Line", "Strong", "Table", "page_html", "page_text", "print_page"]
 
 _NOTHING = "-"
+_WIDTH = 10_000
 _BAR_WIDTH = 40
 _RULE = "1px solid rgba(128,128,128,.6)"
 
@@ -171,8 +172,8 @@ def print_page(parts: Iterable[Line | Table], file: TextIO | None = None) -> Non
     """
     from rich.console import Console
 
-    # Whether a terminal or a pipe, text keeps one width, so that output can be compared.
-    console = Console(file=file, width=100, highlight=False, soft_wrap=True)
+    # Whether a terminal or a pipe, text is as wide as its content, so that output can be compared and nothing is cut.
+    console = Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
     for part in parts:
         _print(console, part)
 
@@ -181,7 +182,7 @@ def page_text(parts: Iterable[Line | Table]) -> str:
     """Render lines and tables below each other as text without colours, as wide as its content."""
     from rich.console import Console
 
-    console = Console(width=10_000, color_system=None, highlight=False)
+    console = Console(width=_WIDTH, color_system=None, highlight=False)
     with console.capture() as capture:
         for part in parts:
             _print(console, part)

@@ -1,8 +1,8 @@
 """Columns as a file: CSV, JSON or Parquet, by the ending of its name.
 
--1 stands in our columns for an instant, a duration or a replica that never came about. In files it becomes what each
-format has for that: an empty field, ``null``. Which columns have it is listed, for a recorded arrival or a label may
-well be -1.
+-1 stands in our columns for an instant, a duration or a replica that never came about, and NaN or infinity for a figure
+that nothing is known of. In files both become what each format has for that: an empty field, ``null``. Which columns
+have -1 is listed, for a recorded arrival or a label may well be -1.
 """
 
 from __future__ import annotations
@@ -138,11 +138,9 @@ def _json(columns: Columns, never: Collection[str]) -> bytes:
 def _parquet(columns: Columns, never: Collection[str]) -> bytes:
     pa, parquet = _pyarrow()
     arrays = {
-        name: pa.array(values, mask=values == NEVER)
-        if name in never
-        else pa.array(values, pa.string())
+        name: pa.array(values, pa.string())
         if values.dtype == object
-        else pa.array(values)
+        else pa.array(values, mask=_missing(name, values, never))
         for name, values in columns.items()
     }
     data = io.BytesIO()
@@ -160,13 +158,23 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _values(columns: Columns, never: Collection[str]) -> list[NDArray[Any]]:
-    """Put None in place of what did not come about."""
-    return [_without_never(values) if name in never else values for name, values in columns.items()]
+    """Put None in place of what is missing."""
+    return [_with_none(values, _missing(name, values, never)) for name, values in columns.items()]
 
 
-def _without_never(values: NDArray[Any]) -> NDArray[Any]:
+def _missing(name: str, values: NDArray[Any], never: Collection[str]) -> NDArray[np.bool_] | None:
+    """Where a column has no value; None if it has all."""
+    if name in never:
+        return np.asarray(values == NEVER)
+    missing = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(0, dtype=np.bool_)
+    return missing if missing.any() else None
+
+
+def _with_none(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
+    if missing is None:
+        return values
     found = values.astype(object)
-    found[values == NEVER] = None
+    found[missing] = None
     return found
 
 

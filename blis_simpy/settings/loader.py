@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-__all__ = ["SCALARS", "Document", "KeyPath", "dotted", "load", "parse", "parts"]
+__all__ = ["SCALARS", "Document", "KeyPath", "dotted", "load", "parse", "parse_value", "parts"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -210,8 +210,33 @@ def parse(text: str, file: str | None = None) -> Document:
     ScenarioError
         If the text is broken, empty or no mapping, or has keys twice: all such places at once.
     """
+    document = _document(text, file)
+    if document.data is None:
+        raise ScenarioError(Problem(rule="is empty", file=file))
+    if not isinstance(document.data, dict):
+        raise ScenarioError(Problem(rule="must be a mapping of settings", value=document.data, file=file))
+    return document
+
+
+def parse_value(text: str) -> Any:
+    """Read one value as it stands in a file behind its key: a scalar, or a list or mapping in brackets.
+
+    Raises
+    ------
+    ScenarioError
+        If the text is broken.
+
+    Examples
+    --------
+    >>> parse_value("1e3"), parse_value("20/s"), parse_value("{policy: sjf}"), parse_value("")
+    (1000.0, '20/s', {'policy': 'sjf'}, None)
+    """
+    return _document(text, None).data
+
+
+def _document(text: str, file: str | None) -> Document:
     try:
-        document = Document(yaml.compose(text, Loader=_Loader), file)
+        return Document(yaml.compose(text, Loader=_Loader), file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
@@ -222,11 +247,6 @@ def parse(text: str, file: str | None = None) -> Document:
         raise ScenarioError(Problem(rule=f"is not valid YAML: {error.reason}", file=file, line=line)) from None
     except RecursionError:
         raise ScenarioError(Problem(rule="is nested too deeply", file=file)) from None
-    if document.data is None:
-        raise ScenarioError(Problem(rule="is empty", file=file))
-    if not isinstance(document.data, dict):
-        raise ScenarioError(Problem(rule="must be a mapping of settings", value=document.data, file=file))
-    return document
 
 
 def load(path: str | PathLike[str]) -> Document:

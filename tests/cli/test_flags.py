@@ -19,6 +19,8 @@ FLAGS = (
     Flag(name="--share", target="part.share", hint=float),
     Flag(name="--values", target="values", hint=tuple[float, ...] | None),
     Flag(name="--name", target="name", absent=""),
+    Flag(name="--words", target="words", hint=tuple[str, ...]),
+    Flag(name="--each", target="each", hint=list[str]),
     Flag(name="--quick", target="quick", hint=bool),
     Flag(name="--zero", target="zero", hint=int | None, absent="0"),
 )
@@ -48,6 +50,8 @@ def read(*words: str) -> dict[str, object]:
         (["--values", "-1,2"], {"values": (-1, 2)}),
         (["--values", "1", "--values=2,3"], {"values": (1, 2, 3)}),
         (["--values", "1,,x"], {"values": (1, "", "x")}),
+        (["--words", "a, 1", "--words=1e3"], {"words": ("a", "1", "1e3")}),
+        (["--each", "a,b", "--each=c=1,2"], {"each": ["a,b", "c=1,2"]}),
         (["--name", "--count"], {"name": "--count"}),
         (["--name="], {}),
         (["--name", ""], {}),
@@ -62,6 +66,16 @@ def read(*words: str) -> dict[str, object]:
 )
 def test_words_become_values(words, values):
     assert read(*words) == values
+
+
+@pytest.mark.parametrize("words", [["a", "b", "--count", "3"], ["a", "--count", "3", "b"], ["--count=3", "a", "b"]])
+def test_several_words_may_stand_anywhere(words):
+    values = read_flags(words, FLAGS, command="test", about="Test.", positional="files", several=True)
+    assert values == {"count": 3, "files": ["a", "b"]}
+
+
+def test_no_word_of_several_is_absent_like_any_flag():
+    assert read_flags([], FLAGS, command="test", about="Test.", positional="files", several=True) == {}
 
 
 @pytest.mark.parametrize(

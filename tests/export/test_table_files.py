@@ -55,6 +55,18 @@ def test_parquet_keeps_the_types_and_has_null_for_never(tmp_path):
     }
 
 
+def test_figures_that_nothing_is_known_of_are_left_empty(tmp_path):
+    columns = {"mean_ms": np.array([1.5, np.nan, np.inf])}
+    assert write(tmp_path / "t.csv", columns).read_text(encoding="utf-8").splitlines() == ["mean_ms", "1.5", '""', '""']
+    assert json.loads(write(tmp_path / "t.json", columns).read_text()) == [
+        {"mean_ms": 1.5},
+        {"mean_ms": None},
+        {"mean_ms": None},
+    ]
+    table = parquet.read_table(write(tmp_path / "t.parquet", columns))
+    assert (str(table.schema.types[0]), table.to_pydict()) == ("double", {"mean_ms": [1.5, None, None]})
+
+
 @pytest.mark.parametrize("ending", [".csv", ".json"])
 def test_text_is_compressed_on_demand(ending, tmp_path):
     plain, packed = write(tmp_path / f"t{ending}"), write(tmp_path / f"t{ending}.gz")

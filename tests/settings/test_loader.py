@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.loader import load, parse
+from blis_simpy.settings.loader import load, parse, parse_value
 
 
 @pytest.mark.parametrize(
@@ -166,3 +166,17 @@ def test_a_file_that_is_not_text_is_one_line(tmp_path):
 def test_no_text_crashes_the_loader(text):
     with contextlib.suppress(ScenarioError):
         parse(text, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "010", "1e3", "0x10", "no", "true", "~", "1.5s", "20/s", "'1'", "[1, a]", "{a: 1}"]
+)
+def test_a_single_value_reads_as_it_does_behind_a_key(text):
+    expected = parse(f"key: {text}").data["key"]
+    assert parse_value(text) == expected
+    assert type(parse_value(text)) is type(expected)
+
+
+def test_a_broken_value_is_refused_with_the_reason():
+    with pytest.raises(ScenarioError, match="is not valid YAML"):
+        parse_value("[1, ")
