@@ -32,7 +32,15 @@ __all__ = [
     "WorkloadTraceError",
 ]
 
-_ABSENT = object()
+
+class _Absent:
+    """What stands for no value. There is one of it, in whatever process an error has been."""
+
+    def __reduce__(self) -> str:
+        return "_ABSENT"
+
+
+_ABSENT = _Absent()
 
 
 def _short(value: object) -> str:

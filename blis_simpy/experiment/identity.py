@@ -1,8 +1,8 @@
 """What makes two runs the same run: the canonical form of a scenario, down to the source of its policies.
 
 A digest covers the settings, the content of files that they name, the source of classes and functions that are not the
-library's, and the library itself with its tables. What cannot be told apart from something else - a lambda, a class
-defined inside a function or a notebook cell - has no digest.
+library's and what it imports, and the library itself with its tables. What cannot be told apart from something else - a
+lambda, a class defined inside a function or a notebook cell - has no digest.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ import numpy as np
 
 from blis_simpy import registry
 from blis_simpy.catalog.files import read_bundled
-from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.errors import PluginError
+from blis_simpy.experiment.sources import content_of, is_foreign, source_of_module
 from blis_simpy.settings.fields import Setting
 
 if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
 
-__all__ = ["canonical", "digest", "library_digest", "scenario_form"]
+__all__ = ["NO_IDENTITY", "canonical", "digest", "library_digest", "scenario_form"]
 
-_PACKAGE = "blis_simpy"
+NO_IDENTITY = "no_identity"
+"""Code of the error about what cannot be identified."""
+
 # Rooms that decide no figure.
 _ELSEWHERE = frozenset({"calibration", "cli", "display", "export", "realserver", "testing"})
 
@@ -118,7 +121,7 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     if id(value) in around:
-        raise PluginError.at(_named(value), "cannot be identified: it contains itself")
+        raise _unidentified(_named(value), "it contains itself")
     around = (*around, id(value))
     if isinstance(value, np.ndarray) and value.dtype != object:
         content = hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
@@ -149,7 +152,7 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
     try:
         parts: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
     except TypeError as error:
-        raise PluginError.at(_named(value), f"cannot be identified: {error}") from None
+        raise _unidentified(_named(value), str(error)) from None
     if isinstance(parts, str):  # found by its name, as a function is
         return {"code": _source(value)}
     parts = [_canonical(list(part) if isinstance(part, Iterator) else part, around) for part in parts]
@@ -173,27 +176,18 @@ def _source(code: Any) -> list[str]:
     """Name of a class or function, and the digest of the source around it unless it is the library's or Python's."""
     module, name = getattr(code, "__module__", None) or "builtins", code.__qualname__
     if "<" in name:
-        raise PluginError.at(
-            f"{module}.{name}", "cannot be identified: it is defined inside a function", hint="move it to a module"
-        )
-    return [module, name, _source_of_module(module)]
-
-
-@functools.cache
-def _source_of_module(name: str) -> str:
-    top = name.partition(".")[0]
-    if top == _PACKAGE or (top in sys.stdlib_module_names and name != "__main__"):
-        return ""
-    root = sys.modules.get(top)
-    file = getattr(root, "__file__", None)
-    if file is None or not Path(file).is_file() or (name == "__main__" and _is_session()):
-        raise PluginError.at(
-            f"module {name}", "cannot be identified: it has no source file", hint="move its classes to a module"
-        )
-    path = Path(file)
-    if path.suffix != ".py":
-        return _content(path)
-    return _content_of(sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path])
+        raise _unidentified(f"{module}.{name}", "it is defined inside a function", "move it to a module")
+    if not is_foreign(module):
+        return [module, name, ""]
+    source = None if module == "__main__" and _is_session() else source_of_module(module)
+    if source is None:
+        raise _unidentified(f"module {module}", "it has no source file", "move its classes to a module")
+    named: Any = sys.modules.get(module)
+    for part in name.split("."):
+        named = getattr(named, part, None)
+    if named is not code:
+        raise _unidentified(f"{module}.{name}", "it is not what the module has under this name")
+    return [module, name, source]
 
 
 def _is_session() -> bool:
@@ -201,17 +195,11 @@ def _is_session() -> bool:
     return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
 
 
+def _unidentified(what: str, why: str, hint: str = "") -> PluginError:
+    return PluginError.at(what, f"cannot be identified: {why}", hint=hint, code=NO_IDENTITY)
+
+
 def _content(path: str | Path) -> str:
     """Digest of a file, or of the JSON files of a folder."""
     place = Path(path)
-    return _content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])
-
-
-def _content_of(files: list[Path]) -> str:
-    state = hashlib.blake2b(digest_size=16)
-    for file in files:
-        try:
-            state.update(f"\n{file.name}\n".encode() + file.read_bytes())
-        except OSError as error:
-            raise ScenarioError.at("", f"cannot be read: {error.strerror}", file=str(file)) from None
-    return state.hexdigest()
+    return content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])

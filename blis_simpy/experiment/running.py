@@ -254,7 +254,9 @@ def _perform_elsewhere(task: _Task, packed: bytes) -> tuple[int, Measurement]:
     """Do one run in another process, where plug-ins that were added in the first one have to be added first."""
     kit = _unpacked(packed)
     if kit.library != library_digest():
-        raise PluginError.at("", "a worker has another version of blis_simpy, its tables or numpy")
+        raise PluginError.at(
+            "", "a worker has another version of blis_simpy, its tables or numpy", hint="start program and workers anew"
+        )
     with ExitStack() as stack:
         for (kind, name), plugin in kit.plugins.items():
             stack.enter_context(registry.added(kind, name, plugin))

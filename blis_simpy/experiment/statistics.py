@@ -131,7 +131,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     ScenarioError
         If the confidence is none.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     check_fraction("confidence", confidence)
     array = _checked(values)
@@ -139,7 +139,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = float(array.mean()) if count else math.nan
     half = math.inf
     if count > 1:
-        half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * _spread(array) / math.sqrt(count)
+        half = float(stdtrit(count - 1, (1 + confidence) / 2)) * _spread(array) / math.sqrt(count)
     return Interval(estimate=mean, low=mean - half, high=mean + half, confidence=confidence, count=count)
 
 
@@ -233,7 +233,7 @@ def ratio_interval(baseline: ArrayLike, candidate: ArrayLike, confidence: float 
     >>> ratio_interval([10.0, 12.0, 14.0], [5.0, 6.0, 7.0]).high
     0.5
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     check_fraction("confidence", confidence)
     first, second = _paired(baseline, candidate)
@@ -245,7 +245,7 @@ def ratio_interval(baseline: ArrayLike, candidate: ArrayLike, confidence: float 
     if count > 1 and below and not _spread(second - ratio * first):
         low = high = ratio
     elif count > 1 and below:
-        scale = float(stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2 / count
+        scale = float(stdtrit(count - 1, (1 + confidence) / 2)) ** 2 / count
         covariance = np.cov(first, second)
         a = below**2 - scale * float(covariance[0, 0])
         b = below * above - scale * float(covariance[0, 1])
@@ -283,6 +283,7 @@ def paired_test(
     candidate: ArrayLike,
     *,
     by: float = 0.0,
+    absolute: bool = False,
     alternative: Alternative = "different",
     confidence: float = 0.95,
 ) -> PairedTest:
@@ -295,6 +296,8 @@ def paired_test(
     by : float, fraction
         At least by how much of the baseline: 0.2 and ``lower`` test whether the candidate's mean is below 0.8 times
         the baseline's.
+    absolute : bool
+        Whether `by` is in the unit of the values instead.
     alternative : {"lower", "higher", "different"}
         What is to be shown of the candidate; ``different`` allows no `by`.
     confidence : float, fraction
@@ -311,12 +314,19 @@ def paired_test(
         raise ScenarioError.at("by", "must be >= 0, and 0 for the alternative 'different'", by)
     check_fraction("confidence", confidence)
     first, second = _paired(baseline, candidate)
-    factor = {"lower": 1 - by, "higher": 1 + by, "different": 1.0}[alternative]
-    return _test_of_mean(second - factor * first, np.abs(first), alternative, confidence)
+    least = {"lower": -by, "higher": by, "different": 0.0}[alternative]
+    return _test_of_mean(_beyond(first, second, least, absolute), np.abs(first), alternative, confidence)
 
 
-def _test_of_mean(differences: Values, scale: Values, alternative: Alternative, confidence: float) -> PairedTest:
-    from scipy import stats
+def _beyond(first: Values, second: Values, change: float, absolute: bool) -> Values:
+    """By how much the second values are above the first ones after a change."""
+    return second - (first + change if absolute else (1 + change) * first)
+
+
+def _test_of_mean(
+    differences: Values, scale: Values, alternative: Alternative, confidence: float, power: float = _POWER
+) -> PairedTest:
+    from scipy.special import stdtr
 
     count = len(differences)
     if count < 2 or not np.isfinite(differences).all():
@@ -327,16 +337,18 @@ def _test_of_mean(differences: Values, scale: Values, alternative: Alternative, 
     direction = {"lower": -1, "higher": 1, "different": 0}[alternative]
     if spread:
         statistic = mean / (spread / math.sqrt(count))
-        tail = float(stats.t.sf(direction * statistic if direction else abs(statistic), count - 1))
+        tail = float(stdtr(count - 1, -(direction * statistic if direction else abs(statistic))))
         p_value = tail if direction else 2 * tail
     else:
         p_value = float(not (mean * direction > 0 if direction else mean))
     so = mean * direction > 0 if direction else mean != 0
     level = confidence if direction == 0 else 2 * confidence - 1
-    return PairedTest(p_value=p_value, needed=replications_needed(mean, spread, level) if so else None)
+    return PairedTest(p_value=p_value, needed=replications_needed(mean, spread, level, power) if so else None)
 
 
-def equivalence_test(baseline: ArrayLike, candidate: ArrayLike, *, by: float, confidence: float = 0.95) -> PairedTest:
+def equivalence_test(
+    baseline: ArrayLike, candidate: ArrayLike, *, by: float, absolute: bool = False, confidence: float = 0.95
+) -> PairedTest:
     """Test whether two scenarios' means are as good as equal, by two one-sided tests (TOST).
 
     Parameters
@@ -345,6 +357,8 @@ def equivalence_test(baseline: ArrayLike, candidate: ArrayLike, *, by: float, co
         Values of the same replications.
     by : float, fraction
         Greatest difference that does not matter, as a fraction of the baseline, > 0.
+    absolute : bool
+        Whether `by` is in the unit of the values instead.
     confidence : float, fraction
         That `PairedTest.needed` is about.
 
@@ -368,9 +382,11 @@ def equivalence_test(baseline: ArrayLike, candidate: ArrayLike, *, by: float, co
         raise ScenarioError.at("by", "must be > 0", by)
     check_fraction("confidence", confidence)
     first, second = _paired(baseline, candidate)
+    # Both have to succeed: each may fail half as often.
+    power = (1 + _POWER) / 2
     tests = [
-        _test_of_mean(second - (1 - by) * first, np.abs(first), "higher", confidence),
-        _test_of_mean(second - (1 + by) * first, np.abs(first), "lower", confidence),
+        _test_of_mean(_beyond(first, second, -by, absolute), np.abs(first), "higher", confidence, power),
+        _test_of_mean(_beyond(first, second, by, absolute), np.abs(first), "lower", confidence, power),
     ]
     needed = [test.needed for test in tests]
     return PairedTest(
@@ -379,7 +395,9 @@ def equivalence_test(baseline: ArrayLike, candidate: ArrayLike, *, by: float, co
     )
 
 
-def replications_needed(difference: float, spread: float, confidence: float = 0.95) -> int | None:
+def replications_needed(
+    difference: float, spread: float, confidence: float = 0.95, power: float = _POWER
+) -> int | None:
     """How many replications would probably, 8 times of 10, show that a mean is not 0.
 
     Parameters
@@ -388,6 +406,8 @@ def replications_needed(difference: float, spread: float, confidence: float = 0.
         Mean and standard deviation over replications.
     confidence : float, fraction
         Of the two-sided test.
+    power : float, fraction
+        How probably.
 
     Returns
     -------
@@ -399,7 +419,7 @@ def replications_needed(difference: float, spread: float, confidence: float = 0.
     >>> replications_needed(1.0, 1.0), replications_needed(1.0, 0.1)
     (10, 2)
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     check_fraction("confidence", confidence)
     if not difference or not math.isfinite(difference + spread):
@@ -411,7 +431,7 @@ def replications_needed(difference: float, spread: float, confidence: float = 0.
         return None
 
     def enough(count: int) -> bool:
-        quantiles = float(stats.t.ppf((1 + confidence) / 2, count - 1)) + float(stats.t.ppf(_POWER, count - 1))
+        quantiles = float(stdtrit(count - 1, (1 + confidence) / 2)) + float(stdtrit(count - 1, power))
         return count >= quantiles**2 * ratio
 
     low, high = 1, 2

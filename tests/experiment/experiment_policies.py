@@ -25,3 +25,7 @@ class Forgetful:
 def share_of_first(result) -> float:
     """Share of the requests that the first replica served."""
     return float((result.requests["replica"] == 0).mean())
+
+
+class NoPolicy:
+    """Lacks what a routing policy has."""

@@ -13,6 +13,7 @@ import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.identity import canonical, digest, library_digest, scenario_form
+from blis_simpy.experiment.sources import source_of_module
 
 
 class Colour(enum.Enum):
@@ -106,9 +107,7 @@ def test_the_source_around_a_class_is_part_of_its_identity(tmp_path, monkeypatch
         (tmp_path / f"my_policies{limit}.py").write_text(f"LIMIT = {limit}\nclass Mine:\n    __module__ = 'same'\n")
         module = __import__(f"my_policies{limit}")
         monkeypatch.setitem(sys.modules, "same", module)
-        from blis_simpy.experiment import identity
-
-        identity._source_of_module.cache_clear()
+        source_of_module.cache_clear()
         forms.add(digest(canonical(module.Mine)))
     assert len(forms) == 2
 
@@ -155,6 +154,10 @@ class Local:
         (lambda result: 1.0, "test_identity.<lambda> cannot be identified: it is defined inside a function"),
         (Local().make(), "Local.make.<locals>.Inside cannot be identified: it is defined inside a function"),
         ((generator for generator in ()), "cannot be identified"),
+        (
+            type("Knob", (), {}),
+            "test_identity.Knob cannot be identified: it is not what the module has under this name",
+        ),
     ],
 )
 def test_what_has_no_identity_is_refused(value, message):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from experiment_policies import Always, Forgetful, share_of_first
+from experiment_policies import Always, Forgetful, NoPolicy, share_of_first
 
 import blis_simpy as blis
 from blis_simpy import registry
@@ -90,6 +90,12 @@ def test_a_scenario_that_cannot_be_simulated_is_named_with_its_settings(small, o
     assert str(raised.value).startswith(
         "kv.blocks=5, engine.max_model_len=1000: engine.max_model_len needs 63 KV blocks"
     )
+
+
+def test_an_error_without_a_value_says_the_same_from_another_process(small):
+    with pytest.raises(PluginError) as raised:
+        blis.replicate(small.with_(routing=NoPolicy), 2, workers=2)
+    assert str(raised.value) == "routing policy NoPolicy has no method route"
 
 
 def test_a_policy_that_breaks_shows_where(small):
