@@ -160,7 +160,7 @@ def test_problems_know_their_column(files):
 
 
 def test_quoted_field_may_reach_over_the_end_of_a_block(files, monkeypatch):
-    """A block holds a mebibyte; the field begins in the first and ends in the second."""
+    """A block holds half a mebibyte; the field begins in the second and ends in the third."""
     filler = [row(request_id=i, client_id="x" * 100_000) for i in range(10)]
     text = table(*filler, row(request_id=10, error_message='"' + "a\n" * 50_000 + '"'), row(request_id=11))
     assert 1 << 20 < len(text) < 1.2 * (1 << 20)
