@@ -1,0 +1,110 @@
+"""Source of code that is not the library's: the file or package that it is in, and all that these import.
+
+What is installed, numpy for instance, is nobody's source: only what is imported from elsewhere counts. Imports are read
+from the text, so that those inside a function and those of constants are seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blis_simpy.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["content_of", "is_foreign", "source_of_module"]
+
+_PACKAGE = "blis_simpy"
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([^\n#;]+))", re.MULTILINE)
+
+
+def is_foreign(module: str) -> bool:
+    """Whether a module is neither the library's nor Python's."""
+    top = module.partition(".")[0]
+    return top != _PACKAGE and (top not in sys.stdlib_module_names or module == "__main__")
+
+
+@functools.cache
+def source_of_module(name: str) -> str | None:
+    """Digest of the source around a module; None if it is in no file."""
+    own = _files(name)
+    return content_of(sorted(_with_imports(own))) if own else None
+
+
+def content_of(files: Iterable[Path]) -> str:
+    """Digest of files by name and content.
+
+    Raises
+    ------
+    ScenarioError
+        If one cannot be read.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for file in files:
+        try:
+            state.update(f"\n{file.name}\n".encode() + file.read_bytes())
+        except OSError as error:
+            raise ScenarioError.at("", f"cannot be read: {error.strerror}", file=str(file)) from None
+    return state.hexdigest()
+
+
+def _with_imports(files: Iterable[Path]) -> set[Path]:
+    found: set[Path] = set()
+    seen: set[str] = set()
+    waiting = list(files)
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        new = {name for name in _imports(path) if is_foreign(name)} - seen
+        seen |= new
+        waiting += [file for name in new for file in _files(name) if not _is_installed(file)]
+    return found
+
+
+def _imports(path: Path) -> set[str]:
+    try:
+        text = path.read_bytes() if path.suffix == ".py" else b""
+    except OSError:  # is reported when the content is asked for
+        return set()
+    names: set[str] = set()
+    for origin, listed in _IMPORT.findall(text):
+        several = [origin] if origin else [item.split()[0] for item in listed.split(b",") if item.split()]
+        names |= {name.decode(errors="replace") for name in several}
+    # Those that begin with a dot are of the same package, all of whose files count.
+    return {name for name in names if not name.startswith(".")}
+
+
+def _files(name: str) -> list[Path]:
+    """Files of the top package that a module is in; of a package without ``__init__`` those that are loaded."""
+    top = name.partition(".")[0]
+    file = _file(top)
+    if file is None:
+        loaded = (_file(other) for other in tuple(sys.modules) if other.startswith(f"{top}."))
+        return [file for file in loaded if file is not None]
+    return sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+
+
+def _file(name: str) -> Path | None:
+    module = sys.modules.get(name)
+    place = getattr(module, "__file__", None)
+    if module is None and "." not in name:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            found = None
+        place = found.origin if found is not None and found.has_location else None
+    path = Path(place) if place else None
+    return path if path is not None and path.is_file() else None
+
+
+def _is_installed(path: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
