@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blis_simpy.formats.csv_columns import _plain_rows, _quoted_rows, has_columns
+from blis_simpy.formats.csv_columns import has_columns
+from blis_simpy.formats.csv_rows import _plain_rows, _quoted_rows
 
 LINES = st.lists(st.text(st.sampled_from(" ,;ab\u2028\x0b\t"), max_size=6))
 
