@@ -363,7 +363,9 @@ def _relative_to(folder: Path, part: _Part) -> _Part:
     inside: dict[str, Any] = {
         attribute.name: str(folder / value)
         for attribute in attrs.fields(type(part))
-        if fields.of(attribute).is_path and (value := getattr(part, attribute.name)) is not None
+        if fields.of(attribute).is_path
+        and (value := getattr(part, attribute.name)) is not None
+        and not Path(value).is_absolute()
     }
     return attrs.evolve(part, **inside)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from blis_simpy import registry
 from blis_simpy.cluster.admission import AlwaysAdmit, TokenBucket
 from blis_simpy.cluster.routing import LeastLoaded
 from blis_simpy.errors import ScenarioError
@@ -330,3 +331,28 @@ def test_options_of_a_policy_are_changed_by_their_path():
         "capacity": 7,
         "refill_rate": 3,
     }
+
+
+def test_a_length_law_may_be_a_mapping_in_python_too():
+    assert Workload(prompt={"type": "constant", "value": 3}) == Workload(prompt=Constant(3))
+    changed = Scenario(model="m").with_(**{"workload.prompt": {"type": "gaussian", "mean": 9, "std_dev": 1}})
+    assert changed.workload.prompt == Gaussian(9, 1)
+
+
+@pytest.mark.parametrize(
+    ("law", "line"),
+    [
+        ({"type": "mean"}, f"prompt.type is unknown, got 'mean'; known: {', '.join(registry.names('lengths'))}"),
+        ({"type": "constant", "value": 0}, "prompt.value must be >= 1, got 0"),
+        ({"type": "constant"}, "prompt.value is required"),
+        ({"value": 3}, "prompt must name its plug-in under 'type', got {'value': 3}"),
+        ({"type": ["x"]}, "prompt must name its plug-in under 'type', got {'type': ['x']}"),
+    ],
+)
+def test_a_wrong_length_law_is_told_by_its_path(law, line):
+    with pytest.raises(ScenarioError) as caught:
+        Workload(prompt=law)
+    assert str(caught.value) == line
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model="m").with_(**{"workload.prompt": law})
+    assert str(caught.value) == f"workload.{line}"

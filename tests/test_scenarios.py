@@ -5,6 +5,7 @@ import functools
 import pytest
 
 import blis_simpy as blis
+from blis_simpy.cli.main import main
 from blis_simpy.scenario import shipped_scenarios
 
 SCENARIOS = shipped_scenarios()
@@ -48,6 +49,19 @@ def test_a_scenario_opens_with_question_command_and_outcome(name):
     assert first.startswith("# Question: ")
     assert second.startswith(f"# Run:      blis run {name}")
     assert third.startswith("# See:      ")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_commands_of_a_scenario_are_understood(name, capsys):
+    line = SCENARIOS[name].read_text(encoding="utf-8").splitlines()[1]
+    command, _, more = line.removeprefix("# Run:      ").partition("(then try: ")
+    commands = [command.split()]
+    if more.startswith("blis"):
+        commands.append(more.removesuffix(")").split())
+    elif more.startswith("--"):
+        commands.append([*command.split(), *more.removesuffix(")").partition(",")[0].split()])
+    for _, *words in commands:
+        assert main([*words, "--show-config"]) == 0, capsys.readouterr().err
 
 
 def test_quickstart_queues_beyond_its_limit():

@@ -19,7 +19,7 @@ from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings.fields import Setting, element_type, joined, type_hints
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 
-__all__ = ["changed", "listed_class", "nested_class", "structure"]
+__all__ = ["changed", "listed_class", "nested_class", "structure", "tagged"]
 
 T = TypeVar("T")
 
@@ -94,6 +94,32 @@ def changed(instance: T, changes: Mapping[str, Any]) -> T:
     if problems:
         raise ScenarioError(problems)
     return attrs.evolve(instance, **values)  # type: ignore[misc]
+
+
+def tagged(name: str, kind: str, tag: str, value: Any) -> Any:
+    """Make the plug-in that a mapping names under its tag; for the converter of a field.
+
+    Parameters
+    ----------
+    name : str
+        Of the field.
+    kind, tag : str
+        As its `Setting` has them.
+    value : object
+        What is no mapping, or names nothing that is known, is returned as it is: that is for the field to judge.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for every option that is wrong, its path beginning with `name`.
+    """
+    if not isinstance(value, Mapping) or value.get(tag) not in registry.names(kind):
+        return value
+    reader = _Reader(None, lenient=False)
+    made = reader.plugin(value, kind, tag, (name,))
+    if reader.problems:
+        raise ScenarioError(reader.problems)
+    return made
 
 
 def nested_class(hint: Any) -> type | None:
@@ -187,7 +213,7 @@ class _Reader:
             elif shape.nested is not None and (part is not None or not _may_be_none(shape)):
                 given[name] = self.build(part, shape.nested, (*path, name))
             elif shape.known is not None and shape.known.tag is not None and isinstance(part, Mapping):
-                given[name] = self._plugin(part, shape.known, shape.hint, (*path, name))
+                given[name] = self._tagged(part, shape, (*path, name))
             else:
                 given[name] = _leniently(part, shape.options) if self._lenient else part
                 plain.append(shape)
@@ -215,18 +241,22 @@ class _Reader:
             return self._report(path, Problem(rule="must be a list", value=value))
         return tuple([self.build(item, cls, (*path, index)) for index, item in enumerate(value)])
 
-    def _plugin(self, value: Mapping[str, Any], known: Setting, hint: Any, path: KeyPath) -> Any:
+    def _tagged(self, value: Mapping[str, Any], shape: _Shape, path: KeyPath) -> Any:
+        known = shape.known
+        assert known is not None
         assert known.kind is not None
         assert known.tag is not None
-        problem = known.judge(value, hint)
-        if problem is not None:
-            return self._report(path, problem)
-        options = {key: option for key, option in value.items() if key != known.tag}
+        problem = known.judge(value, shape.hint)
+        return self._report(path, problem) if problem else self.plugin(value, known.kind, known.tag, path)
+
+    def plugin(self, value: Mapping[str, Any], kind: str, tag: str, path: KeyPath) -> Any:
+        """Make the plug-in that a mapping names; None if there is a problem."""
+        options = {key: option for key, option in value.items() if key != tag}
         try:
-            plugin = registry.get(known.kind, value[known.tag])
+            plugin = registry.get(kind, value[tag])
             if isinstance(plugin, type) and attrs.has(plugin):
                 return self.build(options, plugin, path)
-            return registry.build(known.kind, plugin, **options)
+            return registry.build(kind, plugin, **options)
         except BlisError as error:
             return self._report_all(error, path)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from blis_simpy.settings.convert import tagged
 from blis_simpy.settings.fields import Plugin, setting
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Workload(Traffic):
         kind="lengths",
         tag="type",
         flag="--prompt-tokens",
+        converter=partial(tagged, "prompt", "lengths", "type"),
     )
     output: Plugin = setting(
         factory=_reference_lengths,
@@ -64,6 +67,7 @@ class Workload(Traffic):
         kind="lengths",
         tag="type",
         flag="--output-tokens",
+        converter=partial(tagged, "output", "lengths", "type"),
     )
     prefix_tokens: int = setting(
         0,

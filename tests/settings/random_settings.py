@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LARGEST = 10**6
+TINY = 1e-9
+"""Smaller numbers are beyond the arithmetic of some laws."""
 # Words that one version of YAML or the other takes for something else, and awkward characters.
 WORDS = (
     "1e3",
@@ -53,9 +55,15 @@ def numbers(known: fields.Setting, kind: type) -> st.SearchStrategy[Any]:
     high = min(bound for bound in (known.le, known.lt, LARGEST) if bound is not None)
     if kind is int:
         return st.integers(int(low) + (known.gt is not None), int(high))
-    return st.floats(low, high, exclude_min=known.gt is not None) | st.integers(
-        int(low) + 1, max(int(high), int(low) + 1)
-    )
+    floats = st.floats(low, high, exclude_min=known.gt is not None).filter(lambda x: x == 0 or abs(x) > TINY)
+    return floats | st.integers(int(low) + 1, max(int(high), int(low) + 1))
+
+
+def policies(kind: str, name: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a mapping of a plug-in's name and its options: those that it declares, or any."""
+    plugin = registry.get(kind, name)
+    more = instances(plugin).map(attrs.asdict) if attrs.has(plugin) else options
+    return more.map(lambda more: {"policy": name, **more})
 
 
 def values(known: fields.Setting, hint: Any) -> st.SearchStrategy[Any]:
@@ -73,7 +81,7 @@ def values(known: fields.Setting, hint: Any) -> st.SearchStrategy[Any]:
         )
     if known.kind is not None:
         name = st.sampled_from(registry.names(known.kind))
-        return name if hint is str else name | st.builds(lambda name, more: {"policy": name, **more}, name, options)
+        return name if hint is str else name | name.flatmap(lambda name: policies(known.kind, name))
     if known.choices:
         return st.sampled_from(known.choices)
     if any(get_origin(option) is tuple for option in types):

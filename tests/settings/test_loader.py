@@ -168,9 +168,7 @@ def test_no_text_crashes_the_loader(text):
         parse(text, "f.yaml")
 
 
-@pytest.mark.parametrize(
-    "text", ["1", "010", "1e3", "0x10", "no", "true", "~", "1.5s", "20/s", "'1'", "[1, a]", "{a: 1}"]
-)
+@pytest.mark.parametrize("text", ["1", "010", "1e3", "0x10", "no", "true", "~", "20/s", "'1'", "[1, a]", "{a: 1}"])
 def test_a_single_value_reads_as_it_does_behind_a_key(text):
     expected = parse(f"key: {text}").data["key"]
     assert parse_value(text) == expected
