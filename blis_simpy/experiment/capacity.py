@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from blis_simpy.experiment.running import Options
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["Capacity", "Limit", "Probe", "capacity"]
 
@@ -282,7 +283,7 @@ def capacity(
     ...     model="qwen/qwen3-14b", hardware="H100", tp=1, workload=Workload(num_requests=100, arrivals="poisson")
     ... )
     >>> found = capacity(
-    ...     scenario, {"ttft_p99_ms": 100}, low=1, high=64, resolution=0.2, replications=3, executor="serial"
+    ...     scenario, {"ttft_p99_ms": 70}, low=1, high=64, resolution=0.2, replications=3, executor="serial"
     ... )
     >>> found.decided and found.value < 64
     True
@@ -401,8 +402,10 @@ class _Search:
         workload = self.scenario.workload
         if workload is None:
             raise ScenarioError.at("workload", "must be given")
-        rate: float = workload.rate if isinstance(workload, Workload) else getattr(workload, "aggregate_rate", 0.0)
-        return rate or 1.0
+        if isinstance(workload, Workload):
+            return workload.rate
+        rate: float = cast("WorkloadSpec", workload).expanded().aggregate_rate
+        return rate
 
     def _probe(self, value: float) -> Outcome:
         count = self.replications

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.scenario import Scenario
+    from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["DESIGNS", "Range", "changed_scenario", "design_points", "label", "setting_label"]
 
@@ -156,9 +157,8 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
     """
     changes = dict(changes)
     if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
-        expanded = getattr(scenario.workload, "expanded", None)
-        if expanded is not None:  # a benchmark's stages say at what rate; once expanded to clients, they do not
-            changes.setdefault("workload", expanded())
+        # A benchmark's stages set the rate; its clients do not.
+        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).expanded())
         changes["workload.aggregate_rate"] = changes.pop("workload.rate")
     return scenario.with_(**changes)
 
