@@ -2,8 +2,8 @@
 
 A flag is ``--name value`` or ``--name=value``; a boolean is ``--name`` or ``--name=true``. Integers may carry a base
 prefix and underscores; a list is separated by commas, and repeating its flag appends; a flag whose values may contain
-commas is repeated, one value each; of any other flag the last one wins. What was not given is absent from the result, so
-that a default never passes for a wish.
+commas is repeated, one value each; of any other flag the last one wins. What was not given is absent from the result,
+so that a default never passes for a wish.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ NUMBERS = "{x:,g}"
 WIDTH_IN = 9.0
 """Width of a picture in inches, about that of a notebook cell."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
@@ -82,7 +82,7 @@ def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) 
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise PluginError.at("plot", "needs matplotlib", hint="pip install blis-simpy[plot]") from error
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         options = {"figsize": (WIDTH_IN, height), "layout": "constrained", "squeeze": False, **options}
         axes: NDArray[np.object_] = plt.subplots(rows, columns, **options)[1]
     return axes

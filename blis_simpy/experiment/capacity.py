@@ -29,6 +29,7 @@ from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from os import PathLike
     from typing import Unpack
 
     from blis_simpy.experiment.running import Options
@@ -214,6 +215,20 @@ class Capacity:
             for probe in self.probes
         ]
         return Table(columns, rows, title=str(self))
+
+    def write_html(self, path: str | PathLike[str]) -> None:
+        """Write a report with pictures: one HTML file that stands alone.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written.
+        PluginError
+            If matplotlib is not installed.
+        """
+        from blis_simpy.experiment.report import write_capacity
+
+        write_capacity(self, path)
 
     def __repr__(self) -> str:
         return self.table().text()

@@ -36,6 +36,7 @@ from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from os import PathLike
     from typing import Unpack
 
     import pandas as pd
@@ -383,6 +384,20 @@ class Comparison:
             f"{len(self):,} paired replications, baseline {self.baseline}, {percent(self.confidence, 4)}"
             f"{methods[self.correction]}{traffic}"
         )
+
+    def write_html(self, path: str | PathLike[str]) -> None:
+        """Write a report with pictures: one HTML file that stands alone.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written.
+        PluginError
+            If matplotlib is not installed.
+        """
+        from blis_simpy.experiment.report import write_comparison
+
+        write_comparison(self, path)
 
     def __repr__(self) -> str:
         return self.table().text()

@@ -19,6 +19,7 @@ from blis_simpy.experiment.seeds import replication_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
     from typing import Unpack
 
     import pandas as pd
@@ -161,6 +162,20 @@ class Sweep:
         counts = {len(point.replications) for point in self.points}
         each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
+
+    def write_html(self, path: str | PathLike[str]) -> None:
+        """Write a report with pictures: one HTML file that stands alone.
+
+        Raises
+        ------
+        ScenarioError
+            If the file cannot be written.
+        PluginError
+            If matplotlib is not installed.
+        """
+        from blis_simpy.experiment.report import write_sweep
+
+        write_sweep(self, path)
 
     def __repr__(self) -> str:
         return self.table().text()

@@ -1,0 +1,150 @@
+"""``blis sweep``: simulate a scenario over a range of settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.cli.common import log_lines, named_by_origin
+from blis_simpy.cli.experiments import (
+    EXPERIMENT_FLAGS,
+    check_files,
+    connected,
+    engine_options,
+    load_words,
+    pair,
+    read_value,
+    resumable,
+    show,
+    shown_warnings,
+    with_settings,
+    write_files,
+)
+from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.experiment.designs import DESIGNS, Range
+from blis_simpy.experiment.sweep import sweep as sweep_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from blis_simpy.scenario import Scenario
+
+__all__ = ["sweep"]
+
+_FLAGS = (
+    Flag(
+        name="--grid",
+        target="grid",
+        hint=list[str],
+        help="Values of a setting, as PATH=VALUE,VALUE,...; repeat it for each one: all combinations are simulated.",
+    ),
+    Flag(
+        name="--range",
+        target="range",
+        hint=list[str],
+        help="For the other designs, bounds of a setting: PATH=LOW:HIGH, or PATH=LOW:HIGH:log to space it by factors.",
+    ),
+    Flag(
+        name="--design",
+        target="design",
+        choices=DESIGNS,
+        help="All combinations, or points that fill the space between bounds evenly.",
+        default="grid",
+    ),
+    Flag(
+        name="--samples",
+        target="samples",
+        hint=int,
+        help="How many points, for the other designs; a power of two for sobol.",
+    ),
+    Flag(name="--replications", target="replications", hint=int, help="Runs of each point.", default=1),
+    *EXPERIMENT_FLAGS,
+)
+
+
+def sweep(argv: Sequence[str]) -> None:
+    """Carry out the command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Words after ``sweep``.
+    """
+    about = "Simulate a scenario over a range of settings: all combinations, or points between bounds."
+    given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
+    with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
+        if "scenario" not in given:
+            raise ScenarioError(Problem(path="scenario", rule="is required"))
+        (scenario,) = load_words([given["scenario"]]).values()
+        scenario = with_settings(scenario, given.get("set", []), "--set")
+        axes = _axes(given)
+        check_files(given)
+        options = engine_options(given) | {name: given[name] for name in ("design", "samples") if name in given}
+        with connected(given), resumable(given), shown_warnings():
+            found = _swept(scenario, axes, options)
+        write_files(given, results=lambda: found.rows, runs=lambda: found.runs, html=found.write_html)
+        show(found.table(), given)
+
+
+def _swept(scenario: Scenario, axes: Mapping[str, Any], options: dict[str, Any]) -> Any:
+    try:
+        return sweep_scenario(scenario, axes, **options)
+    except ScenarioError as error:
+        # A value that is wrong by itself is wrong at many points: say so once, of the flag.
+        named = [_of_flag(problem, axes) for problem in error.problems]
+        raise ScenarioError({str(problem): problem for problem in named}.values()) from None
+
+
+def _of_flag(problem: Problem, axes: Mapping[str, Any]) -> Problem:
+    axis = next(
+        (path for path in axes if problem.path == path or problem.path.startswith((f"{path}.", f"{path}["))), None
+    )
+    if axis is None:
+        return problem
+    flag = "--range" if isinstance(axes[axis], Range) else "--grid"
+    return attrs.evolve(problem, file=None, path=f"{flag} {problem.path}")
+
+
+def _axes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values and bounds of the settings, in the order of their flags."""
+    axes: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for flag, read in (("--grid", _values), ("--range", _bounds)):
+        for text in given.get(flag[2:], []):
+            try:
+                path, values = pair(flag, text, _FORMS[flag])
+                if path in axes:
+                    raise ScenarioError.at(f"{flag} {path}", "is given twice")
+                axes[path] = read(path, values)
+            except ScenarioError as error:
+                problems += error.problems
+    if given.get("design", "grid") == "grid" and "range" in given:
+        problems.append(Problem(path="--range", rule=f"needs --design {' or '.join(DESIGNS[1:])}"))
+    if problems:
+        raise ScenarioError(problems)
+    if not axes:
+        raise ScenarioError(Problem(path="--grid", rule="is required"))
+    return axes
+
+
+_FORMS = {"--grid": "SETTING=VALUE,VALUE,...", "--range": "SETTING=LOW:HIGH"}
+
+
+def _values(path: str, text: str) -> list[Any]:
+    values: list[Any] = read_value(f"[{text}]", f"--grid {path}")
+    if not isinstance(values, list) or not values:
+        raise ScenarioError.at(f"--grid {path}", "must have a value")
+    return values
+
+
+def _bounds(path: str, text: str) -> Range:
+    low, *others = text.split(":")
+    if len(others) not in (1, 2) or others[1:] not in ([], ["log"]):
+        raise ScenarioError.at(f"--range {path}", "must be LOW:HIGH or LOW:HIGH:log", text)
+    least, most = (read_value(bound, f"--range {path}") for bound in (low, others[0]))
+    try:
+        return Range(least, most, log=len(others) == 2)
+    except ScenarioError as error:
+        raise ScenarioError(attrs.evolve(p, path=f"--range {path}: {p.path}") for p in error.problems) from None
