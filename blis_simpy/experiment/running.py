@@ -244,7 +244,7 @@ def _perform(task: _Task, kit: _Kit) -> tuple[int, Measurement]:
         if not task.label:
             raise
         placed = (attrs.evolve(problem, file=problem.file or task.label) for problem in error.problems)
-        raise type(error)(placed) from None
+        raise type(error)(placed) from error.__cause__
     if task.store is not None:
         _keep(task.store, task, measurement)
     return task.index, measurement

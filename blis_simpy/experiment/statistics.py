@@ -283,7 +283,6 @@ def paired_test(
     candidate: ArrayLike,
     *,
     by: float = 0.0,
-    absolute: bool = False,
     alternative: Alternative = "different",
     confidence: float = 0.95,
 ) -> PairedTest:
@@ -296,8 +295,6 @@ def paired_test(
     by : float, fraction
         At least by how much of the baseline: 0.2 and ``lower`` test whether the candidate's mean is below 0.8 times
         the baseline's.
-    absolute : bool
-        Whether `by` is in the unit of the values instead.
     alternative : {"lower", "higher", "different"}
         What is to be shown of the candidate; ``different`` allows no `by`.
     confidence : float, fraction
@@ -314,13 +311,8 @@ def paired_test(
         raise ScenarioError.at("by", "must be >= 0, and 0 for the alternative 'different'", by)
     check_fraction("confidence", confidence)
     first, second = _paired(baseline, candidate)
-    least = {"lower": -by, "higher": by, "different": 0.0}[alternative]
-    return _test_of_mean(_beyond(first, second, least, absolute), np.abs(first), alternative, confidence)
-
-
-def _beyond(first: Values, second: Values, change: float, absolute: bool) -> Values:
-    """By how much the second values are above the first ones after a change."""
-    return second - (first + change if absolute else (1 + change) * first)
+    factor = {"lower": 1 - by, "higher": 1 + by, "different": 1.0}[alternative]
+    return _test_of_mean(second - factor * first, np.abs(first), alternative, confidence)
 
 
 def _test_of_mean(
@@ -382,11 +374,12 @@ def equivalence_test(
         raise ScenarioError.at("by", "must be > 0", by)
     check_fraction("confidence", confidence)
     first, second = _paired(baseline, candidate)
+    least, most = (first - by, first + by) if absolute else ((1 - by) * first, (1 + by) * first)
     # Both have to succeed: each may fail half as often.
     power = (1 + _POWER) / 2
     tests = [
-        _test_of_mean(_beyond(first, second, -by, absolute), np.abs(first), "higher", confidence, power),
-        _test_of_mean(_beyond(first, second, by, absolute), np.abs(first), "lower", confidence, power),
+        _test_of_mean(second - least, np.abs(first), "higher", confidence, power),
+        _test_of_mean(second - most, np.abs(first), "lower", confidence, power),
     ]
     needed = [test.needed for test in tests]
     return PairedTest(

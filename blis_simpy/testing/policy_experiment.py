@@ -1,0 +1,334 @@
+"""What the fixtures hand out: experiments that a test asserts something of, and single runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.errors import BlisError, PluginError, ScenarioError
+from blis_simpy.experiment.comparison import compare
+from blis_simpy.experiment.identity import NO_IDENTITY, digest, scenario_form
+from blis_simpy.experiment.measuring import is_known
+from blis_simpy.scenario import Scenario
+from blis_simpy.testing.claims import Claim, Judgement, judge
+from blis_simpy.testing.wording import Subject, failure_text, properties
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from blis_simpy.experiment.comparison import Comparison
+    from blis_simpy.experiment.running import Options
+    from blis_simpy.result import Result
+    from blis_simpy.testing.claims import Kind
+
+__all__ = ["Outcome", "PolicyExperiment", "Simulate"]
+
+DEFAULT_REPLICATIONS = 20
+"""How many there are unless anybody says so."""
+
+_KEPT_RESULTS = 16
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class PolicyExperiment:
+    """Compares scenarios on common random numbers; the fixture ``policy_experiment``.
+
+    Attributes
+    ----------
+    command_line, defaults : dict of str to int
+        ``replications`` and ``seed``, as far as they are given: those that nothing overrules, and those that the
+        arguments of a call overrule.
+    store : Path or None
+        Folder that keeps runs; None = nothing is kept.
+    record : callable
+        Is told of each verdict.
+    """
+
+    command_line: dict[str, int]
+    defaults: dict[str, int]
+    store: Path | None
+    record: Callable[[Mapping[str, Any]], None]
+
+    def __call__(
+        self,
+        scenarios: Mapping[str, Scenario] | None = None,
+        *,
+        baseline: Scenario | str | None = None,
+        candidate: Scenario | None = None,
+        replications: int | None = None,
+        seed: int | None = None,
+        **options: Unpack[Options],
+    ) -> Outcome:
+        """Simulate scenarios with the same seeds.
+
+        Parameters
+        ----------
+        scenarios : mapping of str to Scenario, optional
+            By name, at least two; or else `baseline` and `candidate`, which are then their names.
+        baseline : Scenario or str
+            What others are compared with; with `scenarios` its name, the first one unless given.
+        candidate : Scenario
+            What is compared with it, unless there are `scenarios`.
+        replications : int, optional
+            How many runs of each, at least 2. ``--blis-replications`` overrules it; unless given, that of the mark, or
+            of ``blis_replications`` in the configuration, or 20.
+        seed : int, optional
+            Seed of the experiment. ``--blis-seed`` overrules it; unless given, that of the mark, or of ``blis_seed``
+            in the configuration, or that of the baseline.
+        **options
+            How to carry it out, see `blis_simpy.experiment.running.Options`. Unless given, runs are done one after the
+            other in this process, and kept in the cache of pytest.
+
+        Returns
+        -------
+        Outcome
+            To assert something of.
+
+        Raises
+        ------
+        ScenarioError
+            If a scenario cannot be simulated or a parameter is wrong.
+        PluginError
+            If a plug-in is missing or misbehaves.
+        """
+        __tracebackhide__ = True
+        try:
+            named, reference = _named(scenarios, baseline, candidate)
+            count = self._chosen("replications", replications)
+            start = self._chosen("seed", seed)
+            comparison, not_cached = self._compare(
+                named,
+                baseline=reference,
+                replications=DEFAULT_REPLICATIONS if count is None else count,
+                seed=named[reference].seed if start is None else start,
+                options=options,
+            )
+        except BlisError as error:
+            # Without the frames of the library, but with those of a policy that broke.
+            raise type(error)(error.problems) from error.__cause__
+        return Outcome(
+            comparison,
+            seed=named[reference].seed if start is None else start,
+            not_cached=not_cached,
+            record=self.record,
+        )
+
+    def _chosen(self, name: str, given: int | None) -> int | None:
+        return self.command_line.get(name, self.defaults.get(name) if given is None else given)
+
+    def _compare(
+        self, scenarios: dict[str, Scenario], *, baseline: str, replications: int, seed: int, options: Options
+    ) -> tuple[Comparison, str]:
+        """Compare; and say why nothing was kept, if so."""
+        settings: Options = {"executor": "serial", "store": self.store, **options}
+        not_cached = ""
+        try:
+            return compare(scenarios, replications, baseline=baseline, seed=seed, **settings), not_cached
+        except PluginError as error:
+            if error.code != NO_IDENTITY or "store" in options:
+                raise
+            not_cached = str(error)
+        settings["store"] = None
+        return compare(scenarios, replications, baseline=baseline, seed=seed, **settings), not_cached
+
+
+def _named(scenarios: Any, baseline: Any, candidate: Any) -> tuple[dict[str, Scenario], str]:
+    """Scenarios by name, and which one is the baseline."""
+    if scenarios is None:
+        scenarios, reference = {"baseline": baseline, "candidate": candidate}, "baseline"
+    else:
+        if not isinstance(scenarios, Mapping) or len(scenarios) < 2:
+            raise ScenarioError.at("scenarios", "must be a mapping of two names or more to scenarios", scenarios)
+        if candidate is not None:
+            raise ScenarioError.at("candidate", "must be one of the scenarios, or there must be none")
+        reference = next(iter(scenarios)) if baseline is None else baseline
+    for name, scenario in scenarios.items():
+        if not isinstance(name, str):
+            raise ScenarioError.at("scenarios", "must have names that are text", name)
+        if not isinstance(scenario, Scenario):
+            raise ScenarioError.at(name, "must be a Scenario", scenario)
+    if not isinstance(reference, str) or reference not in scenarios:
+        raise ScenarioError.at("baseline", f"must be one of {', '.join(scenarios)}", reference)
+    return dict(scenarios), reference
+
+
+class Outcome:
+    """What an experiment found; a test asserts something of it.
+
+    Each assertion is judged by itself: if what it claims is false, it passes with a probability of at most
+    1 - confidence. It fails if the claim is refuted, and if the evidence does not decide.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        Everything else: intervals, verdicts adjusted for their number, the best of several, the runs.
+    seed : int
+        Seed of the experiment.
+    not_cached : str
+        Why the runs were not kept; empty if they were, or nothing was to be kept.
+    """
+
+    def __init__(
+        self, comparison: Comparison, *, seed: int, not_cached: str, record: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self.comparison = comparison
+        self.seed = seed
+        self.not_cached = not_cached
+        self._record = record
+
+    def __repr__(self) -> str:
+        return repr(self.comparison)
+
+    def assert_lower(
+        self,
+        metric: str,
+        *,
+        by: float = 0.0,
+        absolute: bool = False,
+        confidence: float = 0.95,
+        candidate: str | None = None,
+    ) -> None:
+        """Assert that the candidate's mean is lower than the baseline's.
+
+        Parameters
+        ----------
+        metric : str
+            Which; see ``Result.metric``, or one of ``metrics=``.
+        by : float
+            By how much at least: a fraction of the baseline's mean.
+        absolute : bool
+            Whether `by` is in the unit of the metric instead.
+        confidence : float, fraction
+            Above 0.5: how sure it has to be.
+        candidate : str, optional
+            Name of the scenario; may be left out if there is only one beside the baseline.
+
+        Raises
+        ------
+        AssertionError
+            If it is refuted or not decided; the message says which, with the figures.
+        ScenarioError
+            If the metric was not measured, or a parameter is wrong.
+        """
+        __tracebackhide__ = True
+        self._assert("lower", metric, by, absolute, confidence, candidate)
+
+    def assert_higher(
+        self,
+        metric: str,
+        *,
+        by: float = 0.0,
+        absolute: bool = False,
+        confidence: float = 0.95,
+        candidate: str | None = None,
+    ) -> None:
+        """Assert that the candidate's mean is higher than the baseline's; see `assert_lower`."""
+        __tracebackhide__ = True
+        self._assert("higher", metric, by, absolute, confidence, candidate)
+
+    def assert_equivalent(
+        self,
+        metric: str,
+        *,
+        by: float,
+        absolute: bool = False,
+        confidence: float = 0.95,
+        candidate: str | None = None,
+    ) -> None:
+        """Assert that the candidate's mean differs from the baseline's by at most so much, either way.
+
+        The two one-sided tests that this takes (TOST) need no correction. See `assert_lower` for the rest.
+        """
+        __tracebackhide__ = True
+        self._assert("equivalent", metric, by, absolute, confidence, candidate)
+
+    def _assert(
+        self, kind: Kind, metric: str, by: float, absolute: bool, confidence: float, candidate: str | None
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            claim = Claim(kind=kind, by=by, absolute=absolute, confidence=confidence)
+            name = self._candidate(candidate)
+            judgement = self._judge(claim, metric, name)
+        except BlisError as error:
+            raise type(error)(error.problems) from error.__cause__
+        about = Subject(metric, name, self.comparison.baseline)
+        kept = {"not_cached": self.not_cached} if self.not_cached else {}
+        self._record({**properties(judgement, about, self.seed), **kept})
+        if not judgement.is_shown:
+            note = "" if self.comparison.same_traffic else "the scenarios were not sent the same requests"
+            raise AssertionError(failure_text(judgement, about, self.seed, note))
+
+    def _candidate(self, name: str | None) -> str:
+        names = self.comparison.candidates
+        if name is None and len(names) == 1:
+            return names[0]
+        if name not in names:
+            raise ScenarioError.at("candidate", f"must be one of {', '.join(names)}", name)
+        return name
+
+    def _judge(self, claim: Claim, metric: str, candidate: str) -> Judgement:
+        runs = self.comparison.replications[candidate]
+        if metric not in runs.measurements[0].metrics and is_known(metric):
+            raise ScenarioError.at("metric", "was not measured", metric, hint=f"ask for it: metrics=[{metric!r}]")
+        return judge(claim, self.comparison.values(self.comparison.baseline, metric), runs.values(metric))
+
+
+class Simulate:
+    """Runs a scenario, but not the same one twice; the fixture ``simulate``."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[str, Result] = OrderedDict()
+
+    def __call__(self, scenario: Scenario, *, seed: int | None = None) -> Result:
+        """Simulate a scenario.
+
+        Parameters
+        ----------
+        scenario : Scenario
+            What to simulate.
+        seed : int, optional
+            That of the scenario unless given.
+
+        Returns
+        -------
+        Result
+            Of this call or an earlier one of the session: read it, and leave it as it is. The latest 16 are kept.
+
+        Raises
+        ------
+        ScenarioError
+            If the scenario cannot be simulated.
+        PluginError
+            If a plug-in is missing or misbehaves.
+        """
+        __tracebackhide__ = True
+        try:
+            if not isinstance(scenario, Scenario):
+                raise ScenarioError.at("scenario", "must be a Scenario", scenario)
+            start = scenario.seed if seed is None else seed
+            key = _key(scenario, start)
+            result = self._results.pop(key, None) if key else None
+            if result is None:
+                result = scenario.run(seed=start)
+        except BlisError as error:
+            raise type(error)(error.problems) from error.__cause__
+        if key:
+            self._results[key] = result
+            if len(self._results) > _KEPT_RESULTS:
+                self._results.popitem(last=False)
+        return result
+
+
+def _key(scenario: Scenario, seed: int) -> str:
+    """Digest of a run; empty if it has none."""
+    try:
+        return digest(scenario_form(scenario), seed)
+    except PluginError as error:
+        if error.code != NO_IDENTITY:
+            raise
+        return ""

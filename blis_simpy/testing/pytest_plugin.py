@@ -1,0 +1,153 @@
+"""The pytest plug-in: fixtures, a mark, options, and a section at the end that lists every verdict.
+
+Verdicts travel as properties of a test's report: so they are in JUnit files, and come from the workers of pytest-xdist.
+pytest loads this module in every run where the library is installed, hence it imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from blis_simpy.testing.policy_experiment import PolicyExperiment, Simulate
+
+MARK = "policy_experiment"
+_LEAST = {"replications": 2, "seed": 0}
+_ABOUT = {
+    "replications": "runs of each scenario in a policy experiment, whatever the tests say",
+    "seed": "seed of policy experiments, whatever the tests say",
+}
+_PROPERTY = re.compile(rf"{MARK}\[(\d+)\]\.(\w+)")
+_COLOURS = {"shown": "green", "refuted": "red", "not decided": "yellow"}
+
+
+def _whole_number(least: int) -> Any:
+    def whole_number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
+        return int(text)
+
+    return whole_number
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, and settings of the same names that they overrule."""
+    group = parser.getgroup("blis_simpy", "policy experiments (blis_simpy)")
+    for name, least in _LEAST.items():
+        group.addoption(f"--blis-{name}", type=_whole_number(least), metavar="N", help=_ABOUT[name])
+        parser.addini(f"blis_{name}", f"{name} of policy experiments unless a test says so")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark, and what collects the verdicts."""
+    line = f"{MARK}(replications=, seed=): how to carry out the policy experiments of a test"
+    config.addinivalue_line("markers", line)
+    _configured(config)
+    config.pluginmanager.register(_Verdicts(), "blis_simpy_verdicts")
+
+
+def _configured(config: pytest.Config) -> dict[str, int]:
+    """Return what the configuration file says."""
+    found = {}
+    for name, least in _LEAST.items():
+        text = config.getini(f"blis_{name}")
+        if text:
+            try:
+                found[name] = _whole_number(least)(text)
+            except argparse.ArgumentTypeError as error:
+                raise pytest.UsageError(f"blis_{name} {error}") from None
+    return found
+
+
+def _marked(node: Any) -> dict[str, int]:
+    """Return what the marks of a test say, the closest one first."""
+    found: dict[str, int] = {}
+    for mark in node.iter_markers(MARK):
+        strange = [*mark.args, *(mark.kwargs.keys() - _LEAST.keys())]
+        if strange:
+            pytest.fail(f"the mark {MARK} takes replications= and seed=, got {strange[0]!r}", pytrace=False)
+        found = {**mark.kwargs, **found}
+    return found
+
+
+def _store(request: pytest.FixtureRequest) -> Path | None:
+    """Folder that keeps the runs of a test.
+
+    They are kept by the source of what was run; what a test patches is in no source.
+    """
+    cache = getattr(request.config, "cache", None)
+    if cache is None or "monkeypatch" in request.fixturenames:
+        return None
+    try:
+        folder: Path = cache.mkdir("blis_simpy")
+    except OSError:  # a place that cannot be written, where pytest does without its cache, too
+        return None
+    return folder
+
+
+@pytest.fixture
+def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
+    """Compare scenarios in paired replications; the outcome has assertions."""
+    from blis_simpy.testing.policy_experiment import PolicyExperiment
+
+    properties: list[tuple[str, object]] = request.node.user_properties
+
+    def record(verdict: Mapping[str, Any]) -> None:
+        number = 1 + max((int(match[1]) for name, _ in properties if (match := _PROPERTY.match(name))), default=-1)
+        properties.extend((f"{MARK}[{number}].{name}", value) for name, value in verdict.items())
+
+    options = {name: request.config.getoption(f"blis_{name}") for name in _LEAST}
+    return PolicyExperiment(
+        command_line={name: value for name, value in options.items() if value is not None},
+        defaults={**_configured(request.config), **_marked(request.node)},
+        store=_store(request),
+        record=record,
+    )
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Simulate:
+    """Simulate a scenario, or return its result if it was simulated before in this session."""
+    from blis_simpy.testing.policy_experiment import Simulate
+
+    return Simulate()
+
+
+class _Verdicts:
+    """Collects the verdicts of all tests, wherever they ran, and lists them at the end."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, str], dict[str, dict[str, Any]]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the verdicts of a test once it is over, set-up and all."""
+        verdicts: dict[str, dict[str, Any]] = {}
+        for name, value in report.user_properties if report.when == "teardown" else ():
+            match = _PROPERTY.fullmatch(name)
+            if match:
+                verdicts.setdefault(match[1], {})[match[2]] = value
+        if verdicts:
+            file, line, _ = report.location
+            self._found[file, line or 0, report.nodeid] = verdicts
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """List the verdicts in the order of the source, which is the same however many workers there are."""
+        if not self._found:
+            return
+        terminalreporter.section("policy experiments")
+        for (*_, test), verdicts in sorted(self._found.items()):
+            terminalreporter.write_line(test)
+            for verdict in verdicts.values():
+                found = verdict["verdict"]
+                terminalreporter.write(f"  {found:<12}", **{_COLOURS[found]: True})
+                scale = f"{verdict['confidence']}, {verdict['replications']:,} replications"
+                terminalreporter.write_line(f"{verdict['claim']}: {verdict['interval']}, {scale}")
+            for reason in dict.fromkeys(v["not_cached"] for v in verdicts.values() if "not_cached" in v):
+                terminalreporter.write_line(f"  not cached: {reason}")
