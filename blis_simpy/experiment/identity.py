@@ -173,7 +173,7 @@ def _named(value: Any) -> str:
 
 
 def _source(code: Any) -> list[str]:
-    """Name of a class or function, and the digest of the source around it unless it is the library's or Python's."""
+    """Name a class or function, with the digest of the source around it unless it is the library's or Python's."""
     module, name = getattr(code, "__module__", None) or "builtins", code.__qualname__
     if "<" in name:
         raise _unidentified(f"{module}.{name}", "it is defined inside a function", "move it to a module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def progress_bar(what: str, total: int, done: int = 0, *, show: bool | None = No
         To be called after each run.
     """
     if show is None:
-        show = sys.stderr.isatty() or "ipykernel" in sys.modules
+        # In a notebook rich draws with widgets, and complains where there are none.
+        show = sys.stderr.isatty() or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None)
     if not show or done >= total:
         yield lambda: None
         return

@@ -95,7 +95,7 @@ class _Task:
     """One run on its way."""
 
     index: int
-    scenario: Any  # pickled, or as it is where that is impossible and it need not travel
+    scenario: Any  # pickled; as it is where that is impossible and it need not travel, so that runs share it
     seed: int
     label: str
     key: str
@@ -197,12 +197,12 @@ class Runner:
         ]
 
     def _packed(self, scenario: Scenario) -> Any:
-        if self.executor not in ("serial", "threads"):
-            return _pickled(scenario, self.executor)
         try:
-            return pickle.dumps(scenario)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            return scenario
+            return _pickled(scenario)
+        except PluginError:
+            if self.executor in ("serial", "threads"):
+                return scenario
+            raise
 
     def _measures(self) -> str:
         """Digest of how a run is measured, and by what."""
@@ -221,7 +221,7 @@ def _keep(store: Store, task: _Task, measurement: Measurement) -> None:
     store.put(task.key, measurement, {"label": task.label, "seed": task.seed})
 
 
-def _pickled(value: Any, executor: str) -> bytes:
+def _pickled(value: Any) -> bytes:
     """Pickle for another process; classes of a script or a notebook travel with their code."""
     import cloudpickle
 
@@ -287,7 +287,7 @@ def _threads(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
 def _loky(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
     from joblib import Parallel, delayed
 
-    packed = _pickled(kit, "loky")
+    packed = _pickled(kit)
     parallel = Parallel(n_jobs=workers or -1, backend="loky", return_as="generator_unordered")
     return parallel(delayed(_perform_elsewhere)(task, packed) for task in tasks)  # type: ignore[no-any-return]
 
@@ -303,7 +303,7 @@ def _dask(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
         client = get_client()
     except ValueError:
         raise PluginError.at("executor 'dask'", "needs a cluster", hint="make a distributed.Client first") from None
-    packed = _pickled(kit, "dask")
+    packed = _pickled(kit)
     with parallel_config(backend="dask", n_jobs=workers or -1, client=client):
         yield from Parallel(return_as="generator_unordered")(
             delayed(_perform_elsewhere)(task, packed) for task in tasks
@@ -320,7 +320,7 @@ def _ray(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
     if not ray.is_initialized():
         raise PluginError.at("executor 'ray'", "needs a cluster", hint="call ray.init first")
     perform = ray.remote(_perform_elsewhere)
-    packed = ray.put(_pickled(kit, "ray"))
+    packed = ray.put(_pickled(kit))
     cluster: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
     # Two a core, so that none waits for the next one to arrive.
     limit = workers or max(2 * int(cluster.get("CPU", 1)), 1)

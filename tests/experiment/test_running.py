@@ -53,6 +53,16 @@ def test_a_policy_cannot_remember_the_run_before(small):
         assert found.values("share").tolist() == [49 / 50] * 3
 
 
+def test_a_policy_of_a_class_inside_a_function_cannot_remember_either(small):
+    class Inside(Forgetful):
+        pass
+
+    found = blis.replicate(
+        small.with_(replicas=2, routing=Inside()), 3, metrics={"share": share_of_first}, executor="serial"
+    )
+    assert found.values("share").tolist() == [49 / 50] * 3
+
+
 def test_plug_ins_that_were_added_here_work_in_other_processes(small):
     class OnlyHere:
         def route(self, request, state):

@@ -64,10 +64,10 @@ def test_a_value_is_confirmed_with_seeds_that_had_no_part_in_choosing_it(poisson
 
 
 def test_the_service_level_holds_at_the_value_as_promised(poisson):
-    """Ten searches; at each value found, 20 further runs: at 95 % their mean breaks the limit once, perhaps twice."""
+    """Six searches; at each value found, 20 further runs: at 95 % their mean breaks the limit hardly ever, or once."""
     poisson = poisson.with_(**{"workload.num_requests": 100})
     broken = found_any = 0
-    for seed in range(10):
+    for seed in range(6):
         found = blis.capacity(
             poisson, {"ttft_p99_ms": 40}, low=50, high=190, replications=3, resolution=0.1, seed=seed, executor="serial"
         )
@@ -75,8 +75,8 @@ def test_the_service_level_holds_at_the_value_as_promised(poisson):
             found_any += 1
             changed = poisson.with_(**{"workload.rate": found.value})
             broken += blis.replicate(changed, 20, seed=1000 + seed, executor="serial").mean("ttft_p99_ms") > 40
-    assert found_any >= 5
-    assert broken <= 2
+    assert found_any >= 3
+    assert broken <= 1
 
 
 def test_limits_of_several_metrics_hold_together(poisson):
