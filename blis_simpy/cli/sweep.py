@@ -108,7 +108,7 @@ def _of_flag(problem: Problem, axes: Mapping[str, Any]) -> Problem:
 
 
 def _axes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values and bounds of the settings, in the order of their flags."""
+    """Values and bounds of the settings."""
     axes: dict[str, Any] = {}
     problems: list[Problem] = []
     for flag, read in (("--grid", _values), ("--range", _bounds)):

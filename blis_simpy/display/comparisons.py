@@ -81,9 +81,9 @@ def plot_saturation(
     positive = columns["values"][columns["values"] > 0]
     if len(positive) and positive.max() > _LOG_FROM * positive.min():
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(canvas.NUMBERS)
     elif ax.get_yscale() == "linear":
-        ax.set_ylim(0, None)
+        ax.set_ylim(0, None, auto=True)  # a later curve may be higher
+    ax.yaxis.set_major_formatter(canvas.NUMBERS)
     ax.set(xlabel="arrival rate (requests/s)", ylabel=ylabel)
     canvas.add_legend(ax)
     return ax

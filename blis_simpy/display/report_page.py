@@ -192,6 +192,8 @@ def _svg(picture: Picture, salt: str) -> str:
         **dict.fromkeys(_INKED, _INK),
         "figure.facecolor": "none",
         "axes.facecolor": "none",
+        "grid.alpha": 0.15,
+        "legend.frameon": False,
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
     }
@@ -206,6 +208,8 @@ def _svg(picture: Picture, salt: str) -> str:
     assert size is not None
     # The page decides how large it is.
     svg = re.sub(r"^<svg[^>]*>", f'<svg viewBox="0 0 {size[1]} {size[2]}">', svg)
+    # It would hold for the whole page, which has it in its own style.
+    svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     return svg.replace("xlink:href", "href").replace(_INK, "currentColor")
@@ -239,13 +243,14 @@ _STYLE = """\
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-main { max-width: 84rem; margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem); }
+main { max-width: 84rem; margin: 0 auto; padding: 1.5rem clamp(1rem, 3vw, 2.5rem); }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 2rem 0 .5rem; }
-table { font-size: .92rem; }
+table { font-size: .86rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); gap: 1rem 2rem; }
-figure { margin: 0; max-width: 46rem; overflow-x: auto; break-inside: avoid; }
-figure svg { display: block; width: 100%; min-width: 26rem; height: auto; }
+figure { margin: 0; max-width: 39rem; overflow-x: auto; break-inside: avoid; }
+figure svg { display: block; width: 100%; min-width: 24rem; height: auto; }
+figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure svg text { font-family: system-ui, sans-serif !important; }
 figcaption, footer { color: var(--quiet); font-size: .9rem; }
 details { margin: .4rem 0; }
@@ -257,7 +262,9 @@ footer { margin-top: 2.5rem; }
   main { max-width: none; padding: 0; }
   h2 { break-after: avoid; }
   table { font-size: .7rem; }
+  td, th, caption { white-space: normal !important; }
   tr { break-inside: avoid; }
+  .pictures { grid-template-columns: 1fr 1fr; }
   figure svg { min-width: 0; }
 }
 """

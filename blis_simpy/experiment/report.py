@@ -198,7 +198,7 @@ def write_sweep(sweep: Sweep, path: str | PathLike[str]) -> None:
             [Fold("Scenario of the first point", _yaml(scenarios[0])), _seeds(sweep.points[0].replications.seeds)],
         ),
     ]
-    write_report(path, f"Sweep over {' and '.join(sweep.settings)}", [*_best(sweep)], sections)
+    write_report(path, f"Sweep over {', '.join(sweep.settings)}", [*_best(sweep)], sections)
 
 
 def _best(sweep: Sweep) -> Iterator[Line]:
@@ -228,7 +228,7 @@ def _curves(sweep: Sweep) -> Iterator[Picture]:
     if not numbers and len(sweep) <= _MOST_LINES:
         for metric in sweep.metrics:
             drawn = partial(_draw_lines, sweep, metric)
-            yield _picture(sweep, metric, " and ".join(sweep.settings), drawn, height=1.1 + 0.3 * len(sweep))
+            yield _picture(sweep, metric, ", ".join(sweep.settings), drawn, height=1.1 + 0.3 * len(sweep))
 
 
 def _numbers(points: Iterable[Point], path: str) -> list[float] | None:
@@ -286,7 +286,7 @@ def _draw_points(sweep: Sweep, metric: str, path: str, numbers: Sequence[float],
 def _draw_lines(sweep: Sweep, metric: str, ax: Axes) -> None:
     ends = _ends(sweep, metric, range(len(sweep)))
     means = ends["values"]
-    names = [str(point) for point in sweep.points]
+    names = [", ".join(map(setting_label, point.settings.values())) for point in sweep.points]
     low, high = ends.get("low", means), ends.get("high", means)
     plot_differences(names, means, low, high, xlabel=metric_label(metric), reference=None, ax=ax)
 
@@ -345,7 +345,7 @@ def write_capacity(capacity: Capacity, path: str | PathLike[str]) -> None:
     outcome = str(capacity)
     level = " and ".join(map(str, capacity.limits))
     write_report(
-        path, f"Capacity: {capacity.vary} with {level}", [(Strong(outcome[0].upper() + outcome[1:]), ".")], sections
+        path, f"Capacity: {capacity.vary} with {level}", [(Strong(outcome[0].upper() + outcome[1:]),)], sections
     )
 
 
@@ -389,4 +389,5 @@ def _yaml(scenario: Scenario) -> str:
 
 def _seeds(seeds: Iterable[int]) -> Fold:
     distinct = list(dict.fromkeys(seeds))
-    return Fold(f"Seeds of the {len(distinct):,} replications", "\n".join(map(str, distinct)))
+    what = "Seed of the run" if len(distinct) == 1 else f"Seeds of the {len(distinct):,} replications"
+    return Fold(what, "\n".join(map(str, distinct)))

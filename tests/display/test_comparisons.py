@@ -35,6 +35,14 @@ def test_curves_on_the_same_axes_differ_in_colour():
     assert [text.get_text() for text in ax.texts] == ["target 3.5"]
 
 
+def test_a_later_curve_may_be_higher():
+    ax = plot_saturation([1, 2], [3, 4], ylabel="E2E (ms)")
+    plot_saturation([1, 2], [30, 40], ylabel="E2E (ms)", ax=ax)
+    bottom, top = ax.get_ylim()
+    assert bottom == 0
+    assert top > 40
+
+
 def test_values_that_cover_much_have_a_logarithmic_axis():
     ax = plot_saturation([10, 20, 30], [50, 60, 8000], ylabel="TTFT p99 (ms)")
     assert ax.get_yscale() == "log"
