@@ -133,6 +133,15 @@ def _answers(port):
         connection.close()
 
 
+def settled_metrics(url):
+    """Read what the server counts once it counts no more: it does so a little after its last answer."""
+    seen, now = None, metrics(url)
+    while seen != now:
+        time.sleep(0.3)
+        seen, now = now, metrics(url)
+    return now
+
+
 def metrics(url):
     """Read what the server counts at ``/metrics``: a mapping of names, without ``llamacpp:``, to numbers."""
     address = url.removeprefix("http://")

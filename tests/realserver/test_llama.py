@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from llama_server import MODEL, metrics
+from llama_server import MODEL, metrics, settled_metrics
 from scripted import by_id, column
 
 import blis_simpy as blis
@@ -54,9 +54,9 @@ def test_lengths_follow_the_workload(llama_url):
 
 def test_the_server_computes_what_we_sent(llama_url, spec):
     """Its counters grow by 5 answers of 4 tokens; of distinct prompts it has hardly anything in its cache."""
-    before = metrics(llama_url)
+    before = settled_metrics(llama_url)
     observe(llama_url, spec(5, prompt=50, output=4), distinct_prompts=True, max_concurrency=1)
-    after = metrics(llama_url)
+    after = settled_metrics(llama_url)
     assert after["tokens_predicted_total"] - before["tokens_predicted_total"] == 20
     assert after["prompt_tokens_total"] - before["prompt_tokens_total"] > 5 * 45
 
@@ -71,9 +71,9 @@ def conversation(client, rounds):
 @pytest.mark.parametrize("api_format", ["completions", "chat"])
 def test_further_rounds_hit_the_cache_of_the_server(llama_url, spec, client, api_format):
     """Of the prompts of 100, 220 and 340 tokens it need not compute again what came before: at most 120 + 240."""
-    before = metrics(llama_url)
+    before = settled_metrics(llama_url)
     recording = observe(llama_url, spec(1, clients=[conversation(client, 3)]), api_format=api_format)
-    after = metrics(llama_url)
+    after = settled_metrics(llama_url)
     assert by_id(recording, "input_tokens") == [100, 220, 340]
     sent = sum(column(recording, "server_input_tokens"))
     assert abs(sent - 660) < 10
@@ -83,10 +83,10 @@ def test_further_rounds_hit_the_cache_of_the_server(llama_url, spec, client, api
 
 def test_a_shared_prefix_hits_the_cache_of_the_server(llama_url, spec):
     """One after the other, the second and third of three prompts begin with 200 tokens that it has."""
-    before = metrics(llama_url)
+    before = settled_metrics(llama_url)
     workload = spec(3, prompt=10, output=1, prefix_group="system", prefix_length=200)
     recording = observe(llama_url, workload, max_concurrency=1)
-    computed = metrics(llama_url)["prompt_tokens_total"] - before["prompt_tokens_total"]
+    computed = settled_metrics(llama_url)["prompt_tokens_total"] - before["prompt_tokens_total"]
     assert column(recording, "input_tokens") == [210] * 3
     assert sum(column(recording, "server_input_tokens")) - computed >= 400
 
