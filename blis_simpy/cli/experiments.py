@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -332,7 +333,11 @@ def _ray(address: str) -> Iterator[None]:
         import ray
     except ImportError:
         raise PluginError.at("--executor ray", "needs ray", hint="pip install blis-simpy[ray]") from None
+    host, colon, port = address.rpartition(":")
     try:
+        if colon and "://" not in address:
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise PluginError.at("--cluster", f"cannot be reached: {error}", address) from None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import socket
 
 import pytest
 
@@ -228,6 +229,17 @@ def test_a_cluster_that_is_not_there_is_named(blis, monkeypatch):
     )
     assert (status, out) == (2, "")
     assert lines == ["--cluster cannot be reached: timed out, got 'tcp://127.0.0.1:1'"]
+
+
+def test_a_ray_that_is_not_there_is_named(blis):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"  # bound, but nobody listens
+        status, out, lines = blis("compare", "fast.yaml", "slow.yaml", "--executor", "ray", "--cluster", address)
+    assert (status, out) == (2, "")
+    assert len(lines) == 1
+    assert lines[0].startswith("--cluster cannot be reached: ")
 
 
 def refuse(*args, **kwargs):
