@@ -17,6 +17,8 @@ from blis_simpy.core.request import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytest_plugins = ["pytester"]
+
 BETA = (100.0, 1.0, 10.0)
 """A step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""
 

@@ -141,7 +141,7 @@ class _Verdicts:
         """List the verdicts in the order of the source, which is the same however many workers there are."""
         if not self._found:
             return
-        terminalreporter.section("policy experiments")
+        terminalreporter.write_sep("=", "policy experiments")
         for (*_, test), verdicts in sorted(self._found.items()):
             terminalreporter.write_line(test)
             for verdict in verdicts.values():

@@ -63,7 +63,8 @@ def failure_text(judgement: Judgement, about: Subject, seed: int, note: str = ""
     rows = [(name, f"{figure(mean)} on average") for name, mean in zip(names, judgement.means, strict=True)]
     if not any(judgement.lacking):
         scale = f"each end with {percent(claim.confidence, 4)} confidence, claimed {_range(claim)}"
-        rows.append(("change", f"{change_text(judgement)}, {scale}"))
+        unit = "" if judgement.is_relative or claim.absolute else " in the unit of the metric"
+        rows.append(("change", f"{change_text(judgement)}{unit}, {scale}"))
     width = max(len(name) for name, _ in rows)
     lines = [
         f"{verb} {claim_text(claim, about)}",
@@ -99,7 +100,7 @@ def properties(judgement: Judgement, about: Subject, seed: int) -> dict[str, Any
 
 
 def _size(claim: Claim) -> str:
-    return figure(claim.by) if claim.absolute else _percent(claim.by)
+    return f"{claim.by:,.12g}" if claim.absolute else _percent(claim.by)
 
 
 def _range(claim: Claim) -> str:
