@@ -91,7 +91,7 @@ def test_unlike_traffic_is_mentioned_where_a_claim_fails(experiment):
     run, _ = experiment
     with pytest.warns(UserWarning, match="were not sent the same requests"):
         outcome = run(baseline=SCENARIO, candidate=SCENARIO.with_(**{"workload.rate": 30}))
-    with pytest.raises(AssertionError, match="\n  the scenarios were not sent the same requests$"):
+    with pytest.raises(AssertionError, match=r"\n  the scenarios were not sent the same requests$"):
         outcome.assert_higher("e2e_mean_ms")
 
 
@@ -107,6 +107,7 @@ def test_runs_that_lack_a_metric_are_counted(experiment):
 
 
 def test_a_change_beside_what_may_be_zero_is_told_in_the_unit_of_the_metric(experiment):
+    """Differences 3, 2, 0: mean 5/3, spread 1.5275; half-width 2.92 x 1.5275 / √3 = 2.575."""
     run, _ = experiment
     found = iter([0.0, 3.0, 0.0, 2.0, 1.0, 1.0])
     outcome = run(
@@ -117,4 +118,4 @@ def test_a_change_beside_what_may_be_zero_is_told_in_the_unit_of_the_metric(expe
     )
     with pytest.raises(AssertionError) as raised:
         outcome.assert_lower("mine", by=0.5)
-    assert "  change     +1.667 [-1.244, +4.578] in the unit of the metric, each end with 95 % " in str(raised.value)
+    assert "  change     +1.667 [-0.9085, +4.242] in the unit of the metric, each end with 95 % " in str(raised.value)
