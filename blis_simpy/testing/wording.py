@@ -80,7 +80,7 @@ def _outlook(judgement: Judgement, names: tuple[str, str]) -> str:
     if lacking:
         return " and ".join(f"{n:,} of {count:,} runs of {name}" for name, n in lacking) + " lack this metric"
     if judgement.finding == "refuted":
-        return "more of them would hardly change it"
+        return "enough to refute it"
     if judgement.needed is None:
         return "no reasonable number of them would decide"
     return f"about {max(judgement.needed, count + 1):,} would probably decide"

@@ -45,7 +45,7 @@ def test_a_claim_that_is_refuted_fails_with_its_figures(project):
             "E  * one     99.73 on average",
             "E  * both    7.975 on average",
             "E  * change  -92.0 % [[]-93.8 %, -88.4 %[]], each end with 95 % confidence, claimed at least +20 %",
-            "E  * 5 paired replications, seed 42; more of them would hardly change it",
+            "E  * 5 paired replications, seed 42; enough to refute it",
             "",
             "test_mine.py:6: AssertionError",
         ],
