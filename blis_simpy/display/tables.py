@@ -90,7 +90,7 @@ class Column:
         return format(value, self.spec)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Table:
     """A table with units.
 
@@ -146,7 +146,7 @@ class Table:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text()
 
 
@@ -182,7 +182,8 @@ def page_text(parts: Iterable[Line | Table]) -> str:
     """Render lines and tables below each other as text without colours, as wide as its content."""
     from rich.console import Console
 
-    console = Console(width=_WIDTH, color_system=None, highlight=False)
+    # In a notebook, too, the text is all that is wanted, and not an output of its own.
+    console = Console(width=_WIDTH, color_system=None, highlight=False, force_jupyter=False)
     with console.capture() as capture:
         for part in parts:
             _print(console, part)
