@@ -2,6 +2,8 @@
 
 Reading order: `scenario` (what can be said), `simulation` (how it is wired), `replica.replica` and `replica.engine`
 (what happens), `result` (what comes out).
+
+PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
 """
 
 from importlib import import_module

@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+import blis_simpy
+
 SHOWN = """
     def test_shown(policy_experiment):
         outcome = policy_experiment(baseline=first, candidate=spread, replications=5)
@@ -331,6 +333,11 @@ def test_it_costs_nothing_until_a_fixture_is_asked_for(project):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project.path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(["blis_simpy", "blis_simpy.testing", "blis_simpy.testing.pytest_plugin"])
+
+
+def test_pytest_does_not_mind_that_the_library_was_imported_before():
+    """Installed from a wheel, it would rewrite it, and warns where that is too late, unless the docstring says no."""
+    assert "PYTEST_DONT_REWRITE" in blis_simpy.__doc__
 
 
 def test_its_options_and_its_mark_and_its_fixtures_are_documented(project):
