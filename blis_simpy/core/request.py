@@ -87,7 +87,7 @@ class Request:
     length_capped : bool
         Whether the maximum model length ended it.
     num_preemptions : int
-        How often it lost its blocks and started over.
+        How often it lost its blocks and started over, because of a preemption or of the failure of its replica.
     finished_at : int, tick
         When it ended: completion without the overheads of the latency model, timeout or drop.
     done : simpy.Event or None

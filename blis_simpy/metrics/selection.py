@@ -190,12 +190,14 @@ class Selection:
         outcomes, completed = table["outcome"][rows], rows[table.completed[rows]]
         seconds = self.duration_us / 1e6
         tokens = int(table["generated_tokens"][completed].sum())
+        # Those of the schedulers: what a request lost when its replica failed is none of them.
+        preempted = np.concatenate([replica.preemptions[:, 0] for replica in self._replicas])
         return {
             "requests": len(rows),
             "completed": len(completed),
             **{name: int((outcomes == name).sum()) for name in ("rejected", "timed_out", "dropped")},
             "length_capped": int(table["length_capped"][rows].sum()),
-            "preemptions": int(table["num_preemptions"][rows].sum()),
+            "preemptions": int(np.isin(preempted, rows).sum()),
             "requests_per_s": len(completed) / seconds if seconds else 0.0,
             "output_tokens_per_s": tokens / seconds if seconds else 0.0,
             "duration_s": seconds,
