@@ -18,7 +18,8 @@ from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields, loader
-from blis_simpy.settings.convert import changed, structure
+from blis_simpy.settings.changes import changed
+from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import Plugin, setting
 from blis_simpy.workload.settings import Traffic, Workload
 

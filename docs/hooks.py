@@ -9,7 +9,6 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
-from blis_simpy.settings.convert import listed_class, nested_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +27,9 @@ def tables() -> Iterator[str]:
     parts: dict[str, type] = {"": Scenario}
     for attribute in attrs.fields(Scenario):
         hint = fields.type_hints(Scenario)[attribute.name]
-        if (nested := nested_class(hint)) is not None:
+        if (nested := fields.nested_class(hint)) is not None:
             parts[attribute.name] = nested
-        if (listed := listed_class(hint)) is not None:
+        if (listed := fields.listed_class(hint)) is not None:
             parts[f"{attribute.name}[i]"] = listed
     for name, cls in parts.items():
         yield from ("", f"## {name or 'Scenario'}", "", *HEAD)

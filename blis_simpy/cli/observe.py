@@ -15,7 +15,7 @@ from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.formats.files import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
-from blis_simpy.settings.convert import changed
+from blis_simpy.settings.changes import changed
 from blis_simpy.settings.fields import Setting
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload

@@ -14,7 +14,6 @@ import attrs
 
 from blis_simpy.deployment import Resolved, resolve
 from blis_simpy.settings import fields, loader
-from blis_simpy.settings.convert import nested_class
 from blis_simpy.settings.plain import dumped, plain_value
 from blis_simpy.workload.presets import filled_in
 from blis_simpy.workload.settings import Workload
@@ -94,7 +93,7 @@ def _lines(
     for attribute in attrs.fields(cls):
         name, path = attribute.name, prefix + attribute.name
         value = getattr(part, name)
-        if attrs.has(type(value)) and nested_class(hints[name]):
+        if attrs.has(type(value)) and fields.nested_class(hints[name]):
             yield f"{indent}{name}:", ""
             yield from _lines(value, f"{path}.", resolved, origin)
             continue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.convert import changed
+from blis_simpy.settings.changes import changed
 from blis_simpy.workload.reading import load_workload
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from blis_simpy import registry
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError
 from blis_simpy.formats.building import shifted, take
 from blis_simpy.formats.files import read_start
-from blis_simpy.settings.convert import changed
+from blis_simpy.settings.changes import changed
 from blis_simpy.settings.fields import nearest, setting
 
 if TYPE_CHECKING:

@@ -1,40 +1,49 @@
 """Plain data to settings classes, strictly: nothing is coerced, and all mistakes are reported at once, in file order.
 
-The structure (which class, which nested class, which keys) follows from the annotations; what a single value may be is
-decided by the `Setting` of its field. A mapping becomes the class of its field, a list of mappings a tuple of them.
+The structure (which class, which keys, which items of a list) is cattrs' work. What a single value may be is decided by
+the `Setting` of its field. A mapping becomes the class of its field, a list of mappings a tuple of them.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, Problem, ScenarioError
-from blis_simpy.settings.fields import Setting, element_type, joined, type_hints
+from blis_simpy.settings.fields import (
+    Setting,
+    checked,
+    joined,
+    listed_class,
+    nested_class,
+    type_hints,
+    unknown_setting,
+)
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 
-__all__ = ["changed", "listed_class", "nested_class", "structure", "tagged"]
+if TYPE_CHECKING:
+    import cattrs
+
+    Hook = Callable[[Any, Any], Any]
+
+__all__ = ["structure", "tagged"]
 
 T = TypeVar("T")
 
-_HEAD = re.compile(r"(\[\d+\]|[^.\[]+)\.?(.*)")
-"""First part of a dotted path, an index being a part, too; and the rest."""
 
-
-def structure(source: Document | Mapping[str, Any], cls: type[T], *, lenient: bool = False) -> T:
+def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient: bool = False) -> T:
     """Make a settings class from plain data.
 
     Parameters
     ----------
-    source : Document or mapping
+    source : Document, mapping or instance
         A YAML document, whose file and lines then stand in the errors, or data made in Python. Instances of the
-        classes that it leads to may stand in it, too.
+        classes that it leads to may stand in it, too; an instance of `cls` is returned as it is.
     cls : type
         Attrs class whose fields are made with `blis_simpy.settings.fields.setting`.
     lenient : bool
@@ -46,54 +55,29 @@ def structure(source: Document | Mapping[str, Any], cls: type[T], *, lenient: bo
     ScenarioError
         With one problem for every unknown or missing key, wrong type and broken rule.
     """
-    reader = _Reader(source if isinstance(source, Document) else None, lenient)
-    made: T = reader.build(source.data if isinstance(source, Document) else source, cls, ())
-    if reader.problems:
-        raise ScenarioError(sorted(reader.problems, key=lambda problem: problem.line or 0))
-    return made
+    if isinstance(source, cls):
+        return source
+    import cattrs  # a scenario that is made in Python or of flags does without
 
-
-def changed(instance: T, changes: Mapping[str, Any]) -> T:
-    """Copy a settings instance with some fields replaced.
-
-    Parameters
-    ----------
-    instance : attrs instance
-        Stays as it is.
-    changes : mapping of str to object
-        New values by dotted path, e.g. ``{"engine.max_num_seqs": 8, "groups[1].replicas": 2}``. A part that was None
-        starts from its defaults.
-
-    Raises
-    ------
-    ScenarioError
-        With one problem for every unknown path and every bad value.
-    """
-    cls: Any = type(instance)
-    shapes = {shape.name: shape for shape in _shapes(cls)}
-    values: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
-    problems: list[Problem] = []
-    for path, value in changes.items():
-        name, rest = _split(path)
-        if name not in shapes:
-            problems.append(Problem(path=path, rule="is not a setting", hint=_guess(name, shapes)))
-        elif rest:
-            inner.setdefault(name, {})[rest] = value
-        else:
-            try:
-                values[name] = shapes[name].checked(value)
-            except ScenarioError as error:
-                problems += _below(name, error)
-    for name, below in inner.items():
-        try:
-            part = _changed_part(values.get(name, getattr(instance, shapes[name].attribute)), below, shapes[name])
-            values[name] = shapes[name].checked(part)
-        except ScenarioError as error:
-            problems += _below(name, error)
-    if problems:
-        raise ScenarioError(problems)
-    return attrs.evolve(instance, **values)  # type: ignore[misc]
+    document = source if isinstance(source, Document) else None
+    data: Any = document.data if document else source
+    try:
+        made: T = _converter(lenient).structure(data, cls)
+    except (BlisError, cattrs.BaseValidationError) as error:
+        tree = error
+    else:
+        return made
+    # Out of the handler, so that an error of a plug-in does not show the whole tree.
+    problems = [
+        attrs.evolve(
+            problem,
+            path=joined(dotted(path), problem.path),
+            file=document.file if document else None,
+            line=document.line_of((*path, *parts(problem.path))) if document else None,
+        )
+        for path, problem in _problems(tree, data, ())
+    ]
+    raise ScenarioError(sorted(problems, key=lambda problem: problem.line or 0))
 
 
 def tagged(name: str, kind: str, tag: str, value: Any) -> Any:
@@ -115,175 +99,96 @@ def tagged(name: str, kind: str, tag: str, value: Any) -> Any:
     """
     if not isinstance(value, Mapping) or value.get(tag) not in registry.names(kind):
         return value
-    reader = _Reader(None, lenient=False)
-    made = reader.plugin(value, kind, tag, (name,))
-    if reader.problems:
-        raise ScenarioError(reader.problems)
-    return made
+    try:
+        return _plugin(value, kind, tag, structure)
+    except BlisError as error:
+        raise ScenarioError(attrs.evolve(p, path=joined(name, p.path)) for p in error.problems) from None
 
 
-def nested_class(hint: Any) -> type | None:
-    """Return the settings class of a field's type, also where it may be None; None if the field holds no such class."""
-    options = (hint, *get_args(hint)) if get_origin(hint) is not tuple else ()
-    return next((option for option in options if isinstance(option, type) and attrs.has(option)), None)
-
-
-def listed_class(hint: Any) -> type | None:
-    """Return the settings class of the elements of a field's tuple; None if the field holds no tuple of those."""
-    element = element_type(hint)
-    return element if isinstance(element, type) and attrs.has(element) else None
-
-
-class _Shape(NamedTuple):
-    """A field of a settings class, and what its type says."""
-
-    name: str
-    attribute: str
-    required: bool
-    known: Setting | None
-    converter: Any
-    hint: Any
-    options: tuple[Any, ...]
-    nested: type | None
-    listed: type | None
-
-    def checked(self, value: Any) -> Any:
-        """Return a value in the form that the field keeps; the paths of the problems start below the field."""
-        if self.known is None:
-            return value
-        try:
-            value = self.converter(value)
-        except ScenarioError as error:
-            # A converter names the field itself: it is called by the constructor, too.
-            below = [attrs.evolve(problem, path=problem.path.removeprefix(self.name)) for problem in error.problems]
-            raise ScenarioError(below) from None
-        problem = self.known.judge(value, self.hint)
-        if problem is not None:
-            raise ScenarioError(problem)
-        return value
+def _plugin(value: Mapping[str, Any], kind: str, tag: str, build: Hook) -> Any:
+    options = {key: option for key, option in value.items() if key != tag}
+    plugin = registry.get(kind, value[tag])
+    if isinstance(plugin, type) and attrs.has(plugin):
+        return build(options, plugin)
+    return registry.build(kind, plugin, **options)
 
 
 @cache
-def _shapes(cls: Any) -> tuple[_Shape, ...]:
+def _converter(lenient: bool) -> cattrs.Converter:
+    import cattrs
+
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    converter.register_structure_hook_factory(attrs.has, lambda cls: _class_hook(cls, converter, lenient))
+    return converter
+
+
+def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
+    from cattrs.gen import make_dict_structure_fn_from_attrs, override
+
     hints = type_hints(cls)
-    return tuple(
-        _Shape(
-            attribute.alias,
-            attribute.name,
-            attribute.default is attrs.NOTHING,
-            attribute.metadata.get(Setting),
-            attribute.converter,
-            hints[attribute.name],
-            (hints[attribute.name], *get_args(hints[attribute.name])),
-            nested_class(hints[attribute.name]),
-            listed_class(hints[attribute.name]),
-        )
-        for attribute in attrs.fields(cls)
-        if attribute.init
+    fields = [attribute for attribute in attrs.fields(cls) if attribute.init]
+    names = frozenset(attribute.alias for attribute in fields)
+    hooks = [_field_hook(attribute, hints[attribute.name], converter, lenient) for attribute in fields]
+    build = make_dict_structure_fn_from_attrs(
+        # In keywords, which is the usual way, the names of fields would collide with those of the parameters.
+        [
+            attribute.evolve(type=Annotated[Any, override(rename=attribute.alias, struct_hook=hook)])
+            for attribute, hook in zip(fields, hooks, strict=True)
+        ],
+        cls,
+        converter,
     )
 
-
-class _Reader:
-    """Builds settings classes and collects what is wrong with them."""
-
-    def __init__(self, document: Document | None, lenient: bool) -> None:
-        self.problems: list[Problem] = []
-        self._document = document
-        self._lenient = lenient
-
-    def build(self, value: Any, cls: Any, path: KeyPath) -> Any:
-        """Make an instance; None if there is a problem."""
+    def structure_mapping(value: Any, _: Any) -> Any:
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            return self._report(path, Problem(rule="must be a mapping of settings", value=value))
-        before = len(self.problems)
-        shapes = _shapes(cls)
-        given: dict[str, Any] = {}
-        plain: list[_Shape] = []
-        for shape in shapes:
-            name = shape.name
-            if name not in value or (self._lenient and value[name] is None):
-                if shape.required:
-                    self._report((*path, name), Problem(rule="is required"))
-                continue
-            part = value[name]
-            if shape.listed is not None and (part is not None or not _may_be_none(shape)):
-                given[name] = self._list(part, shape.listed, (*path, name))
-            elif shape.nested is not None and (part is not None or not _may_be_none(shape)):
-                given[name] = self.build(part, shape.nested, (*path, name))
-            elif shape.known is not None and shape.known.tag is not None and isinstance(part, Mapping):
-                given[name] = self._tagged(part, shape, (*path, name))
-            else:
-                given[name] = _leniently(part, shape.options) if self._lenient else part
-                plain.append(shape)
-        if len(value) > len(given):
-            self._report_unknown(value, [shape.name for shape in shapes], path)
-        error: BlisError | None = None
-        if len(self.problems) == before:
-            try:
-                return cls(**given)
-            except BlisError as refused:
-                error = refused
-        # The constructor stops at the first value that is wrong: all are looked at only if one of them is.
-        found = len(self.problems)
-        for shape in plain:
-            try:
-                shape.checked(given[shape.name])
-            except ScenarioError as refused:
-                self._report_all(refused, (*path, shape.name))
-        if error is not None and len(self.problems) == found:
-            self._report_all(error, path)
-        return None
+            raise ScenarioError(Problem(rule="must be a mapping of settings", value=value))
+        if lenient:
+            value = {key: part for key, part in value.items() if part is not None or key not in names}
+        return build(value, cls)
 
-    def _list(self, value: Any, cls: type, path: KeyPath) -> Any:
-        if not isinstance(value, list | tuple):
-            return self._report(path, Problem(rule="must be a list", value=value))
-        return tuple([self.build(item, cls, (*path, index)) for index, item in enumerate(value)])
+    return structure_mapping
 
-    def _tagged(self, value: Mapping[str, Any], shape: _Shape, path: KeyPath) -> Any:
-        known = shape.known
+
+def _field_hook(attribute: attrs.Attribute[Any], hint: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
+    types = (hint, *get_args(hint))
+    known: Setting | None = attribute.metadata.get(Setting)
+
+    def structure_value(value: Any, _: Any) -> Any:
+        if lenient:
+            value = _leniently(value, types)
+        checked(attribute, value, hint)
+        return value  # the constructor brings it into its form
+
+    def structure_plugin(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return structure_value(value, _)
         assert known is not None
         assert known.kind is not None
         assert known.tag is not None
-        problem = known.judge(value, shape.hint)
-        return self._report(path, problem) if problem else self.plugin(value, known.kind, known.tag, path)
+        problem = known.judge(value, hint)
+        if problem is not None:
+            raise ScenarioError(problem)
+        return _plugin(value, known.kind, known.tag, converter.structure)
 
-    def plugin(self, value: Mapping[str, Any], kind: str, tag: str, path: KeyPath) -> Any:
-        """Make the plug-in that a mapping names; None if there is a problem."""
-        options = {key: option for key, option in value.items() if key != tag}
-        try:
-            plugin = registry.get(kind, value[tag])
-            if isinstance(plugin, type) and attrs.has(plugin):
-                return self.build(options, plugin, path)
-            return registry.build(kind, plugin, **options)
-        except BlisError as error:
-            return self._report_all(error, path)
+    def structure_part(value: Any, _: Any) -> Any:
+        return None if value is None and NoneType in types else converter.structure(value, part)
 
-    def _report_unknown(self, value: Mapping[Any, Any], names: list[str], path: KeyPath) -> None:
-        for key in value:
-            if key not in names:
-                hint = _guess(str(key), names)
-                self._report((*path, str(key)), Problem(rule="is not a setting", hint=hint, code="unknown_setting"))
+    def structure_list(value: Any, _: Any) -> Any:
+        if value is None and NoneType in types:
+            return None
+        if not isinstance(value, list | tuple):
+            raise ScenarioError(Problem(rule="must be a list", value=value))
+        return converter.structure(value, part)
 
-    def _report_all(self, error: BlisError, path: KeyPath) -> None:
-        for problem in error.problems:
-            self._report(path, problem)
-
-    def _report(self, path: KeyPath, problem: Problem) -> None:
-        document = self._document
-        self.problems.append(
-            attrs.evolve(
-                problem,
-                path=joined(dotted(path), problem.path),
-                file=document.file if document else None,
-                line=document.line_of((*path, *parts(problem.path))) if document else None,
-            )
-        )
-
-
-def _may_be_none(shape: _Shape) -> bool:
-    return type(None) in shape.options
+    part: Any = nested_class(hint)
+    if part is not None:
+        return structure_part
+    if (item := listed_class(hint)) is not None:
+        part = tuple[item, ...]  # type: ignore[valid-type]
+        return structure_list
+    return structure_value if known is None or known.tag is None else structure_plugin
 
 
 def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
@@ -294,64 +199,31 @@ def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
     return value
 
 
-def _split(path: str) -> tuple[str, str]:
-    """First part of a dotted path and the rest; an index is a part."""
-    match = _HEAD.fullmatch(path)
-    return (match[1], match[2]) if match else (path, "")
+def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
+    """Walk cattrs' tree of errors along the data; a problem that we found ourselves has a path from there on."""
+    import cattrs
 
-
-def _changed_part(part: Any, changes: Mapping[str, Any], shape: _Shape | None = None) -> Any:
-    """Copy what a field, or an item of a list, holds with some of it replaced; paths start below it."""
-    if part is None and shape is not None and shape.nested is not None:
-        direct = {path: value for path, value in changes.items() if not _split(path)[1]}
-        part = structure(direct, shape.nested)
-        changes = {path: value for path, value in changes.items() if path not in direct}
-    if isinstance(part, tuple):
-        return _changed_items(part, changes)
-    if attrs.has(type(part)):
-        return changed(part, changes)
-    if isinstance(part, Mapping):
-        has_options = shape is not None and shape.known is not None and shape.known.kind is not None
-        unknown = [] if has_options else [path for path in changes if path not in part]
-        if not unknown:
-            return {**part, **changes}
-        raise ScenarioError(Problem(path=path, rule="is not a setting", hint=_guess(path, part)) for path in unknown)
-    raise ScenarioError(Problem(path=path, rule="is not a setting") for path in changes)
-
-
-def _changed_items(items: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[Any, ...]:
-    made = list(items)
-    inner: dict[str, dict[str, Any]] = {}
-    problems: list[Problem] = []
-    for path, value in changes.items():
-        head, rest = _split(path)
-        index = int(head[1:-1]) if head.startswith("[") else None
-        if index is None:
-            problems.append(
-                Problem(path=path, rule="is not a setting", hint="an item is named by its index, as in [0]")
-            )
-        elif index >= len(items):
-            problems.append(Problem(path=path, rule="does not exist", hint=f"there are {len(items)} items, from [0]"))
-        elif rest:
-            inner.setdefault(head, {})[rest] = value
-        else:
-            made[index] = value
-    for head, below in inner.items():
-        index = int(head[1:-1])
-        try:
-            made[index] = _changed_part(made[index], below)
-        except ScenarioError as error:
-            problems += _below(head, error)
-    if problems:
-        raise ScenarioError(problems)
-    return tuple(made)
-
-
-def _below(outer: str, error: ScenarioError) -> list[Problem]:
-    """Return problems of a part with their paths from outside."""
-    return [attrs.evolve(problem, path=joined(outer, problem.path)) for problem in error.problems]
-
-
-def _guess(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    if isinstance(error, cattrs.ClassValidationError):
+        fields: Any = attrs.fields_dict(error.cl)
+        of_fields, others = error.group_exceptions()
+        for inner, place in of_fields:
+            name = fields[place.name].alias
+            if isinstance(inner, KeyError) and data.get(name) is None:
+                yield (*path, name), Problem(rule="is required")
+            else:
+                yield from _problems(inner, data[name], (*path, name))
+        for inner in others:
+            yield from _problems(inner, data, path)
+    elif isinstance(error, cattrs.IterableValidationError):
+        for inner, item in error.group_exceptions()[0]:
+            yield from _problems(inner, data[item.index], (*path, item.index))
+    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
+        known = [field.alias for field in attrs.fields(error.cl) if field.init]
+        for key in data:
+            if key in error.extra_fields:
+                yield (*path, str(key)), unknown_setting("", str(key), known)
+    elif isinstance(error, BlisError):
+        for problem in error.problems:
+            yield path, problem
+    else:
+        raise error

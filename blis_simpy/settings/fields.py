@@ -21,7 +21,21 @@ import attrs
 from blis_simpy import registry, units
 from blis_simpy.errors import Problem, ScenarioError
 
-__all__ = ["Plugin", "Setting", "default_of", "element_type", "joined", "nearest", "of", "setting", "type_hints"]
+__all__ = [
+    "Plugin",
+    "Setting",
+    "checked",
+    "default_of",
+    "element_type",
+    "joined",
+    "listed_class",
+    "nearest",
+    "nested_class",
+    "of",
+    "setting",
+    "type_hints",
+    "unknown_setting",
+]
 
 Plugin: TypeAlias = Any
 """Value of a field with a kind: a registered name, a mapping with the name and options, a class, or an instance."""
@@ -96,7 +110,10 @@ class Setting:
             Text with a unit made a number (if it can be read), a number of numpy's made one of Python's, a list made a
             tuple, a path made text, anything else as it is.
         """
-        if isinstance(value, bool):
+        # Text and plain numbers first: they are nearly all, and to ask for an Integral takes its time.
+        if isinstance(value, str):
+            return self._measured(value)
+        if value is None or type(value) in (bool, int, float):
             return value
         if isinstance(value, Integral):
             return int(value)
@@ -106,12 +123,15 @@ class Setting:
             return fspath(value)
         if isinstance(value, list | tuple):
             return tuple(map(self.normalise, value))
-        if self.dimension is not None and isinstance(value, str):
-            try:
-                return _DIMENSIONS[self.dimension](value)
-            except ValueError:
-                return value
         return value
+
+    def _measured(self, text: str) -> Any:
+        if self.dimension is None:
+            return text
+        try:
+            return _DIMENSIONS[self.dimension](text)
+        except ValueError:
+            return text
 
     def judge(self, value: Any, hint: Any) -> Problem | None:
         """Say what is wrong with a normalised value.
@@ -241,6 +261,40 @@ def default_of(attribute: attrs.Attribute[Any]) -> Any:
     return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
+def checked(attribute: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
+    """Bring a value into the form that its field keeps.
+
+    Parameters
+    ----------
+    attribute : attrs field
+        Made with `setting`; any other field takes every value as it is.
+    value : object
+        As the user gave it.
+    hint : type
+        Type of the field.
+
+    Raises
+    ------
+    ScenarioError
+        If the field does not take the value; the paths start below the field.
+    """
+    known: Setting | None = attribute.metadata.get(Setting)
+    if known is None:
+        return value
+    try:
+        value = attribute.converter(value)  # type: ignore[operator,misc]  # as `setting` made it
+    except ScenarioError as error:
+        # A converter names the field itself: it is called by the constructor, too.
+        below = [p.path.removeprefix(attribute.name).removeprefix(".") for p in error.problems]
+        raise ScenarioError(
+            attrs.evolve(problem, path=path) for problem, path in zip(error.problems, below, strict=True)
+        ) from None
+    problem = known.judge(value, hint)
+    if problem is not None:
+        raise ScenarioError(problem)
+    return value
+
+
 @cache
 def type_hints(cls: Any) -> dict[str, Any]:
     """Types of the fields of a settings class, with string annotations resolved."""
@@ -250,6 +304,18 @@ def type_hints(cls: Any) -> dict[str, Any]:
 def element_type(hint: Any) -> Any:
     """Type of the elements where a tuple is allowed, else None."""
     return next((get_args(option)[0] for option in (hint, *get_args(hint)) if get_origin(option) is tuple), None)
+
+
+def nested_class(hint: Any) -> type | None:
+    """Return the settings class of a field's type, also where it may be None; None if the field holds no such class."""
+    options = (hint, *get_args(hint)) if get_origin(hint) is not tuple else ()
+    return next((option for option in options if isinstance(option, type) and attrs.has(option)), None)
+
+
+def listed_class(hint: Any) -> type | None:
+    """Return the settings class of the elements of a field's tuple; None if the field holds no tuple of those."""
+    element = element_type(hint)
+    return element if isinstance(element, type) and attrs.has(element) else None
 
 
 def joined(outer: str, inner: str) -> str:
@@ -277,6 +343,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess}known: {', '.join(known)}"
 
 
+def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
+    """Say that there is no such setting, with the likeliest one, or else all there are.
+
+    Examples
+    --------
+    >>> print(unknown_setting("engine.max_seqs", "max_seqs", ["max_num_seqs", "scheduler"]))
+    engine.max_seqs is not a setting; did you mean max_num_seqs?
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return Problem(path=path, rule="is not a setting", hint=hint, code="unknown_setting")
+
+
 def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is attribute.default:  # known to be good; judging a plug-in's name would scan the entry points on import
         return
@@ -290,11 +370,12 @@ def _conforms(value: Any, hint: Any) -> bool:
     """Whether a value has a type, without Python's generosity: True is no integer, 3.0 is none, 3 is a float."""
     if hint is Any:
         return True
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_conforms(value, option) for option in get_args(hint))
     if hint in (int, float):
         return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_conforms(value, option) for option in get_args(hint))
+    return isinstance(value, origin or hint)
 
 
 def _in_words(hint: Any) -> str:

@@ -15,8 +15,7 @@ import attrs
 
 from blis_simpy import registry, units
 from blis_simpy.errors import PluginError
-from blis_simpy.settings.convert import listed_class, nested_class
-from blis_simpy.settings.fields import Setting, default_of, element_type, type_hints
+from blis_simpy.settings.fields import Setting, default_of, element_type, listed_class, nested_class, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

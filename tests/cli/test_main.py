@@ -37,9 +37,15 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
 
 
 def test_help_imports_nothing_it_does_not_need():
-    needless = "{'scipy', 'rich', 'matplotlib'}"
+    needless = "{'scipy', 'cattrs', 'rich', 'matplotlib'}"
     code = "import sys; from blis_simpy.cli.main import main; main(['run', '--help'])"
     assert python(f"{code}; print({needless} & set(sys.modules))").stdout.endswith("set()\n")
+
+
+def test_a_run_that_reads_no_file_does_without_cattrs():
+    flags = [*FEW, "--rate", "5", "--prompt-tokens", "10", "--report", "none"]
+    code = f"import sys; from blis_simpy.cli.main import main; main({flags}); print('cattrs' in sys.modules)"
+    assert python(code).stdout == "False\n"
 
 
 def test_run_prints_the_report_of_the_reference_when_stdout_is_no_terminal(capsys):

@@ -13,7 +13,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
-from blis_simpy.settings.convert import listed_class, nested_class
+from blis_simpy.settings.fields import listed_class, nested_class
 from blis_simpy.workload.distribution import Distribution
 from blis_simpy.workload.inference_perf import SharedPrefix
 from blis_simpy.workload.settings import Traffic, Workload

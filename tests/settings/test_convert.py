@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 
 import attrs
 import pytest
 import yaml
+from cars import Car, Fleet, Wheel
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario import Scenario
-from blis_simpy.settings.convert import changed, structure
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
 from blis_simpy.workload.lengths import Constant, Gaussian
-
-
-@attrs.frozen(kw_only=True)
-class Wheel:
-    size: float = setting(1.0, help="Diameter.", gt=0)
-    tyre: str = setting("soft", help="Kind of tyre.", choices=("soft", "hard"))
-
-
-@attrs.frozen(kw_only=True)
-class Car:
-    name: str = setting(help="Name.")
-    doors: int = setting(4, help="Number of doors.", ge=1)
-    front: Wheel = setting(factory=Wheel, help="Front wheels.")
-    spare: Wheel | None = setting(None, help="Spare wheel.")
-    load: Plugin = setting(factory=lambda: Constant(1), help="Load.", kind="lengths", tag="type")
-
-    def __attrs_post_init__(self) -> None:
-        if self.doors == 13:
-            raise ScenarioError.at("doors", "must not be unlucky", self.doors)
 
 
 def lines_of(text: str) -> list[str]:
@@ -69,6 +50,50 @@ def test_a_tagged_mapping_may_name_a_plain_function():
         with pytest.raises(ScenarioError) as caught:
             structure({"name": "x", "load": {"type": "two", "high": 3}}, Car)
     assert "does not take these options" in str(caught.value)
+
+
+def test_a_defect_of_a_plug_in_is_shown_as_it_is():
+    """Not as a mistake of the user, and without the tree of what it was found in."""
+
+    @attrs.frozen
+    class Broken:
+        mean: int = setting(help="Mean.")
+
+        def __attrs_post_init__(self) -> None:
+            raise KeyError("mean")
+
+    with registry.added("lengths", "broken", Broken), pytest.raises(KeyError) as caught:
+        structure({"name": "x", "load": {"type": "broken", "mean": 3}, "doors": 0}, Car)
+    assert caught.value.args == ("mean",)
+    assert caught.value.__context__ is None
+
+
+@attrs.frozen
+class Awkward:
+    """Fields named like parameters of cattrs, and one that is private."""
+
+    _o: int = setting(help="A number.")
+    attrs: int = setting(1, help="A number.")
+    cl: int = setting(1, help="A number.")
+    converter: int = setting(1, help="A number.")
+
+
+def test_a_field_may_have_any_name():
+    assert structure({"attrs": 2, "cl": 3, "converter": 4, "o": 5}, Awkward) == Awkward(5, 2, 3, 4)
+    with pytest.raises(ScenarioError) as caught:
+        structure({"cl": "x", "converter": "y", "_o": 5}, Awkward)
+    assert str(caught.value).splitlines() == [
+        "o is required",
+        "cl must be an integer, got 'x'",
+        "converter must be an integer, got 'y'",
+        "_o is not a setting; did you mean o?",
+    ]
+
+
+def test_problems_of_data_made_in_python_come_in_the_order_of_the_fields_then_of_the_unknown_keys():
+    with pytest.raises(ScenarioError) as caught:
+        structure({"e": 1, "d": 1, "c": 1, "b": 1, "a": 1, "doors": 0, "name": 1}, Car)
+    assert [problem.path for problem in caught.value.problems] == ["name", "doors", "e", "d", "c", "b", "a"]
 
 
 def test_all_problems_come_at_once_in_file_order():
@@ -126,26 +151,6 @@ def test_whole_numbers_are_numbers():
     assert structure({"name": "x", "front": {"size": 3}}, Car).front.size == 3
 
 
-def test_a_changed_copy_leaves_the_original():
-    car = Car(name="x")
-    other = changed(car, {"doors": 2, "front.size": 7, "spare.tyre": "hard", "load": Gaussian(3, 1), "load.mean": 4})
-    assert car == Car(name="x")
-    assert other == Car(name="x", doors=2, front=Wheel(size=7), spare=Wheel(tyre="hard"), load=Gaussian(4, 1))
-
-
-def test_a_changed_copy_reports_all_bad_paths_and_values():
-    with pytest.raises(ScenarioError) as caught:
-        changed(Car(name="x"), {"dors": 1, "doors": 0, "front.sze": 1, "front.size": -1, "name.x": 3, "doors.y": 1})
-    assert str(caught.value).splitlines() == [
-        "dors is not a setting; did you mean doors?",
-        "doors must be >= 1, got 0",
-        "front.sze is not a setting; did you mean size?",
-        "front.size must be > 0, got -1",
-        "name.x is not a setting",
-        "doors.y is not a setting",
-    ]
-
-
 TOP = ["model", "tp", "horizon", "engine", "kv", "workload", "latency", "x"]
 INNER = ["prompt", "type", "policy", "rate", "max_num_seqs", "scheduler", "alpha", "beta", "mean", "blocks", "x"]
 scalars = st.one_of(
@@ -163,15 +168,6 @@ def test_no_data_crashes_the_converter(given_data):
     text = yaml.safe_dump(given_data)
     with contextlib.suppress(ScenarioError):
         structure(parse(text, "f.yaml"), Scenario)
-
-
-@attrs.frozen(kw_only=True)
-class Fleet:
-    cars: tuple[Car, ...] = setting((), help="Cars.")
-    sizes: tuple[int, ...] = setting((), help="Sizes.")
-    extras: Mapping[str, float] = setting(factory=dict, help="Anything.")
-    label: str = setting("", help="Label.")
-    count: int = setting(0, help="A number.")
 
 
 def fleet_lines(text: str) -> list[str]:
@@ -223,47 +219,3 @@ def test_leniently_read_files_may_say_it_in_other_ways(text, made):
     assert structure(parse(text), Fleet, lenient=True) == made
     with pytest.raises(ScenarioError):
         structure(parse(text), Fleet)
-
-
-FLEET = Fleet(cars=(Car(name="a"), Car(name="b", spare=Wheel())), sizes=(1, 2), extras={"x": 1.0})
-
-
-def test_an_item_of_a_list_is_changed_by_its_index():
-    changes = {"cars[1].doors": 2, "cars[1].spare.size": 3, "cars[0]": Car(name="c"), "sizes[1]": 7, "extras.x": 2.0}
-    assert changed(FLEET, changes) == Fleet(
-        cars=(Car(name="c"), Car(name="b", doors=2, spare=Wheel(size=3))), sizes=(1, 7), extras={"x": 2.0}
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
-        ("cars[2].doors", "cars[2].doors does not exist; there are 2 items, from [0]"),
-        ("cars[0].dors", "cars[0].dors is not a setting; did you mean doors?"),
-        ("cars[0].doors", "cars[0].doors must be >= 1, got 0"),
-        ("cars[0].front.size", "cars[0].front.size must be > 0, got 0"),
-        ("cars[0]", "cars[0] must be of type Car, got 0"),
-        ("cars.doors", "cars.doors is not a setting; an item is named by its index, as in [0]"),
-        ("sizes[0].x", "sizes[0].x is not a setting"),
-        ("label[0]", "label[0] is not a setting"),
-        ("extras.y", "extras.y is not a setting; known: x"),
-        ("[0]", "[0] is not a setting; known: cars, sizes, extras, label, count"),
-        ("", " is not a setting; known: cars, sizes, extras, label, count"),
-    ],
-)
-def test_a_bad_path_into_a_list_is_told(path, line):
-    with pytest.raises(ScenarioError) as caught:
-        changed(FLEET, {path: 0})
-    assert str(caught.value).strip() == line.strip()
-
-
-@attrs.frozen(kw_only=True)
-class Owner:
-    car: Car | None = setting(None, help="Car.")
-
-
-def test_a_part_that_was_not_there_is_made_of_what_is_given():
-    assert changed(Owner(), {"car.name": "x", "car.front.size": 2}).car == Car(name="x", front=Wheel(size=2))
-    with pytest.raises(ScenarioError) as caught:
-        changed(Owner(), {"car.doors": 2})
-    assert str(caught.value) == "car.name is required"

@@ -1,0 +1,76 @@
+"""Copies of settings with some of them replaced."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from cars import Car, Fleet, Wheel
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.changes import changed
+from blis_simpy.settings.fields import setting
+from blis_simpy.workload.lengths import Gaussian
+
+
+def test_a_changed_copy_leaves_the_original():
+    car = Car(name="x")
+    other = changed(car, {"doors": 2, "front.size": 7, "spare.tyre": "hard", "load": Gaussian(3, 1), "load.mean": 4})
+    assert car == Car(name="x")
+    assert other == Car(name="x", doors=2, front=Wheel(size=7), spare=Wheel(tyre="hard"), load=Gaussian(4, 1))
+
+
+def test_a_changed_copy_reports_all_bad_paths_and_values():
+    with pytest.raises(ScenarioError) as caught:
+        changed(Car(name="x"), {"dors": 1, "doors": 0, "front.sze": 1, "front.size": -1, "name.x": 3, "doors.y": 1})
+    assert str(caught.value).splitlines() == [
+        "dors is not a setting; did you mean doors?",
+        "doors must be >= 1, got 0",
+        "front.sze is not a setting; did you mean size?",
+        "front.size must be > 0, got -1",
+        "name.x is not a setting",
+        "doors.y is not a setting",
+    ]
+
+
+FLEET = Fleet(cars=(Car(name="a"), Car(name="b", spare=Wheel())), sizes=(1, 2), extras={"x": 1.0})
+
+
+def test_an_item_of_a_list_is_changed_by_its_index():
+    changes = {"cars[1].doors": 2, "cars[1].spare.size": 3, "cars[0]": Car(name="c"), "sizes[1]": 7, "extras.x": 2.0}
+    assert changed(FLEET, changes) == Fleet(
+        cars=(Car(name="c"), Car(name="b", doors=2, spare=Wheel(size=3))), sizes=(1, 7), extras={"x": 2.0}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("cars[2].doors", "cars[2].doors does not exist; there are 2 items, from [0]"),
+        ("cars[0].dors", "cars[0].dors is not a setting; did you mean doors?"),
+        ("cars[0].doors", "cars[0].doors must be >= 1, got 0"),
+        ("cars[0].front.size", "cars[0].front.size must be > 0, got 0"),
+        ("cars[0]", "cars[0] must be of type Car, got 0"),
+        ("cars.doors", "cars.doors is not a setting; an item is named by its index, as in [0]"),
+        ("sizes[0].x", "sizes[0].x is not a setting"),
+        ("label[0]", "label[0] is not a setting"),
+        ("extras.y", "extras.y is not a setting; known: x"),
+        ("[0]", "[0] is not a setting; known: cars, sizes, extras, label, count"),
+        ("", " is not a setting; known: cars, sizes, extras, label, count"),
+    ],
+)
+def test_a_bad_path_into_a_list_is_told(path, line):
+    with pytest.raises(ScenarioError) as caught:
+        changed(FLEET, {path: 0})
+    assert str(caught.value).strip() == line.strip()
+
+
+@attrs.frozen(kw_only=True)
+class Owner:
+    car: Car | None = setting(None, help="Car.")
+
+
+def test_a_part_that_was_not_there_is_made_of_what_is_given():
+    assert changed(Owner(), {"car.name": "x", "car.front.size": 2}).car == Car(name="x", front=Wheel(size=2))
+    with pytest.raises(ScenarioError) as caught:
+        changed(Owner(), {"car.doors": 2})
+    assert str(caught.value) == "car.name is required"
