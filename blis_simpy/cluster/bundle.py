@@ -27,7 +27,6 @@ from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import joined, nearest, setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from os import PathLike
 
 __all__ = ["load_policy_bundle"]
@@ -49,7 +48,7 @@ class _Scorer:
 @attrs.frozen(kw_only=True)
 class _Routing:
     policy: str | None = setting(None, help="Routing policy.")
-    scorers: tuple[Any, ...] | None = setting(None, help="Mix of the weighted policy.")
+    scorers: tuple[_Scorer, ...] | None = setting(None, help="Mix of the weighted policy.")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +109,7 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
     changes = {_SETTINGS[key]: value for key, value in found.items()}
     try:
         if scorers := _at(bundle, "routing.scorers"):
-            changes["scorers"] = tuple(parse_scorers([*_pairs(scorers)]))
+            changes["scorers"] = tuple(parse_scorers([(scorer.name, scorer.weight) for scorer in scorers]))
     except ScenarioError as error:
         problems += [attrs.evolve(problem, path=joined("routing", problem.path)) for problem in error.problems]
     if problems:
@@ -126,13 +125,3 @@ def _at(bundle: _Bundle, key: str) -> Any:
     for name in key.split("."):
         value = None if value is None else getattr(value, name)
     return value
-
-
-def _pairs(scorers: tuple[Any, ...]) -> Iterator[tuple[str, float]]:
-    for position, item in enumerate(scorers):
-        try:
-            scorer = structure(item, _Scorer)
-        except ScenarioError as error:
-            path = f"scorers[{position}]"
-            raise ScenarioError(attrs.evolve(p, path=joined(path, p.path)) for p in error.problems) from None
-        yield scorer.name, scorer.weight
