@@ -81,7 +81,7 @@ class GammaArrivals:
     """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
 
     Beyond a coefficient of variation of 10 the arrivals are Poisson, with a warning; one that is not positive counts
-    as 1. Both as in the reference.
+    as 1. Both as in the reference. Where it is so small that no number holds its square, the gaps are constant.
     """
 
     cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
@@ -92,12 +92,17 @@ class GammaArrivals:
 
     @property
     def _shape(self) -> float:
-        return 1.0 / (self.cv * self.cv) if self.cv > 0 else 1.0
+        if self.cv <= 0:
+            return 1.0
+        variance = self.cv * self.cv
+        return 1.0 / variance if variance > 0 else math.inf
 
     def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
         """Draw gamma gaps, truncated to whole µs and at least 1."""
         if self._shape < _MIN_GAMMA_SHAPE:
             return PoissonArrivals().inter_arrival_times(rng, rate_per_s, n)
+        if math.isinf(self._shape):
+            return ConstantArrivals().inter_arrival_times(rng, rate_per_s, n)
         mean = 1.0 / _rate_per_us(rate_per_s)
         return _whole(rng.standard_gamma(self._shape, n) * (mean / self._shape))
 

@@ -75,6 +75,18 @@ def test_gamma_arrivals_too_bursty_to_draw_are_poisson(cv, poisson, caplog):
     assert caplog.messages == (["gamma arrivals with cv 10.1 are too bursty to be drawn; taken as poisson"] * poisson)
 
 
+@pytest.mark.parametrize("cv", [1e-200, 1e-160, 5e-324])
+def test_gamma_gaps_whose_spread_vanishes_are_constant(cv):
+    """The square of the first and the last is 0, and the inverse of the second one's is infinite."""
+    assert gaps(GammaArrivals(cv=cv), 50, 3).tolist() == [20_000] * 3
+
+
+@pytest.mark.parametrize("cv", [1e-150, 1e-12])
+def test_gamma_gaps_of_almost_no_spread_are_drawn(cv):
+    found = gaps(GammaArrivals(cv=cv), 50, 100)
+    assert set(found.tolist()) <= {19_999, 20_000}
+
+
 @pytest.mark.parametrize("cv", [0.0, -2.0])
 def test_gamma_cv_that_is_not_positive_counts_as_one(cv):
     assert gaps(GammaArrivals(cv=cv), 50, 100).tolist() == gaps(GammaArrivals(), 50, 100).tolist()
