@@ -1,14 +1,14 @@
 # Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := -m "not (parity or equivalence or ray or slow)"
+FAST := -m "not (parity or equivalence or notebook or ray or slow)"
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
 
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format check bench docs pictures clean
+.PHONY: help run test test-lowest lint format check bench docs pictures notebooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: $(DEV_READY)  ## Measure speed and memory; writes results/benchmarks.json
 
 pictures: $(DEV_READY)  ## Draw the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py
+
+notebooks: $(DEV_READY)  ## Execute the notebooks again and keep their results
+	$(BIN)/python notebooks/execute.py
 
 docs: $(DEV_READY)  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
