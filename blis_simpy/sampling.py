@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from blis_simpy.core.table import Table
+from blis_simpy.core.ticks import ticks
 from blis_simpy.errors import ScenarioError
-from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -39,20 +39,22 @@ class Sampler(Generic[T]):
     Raises
     ------
     ScenarioError
-        If the interval is no duration > 0, or there is nothing to write down.
+        If the interval is no duration > 0, a figure is no function, or there is none.
     """
 
     def __init__(
         self, env: Environment, subject: T, every: int | str, figures: Mapping[str, Callable[[T], float]]
     ) -> None:
-        try:
-            self._every = parse_duration(every)
-        except ValueError as error:
-            raise ScenarioError.at("every", str(error), every) from None
+        self._every = ticks("every", every)
         if self._every <= 0:
             raise ScenarioError.at("every", "must be > 0", every)
         if not figures:
             raise ScenarioError.at("sample", "needs a figure to write down", hint="name=function")
+        for name, figure in figures.items():
+            if not callable(figure):
+                raise ScenarioError.at(
+                    name, "must be a function that is asked each time", figure, hint="lambda now: ..."
+                )
         self._env = env
         self._subject = subject
         self._figures = figures

@@ -105,7 +105,9 @@ def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
     """Return the values in a column that make up a group, by name of the group."""
     values, counts = np.unique(column, return_counts=True)
     kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1]) if len(values) > most else np.arange(len(values))
-    groups = {_name(by, value): [value] for value in values[kept].tolist()}
+    groups: dict[str, list[Any]] = {}
+    for value in values[kept].tolist():
+        groups.setdefault(_name(by, value), []).append(value)
     if others := np.delete(values, kept).tolist():
         groups[f"{len(others):,} others"] = others
     return groups

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.core.request import Outcome
+from blis_simpy.core.ticks import ticks
 from blis_simpy.errors import ScenarioError
 from blis_simpy.metrics.distributions import Distribution
 from blis_simpy.settings.fields import nearest
-from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,8 @@ LATENCIES = ("ttft", "itl", "e2e", "scheduling_delay")
 """Latencies that have a distribution."""
 
 _COUNTS = ("requests", "completed", "rejected", "timed_out", "dropped", "length_capped", "preemptions")
+_OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_UNNAMED = ("slo_class", "tenant")
 _RATES = ("requests_per_s", "output_tokens_per_s", "duration_s")
 RUN_METRICS = ("preemption_rate", "cache_hit_rate", "kv_thrashing_rate")
 """Metrics that only a whole run has."""
@@ -99,15 +101,16 @@ class Selection:
             Rates then count over that stretch of time.
         **labels
             Value, or collection of values, that a column of the request table must have: ``slo_class="batch"``,
-            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome=...``.
+            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class or
+            tenant ``default`` includes requests without any.
 
         Raises
         ------
         ScenarioError
-            If there is no such column, or a tick is no duration.
+            If there is no such column, it cannot hold such a value, or a tick is no duration.
         """
-        first = self._start if start is None else max(_tick("start", start), self._start)
-        last = self._end if end is None else min(_tick("end", end), self._end)
+        first = self._start if start is None else max(ticks("start", start), self._start)
+        last = self._end if end is None else min(ticks("end", end), self._end)
         chosen = np.ones(len(self._rows), dtype=np.bool_)
         if start is not None or end is not None:
             arrived = self._all["arrived_at_us"][self._rows]
@@ -118,7 +121,10 @@ class Selection:
                 raise ScenarioError.at(label, "is no column of the requests", hint=nearest(label, tuple(self._all)))
             column = self._all[label][self._rows]
             several = isinstance(value, Collection) and not isinstance(value, str)
-            chosen &= np.isin(column, list(value)) if several else np.asarray(column == value)
+            values = [_checked(label, item, column.dtype.kind) for item in (value if several else [value])]
+            if label in _UNNAMED and "default" in values:
+                values.append("")
+            chosen &= np.isin(column, values) if len(values) != 1 else np.asarray(column == values[0])
         return Selection(self._all, self._rows[chosen], replicas=self._replicas, ttft=self._ttft, start=first, end=last)
 
     @cached_property
@@ -220,8 +226,15 @@ class Selection:
         return selection_html(self)
 
 
-def _tick(name: str, value: int | str) -> int:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise ScenarioError.at(name, str(error), value) from None
+def _checked(label: str, value: Any, kind: str) -> Any:
+    """Return what to look for in a column of the request table; `kind` is that of its type, as numpy names it."""
+    if isinstance(value, Outcome):
+        value = value.name.lower()
+    if kind != "O":
+        if not isinstance(value, int | float | np.number | np.bool_):
+            raise ScenarioError.at(label, "must be a number", value)
+    elif not isinstance(value, str):
+        raise ScenarioError.at(label, "must be text", value)
+    elif label == "outcome" and value not in _OUTCOMES:
+        raise ScenarioError.at(label, "is unknown", value, hint=nearest(value, _OUTCOMES))
+    return value

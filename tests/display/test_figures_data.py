@@ -165,3 +165,11 @@ def test_routing_by_label_counts_what_each_replica_was_sent(cluster):
     assert table.rows == ["<b>", "a"]
     assert table.counts.tolist() == [[0, 1], [2, 1]]
     assert table.edges is None
+
+
+def test_requests_without_a_label_and_those_labelled_default_are_one_group(serve):
+    result = serve((10, 1, 0), (10, 1, 200, {"slo_class": "default"}), (10, 1, 400, {"slo_class": "z"})).result
+    found = figures_data.latencies(result, "ttft", by="slo_class")
+    assert {name: latency.count for name, latency in found.items()} == {"default": 2, "z": 1}
+    routed = figures_data.routed_by_label(result, "slo_class")
+    assert dict(zip(routed.rows, routed.counts.tolist(), strict=True)) == {"default": [2], "z": [1]}

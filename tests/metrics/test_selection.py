@@ -111,3 +111,34 @@ def test_choice_by_a_column_that_is_not_there_is_an_error(result):
         result.where(tennant="a")
     with pytest.raises(blis.ScenarioError, match="start must be a duration"):
         result.where(start="early")
+
+
+def test_outcome_may_be_its_name_or_itself(result):
+    assert result.where(outcome=blis.Outcome.COMPLETED).metric("requests") == 2
+    with pytest.raises(blis.ScenarioError, match="outcome is unknown, got 'complete'; did you mean 'completed'?"):
+        result.where(outcome="complete")
+
+
+def test_value_that_a_column_cannot_hold_is_an_error(result):
+    with pytest.raises(blis.ScenarioError, match="replica must be a number, got 'instance_0'"):
+        result.where(replica="instance_0")
+    with pytest.raises(blis.ScenarioError, match="tenant must be text, got None"):
+        result.where(tenant=["a", None])
+
+
+def test_requests_without_a_class_are_those_of_the_class_default(result):
+    """As in the tables of SLO classes and tenants."""
+    assert sorted(result.slo_classes) == ["chat", "default"]
+    assert result.where(slo_class="default").metric("requests") == 2
+    assert result.where(slo_class=["chat", "default"]).metric("requests") == 3
+    assert result.where(client="default").metric("requests") == 0
+
+
+def test_window_takes_instants_from_the_table_but_no_floats(result):
+    assert result.where(start=result.requests["arrived_at_us"][1]).metric("requests") == 2
+    with pytest.raises(blis.ScenarioError, match=r"start must be a whole number of microseconds or text .*, got 5\.0"):
+        result.where(start=5.0)
+
+
+def test_nothing_to_choose_from_chooses_nothing(result):
+    assert result.where(tenant=[]).metric("requests") == result.where(replica=[]).metric("requests") == 0
