@@ -83,7 +83,7 @@ def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) 
     except ImportError as error:
         raise PluginError.at("plot", "needs matplotlib", hint="pip install blis-simpy[plot]") from error
     # Loads the back end. That of notebooks turns on what shows pictures, which the end of the context would turn off.
-    plt.draw_if_interactive()
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with plt.rc_context(STYLE):
         options = {"figsize": (WIDTH_IN, height), "layout": "constrained", "squeeze": False, **options}
         axes: NDArray[np.object_] = plt.subplots(rows, columns, **options)[1]
