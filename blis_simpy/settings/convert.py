@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["structure", "tagged"]
 
 T = TypeVar("T")
+
+_MARK = "_"
+"""Put behind the names of fields for cattrs, which takes them as keywords, beside parameters of its own."""
 
 
 def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient: bool = False) -> T:
@@ -126,17 +129,19 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
     from cattrs.gen import make_dict_structure_fn_from_attrs, override
 
     hints = type_hints(cls)
-    fields = [attribute for attribute in attrs.fields(cls) if attribute.init]
-    names = frozenset(attribute.alias for attribute in fields)
-    hooks = [_field_hook(attribute, hints[attribute.name], converter, lenient) for attribute in fields]
+    fields = [field for field in attrs.fields(cls) if field.init]
+    names = frozenset(field.alias for field in fields)
+    overrides: dict[str, Any] = {
+        field.alias + _MARK: override(
+            rename=field.alias, struct_hook=_field_hook(field, hints[field.name], converter, lenient)
+        )
+        for field in fields
+    }
     build = make_dict_structure_fn_from_attrs(
-        # In keywords, which is the usual way, the names of fields would collide with those of the parameters.
-        [
-            attribute.evolve(type=Annotated[Any, override(rename=attribute.alias, struct_hook=hook)])
-            for attribute, hook in zip(fields, hooks, strict=True)
-        ],
+        [field.evolve(name=field.alias + _MARK, alias=field.alias, type=Any) for field in fields],
         cls,
         converter,
+        **overrides,
     )
 
     def structure_mapping(value: Any, _: Any) -> Any:
@@ -204,10 +209,9 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
     import cattrs
 
     if isinstance(error, cattrs.ClassValidationError):
-        fields: Any = attrs.fields_dict(error.cl)
         of_fields, others = error.group_exceptions()
         for inner, place in of_fields:
-            name = fields[place.name].alias
+            name = place.name.removesuffix(_MARK)
             if isinstance(inner, KeyError) and data.get(name) is None:
                 yield (*path, name), Problem(rule="is required")
             else:
