@@ -52,9 +52,7 @@ class Sampler(Generic[T]):
             raise ScenarioError.at("sample", "needs a figure to write down", hint="name=function")
         for name, figure in figures.items():
             if not callable(figure):
-                raise ScenarioError.at(
-                    name, "must be a function that is asked each time", figure, hint="lambda now: ..."
-                )
+                raise ScenarioError.at(name, "must be a function, to be asked each time", figure)
         self._env = env
         self._subject = subject
         self._figures = figures

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import index
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
 
 from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
@@ -20,17 +21,18 @@ from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.hooks import Hooks
 from blis_simpy.core.request import Outcome, Request
 from blis_simpy.core.streams import Streams
+from blis_simpy.core.ticks import ticks
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
 from blis_simpy.formats.loading import load_trace
 from blis_simpy.formats.trace import Trace, default_horizon
 from blis_simpy.replica.replica import Replica
 from blis_simpy.sampling import Sampler
-from blis_simpy.units import parse_duration
+from blis_simpy.units import SECOND
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import filled_in
 from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.sources import Sessions, send_all
+from blis_simpy.workload.sources import FOLLOWING, Sessions, checked, send_all
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -54,6 +56,8 @@ Progress = Callable[[int, int], None]
 """Called now and then with the number of requests that have ended and of all."""
 
 _PROGRESS_EVERY = 256
+# After SimPy's own priorities: what other processes do at the last tick still counts.
+_AFTER_PROCESSES = 2
 
 
 class Simulation:
@@ -87,7 +91,7 @@ class Simulation:
     Raises
     ------
     ScenarioError
-        If the scenario cannot be simulated.
+        If the scenario cannot be simulated, or a request is none, or not new.
 
     Examples
     --------
@@ -100,7 +104,7 @@ class Simulation:
         self, scenario: Scenario, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
-        self.seed = scenario.seed if seed is None else seed
+        self.seed = scenario.seed if seed is None else _checked_seed(seed)
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
         self.deployment = self.deployments[0]
@@ -111,13 +115,14 @@ class Simulation:
         if requests is None:
             requests, conversations, details = self._generate(streams)
         else:
-            requests = _checked(requests)
+            requests = checked(requests)
         self.requests = list(requests)
         self._details = details
         arrivals = sorted(requests, key=lambda request: request.arrived_at)
         self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
-        # Requests that have not ended, and conversations that are not over.
+        # Requests that have not ended, conversations that are not over, and what somebody else waits for.
         self._num_pending = len(requests) + len(conversations)
+        self._ids: set[str] | None = None
         self.is_over = False
         self._hooks = Hooks(self.env)
         self._wall_clock_s = 0.0
@@ -199,6 +204,8 @@ class Simulation:
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
         self._num_pending += 1
+        if self._ids is not None:
+            self._ids.add(request.id)
 
     def _arrive(self, request: Request) -> None:
         if self._hooks.arrival is not None:
@@ -225,7 +232,11 @@ class Simulation:
     def _stop_when_done(self) -> None:
         """End the run when all requests have, once the last step is over; processes of others may go on for ever."""
         if self._num_pending == 0 and self.cluster.is_idle:
-            self.env.call_at(self.env.now, -1, self._end)
+            self.env.call_at(self.env.now, _AFTER_PROCESSES, self._end_if_done)
+
+    def _end_if_done(self, turn: Event) -> None:
+        if self._num_pending == 0 and self.cluster.is_idle:
+            self._end(turn)
 
     def _end(self, _turn: Event) -> None:
         self.is_over = True
@@ -235,6 +246,8 @@ class Simulation:
 
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
+
+        What `wait_for` was told of has to happen, too, before the end has come.
 
         Parameters
         ----------
@@ -255,25 +268,29 @@ class Simulation:
             If `until` is no time, or lies in the past.
         """
         self._progress = progress
-        pause = None if until is None else self._pause(until)
+        if self.is_over:
+            if until is not None:
+                self._checked_pause(until)
+            return self.result()
+        pause = None if until is None else self.env.call_at(self._checked_pause(until), -1, self.env.stop)
+        if self._num_pending == 0:
+            self._stop_when_done()
         started_at = perf_counter()
-        if not self.is_over:
+        try:
             self.env.run()
             # Nothing is left to happen, although requests may wait: somebody keeps what they need for ever.
             self.is_over = self.is_over or not self.env._queue
-        self._wall_clock_s += perf_counter() - started_at
-        if pause is not None:
-            pause.callbacks = []
+        finally:
+            self._wall_clock_s += perf_counter() - started_at
+            if pause is not None:
+                pause.callbacks = []
         return self.result()
 
-    def _pause(self, until: int | str) -> Event:
-        try:
-            tick = parse_duration(until)
-        except ValueError as error:
-            raise ScenarioError.at("until", str(error), until) from None
+    def _checked_pause(self, until: int | str) -> int:
+        tick = ticks("until", until)
         if tick < self.env.now:
             raise ScenarioError.at("until", f"must not lie before the present tick {self.env.now}", until)
-        return self.env.call_at(tick, -1, self.env.stop)
+        return tick
 
     def result(self) -> Result:
         """Figures as of now; once the simulation is over, what is still planned up to the horizon is carried out."""
@@ -297,13 +314,76 @@ class Simulation:
 
     @property
     def router(self) -> Router:
-        """Takes the requests at their arrival: the front door for requests of your own."""
+        """Admits requests and sends them to replicas; hand it requests of your own with `submit`."""
         return self.cluster.router
 
     @property
     def replicas(self) -> list[Replica]:
         """The replicas by index, with their `slots` and `kv_blocks`."""
         return self.cluster.replicas
+
+    def submit(self, request: Request) -> Event:
+        """Send a request of your own, as any other is sent; it is among the requests of the result.
+
+        Parameters
+        ----------
+        request : Request
+            A new one, which arrives at its `arrived_at`: now or later.
+
+        Returns
+        -------
+        simpy.Event
+            Succeeds when it has ended, in whatever way. At the start of its last step, see `on_first_token`.
+
+        Raises
+        ------
+        ScenarioError
+            If the request is not new, its id is taken, it has arrived in the past, or the simulation is over.
+
+        Examples
+        --------
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[])
+        >>> ended = simulation.submit(Request("mine", 5 * SECOND, input_tokens=100, output_tokens=20))
+        >>> simulation.run().requests["outcome"].tolist()
+        ['completed']
+        """
+        if self._ids is None:
+            self._ids = {known.id for known in self.requests}
+        checked([request])
+        place = f"requests[{request.id}]"
+        if request.id in self._ids:
+            raise ScenarioError.at(place, "must have an id that no other has")
+        if self.is_over or request.arrived_at < self.env.now:
+            hint = "the simulation is over" if self.is_over else ""
+            rule = f"must not arrive before the present tick {self.env.now}"
+            raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
+        self._announced(request)
+        request.done = request.done or self.env.event()
+        self.env.call_at(request.arrived_at, FOLLOWING, lambda _turn: self._arrive(request))
+        return request.done
+
+    def wait_for(self, event: Event) -> None:
+        """Do not end before something has happened, although all requests so far have ended.
+
+        Parameters
+        ----------
+        event : simpy.Event
+            Such as a process of yours that submits requests.
+
+        Examples
+        --------
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[])
+        >>> def visit(env):
+        ...     for number in range(3):
+        ...         yield env.timeout(20 * SECOND)
+        ...         yield simulation.submit(Request(f"visit_{number}", env.now, input_tokens=100, output_tokens=20))
+        >>> simulation.wait_for(simulation.env.process(visit(simulation.env)))
+        >>> simulation.run().metric("completed")
+        3.0
+        """
+        if event.callbacks is not None:
+            self._num_pending += 1
+            event.callbacks.append(lambda _event: self._settled())
 
     def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
         """Write figures down at regular intervals, from now to the end.
@@ -323,7 +403,7 @@ class Simulation:
         Raises
         ------
         ScenarioError
-            If the interval is no duration > 0.
+            If the interval is no duration > 0, or a figure is no function.
 
         Examples
         --------
@@ -370,30 +450,32 @@ class Simulation:
         return self._listen("ended", hook)
 
     def _listen(self, what: str, hook: Hook) -> Hook:
+        if not callable(hook):
+            raise ScenarioError.at("hook", "must be a function that takes a request", hook)
         self._hooks.add(what, hook)
         return hook
+
+    def __repr__(self) -> str:
+        ended = sum(request.outcome >= Outcome.COMPLETED for request in self.requests)
+        over = ", over" if self.is_over else ""
+        return (
+            f"<Simulation at {self.env.now / SECOND:.3f} s: {ended} of {len(self.requests)} requests have ended{over}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Simulation cannot be copied or sent to another process, but its scenario and its results can"
+        )
 
 
 def _start(policy: Any, context: PolicyContext, _turn: Event) -> None:
     started(policy, context)
 
 
-def _checked(requests: Iterable[Request]) -> list[Request]:
-    """Refuse requests that cannot be served: each must be new, with a name of its own and whole numbers."""
-    requests = list(requests)
-    if len({request.id for request in requests}) < len(requests):
-        raise ScenarioError.at("requests", "must have different ids")
-    for request in requests:
-        figures = (request.arrived_at, request.input_tokens, request.output_tokens, request.deadline)
-        if any(type(figure) is not int for figure in figures) or min(figures[1:]) < 0:
-            raise ScenarioError.at(
-                f"requests[{request.id}]",
-                "must have whole numbers for tick, tokens and deadline, none negative",
-                figures,
-            )
-        if request.outcome is not Outcome.PENDING or request.replica >= 0:
-            raise ScenarioError.at(f"requests[{request.id}]", "must not have been served before")
-    return requests
+def _checked_seed(seed: object) -> int:
+    if isinstance(seed, SupportsIndex) and not isinstance(seed, bool) and index(seed) >= 0:
+        return index(seed)
+    raise ScenarioError.at("seed", "must be an integer >= 0", seed)
 
 
 def replay(

@@ -1,7 +1,9 @@
 """Hooks, samplers and pauses. A step takes 100 µs, 1 more a prompt token and 10 a decode token."""
 
+import copy
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,6 +171,196 @@ def test_pause_must_be_a_time_to_come(prepare, until, message):
     simulation.run(until=40)
     with pytest.raises(blis.ScenarioError, match=message):
         simulation.run(until=until)
+
+
+def test_float_is_no_pause(prepare):
+    with pytest.raises(blis.ScenarioError, match="until must be a whole number of microseconds or text"):
+        prepare((10, 1, 0)).run(until=5.0)
+
+
+def test_error_of_a_hook_comes_out_and_leaves_no_pause_behind(prepare):
+    """r0 has its first token at the start of the step at 0; both are served when the run goes on."""
+    simulation = prepare((10, 1, 0), (10, 1, 400))
+
+    @simulation.on_first_token
+    def fail(request):
+        if request.id == "request_0":
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        simulation.run(until=200)
+    assert simulation.run().requests["outcome"].tolist() == ["completed", "completed"]
+    assert simulation.is_over
+
+
+def test_hook_must_be_a_function(prepare):
+    with pytest.raises(blis.ScenarioError, match="hook must be a function that takes a request, got None"):
+        prepare((10, 1, 0)).on_arrival(None)
+
+
+def test_figure_of_a_sampler_must_be_a_function(prepare):
+    simulation = prepare((10, 1, 0))
+    with pytest.raises(blis.ScenarioError, match="running must be a function, to be asked each time, got 0"):
+        simulation.sample("1ms", running=simulation.replicas[0].batch_size)
+
+
+def test_last_tick_belongs_to_other_processes_too(prepare):
+    """The only step lasts from 0 to 110."""
+    simulation = prepare((10, 1, 0))
+    seen = simulation.sample(55, pending=lambda now: now.replicas[0].queue_depth)
+    simulation.run()
+    assert seen.table()["at_us"].tolist() == [0, 55, 110]
+
+
+def test_submitted_request_is_served_and_counted_like_any_other(prepare):
+    """r0 from 0 to 110; mine arrives at 300 and computes its prompt until 420, which the run waits for."""
+    simulation = prepare((10, 1, 0))
+    told = listen(simulation, "arrival", "end")
+    done = simulation.submit(Request("mine", 300, 20, 1))
+    result = simulation.run()
+    assert told == [
+        (0, "arrival", "request_0"),
+        (0, "end", "request_0"),
+        (300, "arrival", "mine"),
+        (300, "end", "mine"),
+    ]
+    assert done.processed
+    assert result.requests["id"].tolist() == ["request_0", "mine"]
+    assert result.requests["ttft_us"].tolist() == [110, 120]
+    assert (result.summary["injected_requests"], result.summary["completed_requests"]) == (2, 2)
+    assert simulation.env.now == 420
+
+
+def test_submitted_requests_give_the_figures_of_those_known_beforehand(prepare):
+    rows = [(37 * i % 90 + 1, 13 * i % 40 + 1, 60 * i, {"deadline": 60 * i + 9000}) for i in range(40)]
+    plain = prepare(*rows, blocks=20, max_num_batched_tokens=64)
+    late = prepare(*rows[:1], blocks=20, max_num_batched_tokens=64)
+    for request in prepare(*rows).requests[1:]:
+        late.submit(request)
+    one, other = plain.run(), late.run()
+    assert list(other.requests.rows()) == list(one.requests.rows())
+    assert other.summary == one.summary
+
+
+def test_refused_and_preempted_submissions_have_their_rows(prepare):
+    simulation = prepare((16, 40, 0), blocks=4)
+    simulation.submit(Request("second", 0, 16, 40))
+    simulation.submit(Request("long", 0, 900, 40))
+    result = simulation.run()
+    assert {request for request, _ in result.preemptions} == {"second"}
+    assert result.requests["outcome"].tolist() == ["completed", "completed", "dropped"]
+
+
+def test_next_request_may_follow_on_the_end_of_one_that_was_refused(prepare):
+    """The first is dropped at once, and with it all are done: the run must not end before the next is sent."""
+    simulation = prepare(blocks=4)
+
+    def insist():
+        yield simulation.submit(Request("first", 0, 900, 1))
+        yield simulation.submit(Request("second", simulation.env.now, 10, 1))
+
+    simulation.env.process(insist())
+    simulation.submit(Request("other", 0, 900, 1))
+    assert simulation.run().requests["outcome"].tolist() == ["dropped", "dropped", "completed"]
+
+
+def test_hook_may_submit_a_request_when_the_last_one_ends(prepare):
+    simulation = prepare((900, 1, 0), blocks=4)
+
+    @simulation.on_end
+    def retry(request):
+        if request.id == "request_0":
+            simulation.submit(Request("again", simulation.env.now, 10, 1))
+
+    assert simulation.run().requests["outcome"].tolist() == ["dropped", "completed"]
+
+
+def test_run_waits_for_what_it_was_told_to(prepare):
+    """A request every 1000 µs, each over in 110: without the process there is nothing to wait for in between."""
+    simulation = prepare()
+
+    def visits():
+        for number in range(3):
+            yield simulation.env.timeout(1000)
+            simulation.submit(Request(f"visit_{number}", simulation.env.now, 10, 1))
+
+    simulation.wait_for(simulation.env.process(visits()))
+    assert simulation.run(until=1500).requests["outcome"].tolist() == ["completed"]
+    assert simulation.run().requests["arrived_at_us"].tolist() == [1000, 2000, 3000]
+    assert (simulation.is_over, simulation.env.now) == (True, 3110)
+
+
+def test_event_of_the_past_is_not_waited_for(prepare):
+    simulation = prepare((10, 1, 0))
+    past = simulation.env.timeout(5)
+    simulation.run(until=50)
+    simulation.wait_for(past)
+    simulation.run()
+    assert simulation.is_over
+
+
+def test_run_without_requests_ends_though_others_go_on(prepare):
+    simulation = prepare()
+    seen = simulation.sample("1s", replicas=lambda now: len(now.replicas))
+    assert simulation.run().requests.num_rows == 0
+    assert (simulation.env.now, seen.table().num_rows) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request("request_0", 90, 10, 1), r"requests\[request_0\] must have an id that no other has"),
+        (Request("early", 10, 10, 1), r"requests\[early\] must not arrive before the present tick 50, got 10"),
+        (Request("half", 90.5, 10, 1), r"requests\[half\] must have whole numbers"),
+        ("mine", "requests must be of type Request, got 'mine'"),
+    ],
+)
+def test_request_that_cannot_be_submitted_is_refused(request_, message, prepare):
+    simulation = prepare((10, 1, 0), (10, 1, 100))
+    simulation.run(until=50)
+    with pytest.raises(blis.ScenarioError, match=message):
+        simulation.submit(request_)
+
+
+def test_nothing_is_submitted_when_all_is_over(prepare):
+    simulation = prepare((10, 1, 0))
+    simulation.run()
+    with pytest.raises(blis.ScenarioError, match="the simulation is over"):
+        simulation.submit(Request("late", 500, 10, 1))
+
+
+def test_round_of_a_conversation_takes_its_id():
+    """Rounds that were made after the first submission count as well."""
+    scenario = blis.load_scenario("conversations").with_(horizon="3s")
+    simulation = blis.Simulation(scenario)
+    simulation.submit(Request("mine", 0, 10, 1))
+    simulation.run(until="2s")
+    name = simulation.requests[-1].id
+    with pytest.raises(blis.ScenarioError, match="must have an id that no other has"):
+        simulation.submit(Request(name, simulation.env.now, 10, 1))
+
+
+@pytest.mark.parametrize("seed", ["7", 1.5, -1, True])
+def test_seed_must_be_a_natural_number(seed):
+    with pytest.raises(blis.ScenarioError, match="seed must be an integer >= 0"):
+        blis.load_scenario("quickstart").run(seed=seed)
+
+
+def test_seed_of_numpy_is_a_seed(tmp_path):
+    result = blis.load_scenario("quickstart").with_(**{"workload.num_requests": 5}).run(seed=np.int64(7))
+    result.save(tmp_path / "run.blis")
+    assert type(blis.load_result(tmp_path / "run.blis").seed) is int
+
+
+def test_simulation_tells_how_far_it_is_and_cannot_be_copied(prepare):
+    simulation = prepare((10, 1, 0), (10, 1, 2_500_000))
+    simulation.run(until="2s")
+    assert repr(simulation) == "<Simulation at 2.000 s: 1 of 2 requests have ended>"
+    simulation.run()
+    assert repr(simulation) == "<Simulation at 2.500 s: 2 of 2 requests have ended, over>"
+    for copy_ in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be copied or sent to another process"):
+            copy_(simulation)
 
 
 def test_requests_that_wait_for_ever_end_the_run(prepare):

@@ -1,10 +1,15 @@
-"""The processes that send requests: one for all that are known beforehand, one for each conversation."""
+"""The processes that send requests: one for all that are known beforehand, one for each conversation.
+
+Requests that users hand in are checked here.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.environment import CONTROL_PLANE, ControlTurn, turn_priority
+from blis_simpy.core.request import Outcome, Request
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -12,14 +17,40 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.request import Request
     from blis_simpy.workload.sessions import SessionBlueprint
 
-__all__ = ["Sessions", "send_all"]
+__all__ = ["FOLLOWING", "Sessions", "checked", "send_all"]
 
 _KNOWN_BEFOREHAND = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL, 0)
-# At one tick, requests that were known beforehand come first.
-_FOLLOWING = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL, 1)
+FOLLOWING = turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL, 1)
+"""Place in a tick of requests that were not known beforehand: after those that were."""
+
+
+def checked(requests: Iterable[Request]) -> list[Request]:
+    """Return requests as a list if they can be served.
+
+    Raises
+    ------
+    ScenarioError
+        If one is no request or not new, has an id that another has, or numbers that are not whole.
+    """
+    requests = list(requests)
+    for request in requests:
+        if not isinstance(request, Request):
+            raise ScenarioError.at("requests", "must be of type Request", request)
+    if len({request.id for request in requests}) < len(requests):
+        raise ScenarioError.at("requests", "must have different ids")
+    for request in requests:
+        figures = (request.arrived_at, request.input_tokens, request.output_tokens, request.deadline)
+        if any(type(figure) is not int for figure in figures) or min(figures[1:]) < 0:
+            raise ScenarioError.at(
+                f"requests[{request.id}]",
+                "must have whole numbers for tick, tokens and deadline, none negative",
+                figures,
+            )
+        if request.outcome is not Outcome.PENDING or request.replica >= 0:
+            raise ScenarioError.at(f"requests[{request.id}]", "must not have been served before")
+    return requests
 
 
 def send_all(
@@ -86,7 +117,7 @@ class Sessions:
                 break
             self._num_rounds += 1
             self._on_request(following)
-            yield env.turn(following.arrived_at, _FOLLOWING)
+            yield env.turn(following.arrived_at, FOLLOWING)
             self._submit(following)
             request = following
         self._on_over()

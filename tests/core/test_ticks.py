@@ -18,5 +18,5 @@ def test_anything_else_is_refused(value):
 
 
 def test_bad_text_is_refused_with_its_name():
-    with pytest.raises(blis.ScenarioError, match="every must be a duration such as .*, got 'soon'"):
+    with pytest.raises(blis.ScenarioError, match=r"every must be a duration such as .*, got 'soon'"):
         ticks("every", "soon")

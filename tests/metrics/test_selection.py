@@ -107,7 +107,7 @@ def test_metric_of_a_whole_run_is_none_of_a_selection(result):
 
 
 def test_choice_by_a_column_that_is_not_there_is_an_error(result):
-    with pytest.raises(blis.ScenarioError, match="tennant is no column of the requests; did you mean 'tenant'?"):
+    with pytest.raises(blis.ScenarioError, match=r"tennant is no column of the requests; did you mean 'tenant'\?"):
         result.where(tennant="a")
     with pytest.raises(blis.ScenarioError, match="start must be a duration"):
         result.where(start="early")
@@ -115,7 +115,7 @@ def test_choice_by_a_column_that_is_not_there_is_an_error(result):
 
 def test_outcome_may_be_its_name_or_itself(result):
     assert result.where(outcome=blis.Outcome.COMPLETED).metric("requests") == 2
-    with pytest.raises(blis.ScenarioError, match="outcome is unknown, got 'complete'; did you mean 'completed'?"):
+    with pytest.raises(blis.ScenarioError, match=r"outcome is unknown, got 'complete'; did you mean 'completed'\?"):
         result.where(outcome="complete")
 
 
