@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from blis_simpy.errors import PluginError
+from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ class Table(Mapping[str, "NDArray[Any]"]):
         column = self._columns.get(name)
         if column is None:
             if name not in self._names:
-                raise KeyError(name)
+                raise KeyError(f"{name!r} is no column; {nearest(str(name), self._names)}")
             column = self._columns[name] = self._make(name)
         return column
 
@@ -95,6 +96,17 @@ class Table(Mapping[str, "NDArray[Any]"]):
         """Return a table whose columns are all made now, so that nothing that happens later changes it."""
         columns = {name: self[name] for name in self}
         return type(self)(columns, self.num_rows, columns.__getitem__)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two tables have the same columns in the same order, with the same values; NaN equals NaN."""
+        if not isinstance(other, Table) or tuple(self) != tuple(other) or self.num_rows != other.num_rows:
+            return False
+        return all(_same(self[name], other[name]) for name in self)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, and columns can be changed
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def __getstate__(self) -> dict[str, NDArray[Any]]:
         return {name: self[name] for name in self}
@@ -137,3 +149,8 @@ class Table(Mapping[str, "NDArray[Any]"]):
         from blis_simpy.display.html import table_html
 
         return table_html(self)
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    both_floats = one.dtype.kind == other.dtype.kind == "f"
+    return np.array_equal(one, other, equal_nan=both_floats)

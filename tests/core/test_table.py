@@ -1,0 +1,46 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from blis_simpy.core.table import Table
+
+
+@pytest.fixture
+def table():
+    return Table.of({"at_us": np.array([0, 5]), "rate": np.array([np.nan, 1.5]), "id": np.array(["a", "b"], object)})
+
+
+def test_tables_of_the_same_values_are_equal(table):
+    assert table == pickle.loads(pickle.dumps(table))
+    assert table == table.frozen() == table.take(slice(None))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"at_us": [0, 5], "rate": [np.nan, 1.5]},
+        {"rate": [np.nan, 1.5], "at_us": [0, 5], "id": ["a", "b"]},
+        {"at_us": [0, 5], "rate": [np.nan, 2.5], "id": ["a", "b"]},
+        {"at_us": [0, 5], "rate": [np.nan, 1.5], "id": ["a", "c"]},
+        {"at_us": [0], "rate": [np.nan], "id": ["a"]},
+    ],
+)
+def test_tables_with_other_columns_or_values_are_not(table, other):
+    assert table != Table.of(
+        {name: np.array(values, object if name == "id" else None) for name, values in other.items()}
+    )
+
+
+def test_table_is_no_mapping_of_lists(table):
+    assert table != {name: table[name] for name in table}
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
+    with pytest.raises(KeyError, match=r"'rates' is no column; did you mean 'rate'\? known: at_us, rate, id"):
+        table["rates"]
+    assert table.get("at") is None
+
+
+def test_columns_are_completed_in_ipython(table):
+    assert table._ipython_key_completions_() == ["at_us", "rate", "id"]
