@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blis_simpy.calibration.calibrate import Calibration, calibrate
-    from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RoutingDecision
+    from blis_simpy.cluster.admission import AlwaysAdmit, RejectAll, TokenBucket
+    from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
+    from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
     from blis_simpy.core.content import Span
     from blis_simpy.core.request import Outcome, Request
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
     from blis_simpy.workload.client import Arrival, Client, MultiTurn, Reasoning
     from blis_simpy.workload.distribution import Distribution
-    from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
+    from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
     from blis_simpy.workload.reading import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec import WorkloadSpec
@@ -56,6 +58,8 @@ __all__ = [
     "MS",
     "SECOND",
     "AdmissionDecision",
+    "AlwaysAdmit",
+    "AlwaysBusiest",
     "Arrival",
     "BlisError",
     "Calibration",
@@ -65,34 +69,43 @@ __all__ = [
     "Comparison",
     "Constant",
     "Distribution",
+    "Empirical",
     "EngineSettings",
     "Exponential",
     "Gaussian",
     "KVSettings",
     "LatencySettings",
+    "LeastLoaded",
     "LifecycleSettings",
     "MultiTurn",
     "NodePool",
     "ObserveSettings",
     "Outcome",
+    "ParetoLognormal",
     "PluginError",
     "PolicyContext",
     "Problem",
     "Range",
     "Reasoning",
     "Recording",
+    "RejectAll",
     "ReplicaGroup",
     "Replications",
     "Request",
     "Result",
+    "RoundRobin",
+    "RouterState",
     "RoutingDecision",
     "Scenario",
     "ScenarioError",
     "Simulation",
     "SimulationError",
+    "Snapshot",
     "Span",
     "Sweep",
+    "TokenBucket",
     "Trace",
+    "Weighted",
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
@@ -117,7 +130,9 @@ __all__ = [
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
 _MODULES = {
     "blis_simpy.calibration.calibrate": ("Calibration", "calibrate"),
-    "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RoutingDecision"),
+    "blis_simpy.cluster.admission": ("AlwaysAdmit", "RejectAll", "TokenBucket"),
+    "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
+    "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
     "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
     "blis_simpy.core.content": ("Span",),
     "blis_simpy.core.request": ("Outcome", "Request"),
@@ -150,7 +165,7 @@ _MODULES = {
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
     "blis_simpy.workload.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
     "blis_simpy.workload.distribution": ("Distribution",),
-    "blis_simpy.workload.lengths": ("Constant", "Exponential", "Gaussian"),
+    "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
     "blis_simpy.workload.reading": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
     "blis_simpy.workload.spec": ("WorkloadSpec",),
@@ -167,4 +182,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
