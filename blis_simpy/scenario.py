@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.deployment import Deployment
     from blis_simpy.result import Result
+    from blis_simpy.simulation import Progress
     from blis_simpy.workload.spec import WorkloadSpec
 
 __all__ = ["Scenario", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
@@ -275,17 +276,26 @@ class Scenario:
 
         return resolve(self)
 
-    def run(self, **options: Any) -> Result:
+    def run(
+        self, *, seed: int | None = None, until: int | str | None = None, progress: Progress | None = None
+    ) -> Result:
         """Simulate the scenario.
 
         Parameters
         ----------
-        **options
-            Those of `blis_simpy.simulation.Simulation.run`; and `seed`, in place of the scenario's.
+        seed : int, optional
+            Seed of all random streams, in place of the scenario's.
+        until, progress
+            As for `blis_simpy.Simulation.run`.
+
+        Raises
+        ------
+        ScenarioError
+            If the scenario cannot be simulated.
         """
         from blis_simpy.simulation import Simulation
 
-        return Simulation(self, seed=options.pop("seed", None)).run(**options)
+        return Simulation(self, seed=seed).run(until, progress=progress)
 
 
 def load_scenario(path: str | PathLike[str]) -> Scenario:
@@ -304,7 +314,15 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     """
     path = Path(path)
     if len(path.parts) == 1 and not path.suffix and not path.exists():
-        path = shipped_scenarios().get(str(path), path)
+        shipped = shipped_scenarios()
+        if str(path) not in shipped:
+            raise ScenarioError.at(
+                "",
+                "is neither a file nor a scenario that is shipped",
+                file=str(path),
+                hint=fields.nearest(str(path), shipped),
+            )
+        path = shipped[str(path)]
     return _scenario(loader.load(path), path.parent)
 
 

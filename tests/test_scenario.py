@@ -356,3 +356,11 @@ def test_a_wrong_length_law_is_told_by_its_path(law, line):
     with pytest.raises(ScenarioError) as caught:
         Scenario(model="m").with_(**{"workload.prompt": law})
     assert str(caught.value) == f"workload.{line}"
+
+
+def test_name_that_no_scenario_has_is_told_with_those_that_are_shipped():
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario("quickstrat")
+    assert str(caught.value).startswith(
+        "quickstrat: is neither a file nor a scenario that is shipped; did you mean 'quickstart'? known: bursts, "
+    )
