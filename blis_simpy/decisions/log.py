@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from blis_simpy.core.table import Table
 from blis_simpy.decisions.counterfactual import alternatives
 from blis_simpy.decisions.records import AdmissionRecord, Candidate, RoutingRecord
 from blis_simpy.decisions.summary import summarize
@@ -70,12 +71,12 @@ class DecisionLog:
         """Sum up all decisions so far; for the keys see `blis_simpy.decisions.summary.summarize`."""
         return summarize(self.admissions, self.routings)
 
-    def to_columns(self) -> dict[str, dict[str, NDArray[Any]]]:
+    def to_columns(self) -> dict[str, Table]:
         """Return the records as tables of columns.
 
         Returns
         -------
-        dict
+        dict of str to Table
             ``admissions``, shape (num_admissions,): ``request``, ``at``, ``admitted``, ``reason``. ``routings``,
             shape (num_routings,): ``request``, ``at``, ``replica``, ``reason``, ``regret``. ``candidates``, one row a
             candidate: ``routing`` (row of the routing decision), ``rank`` (0 = best) and the fields of `Candidate`.
@@ -86,13 +87,15 @@ class DecisionLog:
             for rank, candidate in enumerate(routing.candidates)
         ]
         return {
-            "admissions": _columns(AdmissionRecord, self.admissions),
-            "routings": _columns(RoutingRecord, self.routings),
-            "candidates": {
-                "routing": np.array([row for row, _, _ in ranked], dtype=np.int64),
-                "rank": np.array([rank for _, rank, _ in ranked], dtype=np.int64),
-                **_columns(Candidate, [candidate for _, _, candidate in ranked]),
-            },
+            "admissions": Table.of(_columns(AdmissionRecord, self.admissions)),
+            "routings": Table.of(_columns(RoutingRecord, self.routings)),
+            "candidates": Table.of(
+                {
+                    "routing": np.array([row for row, _, _ in ranked], dtype=np.int64),
+                    "rank": np.array([rank for _, rank, _ in ranked], dtype=np.int64),
+                    **_columns(Candidate, [candidate for _, _, candidate in ranked]),
+                }
+            ),
         }
 
     def copy(self) -> DecisionLog:

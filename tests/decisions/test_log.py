@@ -171,6 +171,12 @@ def test_columns_hold_one_row_a_record_and_one_a_candidate():
     assert columns["candidates"]["score"].tolist() == [0, 0, 0, -1, 0, -2, 0, -4, 0, -2]
 
 
+def test_columns_are_tables():
+    frame = five_decisions().to_columns()["routings"].to_pandas()
+    assert frame["regret"].tolist() == [0, 1, 2, 4, 2]
+    assert DecisionLog().to_columns()["routings"].num_rows == 0
+
+
 def test_columns_of_an_empty_log_have_types_and_no_rows():
     columns = DecisionLog().to_columns()
     assert {name: set(table) for name, table in columns.items()} == {
