@@ -6,25 +6,19 @@ and loaded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from blis_simpy.core.table import Table
-from blis_simpy.decisions.log import DecisionLog
-from blis_simpy.errors import ScenarioError
-from blis_simpy.formats.archive import read_archive, write_archive
 from blis_simpy.formats.files import write_text
 from blis_simpy.metrics import evaluation, fitness, report, slo
 from blis_simpy.metrics.aggregate import Aggregate, ReplicaOutcome
-from blis_simpy.metrics.requests import RequestTable
 from blis_simpy.metrics.selection import RUN_METRICS, Selection
-from blis_simpy.replica.log import StepLog
+from blis_simpy.saving import read_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +26,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.decisions.log import DecisionLog
     from blis_simpy.display.phases import Explanation
     from blis_simpy.display.plotting import ResultPlots
     from blis_simpy.metrics.distributions import Distribution
+    from blis_simpy.metrics.requests import RequestTable
+    from blis_simpy.replica.log import StepLog
     from blis_simpy.scenario import Scenario
     from blis_simpy.workload.senders import RequestDetails
 
 __all__ = ["Result", "load_result"]
 
-_ARRAYS = ("rows", "durations", "skipped_tokens", "preemptions")
 _STEP_COLUMNS = (
     "replica",
     "start_us",
@@ -312,22 +308,20 @@ class Result:
         ScenarioError
             If the file cannot be written, or the scenario holds a policy that has no registered name.
         """
-        is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in _ARRAYS))
-        figures = {
-            "seed": self.seed,
-            "routing_rejections": self._routing_rejections,
-            "wall_clock_s": self._wall_clock_s,
-            "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in self._replicas],
-            "details": {name: attrs.asdict(details) for name, details in self._details.items()},
-            "decisions": self.decisions.to_plain() if self.decisions is not None else None,
-        }
-        arrays = {"rejected": self._rejected, "slowed": self._slowed}
-        arrays |= {f"requests/{name}": self.requests[name] for name in self.requests}
-        for index, (replica, steps) in enumerate(zip(self._replicas, self._steps, strict=True)):
-            arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
-            arrays |= {f"steps/{index}/{name}": array for name, array in steps.to_arrays().items()}
-        texts = {"scenario.yaml": self.scenario.to_yaml(), "figures.json": json.dumps(figures)}
-        write_archive(path, texts, arrays)
+        write_run(
+            path,
+            scenario=self.scenario,
+            seed=self.seed,
+            requests=self.requests,
+            replicas=self._replicas,
+            steps=self._steps,
+            rejected=self._rejected,
+            slowed=self._slowed,
+            routing_rejections=self._routing_rejections,
+            details=self._details,
+            decisions=self.decisions,
+            wall_clock_s=self._wall_clock_s,
+        )
 
     def write_metrics(self, path: str | PathLike[str]) -> None:
         """Write aggregate and per-request figures as the reference's ``run --results-path`` does (JSON).
@@ -488,31 +482,4 @@ def load_result(path: str | PathLike[str]) -> Result:
     ScenarioError
         If the file cannot be read or is none of ours.
     """
-    from blis_simpy.scenario import parse_scenario
-    from blis_simpy.workload.senders import RequestDetails
-
-    texts, arrays = read_archive(path)
-    try:
-        figures, scenario = json.loads(texts["figures.json"]), texts["scenario.yaml"]
-
-        def part(prefix: str) -> dict[str, Any]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-        replicas = [
-            ReplicaOutcome(**scalars, **part(f"replicas/{index}/")) for index, scalars in enumerate(figures["replicas"])
-        ]
-        return Result(
-            scenario=parse_scenario(scenario),
-            seed=figures["seed"],
-            requests=RequestTable.of(part("requests/")),
-            replicas=replicas,
-            steps=[StepLog.of_arrays(part(f"steps/{index}/")) for index in range(len(replicas))],
-            rejected=arrays["rejected"],
-            slowed=arrays["slowed"],
-            routing_rejections=figures["routing_rejections"],
-            details={name: RequestDetails(**details) for name, details in figures["details"].items()},
-            decisions=DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
-            wall_clock_s=figures["wall_clock_s"],
-        )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ScenarioError.at("", f"is no result of this version: {error!r}", file=str(path)) from None
+    return Result(**read_run(path))
