@@ -188,6 +188,10 @@ class Scenario:
             if name in names[:position]:
                 raise ScenarioError.at(f"node_pools[{position}].name", "must be unique", name)
 
+    def __hash__(self) -> int:
+        # Of what cannot be a mapping; options of policies and parameters of length laws can.
+        return hash((self.model, self.hardware, self.tp, self.replicas, self.horizon, self.seed))
+
     def with_(self, **changes: Any) -> Scenario:
         """Copy the scenario with some settings changed.
 

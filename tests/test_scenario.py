@@ -364,3 +364,12 @@ def test_name_that_no_scenario_has_is_told_with_those_that_are_shipped():
     assert str(caught.value).startswith(
         "quickstrat: is neither a file nor a scenario that is shipped; did you mean 'quickstart'? known: bursts, "
     )
+
+
+def test_every_scenario_can_be_a_key():
+    """Also those that hold mappings, such as options of a policy or the parameters of a length law."""
+    results = {load_scenario(name): name for name in shipped_scenarios()}
+    assert {load_scenario(name): name for name in shipped_scenarios()} == results
+    options = {"engine.scheduler": {"policy": "sjf"}}
+    scenario = load_scenario("quickstart")
+    assert len({scenario, scenario.with_(), scenario.with_(**options), scenario.with_(**options)}) == 2
