@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -210,6 +211,35 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path):
         for name in ("killed", "undisturbed")
     ]
     assert folders[0] == folders[1]
+
+
+@pytest.mark.notebook
+def test_progress_in_a_notebook_is_one_line_that_is_gone_in_the_end():
+    """The kernel sends the line once, and then what to put in its place."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    from traitlets.config import Config
+
+    seen = []
+
+    class Client(nbclient.NotebookClient):
+        def process_message(self, message, *args):
+            if "text/plain" in (shown := message["content"].get("data", {})):
+                seen.append(shown["text/plain"])
+            return super().process_message(message, *args)
+
+    code = (
+        "from blis_simpy.experiment.progress import progress_bar\n"
+        "with progress_bar('working', 4, done=1) as advance: advance(); advance()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket must be short
+        sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        Client(notebook, config=sockets, kernel_name="python3").execute()
+    assert seen[0] == "working #######....................... 1 of 4 runs"
+    assert seen[1].startswith("working ###############............... 2 of 4 runs, ")
+    assert seen[1].endswith(" left")
+    assert seen[2].startswith("working ######################........ 3 of 4 runs, ")
+    assert seen[3:] == [""]
 
 
 def test_progress_is_shown_where_it_is_wanted_and_nowhere_else(capsys):
