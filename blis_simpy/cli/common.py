@@ -249,7 +249,10 @@ def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: M
     place = loader.parts(problem.path)
     if place[0] not in attrs.fields_dict(Scenario):
         file = None
-    flag = next((flag for flag in flags if flag.target == problem.path.partition("[")[0]), None)
+    targets = [problem.path.partition("[")[0], problem.path.partition(".")[0]]
+    flag = min(
+        (flag for flag in flags if flag.target in targets), key=lambda flag: targets.index(flag.target), default=None
+    )
     if flag is not None and (file is None or flag.target in given):
         return attrs.evolve(problem, path=problem.path.replace(flag.target, flag.name, 1))
     if file is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -92,8 +95,9 @@ def observe(argv: Sequence[str]) -> None:
                 progress=progress,
                 **inputs.settings,
             )
-        recording.write(inputs.header, inputs.data)
-    sys.stdout.write(f"{recording!r}\n")
+        with _deaf_to_signals():
+            recording.write(inputs.header, inputs.data)
+            sys.stdout.write(f"{recording!r}\n")
 
 
 def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
@@ -116,6 +120,8 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
         if path is not None:
             with _collected(problems):
                 check_writable(path)
+    if "trace_header" in given and _is_one_file(given["trace_header"], given.get("trace_data", "")):
+        problems.append(Problem(path="--trace-data", rule="must be another file than --trace-header"))
     workload: WorkloadSpec | Workload = Workload(num_requests=0, prompt=_LENGTHS, output=_LENGTHS)
     with _collected(problems, "workload."):
         workload = changed(workload, traffic)
@@ -154,8 +160,8 @@ def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
         values["streaming"] = "never"
     if "extra_body" in values:
         try:
-            body = json.loads(values.pop("extra_body"))
-        except ValueError:
+            body = json.loads(values.pop("extra_body"), parse_constant=_refused)
+        except (ValueError, RecursionError):
             body = None
         if isinstance(body, dict):
             values["extra_body"] = body
@@ -179,6 +185,14 @@ def _bounds(given: dict[str, Any], problems: list[Problem]) -> dict[str, int]:
     return bounds
 
 
+def _refused(word: str) -> float:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()
+
+
 def _is_nothing(bound: object) -> bool:
     """Whether a number of requests or a horizon says that there is none."""
     return isinstance(bound, int) and bound <= 0
@@ -191,6 +205,20 @@ def _collected(problems: list[Problem], prefix: str = "") -> Iterator[None]:
         yield
     except ScenarioError as error:
         problems += [attrs.evolve(p, path=prefix + p.path) if p.path else p for p in error.problems]
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Let nobody who presses Control-C twice lose what was measured: it is written within this ``with`` block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

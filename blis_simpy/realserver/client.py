@@ -60,7 +60,7 @@ def connect(settings: ObserveSettings) -> httpx.AsyncClient:
             base_url=settings.base_url, headers=headers, limits=limits, timeout=httpx.Timeout(None)
         )
     except (httpx.InvalidURL, ValueError) as broken:
-        raise ScenarioError.at("url", f"is not a URL: {broken}", settings.url) from None
+        raise ScenarioError.at("url", f"is not a URL: {broken}", settings.shown_url) from None
 
 
 async def probe(http: httpx.AsyncClient, settings: ObserveSettings) -> None:
@@ -76,7 +76,7 @@ async def probe(http: httpx.AsyncClient, settings: ObserveSettings) -> None:
     try:
         await http.get("/v1/models", timeout=min(settings.timeout / SECOND, _PROBE_SECONDS))
     except httpx.HTTPError as error:
-        raise ScenarioError.at("url", f"cannot be reached: {_why(error)}", settings.url) from None
+        raise ScenarioError.at("url", f"cannot be reached: {_why(error)}", settings.shown_url) from None
 
 
 class CompletionClient:
@@ -124,6 +124,7 @@ class CompletionClient:
         patience, rule = self._settings.timeout, f"no full answer within {format_ticks(self._settings.timeout)}"
         if request.deadline and (left := request.deadline - self._clock.elapsed_us()) < patience:
             patience, rule = left, f"no full answer by the deadline, {format_ticks(request.deadline)} after the start"
+        exchange.secret = self._settings.api_key
         exchange.sent_at = self._clock.unix_us()
         if patience <= 0:
             exchange.fail(TIMEOUT, "the deadline passed before it could be sent")
@@ -135,6 +136,8 @@ class CompletionClient:
             ):
                 if response.status_code != httpx.codes.OK:
                     text = (await response.aread()).decode(errors="replace")
+                    if not text and response.has_redirect_location:
+                        text = f"redirected to {response.headers['location']}"
                     exchange.fail(ERROR, f"HTTP {response.status_code}: {text}")
                 elif streaming:
                     await self._read_stream(response, exchange)
@@ -186,6 +189,8 @@ class CompletionClient:
             if not line.startswith(b"data:"):
                 continue
             data = line.removeprefix(b"data:").strip()
+            if not data:  # keeps the connection alive, and is no piece of an answer
+                continue
             if data == b"[DONE]":
                 is_complete = True
                 break

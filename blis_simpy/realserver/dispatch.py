@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blis_simpy.core.request import Outcome
 from blis_simpy.realserver.exchange import ERROR, OK, Exchange
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from blis_simpy.core.request import Request
     from blis_simpy.realserver.exchange import Clock
     from blis_simpy.workload.sessions import SessionBlueprint
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "is_done"]
 
 # At one tick, rounds that follow come first.
 _FOLLOWING, _KNOWN_BEFOREHAND = 0, 1
@@ -103,17 +103,10 @@ class Dispatcher:
         bool
             Whether it came to the end by itself.
         """
-        dispatching = asyncio.create_task(self._dispatch())
-        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({dispatching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if dispatching.done():
-                dispatching.result()
-            return dispatching.done()
+            return await is_done(self._dispatch(), stop)
         finally:
-            for task in (given_up := [dispatching, stopping, *self._under_way]):
-                task.cancel()
-            await asyncio.gather(*given_up, return_exceptions=True)
+            await _give_up(list(self._under_way))
 
     async def _dispatch(self) -> None:
         number = 0
@@ -176,3 +169,37 @@ class Dispatcher:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._failure = failure
         self._news.set()
+
+
+async def is_done(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do some work, but no longer than until a stop.
+
+    Parameters
+    ----------
+    work : coroutine
+        What to do; if the stop was set before, it does not even begin.
+    stop : asyncio.Event
+        Ends it early.
+
+    Returns
+    -------
+    bool
+        Whether it came to its end.
+    """
+    if stop.is_set():
+        work.close()
+        return False
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        await _give_up([working, stopping])
+
+
+async def _give_up(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -60,6 +60,8 @@ class Exchange:
         The answer.
     is_unreachable : bool
         Whether there was no connection at all.
+    secret : str
+        What no message may show, even if the server does: the key.
     """
 
     sent_at: int
@@ -75,6 +77,7 @@ class Exchange:
     malformed_chunks: int = 0
     text: str = ""
     is_unreachable: bool = False
+    secret: str = attrs.field(default="", repr=False)
 
     def stamp(self, now: int) -> None:
         """Note that a piece of the answer came."""
@@ -88,6 +91,8 @@ class Exchange:
         Unless told otherwise its chunk times are cleared: nobody shall take them for latencies of an answer.
         """
         self.status = status
+        if self.secret:
+            message = message.replace(self.secret, "***")
         printable = "".join(character if character.isprintable() else " " for character in message)
         self.error_message = " ".join(printable.split())[:_LONGEST_MESSAGE]
         if not keep_times:

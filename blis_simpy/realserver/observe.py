@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from blis_simpy.core.streams import Streams
 from blis_simpy.errors import ScenarioError
 from blis_simpy.realserver.client import CompletionClient, connect, probe
-from blis_simpy.realserver.dispatch import Dispatcher
+from blis_simpy.realserver.dispatch import Dispatcher, is_done
 from blis_simpy.realserver.exchange import Clock
 from blis_simpy.realserver.prompts import Prompts
 from blis_simpy.realserver.record import as_trace
@@ -125,11 +125,12 @@ async def observe_async(
     known = ObserveSettings(url=url, model=model, **settings)
     requests, sessions, seed = _generate(workload, seed, horizon)
     streams = _streaming(workload, known)
+    stop = stop or asyncio.Event()
     rows: list[Row] = []
     ended: list[Exchange] = []
     async with connect(known) as http:
         if requests:
-            await probe(http, known)
+            await is_done(probe(http, known), stop)
         else:
             _log.warning("the workload has no requests: nothing is sent")
         clock = Clock()
@@ -152,14 +153,14 @@ async def observe_async(
             send=CompletionClient(http, known, prompts, clock, streams).send,
             on_done=on_done,
         )
-        is_complete = await dispatcher.run(stop or asyncio.Event())
+        is_complete = await dispatcher.run(stop)
         duration_us = clock.elapsed_us()
     if ended and all(exchange.is_unreachable for exchange in ended):
-        raise ScenarioError.at("url", f"cannot be reached: {ended[-1].error_message}", url)
+        raise ScenarioError.at("url", f"cannot be reached: {ended[-1].error_message}", known.shown_url)
     _warn(ended)
     return Recording(
         trace=as_trace(rows, known, clock.started_at, workload_file),
-        url=known.url,
+        url=known.shown_url,
         started_at=clock.started_at,
         duration_us=duration_us,
         num_held_back=dispatcher.num_held_back,

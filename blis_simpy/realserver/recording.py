@@ -55,7 +55,7 @@ class Recording:
     trace : Trace
         One row a request, in order of completion, without the warm-up.
     url : str
-        Address of the server.
+        Address of the server, without name and password.
     started_at : int, µs since 1970
         Tick 0 of the arrivals.
     duration_us : int, µs

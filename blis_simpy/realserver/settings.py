@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ class ObserveSettings:
     Raises
     ------
     ScenarioError
-        If the URL is none of HTTP, the key could not be sent, or the extra body would replace the request itself.
+        If the URL is no plain address of HTTP, the key could not be sent, or the extra body would replace the request itself.
     """
 
     url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")
@@ -67,7 +68,9 @@ class ObserveSettings:
     def __attrs_post_init__(self) -> None:
         problems: list[Problem] = []
         if not self.url.startswith(("http://", "https://")) or not self.base_url.partition("://")[2]:
-            problems.append(Problem(path="url", rule="must begin with http:// or https://", value=self.url))
+            problems.append(Problem(path="url", rule="must begin with http:// or https://", value=self.shown_url))
+        if "?" in self.url or "#" in self.url:
+            problems.append(Problem(path="url", rule="must not have a query or a fragment", value=self.shown_url))
         if not self.model:
             problems.append(Problem(path="model", rule="must not be empty"))
         if not (self.api_key.isascii() and (self.api_key.isprintable() and " " not in self.api_key)):
@@ -78,6 +81,11 @@ class ObserveSettings:
         ]
         if problems:
             raise ScenarioError(problems)
+
+    @property
+    def shown_url(self) -> str:
+        """The address without the name and the password that it may have."""
+        return re.sub("[^/]*@", "", self.url)
 
     @property
     def base_url(self) -> str:

@@ -1,5 +1,7 @@
 """Flags of ``blis observe``. What it does with a server is tested in `tests/realserver`."""
 
+import signal
+
 import pytest
 
 from blis_simpy.cli.main import main
@@ -93,6 +95,9 @@ def test_all_that_is_wrong_is_told_before_anything_is_read_or_sent(capsys):
         (("--rate", "nan", "--num-requests", "1"), "--rate must be a finite number, got nan"),
         (("--rate", "1", "--num-requests", "1", "--prompt-tokens-min", "3000"), "--prompt-tokens-min must be <= max"),
         (("--rate", "1", "--num-requests", "1", "--server-url", "h:1"), "--server-url must begin with http:// or"),
+        (("--rate", "1", "--num-requests", "1", "--trace-data", "./h.yaml"), "--trace-data must be another file than"),
+        (("--rate", "1", "--num-requests", "1", "--extra-body", '{"a": NaN}'), "--extra-body must be a JSON object"),
+        (("--rate", "1", "--num-requests", "1", "--extra-body", '{"model": 1}'), "--extra-body.model is set by the"),
         (("--rate", "1", "--num-requests", "1", "--stream"), "--stream is not a flag; did you mean --streaming?"),
     ],
 )
@@ -167,3 +172,19 @@ def test_files_that_are_there_are_not_touched_by_a_mistake(capsys, folder):
     problems(capsys, *NEEDED, "--rate", "5")
     assert (folder / "h.yaml").read_text() == "old"
     assert not (folder / "d.csv").exists()
+
+
+def test_whoever_presses_control_c_again_does_not_lose_what_was_measured(monkeypatch, folder):
+    """The second signal comes while the trace is written."""
+
+    class Interrupted:
+        def write(self, header, data):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            (folder / header).write_text("measured")
+
+    monkeypatch.setattr("blis_simpy.realserver.observe.observe", lambda *_, **__: Interrupted())
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert main(["observe", *NEEDED, "--rate", "1", "--num-requests", "1"]) == 0
+    assert (folder / "h.yaml").read_text() == "measured"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers

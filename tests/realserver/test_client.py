@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 
 import pytest
@@ -146,6 +147,10 @@ def test_a_recording_shows_itself_in_a_notebook(observed, spec):
 
 BROKEN = {
     "an error status": (plain(b"no such\nmodel \0", "404 Not Found"), "HTTP 404: no such model"),
+    "a redirection": (
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP 307: redirected to /there",
+    ),
     "a success other than 200": (plain(b"", "201 Created"), "HTTP 201:"),
     "no answer": (b"", "HTTP error: Server disconnected without sending a response."),
     "no HTTP": (b"garbage\r\n\r\n", "HTTP error: illegal status line: bytearray(b'garbage')"),
@@ -171,6 +176,35 @@ def test_what_goes_wrong_is_recorded_without_chunk_times(observed, spec, name):
     assert found.startswith(message)
     assert recording.statuses == {"error": 1}
     assert recording.failures == {found: 1}
+
+
+@pytest.mark.parametrize("streaming", ["always", "never"])
+def test_the_key_is_not_shown_even_if_the_server_does(observed, spec, tmp_path, streaming):
+    async def answer(writer, body):
+        told = {"error": {"message": "wrong: Bearer sk-12345 is not sk-12345"}}
+        writer.write(events(b"data: " + json.dumps(told).encode()) if streaming == "always" else plain(told, "401 No"))
+
+    recording, script = observed(answer, spec(1), streaming=streaming, api_key="sk-12345")
+    assert script.headers[0]["authorization"] == "bearer sk-12345"
+    [message] = recording.failures
+    assert "wrong: Bearer *** is not ***" in message
+    recording.write(tmp_path / "h.yaml", tmp_path / "d.csv")
+    written = (tmp_path / "h.yaml").read_text() + (tmp_path / "d.csv").read_text() + repr(recording)
+    assert "sk-12345" not in written
+
+
+def test_what_keeps_a_connection_alive_is_no_chunk(observed, spec):
+    """A comment and empty events come at once, the first token 0.1 s later."""
+
+    async def answer(writer, body):
+        writer.write(events(b": wait", b"data:", b"data: "))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(event("hi", "stop", usage=USAGE) + b"\n\ndata: [DONE]\n\n")
+
+    recording, _ = observed(answer, spec(1))
+    assert only(recording, "num_chunks", "status") == [1, "ok"]
+    assert recording.ttft_us[0] >= 100_000
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"[1]", b"\xff"])

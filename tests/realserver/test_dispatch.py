@@ -167,6 +167,25 @@ def test_stopping_gives_up_what_is_under_way_and_keeps_what_was_measured(spec):
     assert ", interrupted" in repr(recording)
 
 
+def test_stopping_before_the_server_has_answered_at_all_sends_nothing(spec):
+    """The server takes ten seconds to say that it is there."""
+
+    async def run():
+        stop = asyncio.Event()
+
+        async def deaf(reader, writer):
+            stop.set()
+            await reader.read()  # until the client goes away
+            writer.close()
+
+        async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return await asyncio.wait_for(blis.observe_async(spec(3), url=url, model="m", stop=stop), 5)
+
+    recording = asyncio.run(run())
+    assert (len(recording.trace), recording.is_complete) == (0, False)
+
+
 def test_progress_counts_further_rounds_when_they_are_known(observed, spec):
     seen = []
     observed(answers(), spec(1, **turns(2)), progress=lambda done, known: seen.append((done, known)))

@@ -136,6 +136,8 @@ def test_httpx_is_asked_for_by_the_name_of_the_extra(spec, monkeypatch):
     [
         ({"url": "localhost:8000"}, "url must begin with http:// or https://, got 'localhost:8000'"),
         ({"url": "http:///"}, "url must begin with http:// or https://, got 'http:///'"),
+        ({"url": "http://u:secret@h/?key=1"}, "url must not have a query or a fragment, got 'http://h/?key=1'"),
+        ({"url": "u:secret@h"}, "url must begin with http:// or https://, got 'h'"),
         ({"model": ""}, "model must not be empty"),
         ({"api_key": "two words"}, "api_key must be printable ASCII without blanks"),
         ({"extra_body": {"stream": False}}, "extra_body.stream is set by the client itself"),
@@ -147,3 +149,10 @@ def test_settings_are_checked(settings, line):
     with pytest.raises(blis.ScenarioError) as caught:
         blis.ObserveSettings(**{"url": "http://localhost", "model": "m", **settings})
     assert str(caught.value) == line
+
+
+def test_a_password_in_the_address_is_not_shown(spec):
+    url = f"127.0.0.1:{free_port()}"
+    with pytest.raises(blis.ScenarioError) as caught:
+        observe(f"http://user:secret@{url}", spec(2))
+    assert str(caught.value) == f"url cannot be reached: Connection refused, got 'http://{url}'"
