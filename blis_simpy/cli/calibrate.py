@@ -9,6 +9,7 @@ import attrs
 
 from blis_simpy.cli.common import LOG_FLAG, log_lines
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         lambda: check_writable(given["report"]),
     ):
         problems += _problems_of(check)
+    problems += same_files((flag.name, given[flag.target]) for flag in _FILES)
     if problems:
         raise ScenarioError(problems)
     return found

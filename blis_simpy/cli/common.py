@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
-from blis_simpy.cli.outputs import OUTPUT_FLAGS, check_output_files
+from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
 from blis_simpy.settings import loader
@@ -277,15 +277,31 @@ def request_counter() -> Iterator[Callable[[int, int], None] | None]:
         sys.stderr.write("\r\x1b[K")
 
 
-def check_outputs(scenario: Scenario, command: str, options: Mapping[str, Any]) -> None:
+def check_outputs(
+    scenario: Scenario,
+    command: str,
+    options: Mapping[str, Any],
+    *,
+    read: Sequence[tuple[str, str | None]] = (),
+    written: Sequence[tuple[str, str | None]] = (),
+) -> None:
     """Find out before the simulation what would go wrong after it, and warn of flags that have no effect.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        As it will be simulated.
+    command : str
+        Name of the command.
+    options : mapping of str to object
+        The command's own options.
+    read, written : sequence of (str, str or None)
+        Flags and paths of files that only this command reads or writes.
 
     Raises
     ------
     ScenarioError
-        If something could not be written, or the weights of the score are wrong.
-    PluginError
-        If a library that an output needs is not installed.
+        If something could not be written, would replace a file that is needed, or the weights of the score are wrong.
     """
     if options["summarize_trace"] and scenario.trace_level == "none":
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
@@ -296,11 +312,22 @@ def check_outputs(scenario: Scenario, command: str, options: Mapping[str, Any]) 
             parse_weights(options["fitness_weights"])
         else:
             _log.warning("--fitness-weights has no effect in a %s", command)
-    if options["results_path"] is not None:
-        from blis_simpy.formats.files import check_writable
+    from blis_simpy.formats.files import check_writable
 
-        check_writable(options["results_path"])
-    check_output_files(options)
+    written = [*written, ("--results-path", options["results_path"])]
+    problems_of: dict[str, Sequence[Problem]] = {}
+    for name, path in written:
+        try:
+            if path is not None:
+                check_writable(path)
+        except ScenarioError as error:
+            problems_of.setdefault(name, error.problems)
+    problems = [problem for found in problems_of.values() for problem in found]
+    problems += output_problems(options)
+    outputs = ((flag.name, options[flag.target]) for flag in OUTPUT_FLAGS)
+    problems += same_files([*read, ("--policy-config", options["policy_config"]), *written, *outputs])
+    if problems:
+        raise ScenarioError(problems)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
+from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.formats.files import check_writable
 from blis_simpy.formats.loading import KIND, Excerpt, load_trace
@@ -140,7 +141,10 @@ def _convert_trace(name: str, words: Sequence[str]) -> None:
         raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
     path, prefix = (given.pop(flag.target) for flag in _TRACE_FLAGS)
     with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
-        for file in (f"{prefix}.yaml", f"{prefix}.csv"):
+        files = [f"{prefix}{ending}" for ending in (".yaml", ".csv")]
+        if problems := list(same_files([("--path", path), *(("--output", file) for file in files)])):
+            raise ScenarioError(problems)
+        for file in files:
             check_writable(file)
         trace = load_trace(path, format=name, **given)
         if lost := ", ".join(_lost(cls, trace)):

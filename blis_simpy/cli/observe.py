@@ -8,13 +8,13 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
+from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.formats.files import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
@@ -120,8 +120,8 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
         if path is not None:
             with _collected(problems):
                 check_writable(path)
-    if "trace_header" in given and _is_one_file(given["trace_header"], given.get("trace_data", "")):
-        problems.append(Problem(path="--trace-data", rule="must be another file than --trace-header"))
+    names = {"--workload-spec": "workload_spec", "--trace-header": "trace_header", "--trace-data": "trace_data"}
+    problems += same_files((name, given.get(target)) for name, target in names.items())
     workload: WorkloadSpec | Workload = Workload(num_requests=0, prompt=_LENGTHS, output=_LENGTHS)
     with _collected(problems, "workload."):
         workload = changed(workload, traffic)
@@ -187,10 +187,6 @@ def _bounds(given: dict[str, Any], problems: list[Problem]) -> dict[str, int]:
 
 def _refused(word: str) -> float:
     raise ValueError(f"{word} is not a number of JSON")
-
-
-def _is_one_file(one: str, other: str) -> bool:
-    return Path(one).resolve() == Path(other).resolve()
 
 
 def _is_nothing(bound: object) -> bool:

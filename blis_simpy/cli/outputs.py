@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.flags import Flag
+from blis_simpy.errors import BlisError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from blis_simpy.result import Result
 
-__all__ = ["OUTPUT_FLAGS", "check_output_files", "write_outputs"]
+__all__ = ["OUTPUT_FLAGS", "output_problems", "same_files", "write_outputs"]
 
 _TABLES = (
     Flag(
@@ -45,31 +47,44 @@ OUTPUT_FLAGS = (*_TABLES, *_TEXTS)
 """Their targets are the methods of a result."""
 
 
-def check_output_files(options: Mapping[str, Any]) -> None:
+def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
     """Find out before the simulation which files could not be written after it.
 
     Parameters
     ----------
     options : mapping of str to object
         Paths by target, None where nothing was asked for.
-
-    Raises
-    ------
-    ScenarioError
-        If a path cannot be written to, or a table has an unknown ending.
-    PluginError
-        If a library that a format needs is not installed.
     """
+    from blis_simpy.export.tables import check_table_path
     from blis_simpy.formats.files import check_writable
 
     for flag in OUTPUT_FLAGS:
         path = options[flag.target]
-        if path is not None and flag in _TABLES:
-            from blis_simpy.export.tables import check_table_path
+        try:
+            if path is not None and flag in _TABLES:
+                check_table_path(path, flag.name)
+            elif path is not None:
+                check_writable(path)
+        except BlisError as error:
+            yield from error.problems
 
-            check_table_path(path, flag.name)
-        elif path is not None:
-            check_writable(path)
+
+def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
+    """Find files that would be written over another one of the same command.
+
+    Parameters
+    ----------
+    files : iterable of (str, str or None)
+        Flags and their paths, those of files that are read first. Devices and pipes may be named often.
+    """
+    from blis_simpy.formats.files import is_special
+
+    names: dict[Path, str] = {}
+    for name, file in files:
+        if file is not None and not is_special(file):
+            earlier = names.setdefault(Path(file).resolve(), name)
+            if earlier != name:
+                yield Problem(path=name, rule=f"must be another file than {earlier}", value=file)
 
 
 def write_outputs(result: Result, options: Mapping[str, Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
@@ -67,7 +69,9 @@ def replay(argv: Sequence[str]) -> None:
             scenario = overlaid(base, given, options)
             if shown_config(scenario, file, given, options):
                 return
-            check_outputs(scenario, "replay", options)
+            read = [("the scenario", None if file is None else str(file))]
+            read += [(flag.name, options[flag.target]) for flag in _TRACE_FLAGS[:2]]
+            check_outputs(scenario, "replay", options, read=read)
             trace = _trace(options)
             from blis_simpy.simulation import replay as simulate
 
@@ -87,4 +91,12 @@ def _trace(options: Mapping[str, Any]) -> Trace:
         return read_trace(header, data)
     from blis_simpy.formats.loading import load_trace
 
-    return load_trace(data, format=name, **({} if header is None else {"header": header}))
+    if header is None:
+        return load_trace(data, format=name)
+    try:
+        return load_trace(data, format=name, header=header)
+    except ScenarioError as error:
+        raise ScenarioError(
+            attrs.evolve(problem, path="--trace-header") if problem.path == "header" else problem
+            for problem in error.problems
+        ) from None

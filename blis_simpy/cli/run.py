@@ -23,7 +23,6 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.formats.files import check_writable
 from blis_simpy.workload.settings import Traffic, Workload
 
 if TYPE_CHECKING:
@@ -72,15 +71,18 @@ def run(argv: Sequence[str]) -> None:
     with log_lines(options["log"]):
         file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
+        specification = given.get("workload_spec")
         with named_by_origin(file, flags, given):
             scenario = overlaid(base, {**_workload_changes(base, given), **given}, options)
             _check_lengths(scenario, given)
             if shown_config(scenario, file, given, options):
                 return
-            check_outputs(scenario, "run", options)
             prefix = options["trace_output"]
-            for path in () if prefix is None else (f"{prefix}.yaml", f"{prefix}.csv"):
-                check_writable(path)
+            written = (
+                [] if prefix is None else [("--trace-output", f"{prefix}{ending}") for ending in (".yaml", ".csv")]
+            )
+            read = [("the scenario", None if file is None else str(file)), ("--workload-spec", specification)]
+            check_outputs(scenario, "run", options, read=read, written=written)
             with request_counter() as progress:
                 result = scenario.run(progress=progress)
         if options["results_path"] is not None:

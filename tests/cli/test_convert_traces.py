@@ -84,6 +84,14 @@ def test_our_own_layout_can_be_cut(capsys):
         ("azure", ["--path is required", "--output is required"]),
         ("azure --path azure-2023.csv", ["--output is required"]),
         ("azure --path absent --output t", ["absent: cannot be read: No such file or directory"]),
+        (
+            "azure --path azure-2023.csv --output ./azure-2023",
+            ["--output must be another file than --path, got './azure-2023.csv'"],
+        ),
+        (
+            "table --path table.csv --output t --columns model=",
+            ["--columns.model must be the name of a column of the file, got ''"],
+        ),
         ("azure --path azure-2023.csv --output no/t", ["no/t.yaml: cannot be written: there is no directory no"]),
         ("azure --path azure-2023.csv --output t --scale -1", ["--scale must be > 0, got -1"]),
         (

@@ -95,7 +95,10 @@ def test_all_that_is_wrong_is_told_before_anything_is_read_or_sent(capsys):
         (("--rate", "nan", "--num-requests", "1"), "--rate must be a finite number, got nan"),
         (("--rate", "1", "--num-requests", "1", "--prompt-tokens-min", "3000"), "--prompt-tokens-min must be <= max"),
         (("--rate", "1", "--num-requests", "1", "--server-url", "h:1"), "--server-url must begin with http:// or"),
-        (("--rate", "1", "--num-requests", "1", "--trace-data", "./h.yaml"), "--trace-data must be another file than"),
+        (
+            ("--rate", "1", "--num-requests", "1", "--trace-data", "./h.yaml"),
+            "--trace-data must be another file than --trace-h",
+        ),
         (("--rate", "1", "--num-requests", "1", "--extra-body", '{"a": NaN}'), "--extra-body must be a JSON object"),
         (("--rate", "1", "--num-requests", "1", "--extra-body", '{"model": 1}'), "--extra-body.model is set by the"),
         (("--rate", "1", "--num-requests", "1", "--stream"), "--stream is not a flag; did you mean --streaming?"),

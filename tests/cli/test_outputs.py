@@ -60,6 +60,57 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_written(flag, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_that_cannot_be_written_is_told_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        "--results-path",
+        ".",
+        "--trace-output",
+        "no/t",
+        "--requests-output",
+        "r.txt",
+        "--prometheus-output",
+        "no/m",
+    ]
+    assert main([*FEW, *flags]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "no/t.yaml: cannot be written: there is no directory no",
+        ".: cannot be written: it is a directory",
+        "--requests-output must end in one of .csv, .json, .parquet, .csv.gz, .json.gz, got 'r.txt'",
+        "no/m: cannot be written: there is no directory no",
+    ]
+
+
+def test_no_output_replaces_another_one_or_what_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("model: qwen/qwen3-14b\nworkload: {num_requests: 2}\n")
+    flags = [
+        "--trace-output",
+        "s",
+        "--requests-output",
+        "./s.csv",
+        "--steps-output",
+        "x.json",
+        "--results-path",
+        "x.json",
+    ]
+    assert main(["run", "s.yaml", *flags]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "--trace-output must be another file than the scenario, got 's.yaml'",
+        "--requests-output must be another file than --trace-output, got './s.csv'",
+        "--steps-output must be another file than --results-path, got 'x.json'",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+    trace = ["--trace-header", "h.yaml", "--trace-data", "d.csv"]
+    assert main(["replay", *FEW[1:3], *trace, "--results-path", "d.csv"]) == 2
+    assert capsys.readouterr().err == "--results-path must be another file than --trace-data, got 'd.csv'\n"
+
+
+def test_a_device_may_take_several_outputs(capsys):
+    assert main([*FEW, "--results-path", "/dev/null", "--prometheus-output", "/dev/null"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_library_that_is_not_there_is_named_before_anything_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     path = tmp_path / "r.parquet"

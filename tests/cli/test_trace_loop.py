@@ -207,3 +207,10 @@ def test_large_trace_is_read_back_as_it_was_written():
     columns = read_trace("t.yaml", "t.csv").columns
     assert all(np.array_equal(columns[name], values) for name, values in fields.items())
     assert columns["request_id"].tolist() == list(range(num_requests))
+
+
+def test_format_without_a_header_refuses_one(capsys):
+    Path("a.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,4,1\n")
+    words = ["--trace-format", "azure", "--trace-data", "a.csv", "--trace-header", "h.yaml"]
+    assert main(["replay", "--model", "qwen/qwen3-14b", *words]) == 2
+    assert capsys.readouterr().err == "--trace-header is not an option of this format\n"
