@@ -8,7 +8,7 @@ get the round trip and the transfer of prompt and answer added.
 from __future__ import annotations
 
 import logging
-import math
+import sys
 from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ __all__ = ["Calibration", "calibrate", "check_network"]
 _log = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
+_LEAST_BANDWIDTH_MBPS = 1e-6
 _LIMITATIONS = [
     "Steps are whole batches; a server that schedules iterations has other first tokens, most of all under high load.",
     "Prefixes are synthetic tokens of a fixed length; prefix cache hit rates may differ from the server's.",
@@ -189,7 +190,7 @@ def calibrate(
     network_rtt_us : int, optional, µs
         Round trip between client and server, >= 0; the header's unless given.
     network_bandwidth_mbps : float, Mbit/s
-        For the transfer of prompt and answer, 4 bytes a token; 0 or less means that it takes no time.
+        For the transfer of prompt and answer, 4 bytes a token, at least 1 bit/s; 0 or less means that it takes no time.
 
     Returns
     -------
@@ -211,8 +212,14 @@ def calibrate(
         warm_up_requests = trace.header.warm_up_requests
     if network_rtt_us is None:
         network = trace.header.network
-        network_rtt_us = max(int(network.measured_rtt_ms * 1000), 0) if network is not None else 0
+        network_rtt_us = _measured_rtt_us(network.measured_rtt_ms) if network is not None else 0
     return _paired(trace, simulated, warm_up_requests, network_rtt_us, network_bandwidth_mbps)
+
+
+def _measured_rtt_us(rtt_ms: float) -> int:
+    if not rtt_ms * 1000 < 2**63:
+        raise CalibrationError.at("network.measured_rtt_ms", "must be a number of us within 64 bits", rtt_ms)
+    return int(max(rtt_ms * 1000, 0))
 
 
 def check_network(rtt_us: object, bandwidth_mbps: object, names: tuple[str, str] | None = None) -> None:
@@ -234,8 +241,13 @@ def check_network(rtt_us: object, bandwidth_mbps: object, names: tuple[str, str]
     problems: list[Problem] = []
     if rtt_us is not None and (type(rtt_us) is not int or not 0 <= rtt_us < 2**63):
         problems.append(Problem(path=rtt_name, rule="must be a whole number of us >= 0", value=rtt_us))
-    if type(bandwidth_mbps) not in (int, float) or not math.isfinite(bandwidth_mbps):  # type: ignore[arg-type]
-        problems.append(Problem(path=bandwidth_name, rule="must be a finite number of Mbit/s", value=bandwidth_mbps))
+    rule = ""
+    if type(bandwidth_mbps) not in (int, float) or not abs(bandwidth_mbps) <= sys.float_info.max:  # type: ignore[arg-type]
+        rule = "must be a finite number of Mbit/s"
+    elif 0 < bandwidth_mbps < _LEAST_BANDWIDTH_MBPS:  # type: ignore[operator]
+        rule = f"must be at least {_LEAST_BANDWIDTH_MBPS} Mbit/s, or 0"
+    if rule:
+        problems.append(Problem(path=bandwidth_name, rule=rule, value=bandwidth_mbps))
     if problems:
         raise CalibrationError(problems)
 

@@ -133,5 +133,5 @@ def _problems(index: int, row: Any, file: str) -> Iterator[Problem]:
         value = known.get(name, 0)
         if name in _INTEGERS and not (type(value) is int and -(2**63) <= value < 2**63):
             yield Problem(path=f"[{index}].{name}", rule="must be a 64-bit integer", value=value, file=file)
-        elif name in _LATENCIES and not (type(value) in (int, float) and abs(value) < float("inf")):
+        elif name in _LATENCIES and not (type(value) in (int, float) and abs(value) < 2**63):
             yield Problem(path=f"[{index}].{name}", rule="must be a number of us", value=value, file=file)

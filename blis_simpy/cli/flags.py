@@ -148,6 +148,9 @@ def read_flags(
         if name == positional:
             values[name] = texts
             continue
+        if [] in texts:  # what argparse makes of the word --
+            problems.append(Problem(path=name, rule="needs a value"))
+            continue
         flag = known[name]
         if flag.choices and texts[-1] not in flag.choices:
             hint = nearest(texts[-1], flag.choices)

@@ -323,7 +323,8 @@ def by_name(names: Sequence[str], required: Sequence[Column], optional: Sequence
     for column in required:
         if column.name not in names:
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            return Problem(path=column.name, rule="is missing among the columns", hint=f"there are: {shown}")
+            hint = f"there are: {shown}" if names else "the file is empty"
+            return Problem(path=column.name, rule="is missing among the columns", hint=hint)
     columns = (*required, *(column for column in optional if column.name in names))
     places = tuple(names.index(column.name) for column in columns)
     return Layout(columns=columns, places=places, required=max(places[: len(required)]) + 1)
@@ -332,4 +333,5 @@ def by_name(names: Sequence[str], required: Sequence[Column], optional: Sequence
 def has_columns(start: bytes, *names: str) -> bool:
     """Whether the first line of a file, of which these are the first bytes, names columns."""
     line = start.decode("utf-8", "replace").lstrip("\r\n").partition("\n")[0].rstrip("\r")
-    return set(names) <= set(next(csv.reader([line]), []))
+    # Line ends of old Macs are told when the file is read.
+    return set(names) <= set(next(csv.reader([line.partition("\r")[0]]), []))

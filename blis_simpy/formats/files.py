@@ -16,7 +16,16 @@ from blis_simpy.errors import BlisError, ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["check_writable", "read_start", "read_text", "text_blocks", "write_bytes", "write_text", "write_texts"]
+__all__ = [
+    "check_writable",
+    "is_special",
+    "read_start",
+    "read_text",
+    "text_blocks",
+    "write_bytes",
+    "write_text",
+    "write_texts",
+]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -150,7 +159,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ScenarioError.at("", "cannot be written: it is a directory", file=file)
     if not target.parent.is_dir():
         raise ScenarioError.at("", f"cannot be written: there is no directory {target.parent}", file=file)
-    if not os.access(target if _is_special(target) else target.parent, os.W_OK):
+    if not os.access(target if is_special(target) else target.parent, os.W_OK):
         raise ScenarioError.at("", "cannot be written: Permission denied", file=file)
 
 
@@ -204,7 +213,7 @@ def write_texts(contents: Sequence[tuple[str | os.PathLike[str], Iterable[str | 
     try:
         for path, pieces in contents:
             target = _target(path)
-            if _is_special(target):
+            if is_special(target):
                 _write(target, "wb", pieces)
                 continue
             temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -229,11 +238,15 @@ def _write(path: Path, mode: str, pieces: Iterable[str | bytes]) -> None:
 
 def _target(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    return path.resolve() if path.is_symlink() and not _is_special(path) else path
+    return path.resolve() if path.is_symlink() and not is_special(path) else path
 
 
-def _is_special(path: Path) -> bool:
-    """Whether a path is there and is neither file nor directory, such as ``/dev/stdout``: it must not be replaced."""
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is there and is neither file nor directory, such as ``/dev/stdout`` or a pipe.
+
+    It must not be replaced, and may perhaps be read only once.
+    """
+    path = Path(path)
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

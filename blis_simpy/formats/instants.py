@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
+from blis_simpy.errors import ScenarioError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TIME_UNITS", "instant_reader", "moment", "ticks", "ticks_of"]
+__all__ = ["TIME_UNITS", "check_reach", "instant_reader", "moment", "ticks", "ticks_of"]
 
 TIME_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Ticks of each unit that figures may be in."""
@@ -20,7 +21,8 @@ TIME_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?\s*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LATEST = 2**62
+# Sums of a few of them must fit into 64 bits.
+_LATEST = 2**60
 
 
 def ticks(text: str, unit: str) -> int:
@@ -47,15 +49,37 @@ def ticks(text: str, unit: str) -> int:
         raise ValueError(f"must be a number [{unit}]")
     exact = Decimal(text.strip()) * TIME_UNITS[unit]
     if not abs(exact) < _LATEST:
-        raise ValueError("must be within some 100,000 years")
+        raise ValueError("must be within some 30,000 years")
     return int(exact.to_integral_value())
 
 
 def ticks_of(value: object, unit: str) -> int:
     """Read a number that is no text any more, as `ticks` does."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"must be a number [{unit}]")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        # What cannot be read is one kind of error to the caller.
+        raise ValueError(f"must be a number [{unit}]")  # noqa: TRY004
     return ticks(repr(value), unit)
+
+
+def check_reach(last: float, option: str, value: object) -> None:
+    """Refuse an option that makes requests arrive later than a trace can hold.
+
+    Parameters
+    ----------
+    last : float, ticks
+        About when the last one would arrive after the first.
+    option : str
+        What to blame.
+    value : object
+        Of the option.
+
+    Raises
+    ------
+    ScenarioError
+        If that is too late.
+    """
+    if last >= _LATEST:
+        raise ScenarioError.at(option, "makes requests arrive after more than 30,000 years", value)
 
 
 def moment(text: str) -> int:

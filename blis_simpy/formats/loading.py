@@ -15,7 +15,8 @@ import numpy as np
 from blis_simpy import registry
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError
 from blis_simpy.formats.building import shifted, take
-from blis_simpy.formats.files import read_start
+from blis_simpy.formats.files import is_special, read_start
+from blis_simpy.formats.instants import check_reach
 from blis_simpy.settings.changes import changed
 from blis_simpy.settings.fields import nearest, setting
 
@@ -110,6 +111,8 @@ class Excerpt:
         if self.start is None and self.end is None and self.scale == 1:
             return trace
         arrivals = np.asarray(trace.columns["arrival_time_us"])
+        if int(arrivals.max()) - int(arrivals.min()) >= 2**63:
+            raise WorkloadTraceError.at("arrival_time_us", "must not be more than 2**63 us apart", file=file)
         after_first = arrivals - arrivals.min()
         rows = np.flatnonzero(
             (after_first >= (self.start or 0)) & ((self.end is None) | (after_first < (self.end or 0)))
@@ -117,6 +120,7 @@ class Excerpt:
         if not len(rows):
             raise WorkloadTraceError.at("", "has no requests from start to end", file=file)
         kept = after_first[rows] - after_first[rows].min()
+        check_reach(int(kept.max()) * self.scale, "scale", self.scale)
         return shifted(take(trace, rows), np.rint(kept * self.scale).astype(np.int64))
 
 
@@ -161,7 +165,7 @@ def with_options(cls: Callable[[], _T], options: Mapping[str, Any]) -> _T:
     """Make a settings class; an unknown option is told with those that there are."""
     known = list(attrs.fields_dict(cast("Any", cls)))
     problems = [
-        Problem(path=name, rule="is not an option of this format", hint=nearest(name, known))
+        Problem(path=name, rule="is not an option of this format", hint=nearest(name, known) if known else "")
         for name in options
         if name not in known
     ]
@@ -178,6 +182,8 @@ def recognised(file: str) -> str:
     WorkloadTraceError
         If the file cannot be read, or it is of none or several of the known formats.
     """
+    if is_special(file):
+        raise WorkloadTraceError.at("", "can be read only once: name its format", file=file)
     start = read_start(file, WorkloadTraceError)
     names = registry.names(KIND)
     found = [name for name in names if registry.get(KIND, name).recognises(file, start)]

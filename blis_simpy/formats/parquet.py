@@ -46,13 +46,17 @@ def read_parquet(path: str, required: Sequence[Column], optional: Sequence[Colum
         raise PluginError("Parquet files need pyarrow; pip install blis-simpy[tables]") from None
     try:
         with ParquetFile(path) as file:
-            layout = by_name(file.schema_arrow.names, required, optional)
+            names = file.schema_arrow.names
+            layout = by_name(names, required, optional)
             if isinstance(layout, Problem):
                 raise WorkloadTraceError(attrs.evolve(layout, file=path))
+            for column in layout.columns:
+                if names.count(column.name) > 1:
+                    raise WorkloadTraceError.at(column.name, "must be the name of one column only", file=path)
             parts: dict[str, list[Any]] = {column.name: [] for column in layout.columns}
             first = 0
             for batch in file.iter_batches(_BATCH_ROWS, columns=list(parts)):
-                batch = batch.slice(0, None if max_rows is None else max_rows - first)
+                batch = batch.slice(0, None if max_rows is None else min(max_rows - first, len(batch)))
                 if not len(batch):
                     break
                 for column in layout.columns:

@@ -178,4 +178,7 @@ def parse_json(text: str, file: str, first_line: int = 1) -> Any:
         )
         raise WorkloadTraceError(place) from None
     except RecursionError:
-        raise WorkloadTraceError.at("", "is nested too deeply", file=file) from None
+        raise WorkloadTraceError.at("", "is nested too deeply", file=file, line=first_line) from None
+    except ValueError:
+        # Python refuses to read integers of thousands of digits, and does not say where they are.
+        raise WorkloadTraceError.at("", "has a number with too many digits", file=file, line=first_line) from None

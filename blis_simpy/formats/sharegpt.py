@@ -18,6 +18,7 @@ from blis_simpy.core.content import Content, Span
 from blis_simpy.core.streams import Streams
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
 from blis_simpy.formats.building import build_trace
+from blis_simpy.formats.instants import check_reach
 from blis_simpy.formats.records import Record, each_record, listed, read_json, words
 from blis_simpy.formats.trace import TraceHeader
 from blis_simpy.settings.fields import setting
@@ -113,6 +114,7 @@ class ShareGPT:
                 numbers.append(index)
                 rounds.append(one)
                 arrivals.append(starts[number] + index * self.think_time)
+        check_reach(max(arrivals, default=0), "think_time", self.think_time)
         return build_trace(
             path,
             arrivals=arrivals,
@@ -128,6 +130,7 @@ class ShareGPT:
     def _starts(self, conversations: int) -> NDArray[np.int64]:
         """First arrivals of the conversations, ticks."""
         mean_gap_us = 1e6 / (self.rate or 1.0)
+        check_reach(conversations * mean_gap_us, "rate", self.rate)
         if self.arrivals == "constant":
             instants = np.arange(conversations) * mean_gap_us
         else:
@@ -172,6 +175,6 @@ def _rounds(said: list[tuple[bool, Span]]) -> Iterator[_Round]:
 
 
 def _speaker(value: Any) -> str:
-    if value not in _MODELS | _OTHERS:
+    if not isinstance(value, str) or value not in _MODELS | _OTHERS:
         raise ValueError(f"must be one of {', '.join(sorted(_MODELS | _OTHERS))}")
     return str(value)

@@ -13,7 +13,7 @@ import numpy as np
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
 from blis_simpy.formats.building import build_trace, rounds_of
 from blis_simpy.formats.csv_columns import Column, by_name, has_columns, integer, read_table
-from blis_simpy.formats.files import read_start
+from blis_simpy.formats.files import is_special, read_start
 from blis_simpy.formats.instants import TIME_UNITS, instant_reader
 from blis_simpy.formats.parquet import PARQUET, read_parquet
 from blis_simpy.settings.fields import nearest, setting
@@ -63,6 +63,10 @@ class Table:
                 raise ScenarioError.at(f"columns.{ours}", "is no column of a trace", hint=nearest(str(ours), _NAMES))
             if not isinstance(theirs, str) or not theirs:
                 raise ScenarioError.at(f"columns.{ours}", "must be the name of a column of the file", theirs)
+        used: dict[str, str] = {}
+        for name in self._required():
+            if (first := used.setdefault(self._their(name), name)) != name:
+                raise ScenarioError.at(f"columns.{name}", f"must be another column than {first}", self._their(name))
 
     not_kept: ClassVar[str] = "other columns than those of a trace"
 
@@ -73,17 +77,26 @@ class Table:
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a file; the rows of a session are its rounds."""
-        required = [self._column(name) for name in (*_FIGURES, *(name for name in _LABELS if name in self.columns))]
-        optional = [self._column(name) for name in _LABELS if name not in self.columns]
-        if read_start(path, WorkloadTraceError).startswith(PARQUET):
+        required = [self._column(name) for name in self._required()]
+        taken = {column.name for column in required}
+        optional = [self._column(name) for name in _LABELS if self._their(name) not in taken]
+        # A pipe can be read once only, and holds no Parquet, which is read from its end.
+        if not is_special(path) and read_start(path, WorkloadTraceError).startswith(PARQUET):
             found = read_parquet(path, required, optional, max_rows)
         else:
             found = read_table(path, partial(by_name, required=required, optional=optional), max_rows=max_rows).columns
-        known: dict[str, Any] = {name: found[self._their(name)] for name in _NAMES if self._their(name) in found}
+        known: dict[str, Any] = {
+            name: found[self._their(name)]
+            for name in _NAMES
+            if self._their(name) in found and (name in self._required() or self._their(name) not in taken)
+        }
         arrivals, inputs, outputs = (known.pop(name) for name in _FIGURES)
         trace = build_trace(path, arrivals=arrivals, input_tokens=inputs, output_tokens=outputs, **known)
         trace.columns["round_index"] = rounds_of(trace.columns["session_id"])
         return trace
+
+    def _required(self) -> list[str]:
+        return [*_FIGURES, *(name for name in _LABELS if name in self.columns)]
 
     def _their(self, name: str) -> str:
         return self.columns.get(name, name)  # type: ignore[no-any-return]

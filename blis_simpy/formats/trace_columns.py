@@ -192,7 +192,7 @@ def _layout_of(names: Sequence[str]) -> Layout | Problem:
 
 def _heading_problem(names: Sequence[str]) -> Problem | None:
     if len(names) < _REQUIRED:
-        hint = _OLD_HINT if len(names) == _OLD_WIDTH else _HEADING_HINT
+        hint = _OLD_HINT if len(names) == _OLD_WIDTH else _HEADING_HINT if names else "the file is empty"
         return Problem(rule=f"must have at least {_REQUIRED} columns", value=len(names), hint=hint)
     for number, (name, expected) in enumerate(zip(names, COLUMNS, strict=False), start=1):
         if name != expected:

@@ -9,7 +9,7 @@ import numpy as np
 
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
 from blis_simpy.formats.building import build_trace
-from blis_simpy.formats.instants import ticks_of
+from blis_simpy.formats.instants import check_reach, ticks_of
 from blis_simpy.formats.records import Record, count, each_record, listed, read_json
 from blis_simpy.formats.trace import ServerInfo, TraceHeader
 from blis_simpy.settings.fields import setting
@@ -83,7 +83,9 @@ class VLLMBenchmark:
             rate = record.get("request_rate", str, "unknown")
             hint = f"the benchmark's own request_rate is {rate}"
             raise ScenarioError.at("rate", "must be given: the file has no start_times", hint=hint)
-        starts: list[int] = np.rint(np.arange(size) * (1e6 / self.rate)).astype(np.int64).tolist()
+        gap_us = 1e6 / self.rate
+        check_reach(size * gap_us, "rate", self.rate)
+        starts: list[int] = np.rint(np.arange(size) * gap_us).astype(np.int64).tolist()
         return starts
 
 
@@ -96,4 +98,6 @@ def _error(value: Any) -> str:
 
 
 def _gaps(value: Any) -> list[int]:
-    return [_seconds(gap) for gap in listed(value)]
+    gaps = [_seconds(gap) for gap in listed(value)]
+    ticks_of(sum(gaps), "us")
+    return gaps

@@ -24,7 +24,8 @@ class ObserveSettings:
     Raises
     ------
     ScenarioError
-        If the URL is no plain address of HTTP, the key could not be sent, or the extra body would replace the request itself.
+        If the URL is no plain address of HTTP, the key could not be sent, or the extra body would replace the request
+        itself.
     """
 
     url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")

@@ -112,6 +112,10 @@ def test_all_four_files_are_required_and_asked_for_in_order(files, capsys):
         (["--network-rtt-us", "1.5"], "--network-rtt-us must be a whole number of us >= 0, got '1.5'"),
         (["--network-bandwidth-mbps", "NaN"], "--network-bandwidth-mbps must be a finite number of Mbit/s, got nan"),
         (["--network-bandwidth-mbps", "x"], "--network-bandwidth-mbps must be a finite number of Mbit/s, got 'x'"),
+        (
+            ["--network-bandwidth-mbps", "1e-9"],
+            "--network-bandwidth-mbps must be at least 1e-06 Mbit/s, or 0, got 1e-09",
+        ),
         (["--warmup-requests", "few"], "--warmup-requests must be an integer, got 'few'"),
         (["--sim-result=x"], "--sim-result is not a flag; did you mean --sim-results?"),
     ],
@@ -125,6 +129,11 @@ def test_a_report_that_cannot_be_written_is_found_out_first(files, capsys, tmp_p
     assert problems(words({**files, "--report": path, "--trace-data": "not/there.csv"}), capsys) == [
         f"{path}: cannot be written: there is no directory {tmp_path / 'no'}"
     ]
+
+
+def test_the_report_does_not_replace_what_is_read(files, capsys):
+    [line] = problems(words({**files, "--report": files["--trace-data"]}), capsys)
+    assert line.startswith("--report must be another file than --trace-data, got ")
 
 
 def test_the_trace_is_read_before_the_results(files, capsys):
@@ -146,3 +155,14 @@ def test_help_names_the_defaults(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "--warmup-requests N Requests to leave out, by id from 0; -1 = as the header says. Default: -1." in text
     assert "Default: info." in text
+
+
+def test_figures_beyond_64_bits_are_one_line(files, capsys):
+    Path(files["--sim-results"]).write_text(json.dumps([{"request_id": 1, "ttft_us": 10**400}]))
+    [line] = problems(words(files), capsys)
+    assert line.startswith(f"{files['--sim-results']}: [0].ttft_us must be a number of us, got 1000")
+    Path(files["--sim-results"]).write_text('[{"request_id": 1}]')
+    Path(files["--trace-header"]).write_text("network: {measured_rtt_ms: 1.0e+306}")
+    assert problems(words(files), capsys) == [
+        "network.measured_rtt_ms must be a number of us within 64 bits, got 1e+306"
+    ]

@@ -85,6 +85,8 @@ def test_no_word_of_several_is_absent_like_any_flag():
         (["--coun=3"], "--coun is not a flag; did you mean --count?"),
         (["-count", "3"], "-count is not a flag; did you mean --count?"),
         (["--count"], "--count needs a value"),
+        (["--count", "--"], "--count needs a value"),
+        (["--count=--"], "--count needs a value"),
         (["--quick=yes"], "--quick must be true or false, got 'yes'"),
         (["a", "b"], "b is one word too many"),
     ],

@@ -3,7 +3,9 @@
 import gzip
 import json
 import logging
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import attrs
@@ -546,6 +548,8 @@ def test_parquet_mistakes_are_named_with_their_place():
     ("columns", "expected"),
     [
         ({"arrivals": "ts"}, "columns.arrivals is no column of a trace; did you mean 'arrival'?"),
+        ({"arrival": "input_tokens"}, "columns.input_tokens must be another column than arrival, got 'input_tokens'"),
+        ({"arrival": "a", "model": "a"}, "columns.model must be another column than arrival, got 'a'"),
         ({"arrival": 3}, "columns.arrival must be the name of a column of the file, got 3"),
         ("arrival", "columns.arrival must be the name of a column of the file, got ''"),
         (["ts"], "columns must be a mapping of our names to those of the file, got "),
@@ -561,6 +565,82 @@ def test_table_mistakes_are_named_with_their_place():
     assert lines_of_error("table.csv", format="table", columns=COLUMNS) == [
         "table.csv: prompt must be a 64-bit integer >= 0, got 'many' (line 4)"
     ]
+
+
+def test_column_of_a_figure_is_no_label_too():
+    """The file calls its arrivals ``model``."""
+    Path("t.csv").write_text("model,input_tokens,output_tokens\n1,2,3\n")
+    assert load_trace("t.csv", format="table", columns={"arrival": "model"}).columns["model"] == [""]
+
+
+def test_parquet_columns_have_names_of_their_own():
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = ["arrival", "input_tokens", "output_tokens", "arrival"]
+    parquet.write_table(pa.table([[1.0], [2], [3], [4.0]], names=names), "t.parquet")
+    assert lines_of_error("t.parquet") == ["t.parquet: arrival must be the name of one column only"]
+
+
+def test_limit_may_be_larger_than_any_file():
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"arrival": [1.0], "input_tokens": [2], "output_tokens": [3]}), "t.parquet")
+    assert len(load_trace("t.parquet", limit=10**30)) == 1
+
+
+def test_what_makes_requests_arrive_too_late_is_refused():
+    late = "makes requests arrive after more than 30,000 years, got"
+    assert lines_of_error("azure-2023.csv", scale=1e300, error=ScenarioError) == [f"scale {late} 1e+300"]
+    assert lines_of_error("sharegpt.json", rate=1e-300, error=ScenarioError) == [f"rate {late} 1e-300"]
+    options = {"rate": 1, "arrivals": "constant", "think_time": 2**62}
+    assert lines_of_error("sharegpt.json", **options, error=ScenarioError) == [f"think_time {late} {2**62}"]
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_numbers_of_thousands_of_digits_are_mistakes(digits):
+    Path("t.jsonl").write_text(f'{{"timestamp": {"9" * digits}, "input_length": 1, "output_length": 1}}\n')
+    (line,) = lines_of_error("t.jsonl", format="mooncake")
+    assert line.startswith("t.jsonl: ")
+    assert line.endswith("(line 1)")
+
+
+def test_speaker_must_be_text():
+    Path("t.json").write_text('[{"conversations": [{"from": ["gpt"], "value": "a"}]}]')
+    (line,) = lines_of_error("t.json", rate=1)
+    assert line.startswith("t.json: [0].conversations[0].from must be one of ")
+
+
+def test_line_ends_of_old_macs_are_told():
+    Path("t.csv").write_bytes(Path("azure-2023.csv").read_bytes().replace(b"\n", b"\r"))
+    assert lines_of_error("t.csv", format="azure") == ["t.csv: must end lines with LF or CRLF, not CR (line 1)"]
+    assert lines_of_error("t.csv") == ["t.csv: must end lines with LF or CRLF, not CR (line 1)"]
+
+
+@pytest.fixture
+def piped():
+    """Hand a file over through a pipe."""
+    writers = []
+
+    def piped(name):
+        os.mkfifo("pipe")
+        writers.append(threading.Thread(target=lambda: Path("pipe").write_bytes(Path(name).read_bytes())))
+        writers[0].start()
+        return "pipe"
+
+    yield piped
+    for writer in writers:
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("azure-2023.csv", {"format": "azure"}), ("table.csv", {"format": "table", "columns": COLUMNS})],
+)
+def test_a_pipe_is_read_where_the_format_is_named(piped, name, options):
+    assert lengths(load_trace(piped(name), **options)) == lengths(load_trace(name, **options))
+
+
+def test_a_pipe_cannot_show_its_format():
+    os.mkfifo("pipe")
+    assert lines_of_error("pipe") == ["pipe: can be read only once: name its format"]
 
 
 def test_gaps_of_large_clocks_are_exact():

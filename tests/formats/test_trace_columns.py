@@ -243,7 +243,7 @@ HINT = "the first line must name the columns of TraceV2 in their order"
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", f"t.csv: must have at least 25 columns, got 0 (line 1); {HINT}"),
+        ("", "t.csv: must have at least 25 columns, got 0 (line 1); the file is empty"),
         ("a,b\n", f"t.csv: must have at least 25 columns, got 2 (line 1); {HINT}"),
         (NAMES, "t.csv: is an empty trace: it has no requests"),
         (NAMES + "\n\n", "t.csv: is an empty trace: it has no requests"),
