@@ -27,7 +27,7 @@ def observe(url, workload, **settings):
 def test_tokens_are_counted_as_the_server_counts_them(llama_url, spec, api_format, streaming):
     """The blank at the end of a prompt is a token of its own; a chat adds nothing, as the template is empty."""
     recording = observe(llama_url, spec(6, prompt=12, output=7), api_format=api_format, streaming=streaming)
-    assert recording.statuses == {"ok": 6}
+    assert recording.statuses == {"ok": 6}, recording.failures
     assert recording.finish_reasons == {"length": 6}
     assert column(recording, "input_tokens") == [12] * 6
     assert column(recording, "server_input_tokens") == [13] * 6
