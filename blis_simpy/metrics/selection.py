@@ -109,13 +109,14 @@ class Selection:
         ScenarioError
             If there is no such column, it cannot hold such a value, or a tick is no duration.
         """
-        first = self._start if start is None else max(ticks("start", start), self._start)
-        last = self._end if end is None else min(ticks("end", end), self._end)
+        first = self._start if start is None else ticks("start", start)
+        last = self._end if end is None else ticks("end", end)
+        arrived = self._all["arrived_at_us"][self._rows]
         chosen = np.ones(len(self._rows), dtype=np.bool_)
-        if start is not None or end is not None:
-            arrived = self._all["arrived_at_us"][self._rows]
-            chosen &= arrived >= first if start is not None else chosen
-            chosen &= arrived < last if end is not None else chosen
+        if start is not None:
+            chosen &= arrived >= first
+        if end is not None:
+            chosen &= arrived < last
         for label, value in labels.items():
             if label not in self._all:
                 raise ScenarioError.at(label, "is no column of the requests", hint=nearest(label, tuple(self._all)))
@@ -125,7 +126,15 @@ class Selection:
             if label in _UNNAMED and "default" in values:
                 values.append("")
             chosen &= np.isin(column, values) if len(values) != 1 else np.asarray(column == values[0])
-        return Selection(self._all, self._rows[chosen], replicas=self._replicas, ttft=self._ttft, start=first, end=last)
+        return Selection(
+            self._all,
+            self._rows[chosen],
+            replicas=self._replicas,
+            ttft=self._ttft,
+            # A window may reach beyond the run; rates count over what was simulated.
+            start=max(first, self._start),
+            end=min(last, self._end),
+        )
 
     @cached_property
     def _reached(self) -> NDArray[np.int64]:

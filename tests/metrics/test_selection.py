@@ -142,3 +142,12 @@ def test_window_takes_instants_from_the_table_but_no_floats(result):
 
 def test_nothing_to_choose_from_chooses_nothing(result):
     assert result.where(tenant=[]).metric("requests") == result.where(replica=[]).metric("requests") == 0
+
+
+def test_window_beyond_the_end_has_those_who_arrived_after_the_last_activity(serve):
+    """The replica is idle from 110; request_1 is refused at 500, for want of a model: nothing happens to a replica."""
+    result = serve((10, 1, 0), (10, 1, 500, {"model": "other"})).result
+    choice = result.where(start=200, end="1s")
+    assert choice.requests["outcome"].tolist() == ["rejected"]
+    assert choice.duration_us == 0
+    assert result.where(end="1s").duration_us == 110
