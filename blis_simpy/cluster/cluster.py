@@ -277,7 +277,7 @@ class Cluster:
     def _enter_again(self, request: Request) -> None:
         left = request.replica
         self._book.ended(left)
-        request.replica = NEVER
+        request.admitted_at = request.routed_at = request.queued_at = request.replica = NEVER
         self.slowed.discard(request)
         self.router.take_back(request)
         if self._draining:

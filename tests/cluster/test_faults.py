@@ -143,3 +143,22 @@ def test_an_outage_that_comes_and_goes_loses_nobody():
     assert all(request.outcome is Outcome.COMPLETED for request in served)
     assert sum(request.num_preemptions for request in served) > 0
     assert [simulation.cluster.in_flight(replica) for replica in range(3)] == [0, 0, 0]
+
+
+def test_request_between_two_replicas_has_the_marks_of_neither():
+    """Admission takes 50 µs: at 520, a is on its way back in, which it began when its replica failed at 500."""
+    scenario = blis.Scenario(
+        model="any/model",
+        replicas=2,
+        admission_latency=50,
+        latency=blis.LatencySettings(backend="blackbox", alpha=(0, 0, 0), beta=(100, 1, 10)),
+        engine=blis.EngineSettings(max_model_len=0),
+        kv=blis.KVSettings(blocks=100),
+    )
+    simulation = blis.Simulation(scenario, requests=[Request("a", 0, 10, 30)])
+    simulation.env.call_at(500, -1, lambda _turn: simulation.cluster.fail(0))
+    marks = ("admitted_at_us", "routed_at_us", "queued_at_us", "scheduled_at_us", "replica")
+    (between,) = simulation.run(until=520).requests.rows()
+    assert [between[name] for name in marks] == [-1] * 5
+    (after,) = simulation.run().requests.rows()
+    assert [after[name] for name in marks] == [550, 550, 550, 550, 1]

@@ -58,13 +58,13 @@ def runs(draw):
 
     simulation.env.process(pull())
     if draw(st.booleans()):
-        result = simulation.run(until=draw(st.integers(0, 5000)))
+        result = simulation.run(until=draw(st.integers(0, 5000) | st.integers(at, at + 60)))
         if draw(st.booleans()):
             return result
     return simulation.run()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(result=runs())
 def test_a_choice_of_everything_has_the_figures_of_the_summary(result):
     summary = result.summary
@@ -91,7 +91,7 @@ def test_a_choice_of_everything_has_the_figures_of_the_summary(result):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     result=runs(),
     tenants=st.sets(st.sampled_from("abc")),
@@ -122,16 +122,16 @@ def test_figures_of_a_choice_can_be_counted_in_the_rows(result, tenants, replica
     assert choice.itl.total == sum(row["itl_sum_us"] for row in completed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(result=runs())
 def test_marks_of_a_request_are_in_order_and_its_phases_add_up(result):
     for row in result.requests.rows():
         names = ("arrived_at", "admitted_at", "routed_at", "queued_at", "first_scheduled_at", "scheduled_at")
         marks = [row[f"{name}_us"] for name in names]
-        if row["outcome"] not in ("pending", "rejected", "dropped"):
-            known = [mark for mark in marks if mark >= 0]
-            assert known == sorted(known), row
-            assert marks[: len(known)] == known, row
+        known = [mark for mark in marks if mark >= 0]
+        assert known == sorted(known), row
+        assert marks[: len(known)] == known, row
+        assert (row["routed_at_us"] >= 0) == (row["replica"] >= 0)
         explanation = result.explain(row["id"])
         assert list(explanation.phases) == list(PHASES)
         assert min(explanation.phases.values()) >= 0
