@@ -313,17 +313,18 @@ def capacity(
     limits = [Limit.of(metric, limit) for metric, limit in slo.items()]
     metrics = Metrics.of(options.get("metrics"))
     options["metrics"] = {**dict.fromkeys((*(limit.metric for limit in limits), *metrics.names)), **metrics.functions}
-    search = _Search(
-        scenario=scenario,
-        limits=limits,
-        vary=vary,
-        resolution=resolution,
-        replications=replications,
-        confidence=confidence,
-        seed=scenario.seed if seed is None else seed,
-        runner=Runner(**options),
-    )
-    return search.run(low, high)
+    with Runner(**options) as runner:
+        search = _Search(
+            scenario=scenario,
+            limits=limits,
+            vary=vary,
+            resolution=resolution,
+            replications=replications,
+            confidence=confidence,
+            seed=scenario.seed if seed is None else seed,
+            runner=runner,
+        )
+        return search.run(low, high)
 
 
 @attrs.define(kw_only=True)

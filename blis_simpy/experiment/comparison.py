@@ -471,10 +471,10 @@ def compare(
     check_count("replications", replications, 2)
     check_fraction("confidence", confidence)
     adjusted((), correction)
-    runner = Runner(**options)
     seeds = replication_seeds(scenarios[reference].seed if seed is None else seed, replications)
     jobs = [Job(scenario, new, label=name) for new in seeds for name, scenario in scenarios.items()]
-    found = runner.run(jobs, "comparing")
+    with Runner(**options) as runner:
+        found = runner.run(jobs, "comparing")
     comparison = Comparison(
         {
             name: Replications(

@@ -256,18 +256,19 @@ def replicate(
             raise ScenarioError.at("precision", "is of an unknown metric", metric)
         check_fraction(f"precision[{metric!r}]", width)
     options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}
-    runner = Runner(**options)
+    base = scenario.seed if seed is None else seed
     found: list[Measurement] = []
-    while True:
-        count = min(count, max_replications) if wanted else count
-        seeds = replication_seeds(scenario.seed if seed is None else seed, count)
-        found += runner.run([Job(scenario, new) for new in seeds[len(found) :]], "replicating")
-        result = Replications(scenario, seeds, found, metrics=runner.metrics.names, confidence=confidence)
-        excess = [result.interval(name).relative_half_width / width for name, width in wanted.items()]
-        if not wanted or count >= max_replications or all(e <= 1 for e in excess):
-            result.precise = all(e <= 1 for e in excess) if wanted else None
-            return result
-        count = _next_count(count, max(excess))
+    with Runner(**options) as runner:
+        while True:
+            count = min(count, max_replications) if wanted else count
+            seeds = replication_seeds(base, count)
+            found += runner.run([Job(scenario, new) for new in seeds[len(found) :]], "replicating")
+            result = Replications(scenario, seeds, found, metrics=runner.metrics.names, confidence=confidence)
+            excess = [result.interval(name).relative_half_width / width for name, width in wanted.items()]
+            if not wanted or count >= max_replications or all(e <= 1 for e in excess):
+                result.precise = all(e <= 1 for e in excess) if wanted else None
+                return result
+            count = _next_count(count, max(excess))
 
 
 def _next_count(count: int, excess: float) -> int:

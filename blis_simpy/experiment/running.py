@@ -24,11 +24,13 @@ from blis_simpy.experiment.identity import canonical, digest, library_digest, sc
 from blis_simpy.experiment.measuring import Measurement, Metrics, WarmUp, measure, parse_warm_up
 from blis_simpy.experiment.progress import progress_bar
 from blis_simpy.experiment.store import Store
+from blis_simpy.experiment.warned import Warnings, add, gathered, held_back, report
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from os import PathLike
+    from typing import Self
 
 __all__ = ["EXECUTORS", "Job", "Options", "Runner"]
 
@@ -103,7 +105,7 @@ class _Task:
 
 
 class Runner:
-    """Carries out the runs of an experiment.
+    """Carries out the runs of an experiment; what they warn of is logged once, at the end of its ``with`` block.
 
     Parameters
     ----------
@@ -117,9 +119,9 @@ class Runner:
 
     Examples
     --------
-    >>> runner = Runner(executor="serial", metrics="completed")
     >>> scenario = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3))
-    >>> [found.metrics["completed"] for found in runner.run([Job(scenario, seed=1), Job(scenario, seed=2)])]
+    >>> with Runner(executor="serial", metrics="completed") as runner:
+    ...     [found.metrics["completed"] for found in runner.run([Job(scenario, seed=1), Job(scenario, seed=2)])]
     [3.0, 3.0]
     """
 
@@ -143,6 +145,18 @@ class Runner:
         self.workers = workers
         self.store = store if isinstance(store, Store) or store is None else Store(fspath(store))
         self.progress = progress
+        self._warnings: dict[int, Warnings] = {}
+        self._asked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        total: Warnings = {}
+        for number in sorted(self._warnings):
+            for key, warned in self._warnings[number].items():
+                add(total, key, warned, runs=1)
+        report(total)
 
     def run(self, jobs: Sequence[Job], what: str = "simulating") -> list[Measurement]:
         """Carry out runs, except for those that the store has.
@@ -170,12 +184,15 @@ class Runner:
         found = self._found(tasks)
         todo = [task for task in tasks if task.index not in found]
         if todo:
-            with progress_bar(what, len(tasks), len(found), show=self.progress) as advance:
-                for index, measurement in EXECUTORS[self.executor](todo, self._kit(), self.workers):
+            with held_back(), progress_bar(what, len(tasks), len(found), show=self.progress) as advance:
+                for index, measurement, warnings in EXECUTORS[self.executor](todo, self._kit(), self.workers):
                     if self.store is not None and self.executor in _ELSEWHERE:
                         _keep(self.store, tasks[index], measurement)
                     found[index] = measurement
+                    if warnings:
+                        self._warnings[self._asked + index] = warnings
                     advance()
+        self._asked += len(tasks)
         return [found[index] for index in range(len(jobs))]
 
     def _kit(self) -> _Kit:
@@ -234,12 +251,13 @@ def _pickled(value: Any) -> bytes:
     return pickled
 
 
-def _perform(task: _Task, kit: _Kit) -> tuple[int, Measurement]:
+def _perform(task: _Task, kit: _Kit) -> _Finished:
     """Do one run where the plug-ins are."""
     # Bytes that this library has pickled itself.
     scenario = pickle.loads(task.scenario) if isinstance(task.scenario, bytes) else task.scenario  # noqa: S301
     try:
-        measurement = measure(scenario.run(seed=task.seed), kit.metrics, kit.warm_up)
+        with gathered() as warnings:
+            measurement = measure(scenario.run(seed=task.seed), kit.metrics, kit.warm_up)
     except BlisError as error:
         if not task.label:
             raise
@@ -247,10 +265,10 @@ def _perform(task: _Task, kit: _Kit) -> tuple[int, Measurement]:
         raise type(error)(placed) from error.__cause__
     if task.store is not None:
         _keep(task.store, task, measurement)
-    return task.index, measurement
+    return task.index, measurement, warnings
 
 
-def _perform_elsewhere(task: _Task, packed: bytes) -> tuple[int, Measurement]:
+def _perform_elsewhere(task: _Task, packed: bytes) -> _Finished:
     """Do one run in another process, where plug-ins that were added in the first one have to be added first."""
     kit = _unpacked(packed)
     if kit.library != library_digest():
@@ -260,6 +278,7 @@ def _perform_elsewhere(task: _Task, packed: bytes) -> tuple[int, Measurement]:
     with ExitStack() as stack:
         for (kind, name), plugin in kit.plugins.items():
             stack.enter_context(registry.added(kind, name, plugin))
+        stack.enter_context(held_back())
         return _perform(task, kit)
 
 
@@ -269,7 +288,8 @@ def _unpacked(packed: bytes) -> _Kit:
     return kit
 
 
-_Done = Iterator[tuple[int, Measurement]]
+_Finished = tuple[int, Measurement, Warnings]
+_Done = Iterator[_Finished]
 
 
 def _serial(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
@@ -338,15 +358,15 @@ def _ray(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
             ray.cancel(reference)
 
 
-def _ray_result(ray: Any) -> Callable[[Any], tuple[int, Measurement]]:
-    def result(reference: Any) -> tuple[int, Measurement]:
+def _ray_result(ray: Any) -> Callable[[Any], _Finished]:
+    def result(reference: Any) -> _Finished:
         try:
-            index, measurement = ray.get(reference)
+            finished: _Finished = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BlisError):
                 raise error.cause from None
             raise
-        return index, measurement
+        return finished
 
     return result
 

@@ -260,11 +260,11 @@ def sweep(
             problems += [attrs.evolve(problem, file=label(point)) for problem in error.problems]
     if problems:
         raise ScenarioError(problems)
-    runner = Runner(**options)
     jobs = [
         Job(changed, new, label=label(point)) for point, changed in zip(points, scenarios, strict=True) for new in seeds
     ]
-    found = runner.run(jobs, "sweeping")
+    with Runner(**options) as runner:
+        found = runner.run(jobs, "sweeping")
     names = runner.metrics.names
     return Sweep(
         [
