@@ -7,6 +7,7 @@ settings of the rooms but not how they work; `blis_simpy.simulation` wires and r
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,8 +40,8 @@ _SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "serveg
 _Part = TypeVar("_Part", "Scenario", ReplicaGroup)
 
 
-@attrs.frozen(kw_only=True)
-class Scenario:
+@attrs.frozen(kw_only=True, repr=False)
+class Scenario(fields.Shown):
     """Description of a serving deployment and its traffic.
 
     Examples
@@ -250,6 +251,13 @@ class Scenario:
         from blis_simpy.settings.plain import dumped, plain  # few scenarios are written
 
         return dumped(plain(self, **options))
+
+    def _repr_html_(self) -> str:
+        try:
+            text = self.to_yaml()
+        except ScenarioError:  # it holds a policy without a name
+            text = repr(self)
+        return f"<pre>{escape(text)}</pre>"
 
     @property
     def end(self) -> int | None:

@@ -438,7 +438,7 @@ class Simulation:
         return self._listen("first_token", hook)
 
     def on_preempt(self, hook: Hook) -> Hook:
-        """Call a function with each request that lost its place in the batch."""
+        """Call a function with each request that lost its place in the batch, those of a replica that failed aside."""
         return self._listen("preempted", hook)
 
     def on_complete(self, hook: Hook) -> Hook:

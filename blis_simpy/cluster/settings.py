@@ -10,15 +10,15 @@ from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import joined, setting
+from blis_simpy.settings.fields import Shown, joined, setting
 
 __all__ = ["DRAIN_POLICIES", "LifecycleSettings", "NodePool", "ReplicaGroup", "listed"]
 
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
 
 
-@attrs.frozen(kw_only=True)
-class ReplicaGroup:
+@attrs.frozen(kw_only=True, repr=False)
+class ReplicaGroup(Shown):
     """Replicas that are alike. What is not given is as in the scenario.
 
     A group with a model of its own does not take over the scenario's `model_config`.
@@ -43,8 +43,8 @@ class ReplicaGroup:
         return changes
 
 
-@attrs.frozen(kw_only=True)
-class NodePool:
+@attrs.frozen(kw_only=True, repr=False)
+class NodePool(Shown):
     """Nodes with the same GPUs, on which replicas are placed."""
 
     name: str = setting(help="Name of the pool; its nodes are called <name>-0, <name>-1 and so on.")
@@ -74,8 +74,8 @@ class NodePool:
             raise ScenarioError(problems)
 
 
-@attrs.frozen(kw_only=True)
-class LifecycleSettings:
+@attrs.frozen(kw_only=True, repr=False)
+class LifecycleSettings(Shown):
     """How replicas come and go."""
 
     loading_delay: int = setting(

@@ -32,7 +32,7 @@ _USED = (
 )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Explanation:
     """Where the time of one request went.
 
@@ -86,7 +86,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         return page_html(self.page())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return page_text(self.page())
 
 

@@ -161,8 +161,8 @@ class _Spans:
     """Requests, sorted by where they are drawn.
 
     Of a request that was preempted more than once it is not known when it came back in between: only its first and its
-    last stay in a batch are drawn, and each preemption as an instant. Of one whose replica failed, only what happened on
-    the last one is known.
+    last stay in a batch are drawn, and each preemption as an instant. Of one whose replica failed, only what happened
+    on the last one is known.
     """
 
     def __init__(self, end: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.fields import Plugin, Shown, setting
 
 __all__ = ["COEFFICIENTS_BACKEND", "DEFAULT_BACKEND", "LatencySettings"]
 
@@ -15,8 +15,8 @@ COEFFICIENTS_BACKEND = "blackbox"
 """Latency model of a scenario that gives coefficients only."""
 
 
-@attrs.frozen(kw_only=True)
-class LatencySettings:
+@attrs.frozen(kw_only=True, repr=False)
+class LatencySettings(Shown):
     """Choice of the latency model.
 
     Raises

@@ -24,6 +24,7 @@ from blis_simpy.errors import Problem, ScenarioError
 __all__ = [
     "Plugin",
     "Setting",
+    "Shown",
     "checked",
     "default_of",
     "element_type",
@@ -293,6 +294,23 @@ def checked(attribute: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     if problem is not None:
         raise ScenarioError(problem)
     return value
+
+
+class Shown:
+    """A settings class whose instances show what differs from the defaults, and nothing else."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        cls: Any = type(self)
+        given = {}
+        for attribute in attrs.fields(cls):
+            value, default = getattr(self, attribute.name), attribute.default
+            if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class at run time
+                default = default.factory()
+            if value != default:
+                given[attribute.alias] = value
+        return f"{cls.__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
 @cache

@@ -13,7 +13,7 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import Shown, setting
 from blis_simpy.workload.distribution import Distribution
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Window:
     end_us: int = setting(0, help="First tick after it.", unit="ticks", dimension="duration")
 
 
-@attrs.frozen(kw_only=True)
-class Lifecycle:
+@attrs.frozen(kw_only=True, repr=False)
+class Lifecycle(Shown):
     """When a client is active; outside, its arrivals are discarded, not postponed."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"windows"})
@@ -99,16 +99,16 @@ class Lifecycle:
     windows: tuple[Window, ...] = setting((), help="The union of these; none at all means never.")
 
 
-@attrs.frozen(kw_only=True)
-class Network:
+@attrs.frozen(kw_only=True, repr=False)
+class Network(Shown):
     """The client's network. Kept for compatibility: it has no effect on the simulation."""
 
     rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
     bandwidth_mbps: float = setting(0.0, help="Bandwidth.", unit="Mbit/s")
 
 
-@attrs.frozen(kw_only=True)
-class Multimodal:
+@attrs.frozen(kw_only=True, repr=False)
+class Multimodal(Shown):
     """Prompts of text, images, audio and video in place of the input distribution.
 
     A modality is used where both its lengths and its counts have a distribution; the prompt has at least one token.
@@ -128,8 +128,8 @@ class Multimodal:
     video_count_distribution: Distribution = setting(factory=Distribution, help="Videos of a prompt.")
 
 
-@attrs.frozen(kw_only=True)
-class MultiTurn:
+@attrs.frozen(kw_only=True, repr=False)
+class MultiTurn(Shown):
     """Conversations of several rounds."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"max_rounds", "think_time_us", "context_growth"})
@@ -158,8 +158,8 @@ class MultiTurn:
         return self.context_growth == "accumulate"
 
 
-@attrs.frozen(kw_only=True)
-class Reasoning:
+@attrs.frozen(kw_only=True, repr=False)
+class Reasoning(Shown):
     """What a client's conversations and reasoning look like."""
 
     reason_ratio_distribution: Distribution = setting(
@@ -168,8 +168,8 @@ class Reasoning:
     multi_turn: MultiTurn | None = setting(None, help="Rounds; unset means single requests.")
 
 
-@attrs.frozen(kw_only=True)
-class Client:
+@attrs.frozen(kw_only=True, repr=False)
+class Client(Shown):
     """One source of requests."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant_id", "slo_class", "rate_fraction", "streaming"})

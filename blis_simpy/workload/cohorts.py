@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import attrs
 
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import Shown, setting
 from blis_simpy.units import HOUR
 from blis_simpy.workload.client import SLO_CLASSES, Arrival, Client, Lifecycle, Source, Window, check_lengths
 from blis_simpy.workload.distribution import Distribution
@@ -73,8 +73,8 @@ class Drain:
         return (*before, *ramp)
 
 
-@attrs.frozen(kw_only=True)
-class Cohort:
+@attrs.frozen(kw_only=True, repr=False)
+class Cohort(Shown):
     """A number of clients alike."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "population", "rate_fraction"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.fields import Plugin, Shown, setting
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthDistribution
@@ -23,7 +23,7 @@ def _reference_lengths() -> LengthDistribution:
     return Gaussian(512, 256, 2, 7000)
 
 
-class Traffic:
+class Traffic(Shown):
     """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class Traffic:
         return None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Workload(Traffic):
     """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
 

@@ -32,7 +32,7 @@ _log = logging.getLogger("blis_simpy")
 CATEGORIES = ("language", "multimodal", "reasoning")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class WorkloadSpec(Traffic):
     """Traffic, client by client.
 

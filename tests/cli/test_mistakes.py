@@ -42,8 +42,8 @@ MISTAKES = [
     (
         ["rnu"],
         (
-            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, sweep, "
-            "capacity, explain, workload, compose, convert, schema"
+            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, "
+            "sweep, capacity, explain, workload, compose, convert, schema"
         ),
     ),
     (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
@@ -199,9 +199,11 @@ MISTAKES = [
     ),
     (
         ["replay", "--model", "qwen/qwen3-14b", "--trace-format", "azure", "--trace-data", "none.csv"],
-        "none.csv: TIMESTAMP is missing among the columns (line 1); there are: request_id, client_id, tenant_id, "
-        "slo_class, session_id, round_index, prefix_group, streaming, input_tokens, output_tokens, text_tokens, "
-        "image_tokens, ...",
+        (
+            "none.csv: TIMESTAMP is missing among the columns (line 1); there are: request_id, client_id, tenant_id, "
+            "slo_class, session_id, round_index, prefix_group, streaming, input_tokens, output_tokens, text_tokens, "
+            "image_tokens, ..."
+        ),
     ),
     ([*REPLAY, "none.csv"], "none.csv: is an empty trace: it has no requests"),
     ([*REPLAY, "good.csv", "--rate", "3"], "--rate is not a flag"),

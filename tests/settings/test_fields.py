@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
+import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import Plugin, setting
 
@@ -149,3 +150,21 @@ def test_empty_text_may_stand_for_none_beside_names_and_choices():
 
 def test_a_converter_has_normalised_values():
     assert Everything(pair=[np.int64(1), 2]).pair == (1, 2)
+
+
+def test_settings_show_what_differs_from_the_defaults():
+    scenario = blis.Scenario(
+        model="m", horizon="2s", engine=blis.EngineSettings(max_num_seqs=4), workload=blis.Workload()
+    )
+    assert repr(scenario) == (
+        "Scenario(model='m', horizon=2000000, engine=EngineSettings(max_num_seqs=4), workload=Workload())"
+    )
+    assert scenario._repr_html_().startswith("<pre>model: m\n")
+
+
+def test_scenario_that_cannot_be_written_shows_itself_all_the_same():
+    class Mine:
+        def route(self, request, state):
+            return 0
+
+    assert "Mine" in blis.Scenario(model="m", routing=Mine)._repr_html_()
