@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from blis_simpy.cli.common import log_lines, named_by_origin
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.capacity import Capacity
+    from blis_simpy.scenario import Scenario
 
 __all__ = ["capacity"]
 
@@ -63,6 +65,7 @@ _FLAGS = (
     Flag(name="--replications", target="replications", hint=int, help="Runs of each value, at least.", default=10),
     *EXPERIMENT_FLAGS,
 )
+_SLO = re.compile(r"slo\['(.*)'\]")
 _PROMISE = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
 
 
@@ -86,9 +89,17 @@ def capacity(argv: Sequence[str]) -> None:
         options = engine_options(given)
         options |= {name: given[name] for name in ("vary", "low", "high", "resolution") if name in given}
         with connected(given), resumable(given), shown_warnings():
-            found = find_capacity(scenario, promises, **options)
+            found = _found(scenario, promises, options)
         write_files(given, results=lambda: _rows(found), runs=lambda: _runs(found), html=found.write_html)
         show(found.table(), given)
+
+
+def _found(scenario: Scenario, promises: dict[str, Any], options: dict[str, Any]) -> Capacity:
+    try:
+        return find_capacity(scenario, promises, **options)
+    except ScenarioError as error:
+        named = (attrs.evolve(problem, path=_SLO.sub(r"--slo \1", problem.path)) for problem in error.problems)
+        raise ScenarioError(named) from None
 
 
 def _promises(texts: Sequence[str]) -> dict[str, Any]:
@@ -114,12 +125,13 @@ def _promises(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _rows(found: Capacity) -> Iterator[dict[str, Any]]:
+    answer = found.probes[-1] if found.decided else None  # the search ends where a value is confirmed
     for probe in found.probes:
         row: dict[str, Any] = {found.vary: probe.value, "purpose": probe.purpose, "outcome": probe.outcome}
         row |= {"replications": len(probe.replications), "completed_share": probe.served}
         for metric, (low, high) in probe.bounds.items():
             row |= {f"{metric}_mean": probe.replications.mean(metric), f"{metric}_low": low, f"{metric}_high": high}
-        yield {**row, "confidence": probe.confidence}
+        yield {**row, "confidence": probe.confidence, "is_answer": probe is answer}
 
 
 def _runs(found: Capacity) -> dict[str, NDArray[Any]]:

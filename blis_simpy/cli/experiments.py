@@ -257,6 +257,8 @@ def check_files(given: Mapping[str, Any]) -> None:
         "store": _check_store,
     }
     for_each((name for name in checks if name in given), lambda name: checks[name](given[name]))
+    if {"results", "runs"} <= given.keys() and Path(given["results"]).resolve() == Path(given["runs"]).resolve():
+        raise ScenarioError.at("--runs", "must be another file than --results", given["runs"])
 
 
 def _check_store(path: str) -> None:

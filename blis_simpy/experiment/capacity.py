@@ -169,6 +169,8 @@ class Capacity:
         edge = "largest" if self._more_is_harder else "smallest"
         if self.value is None:
             if all(probe.outcome == "misses" for probe in self.probes):
+                if len({probe.value for probe in self.probes}) == 1:
+                    return f"{self.vary} = {figure(self.probes[0].value)} does not meet {level}"
                 return f"no {self.vary} from {self._range()} meets {level}"
             return f"not decided: no {self.vary} was confirmed to meet {level}; more replications may help"
         text = (

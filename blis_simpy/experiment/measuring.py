@@ -7,6 +7,7 @@ and uncommon percentiles come on top.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,7 +162,9 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
         try:
             figures[name] = float(value)
         except (TypeError, ValueError):
-            raise PluginError.at(f"metric {name!r}", "must be a number", value) from None
+            figures[name] = math.inf
+        if math.isinf(figures[name]):
+            raise PluginError.at(f"metric {name!r}", "must be a number or NaN", value)
     return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut)
 
 

@@ -178,7 +178,7 @@ def bootstrap_interval(
     low, high = mean, mean
     if len(array) < 2:
         low, high = -math.inf, math.inf
-    elif _spread(array):
+    elif math.isfinite(mean) and _spread(array):
         found = stats.bootstrap(
             (array,),
             np.mean,

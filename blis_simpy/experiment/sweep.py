@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.display.tables import Column, Table
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.designs import changed_scenario, design_points, label, setting_label
 from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.measuring import higher_is_better
@@ -251,6 +251,10 @@ def sweep(
     base = scenario.seed if seed is None else seed
     seeds = replication_seeds(base, replications)
     points = design_points(grid, design, samples, base)
+    if any("seed" in point for point in points):
+        raise ScenarioError(
+            Problem(path="grid['seed']", rule="cannot be varied: each replication has a seed of its own")
+        )
     scenarios = []
     problems = []
     for point in points:

@@ -28,6 +28,7 @@ def test_figures_are_those_of_python(blis, folder):
         (probe.value, probe.purpose, probe.outcome) for probe in expected.probes
     ]
     assert [float(row["ttft_p99_ms_high"]) for row in probes] == [p.bounds["ttft_p99_ms"][1] for p in expected.probes]
+    assert [row["is_answer"] for row in probes] == ["false"] * (len(probes) - 1) + ["true"]
     with (folder / "runs.csv").open() as file:
         runs = [(float(row["workload.rate"]), int(row["seed"])) for row in csv.DictReader(file)]
     assert len(runs) == len(set(runs))
@@ -44,11 +45,13 @@ def test_several_promises_in_either_direction(blis):
     )
 
 
-def test_a_promise_that_nothing_keeps_is_said_to_be_so(blis):
+def test_a_promise_that_nothing_keeps_is_said_to_be_so(blis, folder):
     words = ("--slo", "ttft_p99_ms=5", "--vary", "replicas", "--high", "2", "--replications", "2")
-    status, out, _ = blis("capacity", "fast.yaml", *words, *SERIAL)
+    status, out, _ = blis("capacity", "fast.yaml", *words, "--results", "probes.csv", *SERIAL)
     assert status == 0
-    assert out.splitlines()[0].startswith("no replicas from ")
+    assert out.splitlines()[0] == "replicas = 2 does not meet ttft_p99_ms <= 5"
+    with (folder / "probes.csv").open() as file:
+        assert [(row["outcome"], row["is_answer"]) for row in csv.DictReader(file)] == [("misses", "false")]
 
 
 def test_a_report_is_written(blis, folder):
@@ -68,7 +71,7 @@ MISTAKES = [
     ),
     (
         ("fast.yaml", "--slo", "ttft_p99_ms=x"),
-        ["--slo['ttft_p99_ms'] must be a number, or text such as '<= 200', got 'x'"],
+        ["--slo ttft_p99_ms must be a number, or text such as '<= 200', got 'x'"],
     ),
     (("fast.yaml", "--slo", "ttft_p99_ms=9", "--low", "5", "--high", "4"), ["--high must be > low (5), got 4"]),
     (("fast.yaml", "--slo", "ttft_p99_ms=9", "--low", "x"), ["--low must be a number > 0, got 'x'"]),

@@ -54,6 +54,13 @@ def test_figures_are_those_of_python(blis, folder):
     assert [int(row["seed"]) for row in runs] == expected.runs["seed"].tolist()
 
 
+def test_two_tables_need_two_files(blis, folder):
+    words = ("--grid", "replicas=1,2", "--results", "x.csv", "--runs", "./x.csv")
+    line = "--runs must be another file than --results, got './x.csv'"
+    assert blis("sweep", "fast.yaml", *words, *SERIAL) == (2, "", [line])
+    assert not (folder / "x.csv").exists()
+
+
 def test_a_single_run_has_no_interval(blis, folder):
     blis("sweep", "fast.yaml", "--grid", "replicas=1,2", "--results", "points.json", *SERIAL)
     points = json.loads((folder / "points.json").read_text())

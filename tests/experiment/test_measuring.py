@@ -78,6 +78,8 @@ def test_an_unknown_metric_is_refused_with_the_nearest_one():
         Metrics.of("ttft_p99")
 
 
-def test_a_function_that_returns_no_number_is_named(small):
-    with pytest.raises(PluginError, match="metric 'mine' must be a number, got None"):
-        measure(small.run(), Metrics.of({"mine": lambda result: None}))
+@pytest.mark.parametrize("value", [None, "many", math.inf])
+def test_a_function_that_returns_no_number_is_named(small, value):
+    with pytest.raises(PluginError) as raised:
+        measure(small.run(), Metrics.of({"mine": lambda result: value}))
+    assert str(raised.value) == f"metric 'mine' must be a number or NaN, got {value!r}"

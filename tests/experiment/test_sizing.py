@@ -100,7 +100,7 @@ def test_it_looks_outwards_from_the_rate_of_the_scenario(server):
 def test_what_nothing_meets_is_said(server):
     found = blis.capacity(server, {"ttft_p99_ms": 1}, low=1, high=10, replications=2, executor="serial")
     assert (found.value, found.decided) == (None, False)
-    assert str(found) == "no workload.rate from 1 to 1 meets ttft_p99_ms <= 1"
+    assert str(found) == "workload.rate = 1 does not meet ttft_p99_ms <= 1"
 
 
 def test_where_all_meet_it_the_bound_is_the_answer(server):

@@ -47,6 +47,8 @@ def test_one_value_says_nothing_of_its_spread():
     interval = t_interval([3.0])
     assert (interval.low, interval.high) == (-math.inf, math.inf)
     assert bootstrap_interval([3.0]).high == math.inf
+    lacking = bootstrap_interval([3.0, math.nan, 4.0])
+    assert [math.isnan(end) for end in (lacking.estimate, lacking.low, lacking.high)] == [True, True, True]
     assert paired_test([1.0], [2.0]).p_value == 1
 
 

@@ -140,6 +140,7 @@ def test_labels_are_short():
             {"design": "latin-hypercube", "samples": 3},
             "grid['replicas'] must be (low, high), a Range or a list of values, got 3",
         ),
+        ({"seed": [1, 2]}, {}, "grid['seed'] cannot be varied: each replication has a seed of its own"),
         ({"replicas": [1]}, {"design": "cube"}, "design is unknown, got 'cube'; known: grid, latin-hypercube, sobol"),
         (
             {"replicas": [1, 0], "engine.max_num_seq": [3]},
