@@ -230,7 +230,7 @@ class Runner:
         """Measurements that the store has."""
         if self.store is None:
             return {}
-        kept = ((task.index, self.store.get(task.key)) for task in tasks)
+        kept = ((task.index, self.store.get(task.key, self.metrics.names)) for task in tasks)
         return {index: measurement for index, measurement in kept if measurement is not None}
 
 

@@ -21,7 +21,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.measuring import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Store"]
 
@@ -46,13 +46,14 @@ class Store:
         """File of a run."""
         return Path(self.folder, f"{key}.json")
 
-    def get(self, key: str) -> Measurement | None:
-        """Return the measurement of a run; None if there is none, or its file is broken."""
+    def get(self, key: str, metrics: Iterable[str] = ()) -> Measurement | None:
+        """Return the measurement of a run; None if there is none, or its file is broken or lacks one of the metrics."""
         path = self.path(key)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            metrics = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
-            return Measurement(metrics=metrics, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]))
+            found = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
+            found = {name: found[name] for name in (*found, *metrics)}  # all that are asked for, or a KeyError
+            return Measurement(metrics=found, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

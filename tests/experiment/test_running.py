@@ -143,9 +143,10 @@ def test_what_is_measured_otherwise_is_another_run(small, tmp_path, options):
     assert len(Store(tmp_path)) == 2
 
 
-def test_a_broken_file_is_made_again(small, tmp_path, caplog):
+@pytest.mark.parametrize("text", ['{"metrics"', "null", '{"metrics": {}, "traffic": "", "warm_up_us": 0}'])
+def test_a_broken_file_is_made_again(small, tmp_path, caplog, text):
     before = blis.replicate(small, 2, store=tmp_path, executor="serial").values("e2e_mean_ms").tolist()
-    next(tmp_path.iterdir()).write_text('{"metrics"')
+    next(tmp_path.iterdir()).write_text(text)
     assert blis.replicate(small, 2, store=tmp_path, executor="serial").values("e2e_mean_ms").tolist() == before
     assert blis.replicate(small, 2, store=tmp_path, executor="serial").values("e2e_mean_ms").tolist() == before
     assert caplog.text.count("made again") == 1
