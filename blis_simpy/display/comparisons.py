@@ -135,7 +135,8 @@ def plot_differences(
         ax.errorbar(
             estimate,
             lines,
-            xerr=(estimate - columns["low"][lines], columns["high"][lines] - estimate),
+            # Lists, for matplotlib takes an array of one for a number, of which NumPy warns before 2.4.
+            xerr=((estimate - columns["low"][lines]).tolist(), (columns["high"][lines] - estimate).tolist()),
             fmt="o",
             color=style["color"],
             capsize=4,

@@ -39,7 +39,7 @@ def row(request, details, sessions):
     }
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("exact_*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(CORPUS.glob("exact_*.yaml"))])
 @pytest.mark.parametrize("seed", [1, 987654321])
 def test_generated_requests_are_those_recorded(path, seed):
     """Rounds of closed-loop sessions after the first are left out: they come about in the simulation."""
