@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Unpack
 
+    from matplotlib.axes import Axes
+
     from blis_simpy.experiment.running import Options
     from blis_simpy.workload.spec import WorkloadSpec
 
@@ -166,16 +168,14 @@ class Capacity:
 
     def __str__(self) -> str:
         level = " and ".join(map(str, self.limits))
-        edge = "largest" if self._more_is_harder else "smallest"
+        edge = f"largest {self.vary}" if self._more_is_harder else "smallest number of replicas"
         if self.value is None:
             if all(probe.outcome == "misses" for probe in self.probes):
                 if len({probe.value for probe in self.probes}) == 1:
                     return f"{self.vary} = {figure(self.probes[0].value)} does not meet {level}"
                 return f"no {self.vary} from {self._range()} meets {level}"
             return f"not decided: no {self.vary} was confirmed to meet {level}; more replications may help"
-        text = (
-            f"{edge} {self.vary} that meets {level} with {percent(self.confidence, 4)} confidence: {figure(self.value)}"
-        )
+        text = f"{edge} that meets {level} with {percent(self.confidence, 4)} confidence: {figure(self.value)}"
         if self.misses_at is not None:
             text += f"; at {figure(self.misses_at)} it is missed"
         elif self._more_is_harder or self.value > 1:
@@ -217,6 +217,12 @@ class Capacity:
             for probe in self.probes
         ]
         return Table(columns, rows, title=str(self))
+
+    def plot(self, metric: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw what was tried and the limit; see `blis_simpy.experiment.pictures.plot_capacity`."""
+        from blis_simpy.experiment.pictures import plot_capacity
+
+        return plot_capacity(self, metric, ax)
 
     def write_html(self, path: str | PathLike[str]) -> None:
         """Write a report with pictures: one HTML file that stands alone.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import pandas as pd
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.running import Options
@@ -384,6 +385,12 @@ class Comparison:
             f"{len(self):,} paired replications, baseline {self.baseline}, {percent(self.confidence, 4)}"
             f"{methods[self.correction]}{traffic}"
         )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw all changes with their intervals; see `blis_simpy.experiment.pictures.plot_comparison`."""
+        from blis_simpy.experiment.pictures import plot_comparison
+
+        return plot_comparison(self, ax)
 
     def write_html(self, path: str | PathLike[str]) -> None:
         """Write a report with pictures: one HTML file that stands alone.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.errors import BlisError, PluginError, ScenarioError
+from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
 from blis_simpy.experiment.figures import check_count
 from blis_simpy.experiment.identity import canonical, digest, library_digest, scenario_form
 from blis_simpy.experiment.measuring import Measurement, Metrics, WarmUp, measure, parse_warm_up
@@ -259,13 +259,18 @@ def _perform(task: _Task, kit: _Kit) -> _Finished:
         with gathered() as warnings:
             measurement = measure(scenario.run(seed=task.seed), kit.metrics, kit.warm_up)
     except BlisError as error:
-        if not task.label:
-            raise
-        placed = (attrs.evolve(problem, file=problem.file or task.label) for problem in error.problems)
-        raise type(error)(placed) from error.__cause__
+        raise type(error)(_placed(problem, task, error) for problem in error.problems) from error.__cause__
     if task.store is not None:
         _keep(task.store, task, measurement)
     return task.index, measurement, warnings
+
+
+def _placed(problem: Problem, task: _Task, error: BlisError) -> Problem:
+    """Say which scenario, and of a policy that misbehaves which run, a problem is of."""
+    hint = problem.hint
+    if isinstance(error, PluginError):
+        hint = f"{hint}; seed {task.seed}" if hint else f"seed {task.seed}"
+    return attrs.evolve(problem, file=problem.file or task.label or None, hint=hint)
 
 
 def _perform_elsewhere(task: _Task, packed: bytes) -> _Finished:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import pandas as pd
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.running import Options
@@ -162,6 +163,12 @@ class Sweep:
         counts = {len(point.replications) for point in self.points}
         each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
+
+    def plot(self, metric: str, over: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw a metric over a setting; see `blis_simpy.experiment.pictures.plot_sweep`."""
+        from blis_simpy.experiment.pictures import plot_sweep
+
+        return plot_sweep(self, metric, over, ax)
 
     def write_html(self, path: str | PathLike[str]) -> None:
         """Write a report with pictures: one HTML file that stands alone.

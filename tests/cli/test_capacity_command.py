@@ -41,7 +41,7 @@ def test_several_promises_in_either_direction(blis):
     status, out, _ = blis("capacity", "fast.yaml", *words, "--replications", "2", *SERIAL)
     assert status == 0
     assert out.splitlines()[0] == (
-        "smallest replicas that meets ttft_p99_ms <= 6 and completed >= 5 with 95 % confidence: 1"
+        "smallest number of replicas that meets ttft_p99_ms <= 6 and completed >= 5 with 95 % confidence: 1"
     )
 
 

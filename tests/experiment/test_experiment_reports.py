@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.experiment.report import metric_label
+from blis_simpy.experiment.pictures import metric_label
 
 pytest.importorskip("matplotlib")
 
@@ -142,4 +142,6 @@ def test_a_capacity_of_replicas_that_nothing_meets_is_reported(written, small):
     found = blis.capacity(small, {"ttft_p99_ms": 1}, vary="replicas", high=2, replications=2, executor="serial")
     page = written(found)
     assert found.value is None
-    assert "meets ttft_p99_ms <= 1" in page
+    outcome = str(found)
+    assert "meet ttft_p99_ms <= 1" in outcome
+    assert f"{outcome[0].upper()}{outcome[1:]}" in page

@@ -182,7 +182,7 @@ def test_a_policy_that_breaks_shows_its_own_line(project):
             ">   *return state.snapshots*",
             "policies.py:3: TypeError",
             ">   *policy_experiment(baseline=first, candidate=spread, replications=5)",
-            "E  *PluginError: baseline: policy First raised TypeError(*) in route",
+            "E  *PluginError: baseline: policy First raised TypeError(*) in route; seed *",
         ]
     )
     result.stdout.no_fnmatch_line("*cannot be identified*")
