@@ -84,7 +84,9 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
         elif known.flag is not None:
             text = known.help + (f" [{known.unit}]" if known.unit else "")
             absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
-            default = None if attribute.default is attrs.NOTHING else attribute.default
+            default = attribute.default
+            if default is attrs.NOTHING or isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+                default = None
             yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)
 
 

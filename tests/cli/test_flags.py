@@ -111,9 +111,11 @@ def test_flags_are_derived_from_the_fields_of_nested_settings():
     class Outer:
         size: int = setting(3, help="Size of it.", unit="GiB", flag="--size-of-it")
         hidden: int = setting(3, help="No flag.")
+        made: dict[str, str] = setting(factory=dict, help="Made anew.", flag="--made")
 
     assert list(flags_of(Outer)) == [
-        Flag(name="--size-of-it", target="size", hint=int, help="Size of it. [GiB]", default=3)
+        Flag(name="--size-of-it", target="size", hint=int, help="Size of it. [GiB]", default=3),
+        Flag(name="--made", target="made", hint=dict[str, str], help="Made anew.", absent=""),
     ]
 
 
