@@ -150,7 +150,7 @@ def read_flags(
         if name == positional:
             values[name] = texts
             continue
-        if [] in texts:  # what argparse makes of the word --
+        if [] in texts or "--" in texts:  # argparse of Python before 3.13 makes a list of the word --
             problems.append(Problem(path=name, rule="needs a value"))
             continue
         flag = known[name]
