@@ -130,10 +130,32 @@ class CompletionClient:
             exchange.fail(TIMEOUT, "the deadline passed before it could be sent")
             return
         try:
-            async with (
-                asyncio.timeout(patience / SECOND),
-                self._http.stream("POST", self._path, content=body) as response,
-            ):
+            async with asyncio.timeout(patience / SECOND):
+                while not await self._is_answered(body, streaming, exchange):
+                    pass
+        except TimeoutError:
+            exchange.fail(TIMEOUT, rule)
+        except httpx.HTTPError as error:
+            exchange.is_unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            where = f"the stream broke after {exchange.num_chunks} chunks: " if exchange.num_chunks else ""
+            exchange.fail(ERROR, f"HTTP error: {where}{_why(error)}")
+
+    async def _is_answered(self, body: bytes, streaming: bool, exchange: Exchange) -> bool:
+        """Send and read; False if the connection, kept from an earlier request, turned out to be closed.
+
+        A server may close a connection that it kept while the next request is on its way: no failure of that request.
+        """
+        import httpx
+
+        is_new = has_answer = False
+
+        async def note(event: str, _: Any) -> None:
+            nonlocal is_new
+            is_new = is_new or event == "connection.connect_tcp.started"
+
+        try:
+            async with self._http.stream("POST", self._path, content=body, extensions={"trace": note}) as response:
+                has_answer = True
                 if response.status_code != httpx.codes.OK:
                     text = (await response.aread()).decode(errors="replace")
                     if not text and response.has_redirect_location:
@@ -143,12 +165,11 @@ class CompletionClient:
                     await self._read_stream(response, exchange)
                 else:
                     await self._read_whole(response, exchange)
-        except TimeoutError:
-            exchange.fail(TIMEOUT, rule)
-        except httpx.HTTPError as error:
-            exchange.is_unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            where = f"the stream broke after {exchange.num_chunks} chunks: " if exchange.num_chunks else ""
-            exchange.fail(ERROR, f"HTTP error: {where}{_why(error)}")
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if has_answer or is_new:
+                raise
+            return False
+        return True
 
     def body(self, request: Request) -> dict[str, Any]:
         """Write the body of a request."""

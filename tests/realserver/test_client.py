@@ -265,8 +265,42 @@ def test_what_is_too_late_is_not_sent(observed, spec):
     assert len(script.bodies) == 1
 
 
+@pytest.mark.parametrize(("gone", "statuses"), [(1, {"ok": 3}), (None, {"error": 3})])
+def test_a_kept_connection_that_the_server_has_closed_is_no_failure(spec, gone, statuses):
+    """The first connection is closed when a request comes on it; the others are, or answer."""
+    connections, serving = [], []
+
+    async def serve(reader, writer):
+        connections.append([])
+        serving.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
+                connections[-1].append(head.split()[0])
+                if head.startswith("get"):
+                    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    continue
+                await reader.readexactly(int(re.search("content-length: ([0-9]+)", head)[1]))
+                if gone is None or len(connections) <= gone:
+                    break
+                data = event("hi", "stop", usage=USAGE) + b"\n\ndata: [DONE]\n\n"
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+        writer.close()
+        await writer.wait_closed()
+
+    async def run():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            recording = await blis.observe_async(spec(3, rate=4), url=url, model="m", max_concurrency=1)
+            await asyncio.gather(*serving)
+            return recording
+
+    assert asyncio.run(run()).statuses == statuses
+    assert connections[0] == ["get", "post"]
+    assert len(connections) == (2 if gone else 4)
+
+
 def test_a_connection_is_used_again(spec):
-    """Three requests 50 ms apart to a server that keeps connections open; each answer ends after its last event."""
+    """Three requests to a server that keeps connections open; each answer ends after its last event."""
     heads = []
     serving = []
 
@@ -291,7 +325,7 @@ def test_a_connection_is_used_again(spec):
     async def run():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            recording = await blis.observe_async(spec(3, rate=20), url=url, model="m")
+            recording = await blis.observe_async(spec(3, rate=4), url=url, model="m", max_concurrency=1)
             await asyncio.gather(*serving)
             return recording
 

@@ -57,12 +57,12 @@ def test_delays_do_not_add_up(observed, spec):
     """Held back by a pause of the first answers, later requests are on time again."""
 
     async def answer(writer, body):
-        await asyncio.sleep(0.3 if len(script) < 2 else 0)
+        await asyncio.sleep(0.6 if len(script) < 2 else 0)
         script.append(body)
         await answers()(writer, body)
 
     script = []
-    recording, _ = observed(answer, spec(20, rate=20), max_concurrency=1)
+    recording, _ = observed(answer, spec(10, rate=5), max_concurrency=1)
     late = [
         sent - recording.started_at - arrival
         for sent, arrival in zip(*(by_id(recording, name) for name in ("send_time_us", "arrival_time_us")), strict=True)
@@ -157,7 +157,8 @@ def test_stopping_gives_up_what_is_under_way_and_keeps_what_was_measured(spec):
             await answers()(writer, body)
 
         async with Script(answer).running() as script:
-            return await blis.observe_async(spec(100, rate=20), url=script.url, model="m", stop=stop)
+            workload = spec(100, rate=20)
+            return await blis.observe_async(workload, url=script.url, model="m", max_concurrency=1, stop=stop)
 
     recording = asyncio.run(run())
     assert not recording.is_complete
