@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import blis_simpy as blis
@@ -148,6 +148,13 @@ def test_paused_run_shows_what_has_happened_and_keeps_showing_it(prepare):
     assert late.requests["outcome"].tolist() == ["completed", "completed"]
     assert early.requests["outcome"].tolist() == ["running", "pending"]
     assert (early.steps.num_rows, late.steps.num_rows) == (2, 4)
+
+
+def test_request_that_outgrows_the_memory_keeps_the_gaps_it_had(prepare):
+    """8 prompt tokens and no budget: of 5 blocks of 2 its third output token is the first that finds no place."""
+    result = prepare((8, 9, 0, {"max_output_tokens": 0}), blocks=5, block_size=2).run()
+    assert result.requests["outcome"].tolist() == ["dropped"]
+    assert (result.requests["itl_count"][0], result.requests["itl_sum_us"][0]) == (2, 220)
 
 
 def test_pause_comes_before_the_events_of_its_tick(prepare):
@@ -377,6 +384,19 @@ def test_requests_that_wait_for_ever_end_the_run(prepare):
 request = st.tuples(st.integers(1, 60), st.integers(1, 30), st.integers(0, 3000), st.integers(0, 1))
 
 
+@example(  # request 4 decodes at the pause and is preempted after it
+    rows=[
+        (1, 1, 235, 0),
+        (22, 12, 0, 0),
+        (25, 9, 233, 0),
+        (26, 8, 234, 0),
+        (43, 7, 235, 0),
+        (1, 1, 0, 0),
+        (1, 1, 233, 0),
+    ],
+    pauses=[669],
+    horizon=1499,
+)
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(request, min_size=1, max_size=12),

@@ -77,7 +77,7 @@ class Request:
         Arrival to last token, for completed requests, else `NEVER`.
     itl_sum : int, µs
         Sum of its inter-token latencies since its last prefill. For requests that have not completed it is brought up
-        to date when they time out and when a result is made.
+        to date when they leave the batch for good and when a result is made.
     itl_count : int
         How many they are.
     itl_first_step : int

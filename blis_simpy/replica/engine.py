@@ -269,6 +269,7 @@ class Engine:
         request.outcome = Outcome.PENDING
         request.first_scheduled_at = request.scheduled_at = request.ttft = NEVER
         request.itl_sum = request.itl_count = 0
+        request.itl_first_step = NEVER
         return request
 
     def count_gaps(self) -> None:
@@ -300,6 +301,7 @@ class Engine:
             self._formation.now,
             request.input_tokens,
         )
+        self._count_gaps(sequence)
         self._remove(sequence)
         self.log.dropped += 1
         self._end(request, Outcome.DROPPED, self._formation.now)
@@ -308,6 +310,7 @@ class Engine:
         request = sequence.request
         request.num_preemptions += 1
         request.itl_sum = request.itl_count = 0
+        request.itl_first_step = NEVER
         self.log.preemptions.append((request, self._formation.now))
         if self._hooks.preempted is not None:
             self._hooks.preempted(request)
