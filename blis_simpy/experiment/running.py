@@ -346,7 +346,7 @@ def _ray(tasks: Sequence[_Task], kit: _Kit, workers: int | None) -> _Done:
         raise PluginError.at("executor 'ray'", "needs a cluster", hint="call ray.init first")
     perform = ray.remote(_perform_elsewhere)
     packed = ray.put(_pickled(kit))
-    cluster: Any = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cluster: Any = ray.cluster_resources()
     # Two a core, so that none waits for the next one to arrive.
     limit = workers or max(2 * int(cluster.get("CPU", 1)), 1)
     waiting = iter(tasks)
