@@ -44,3 +44,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
 
 def test_columns_are_completed_in_ipython(table):
     assert table._ipython_key_completions_() == ["at_us", "rate", "id"]
+
+
+def test_table_becomes_an_arrow_table_and_a_data_frame_with_the_same_values(serve):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    requests = serve((10, 2, 0, {"tenant": "a"}), (20, 1, 1000)).result.requests
+    arrow, frame = requests.to_arrow(), requests.to_pandas()
+    assert arrow.column_names == list(frame.columns) == list(requests)
+    assert arrow.schema.field("e2e_us").type == pyarrow.int64()
+    assert arrow.to_pylist() == frame.to_dict("records") == list(requests.rows())
