@@ -25,14 +25,14 @@ from accuracy_experiment import FIGURES, Experiment
 from accuracy_report import markdown
 
 import blis_simpy as blis
-from blis_simpy.metrics.aggregate import Aggregate
+from blis_simpy.results.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from blis_simpy.metrics.distributions import Distribution
+    from blis_simpy.results.percentiles import Percentiles
 
 DATA = Path(__file__).resolve().parent / "accuracy_data"
 BACKENDS = ("roofline", "crossmodel", "trained-roofline", "trained-physics", "blackbox")
@@ -65,7 +65,7 @@ def _figures(result: blis.Result, part: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def _figure(latencies: Distribution, figure: str) -> float:
+def _figure(latencies: Percentiles, figure: str) -> float:
     return latencies.mean_ms if figure == "mean" else latencies.percentile_ms(float(figure[1:]))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import blis_simpy as blis
 from blis_simpy.catalog.defaults import Catalog
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 FIGURES = {
     "ttft": ("mean", "p90", "p99"),

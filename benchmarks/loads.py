@@ -11,9 +11,9 @@ import attrs
 
 from blis_simpy.cli.common import COMMON_FLAGS, base_scenario, overlaid, setting_flags
 from blis_simpy.cli.flags import read_flags
-from blis_simpy.formats.trace_v2 import read_trace
-from blis_simpy.scenario import load_scenario
+from blis_simpy.load_files import load_scenario
 from blis_simpy.simulation import Simulation
+from blis_simpy.trace_files.trace_v2 import read_trace
 
 HERE = Path(__file__).resolve().parent
 CORPUS = HERE.parent.parent / "shared" / "parity"

@@ -1,6 +1,6 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be said), `simulation` (how it is wired), `replica.replica` and `replica.engine`
+Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and `replica.engine`
 (what happens), `result` (what comes out).
 
 PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
-    from blis_simpy.core.content import Span
-    from blis_simpy.core.request import Outcome, Request
+    from blis_simpy.core.request import Request, RequestOutcome
+    from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
         CalibrationError,
@@ -28,28 +28,29 @@ if TYPE_CHECKING:
     )
     from blis_simpy.experiment.capacity import Capacity, capacity
     from blis_simpy.experiment.comparison import Comparison, compare
-    from blis_simpy.experiment.designs import Range
+    from blis_simpy.experiment.design_points import Range
     from blis_simpy.experiment.replications import Replications, replicate
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
-    from blis_simpy.formats.loading import load_trace
-    from blis_simpy.formats.trace import Trace
-    from blis_simpy.formats.trace_v2 import write_trace
     from blis_simpy.latency.settings import LatencySettings
+    from blis_simpy.load_files import load_result, load_scenario, scenario_schema
     from blis_simpy.realserver.observe import observe, observe_async
     from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
-    from blis_simpy.result import Result, load_result
-    from blis_simpy.scenario import Scenario, load_scenario, scenario_schema
+    from blis_simpy.results.result import Result
+    from blis_simpy.scenario import Scenario
     from blis_simpy.simulation import Simulation, replay
+    from blis_simpy.trace_files.load_trace import load_trace
+    from blis_simpy.trace_files.trace import Trace
+    from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
-    from blis_simpy.workload.client import Arrival, Client, MultiTurn, Reasoning
-    from blis_simpy.workload.distribution import Distribution
     from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
-    from blis_simpy.workload.reading import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.workload.spec.client import Arrival, Client, MultiTurn, Reasoning
+    from blis_simpy.workload.spec.length_distribution import LengthDistribution
+    from blis_simpy.workload.spec.load_workload import load_workload, workload_schema
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = [
     "HOUR",
@@ -68,7 +69,6 @@ __all__ = [
     "Client",
     "Comparison",
     "Constant",
-    "Distribution",
     "Empirical",
     "EngineSettings",
     "Exponential",
@@ -76,11 +76,11 @@ __all__ = [
     "KVSettings",
     "LatencySettings",
     "LeastLoaded",
+    "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
     "NodePool",
     "ObserveSettings",
-    "Outcome",
     "ParetoLognormal",
     "PluginError",
     "PolicyContext",
@@ -92,6 +92,7 @@ __all__ = [
     "ReplicaGroup",
     "Replications",
     "Request",
+    "RequestOutcome",
     "Result",
     "RoundRobin",
     "RouterState",
@@ -134,8 +135,8 @@ _MODULES = {
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
     "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
-    "blis_simpy.core.content": ("Span",),
-    "blis_simpy.core.request": ("Outcome", "Request"),
+    "blis_simpy.core.token_spans": ("Span",),
+    "blis_simpy.core.request": ("RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
         "CalibrationError",
@@ -147,28 +148,29 @@ _MODULES = {
     ),
     "blis_simpy.experiment.capacity": ("Capacity", "capacity"),
     "blis_simpy.experiment.comparison": ("Comparison", "compare"),
-    "blis_simpy.experiment.designs": ("Range",),
+    "blis_simpy.experiment.design_points": ("Range",),
     "blis_simpy.experiment.replications": ("Replications", "replicate"),
     "blis_simpy.experiment.sweep": ("Sweep", "sweep"),
     "blis_simpy.experiment.warm_up": ("batch_means",),
-    "blis_simpy.formats.loading": ("load_trace",),
-    "blis_simpy.formats.trace": ("Trace",),
-    "blis_simpy.formats.trace_v2": ("write_trace",),
+    "blis_simpy.trace_files.load_trace": ("load_trace",),
+    "blis_simpy.trace_files.trace": ("Trace",),
+    "blis_simpy.trace_files.trace_v2": ("write_trace",),
     "blis_simpy.latency.settings": ("LatencySettings",),
     "blis_simpy.realserver.observe": ("observe", "observe_async"),
     "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
-    "blis_simpy.result": ("Result", "load_result"),
-    "blis_simpy.scenario": ("Scenario", "load_scenario", "scenario_schema"),
+    "blis_simpy.results.result": ("Result",),
+    "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
+    "blis_simpy.scenario": ("Scenario",),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
-    "blis_simpy.workload.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
-    "blis_simpy.workload.distribution": ("Distribution",),
+    "blis_simpy.workload.spec.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
+    "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
     "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
-    "blis_simpy.workload.reading": ("load_workload", "workload_schema"),
+    "blis_simpy.workload.spec.load_workload": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
-    "blis_simpy.workload.spec": ("WorkloadSpec",),
+    "blis_simpy.workload.spec.workload_spec": ("WorkloadSpec",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -18,18 +18,18 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.catalog import hardware, models
-from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
+from blis_simpy.catalog.kv_capacity import kv_block_capacity
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 
 if TYPE_CHECKING:
-    from blis_simpy.scenario import Scenario
+    from blis_simpy.scenario_settings import ScenarioSettings
 
-__all__ = ["UNMODELLED_BLOCKS", "Deployment", "Resolved", "resolve"]
+__all__ = ["UNMODELLED_BLOCKS", "Resolved", "ResolvedDeployment", "resolve"]
 
 UNMODELLED_BLOCKS = 1_000_000
 """KV blocks where nothing is known to compute the capacity from: practically never a limit."""
@@ -57,7 +57,7 @@ class Resolved:
 
 
 @attrs.frozen(kw_only=True)
-class Deployment:
+class ResolvedDeployment:
     """What a replica of a scenario is made of.
 
     Attributes
@@ -87,7 +87,7 @@ class Deployment:
     settings: Mapping[str, Resolved]
 
 
-def resolve(scenario: Scenario) -> Deployment:
+def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
     """Work out what a replica of a scenario is made of.
 
     Raises
@@ -104,7 +104,7 @@ def resolve(scenario: Scenario) -> Deployment:
 class _Resolver:
     """Answers, each looked up at most once, for one scenario."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: ScenarioSettings) -> None:
         self.scenario = scenario
         self.settings: dict[str, Resolved] = {}
         self.catalog = self._load_catalog()
@@ -120,7 +120,7 @@ class _Resolver:
         # File and key path that the figures of model, GPU and latency model stand under, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
-    def deployment(self) -> Deployment:
+    def deployment(self) -> ResolvedDeployment:
         """Resolve everything, in the order in which one answer needs another."""
         scenario = self.scenario
         self._note("latency.backend", self.backend, self._origin_of_backend())
@@ -136,7 +136,7 @@ class _Resolver:
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
             num_blocks = self._num_blocks(model, gpu, tp)
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
-        return Deployment(
+        return ResolvedDeployment(
             model=model,
             gpu=gpu,
             tp=tp,

@@ -15,6 +15,7 @@ where they are; as text, each problem is one line: file, path, rule, value, line
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -30,6 +31,9 @@ __all__ = [
     "ScenarioError",
     "SimulationError",
     "WorkloadTraceError",
+    "joined",
+    "nearest",
+    "unknown_setting",
 ]
 
 
@@ -148,3 +152,42 @@ class CalibrationError(BlisError):
 
 class SimulationError(BlisError):
     """An invariant of the simulator broke; names tick, replica and request."""
+
+
+def joined(outer: str, inner: str) -> str:
+    """Put a path inside another one, either of which may be empty.
+
+    Examples
+    --------
+    >>> joined("latency", "alpha"), joined("alpha", "[2]")
+    ('latency.alpha', 'alpha[2]')
+    """
+    return outer + inner if not outer or not inner or inner.startswith("[") else f"{outer}.{inner}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Hint for an unknown name: the likeliest known one, then all of them.
+
+    Examples
+    --------
+    >>> nearest("weigthed", ["round-robin", "weighted"])
+    "did you mean 'weighted'? known: round-robin, weighted"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}known: {', '.join(known)}"
+
+
+def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
+    """Say that there is no such setting, with the likeliest one, or else all there are.
+
+    Examples
+    --------
+    >>> print(unknown_setting("engine.max_seqs", "max_seqs", ["max_num_seqs", "scheduler"]))
+    engine.max_seqs is not a setting; did you mean max_num_seqs?
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    return Problem(path=path, rule="is not a setting", hint=hint, code="unknown_setting")

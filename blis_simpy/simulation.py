@@ -13,26 +13,25 @@ from operator import index
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
 
-from blis_simpy.cluster.building import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.policies import PolicyContext, started
-from blis_simpy.collecting import collect
+from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.core.environment import FOREVER, Environment
-from blis_simpy.core.hooks import Hooks
-from blis_simpy.core.request import Outcome, Request
-from blis_simpy.core.streams import Streams
-from blis_simpy.core.ticks import ticks
+from blis_simpy.core.observers import Hooks
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
-from blis_simpy.formats.loading import load_trace
-from blis_simpy.formats.trace import Trace, default_horizon
 from blis_simpy.replica.replica import Replica
-from blis_simpy.sampling import Sampler
-from blis_simpy.units import SECOND
+from blis_simpy.results.collect import collect
+from blis_simpy.results.monitor import Sampler
+from blis_simpy.trace_files.load_trace import load_trace
+from blis_simpy.trace_files.trace import Trace, default_horizon
+from blis_simpy.units import SECOND, ticks
+from blis_simpy.workload.clients import FOLLOWING, Sessions, send_all, validate_requests
 from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import filled_in
+from blis_simpy.workload.presets import with_preset
 from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.sources import FOLLOWING, Sessions, checked, send_all
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
     from blis_simpy.cluster.router import Router
-    from blis_simpy.deployment import Deployment
-    from blis_simpy.result import Result
-    from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.senders import RequestDetails
-    from blis_simpy.workload.sessions import SessionBlueprint
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.deployment import ResolvedDeployment
+    from blis_simpy.results.result import Result
+    from blis_simpy.scenario_settings import ScenarioSettings
+    from blis_simpy.workload.request_builders import RequestDetails
+    from blis_simpy.workload.spec.sessions import SessionBlueprint
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["Simulation", "replay"]
 
@@ -65,7 +64,7 @@ class Simulation:
 
     Parameters
     ----------
-    scenario : Scenario
+    scenario : ScenarioSettings
         What to simulate.
     seed : int, optional
         Seed of all random streams, in place of the scenario's.
@@ -78,10 +77,10 @@ class Simulation:
         The SimPy environment; time is in whole µs.
     cluster : Cluster
         The router and the replicas.
-    deployment : Deployment
+    deployment : ResolvedDeployment
         Model, GPU, latency model and KV capacity that the scenario resolved to; with groups of replicas, those of the
         first group.
-    deployments : list of Deployment
+    deployments : list of ResolvedDeployment
         The same for each group.
     requests : list of Request
         All requests so far, in the order of the workload; further rounds of conversations follow as they are made.
@@ -101,7 +100,7 @@ class Simulation:
     """
 
     def __init__(
-        self, scenario: Scenario, *, seed: int | None = None, requests: Iterable[Request] | None = None
+        self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
@@ -109,13 +108,13 @@ class Simulation:
         self.deployments = [resolve(group) for group in groups]
         self.deployment = self.deployments[0]
         self.horizon = scenario.end or FOREVER
-        streams = Streams(self.seed)
+        streams = RandomStreams(self.seed)
         conversations: list[SessionBlueprint] = []
         details: dict[str, RequestDetails] = {}
         if requests is None:
             requests, conversations, details = self._generate(streams)
         else:
-            requests = checked(requests)
+            requests = validate_requests(requests)
         self.requests = list(requests)
         self._details = details
         arrivals = sorted(requests, key=lambda request: request.arrived_at)
@@ -160,7 +159,7 @@ class Simulation:
             # Before anything else of the first tick beyond the horizon.
             self.env.call_at(self.horizon + 1, -1, self._end)
 
-    def _kind(self, group: Scenario, deployment: Deployment) -> ReplicaKind:
+    def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
             model=group.model,
             gpu_type=deployment.settings["hardware"].value or "",
@@ -171,8 +170,8 @@ class Simulation:
 
     def _make_replica(
         self,
-        group: Scenario,
-        deployment: Deployment,
+        group: ScenarioSettings,
+        deployment: ResolvedDeployment,
         index: int,
         on_end: Callable[[Request], None],
         on_idle: Callable[[], None],
@@ -192,12 +191,14 @@ class Simulation:
             hooks=self._hooks,
         )
 
-    def _generate(self, streams: Streams) -> tuple[list[Request], list[SessionBlueprint], dict[str, RequestDetails]]:
+    def _generate(
+        self, streams: RandomStreams
+    ) -> tuple[list[Request], list[SessionBlueprint], dict[str, RequestDetails]]:
         workload, horizon = self.scenario.workload, self.scenario.end
         if workload is None:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
         if isinstance(workload, Workload):
-            return generate(filled_in(workload, self.scenario.defaults), streams, horizon), [], {}
+            return generate(with_preset(workload, self.scenario.defaults), streams, horizon), [], {}
         generated = cast("WorkloadSpec", workload).generate(streams, horizon)
         return generated.requests, generated.sessions, generated.details
 
@@ -214,7 +215,7 @@ class Simulation:
 
     def _ended(self, request: Request) -> None:
         hooks = self._hooks
-        if hooks.completed is not None and request.outcome is Outcome.COMPLETED:
+        if hooks.completed is not None and request.outcome is RequestOutcome.COMPLETED:
             hooks.completed(request)
         if hooks.ended is not None:
             hooks.ended(request)
@@ -349,7 +350,7 @@ class Simulation:
         """
         if self._ids is None:
             self._ids = {known.id for known in self.requests}
-        checked([request])
+        validate_requests([request])
         place = f"requests[{request.id}]"
         if request.id in self._ids:
             raise ScenarioError.at(place, "must have an id that no other has")
@@ -456,7 +457,7 @@ class Simulation:
         return hook
 
     def __repr__(self) -> str:
-        ended = sum(request.outcome >= Outcome.COMPLETED for request in self.requests)
+        ended = sum(request.outcome >= RequestOutcome.COMPLETED for request in self.requests)
         over = ", over" if self.is_over else ""
         return (
             f"<Simulation at {self.env.now / SECOND:.3f} s: {ended} of {len(self.requests)} requests have ended{over}>"
@@ -479,7 +480,7 @@ def _checked_seed(seed: object) -> int:
 
 
 def replay(
-    scenario: Scenario,
+    scenario: ScenarioSettings,
     trace: Trace | str | PathLike[str],
     *,
     seed: int | None = None,
@@ -489,7 +490,7 @@ def replay(
 
     Parameters
     ----------
-    scenario : Scenario
+    scenario : ScenarioSettings
         What serves them; its workload is not used. Without a horizon, twice the last arrival.
     trace : Trace or path
         From `blis_simpy.load_trace`, or a file that it reads without options.

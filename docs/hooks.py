@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy import registry
+from blis_simpy.errors import joined
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
 
@@ -35,7 +36,7 @@ def tables() -> Iterator[str]:
         yield from ("", f"## {name or 'Scenario'}", "", *HEAD)
         for attribute in attrs.fields(cls):
             if name or attribute.name not in parts:
-                yield _row(fields.joined(name, attribute.name), attribute)
+                yield _row(joined(name, attribute.name), attribute)
 
 
 def _row(path: str, attribute: attrs.Attribute[Any]) -> str:

@@ -5,8 +5,8 @@ prompt in the prefix cache, at the price of a less even load.
 """
 
 import blis_simpy as blis
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 SCENARIO = blis.Scenario(
     model="any/model",

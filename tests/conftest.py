@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

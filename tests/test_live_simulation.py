@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import blis_simpy as blis
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 ALL = ("arrival", "admitted", "routed", "first_token", "preempt", "complete", "end")
 

@@ -13,11 +13,12 @@ from blis_simpy.cluster.admission import AlwaysAdmit, TokenBucket
 from blis_simpy.cluster.routing import LeastLoaded
 from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.load_files import load_scenario, shipped_scenarios
 from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
+from blis_simpy.scenario import Scenario
 from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
-from blis_simpy.workload.reading import read_workload
 from blis_simpy.workload.settings import Traffic, Workload
+from blis_simpy.workload.spec.load_workload import read_workload
 
 TEXT = """
 model: qwen/qwen3-14b

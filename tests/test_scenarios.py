@@ -6,7 +6,7 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.cli.main import main
-from blis_simpy.scenario import shipped_scenarios
+from blis_simpy.load_files import shipped_scenarios
 
 SCENARIOS = shipped_scenarios()
 JOBS, CHAT = "meta-llama/llama-3.1-8b-instruct", "qwen/qwen3-14b"
@@ -140,9 +140,9 @@ def test_turning_some_away_keeps_the_others_quick():
 
 
 def test_old_news_send_everyone_to_the_same_replica():
-    assert p99(result("stale-news")) == 2.77
-    assert p99(result("stale-news", snapshot_refresh_interval=0)) == 0.27
-    assert p99(result("stale-news", scorers="kv-utilization:1,queue-depth:1")) == 0.14
+    assert p99(result("stale-snapshots")) == 2.77
+    assert p99(result("stale-snapshots", snapshot_refresh_interval=0)) == 0.27
+    assert p99(result("stale-snapshots", scorers="kv-utilization:1,queue-depth:1")) == 0.14
 
 
 def test_work_for_those_who_give_up_is_lost():

@@ -18,10 +18,10 @@ import numpy as np
 from blis_simpy.calibration.agreement import PERCENTS, Agreement
 from blis_simpy.calibration.simulated import HasRequests, Simulated
 from blis_simpy.errors import CalibrationError, Problem
-from blis_simpy.formats.files import write_text
-from blis_simpy.formats.loading import load_trace
-from blis_simpy.formats.trace import Trace
-from blis_simpy.metrics.report import to_json
+from blis_simpy.files.text_files import write_text
+from blis_simpy.results.blis_report import to_json
+from blis_simpy.trace_files.load_trace import load_trace
+from blis_simpy.trace_files.trace import Trace
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.display.tables import Table
+    from blis_simpy.display.text_table import TextTable
 
 __all__ = ["Calibration", "calibrate", "check_network"]
 
@@ -126,20 +126,20 @@ class Calibration:
         """
         write_text(path, to_json(self.report(snake_case=snake_case)))
 
-    def to_table(self) -> Table:
+    def to_table(self) -> TextTable:
         """Both kinds of latency as a table, which prints as text and shows as HTML in a notebook."""
-        from blis_simpy.display.tables import Column, Table
+        from blis_simpy.display.text_table import TextColumn, TextTable
 
-        columns = [Column("latency", align="left"), Column("", align="left")]
-        columns += [Column(f"p{percent}", "ms", ",.3f") for percent in PERCENTS]
-        columns += [Column("MAPE", spec=".1%"), Column("r", spec=".3f")]
-        columns += [Column(name, align="left") for name in ("bias", "quality")]
+        columns = [TextColumn("latency", align="left"), TextColumn("", align="left")]
+        columns += [TextColumn(f"p{percent}", "ms", ",.3f") for percent in PERCENTS]
+        columns += [TextColumn("MAPE", spec=".1%"), TextColumn("r", spec=".3f")]
+        columns += [TextColumn(name, align="left") for name in ("bias", "quality")]
         rows: list[list[Any]] = []
         for name, agreement in (("TTFT", self.ttft), ("E2E", self.e2e)):
             real, simulated = ([of[p] / 1000 for p in PERCENTS] for of in (agreement.real, agreement.simulated))
             verdict = [agreement.mape, agreement.pearson_r, agreement.bias, agreement.quality]
             rows += [[name, "measured", *real, *[None] * len(verdict)], ["", "simulated", *simulated, *verdict]]
-        return Table(columns, rows, title=f"{len(self.pairs['request_id']):,} requests compared")
+        return TextTable(columns, rows, title=f"{len(self.pairs['request_id']):,} requests compared")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw simulated against measured latencies, a dot a request; needs the extra ``plot``.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import CalibrationError, Problem
-from blis_simpy.formats.files import read_text
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

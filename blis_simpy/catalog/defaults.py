@@ -20,14 +20,14 @@ from blis_simpy.errors import ScenarioError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Catalog", "Coefficients", "Deployment", "WorkloadPreset"]
+__all__ = ["Catalog", "CatalogEntry", "Coefficients", "WorkloadPreset"]
 
 Section = Literal["deployments", "blackbox", "global_coefficients", "presets", "models"]
 SECTIONS = ("deployments", "blackbox", "global_coefficients", "presets", "models")
 
 
 @attrs.frozen
-class Deployment:
+class CatalogEntry:
     """Where a model runs unless the scenario says otherwise.
 
     Attributes
@@ -108,13 +108,13 @@ class Catalog:
         """Names of the entries of a section, in file order."""
         return tuple(entry.name for entry in self._entries[section].values())
 
-    def deployment(self, model: str) -> Deployment | None:
+    def deployment(self, model: str) -> CatalogEntry | None:
         """Return the default deployment of a model, by full or short name; None if it has none."""
         entry = self._of_model("deployments", model)
         if entry is None:
             return None
         figures = Figures(entry, entry.read())
-        deployment = Deployment(
+        deployment = CatalogEntry(
             figures.text("gpu"),
             figures.count("tp"),
             figures.text("engine_version"),

@@ -81,7 +81,7 @@ def calibrate(argv: Sequence[str]) -> None:
     with log_lines(given.get("log", "info")):
         found = _checked(given)
         from blis_simpy.calibration.calibrate import calibrate as compare
-        from blis_simpy.formats.trace_v2 import read_trace
+        from blis_simpy.trace_files.trace_v2 import read_trace
 
         trace = read_trace(given["trace_header"], given["trace_data"])
         calibration = compare(trace, given["sim_results"], **found)
@@ -93,7 +93,7 @@ def calibrate(argv: Sequence[str]) -> None:
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """Find out what is wrong with the flags before a file is read; -1 becomes None, which means the header's."""
     from blis_simpy.calibration.calibrate import check_network
-    from blis_simpy.formats.files import check_writable
+    from blis_simpy.files.text_files import check_writable
 
     warm_up, rtt_us = (given.get(name, _FROM_HEADER) for name in ("warm_up_requests", "network_rtt_us"))
     found = {

@@ -23,11 +23,10 @@ from blis_simpy.cli.experiments import (
     write_files,
 )
 from blis_simpy.cli.flags import Flag, read_flags
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.experiment.capacity import capacity as find_capacity
-from blis_simpy.experiment.measuring import is_known
-from blis_simpy.metrics.selection import metric_names
-from blis_simpy.settings.fields import nearest
+from blis_simpy.experiment.measurement import is_known
+from blis_simpy.results.subset import metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

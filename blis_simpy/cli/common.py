@@ -13,15 +13,15 @@ import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
-from blis_simpy.errors import BlisError, Problem, ScenarioError
-from blis_simpy.scenario import Scenario, load_scenario, shipped_scenarios
+from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest
+from blis_simpy.load_files import load_scenario, shipped_scenarios
+from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
-from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = [
     "COMMON_FLAGS",
@@ -193,7 +193,7 @@ def _freed_options(base: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["policy_config"] is None:
         return {}
-    from blis_simpy.cluster.bundle import load_policy_bundle
+    from blis_simpy.cluster.policy_bundle import load_policy_bundle
 
     return load_policy_bundle(options["policy_config"])
 
@@ -307,12 +307,12 @@ def check_outputs(
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
     if options["fitness_weights"] is not None:
         if command == "run":
-            from blis_simpy.metrics.fitness import parse_weights
+            from blis_simpy.results.fitness import parse_weights
 
             parse_weights(options["fitness_weights"])
         else:
             _log.warning("--fitness-weights has no effect in a %s", command)
-    from blis_simpy.formats.files import check_writable
+    from blis_simpy.files.text_files import check_writable
 
     written = [*written, ("--results-path", options["results_path"])]
     problems_of: dict[str, Sequence[Problem]] = {}

@@ -16,19 +16,18 @@ from blis_simpy import registry
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
-from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.formats.files import check_writable
-from blis_simpy.formats.loading import KIND, Excerpt, load_trace
-from blis_simpy.formats.trace_columns import CONTENT
-from blis_simpy.formats.trace_v2 import write_trace
-from blis_simpy.settings.fields import nearest
-from blis_simpy.workload.compose import from_inference_perf, from_preset, from_servegen
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.files.text_files import check_writable
+from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
+from blis_simpy.trace_files.trace_columns import CONTENT
+from blis_simpy.trace_files.trace_v2 import write_trace
+from blis_simpy.workload.spec.compose import from_inference_perf, from_preset, from_servegen
+from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from blis_simpy.formats.trace import Trace
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["convert"]
 

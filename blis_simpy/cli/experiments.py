@@ -23,13 +23,13 @@ from blis_simpy.cli.common import LOG_FLAG, find_scenario
 from blis_simpy.cli.flags import Flag
 from blis_simpy.display.report_page import check_report_path
 from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
-from blis_simpy.experiment.designs import changed_scenario, setting_label
-from blis_simpy.experiment.measuring import DEFAULT_METRICS
-from blis_simpy.experiment.running import EXECUTORS
+from blis_simpy.experiment.design_points import changed_scenario, setting_label
+from blis_simpy.experiment.measurement import DEFAULT_METRICS
+from blis_simpy.experiment.runner import EXECUTORS
 from blis_simpy.experiment.store import Store
 from blis_simpy.export.tables import check_table_path, write_table
-from blis_simpy.formats.files import check_writable
-from blis_simpy.scenario import load_scenario
+from blis_simpy.files.text_files import check_writable
+from blis_simpy.load_files import load_scenario
 from blis_simpy.settings.loader import parse_value
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.display.tables import Table
+    from blis_simpy.display.text_table import TextTable
     from blis_simpy.scenario import Scenario
 
 __all__ = [
@@ -274,7 +274,7 @@ def _check_store(path: str) -> None:
 
 
 def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what the functions of all experiments take: see `blis_simpy.experiment.running.Options`."""
+    """Pick what the functions of all experiments take: see `blis_simpy.experiment.runner.Options`."""
     names = ("metrics", "warm_up", "confidence", "seed", "executor", "workers", "store", "replications")
     return {name: given[name] for name in names if name in given}
 
@@ -409,7 +409,7 @@ def _column(values: list[Any]) -> NDArray[Any]:
     return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
 
 
-def show(table: Table, given: Mapping[str, Any]) -> None:
+def show(table: TextTable, given: Mapping[str, Any]) -> None:
     """Print a table on stdout, unless nothing is to be printed."""
     if given.get("report") != "none":
         sys.stdout.write(f"{table.text()}\n")

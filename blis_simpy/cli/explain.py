@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import LOG_FLAG, base_scenario, find_scenario, log_lines, named_by_origin, setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
-from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import nearest
+from blis_simpy.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from blis_simpy.deployment import Deployment
+    from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.latency.base import LatencyModel, StepBatch
     from blis_simpy.latency.explain import Term
     from blis_simpy.scenario import Scenario
@@ -84,7 +83,7 @@ def _check(options: Mapping[str, Any]) -> None:
         raise ScenarioError(problems)
 
 
-def _report(scenario: Scenario, deployment: Deployment, options: Mapping[str, Any]) -> Iterator[str]:
+def _report(scenario: Scenario, deployment: ResolvedDeployment, options: Mapping[str, Any]) -> Iterator[str]:
     from blis_simpy.latency.base import StepBatch, StepMember
 
     prompt, decodes, context = options["prefill_tokens"], options["decodes"], options["context"]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 import attrs
 
-from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import Setting, nearest, nested_class, type_hints
+from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.settings.fields import Setting, nested_class, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -99,7 +99,7 @@ def _dispatch(argv: Sequence[str]) -> None:
 
 def _command(name: str) -> Callable[[Sequence[str]], None]:
     if name not in _COMMANDS:
-        from blis_simpy.settings.fields import nearest
+        from blis_simpy.errors import nearest
 
         raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=nearest(name, _COMMANDS)))
     command: Callable[[Sequence[str]], None] = getattr(import_module(f"blis_simpy.cli.{name}"), name)

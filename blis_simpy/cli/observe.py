@@ -16,13 +16,13 @@ from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.formats.files import check_writable
+from blis_simpy.files.text_files import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
-from blis_simpy.settings.changes import changed
 from blis_simpy.settings.fields import Setting
+from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -124,7 +124,7 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
     problems += same_files((name, given.get(target)) for name, target in names.items())
     workload: WorkloadSpec | Workload = Workload(num_requests=0, prompt=_LENGTHS, output=_LENGTHS)
     with _collected(problems, "workload."):
-        workload = changed(workload, traffic)
+        workload = updated(workload, traffic)
     if problems:
         raise ScenarioError(problems)
     if file:
@@ -144,13 +144,13 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
 
 def _specified(file: str, traffic: dict[str, Any]) -> WorkloadSpec:
     """Read the specification; of the other traffic flags only the number of requests counts."""
-    from blis_simpy.workload.reading import load_workload
+    from blis_simpy.workload.spec.load_workload import load_workload
 
     spec = load_workload(file)
     ignored = set(traffic) - {"num_requests"}
     if names := [flag.name for flag in _TRAFFIC_FLAGS if flag.target.removeprefix("workload.") in ignored]:
         _log.warning("beside --workload-spec these have no effect: %s", ", ".join(names))
-    return changed(spec, {"num_requests": traffic["num_requests"]}) if "num_requests" in traffic else spec
+    return updated(spec, {"num_requests": traffic["num_requests"]}) if "num_requests" in traffic else spec
 
 
 def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
         else:
             problems.append(Problem(path="--extra-body", rule="must be a JSON object", value=given["extra_body"]))
     with _collected(problems):
-        changed(ObserveSettings(url="http://localhost", model="any"), values)
+        updated(ObserveSettings(url="http://localhost", model="any"), values)
     return values
 
 

@@ -11,7 +11,7 @@ from blis_simpy.errors import BlisError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = ["OUTPUT_FLAGS", "output_problems", "same_files", "write_outputs"]
 
@@ -56,7 +56,7 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
         Paths by target, None where nothing was asked for.
     """
     from blis_simpy.export.tables import check_table_path
-    from blis_simpy.formats.files import check_writable
+    from blis_simpy.files.text_files import check_writable
 
     for flag in OUTPUT_FLAGS:
         path = options[flag.target]
@@ -77,7 +77,7 @@ def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
     files : iterable of (str, str or None)
         Flags and their paths, those of files that are read first. Devices and pipes may be named often.
     """
-    from blis_simpy.formats.files import is_special
+    from blis_simpy.files.text_files import is_special
 
     names: dict[Path, str] = {}
     for name, file in files:

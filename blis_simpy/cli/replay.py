@@ -26,7 +26,7 @@ from blis_simpy.errors import Problem, ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from blis_simpy.formats.trace import Trace
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["replay"]
 
@@ -86,10 +86,10 @@ def replay(argv: Sequence[str]) -> None:
 def _trace(options: Mapping[str, Any]) -> Trace:
     header, data, name = (options[flag.target] for flag in _TRACE_FLAGS)
     if name is None:
-        from blis_simpy.formats.trace_v2 import read_trace
+        from blis_simpy.trace_files.trace_v2 import read_trace
 
         return read_trace(header, data)
-    from blis_simpy.formats.loading import load_trace
+    from blis_simpy.trace_files.load_trace import load_trace
 
     if header is None:
         return load_trace(data, format=name)

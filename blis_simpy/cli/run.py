@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["run"]
 
@@ -100,7 +100,7 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     workload: Traffic = base.workload or Workload()
     file = given.pop("workload_spec", None)
     if file is not None:
-        from blis_simpy.workload.reading import load_workload
+        from blis_simpy.workload.spec.load_workload import load_workload
 
         workload = specification = load_workload(file)
         given.setdefault("seed", specification.seed)

@@ -14,8 +14,8 @@ import attrs
 
 from blis_simpy.deployment import Resolved, resolve
 from blis_simpy.settings import fields, loader
-from blis_simpy.settings.plain import dumped, plain_value
-from blis_simpy.workload.presets import filled_in
+from blis_simpy.settings.serialize import plain_value, to_yaml
+from blis_simpy.workload.presets import with_preset
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _preset(scenario: Scenario) -> dict[str, Resolved]:
     workload = scenario.workload
     if not isinstance(workload, Workload) or workload.preset is None:
         return {}
-    filled = filled_in(workload, scenario.defaults)
+    filled = with_preset(workload, scenario.defaults)
     origin = f"{scenario.defaults or 'catalog'}: presets.{workload.preset}"
     names = ("prompt", "output", "prefix_tokens", "preset")
     return {f"workload.{name}": Resolved(getattr(filled, name), origin) for name in names}
@@ -101,4 +101,4 @@ def _lines(
         source = origin(path) if known is None or known.origin == "scenario" else known.origin
         shown = value if known is None else known.value
         data = plain_value(shown, fields.of(attribute), path, complete=True, absolute_paths=True)
-        yield f"{indent}{name}: {dumped(data, one_line=True)}", source
+        yield f"{indent}{name}: {to_yaml(data, one_line=True)}", source

@@ -23,7 +23,7 @@ from blis_simpy.cli.experiments import (
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.experiment.designs import DESIGNS, Range
+from blis_simpy.experiment.design_points import DESIGNS, Range
 from blis_simpy.experiment.sweep import sweep as sweep_scenario
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.changes import changed
-from blis_simpy.workload.reading import load_workload
+from blis_simpy.settings.updates import updated
+from blis_simpy.workload.spec.load_workload import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def workload(argv: Sequence[str]) -> None:
     if file is None:
         raise ScenarioError(Problem(path="workload", rule="needs the file of a specification as its first word"))
     with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
-        preview = changed(load_workload(file), given).preview()
-    from blis_simpy.display.workload import print_preview
+        preview = updated(load_workload(file), given).preview()
+    from blis_simpy.display.workload_page import print_preview
 
     print_preview(preview)

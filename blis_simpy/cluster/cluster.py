@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.cluster.lifecycle import Lifecycle, ReplicaState
+from blis_simpy.cluster.lifecycle import ReplicaLifecycle, ReplicaState
 from blis_simpy.cluster.router import Router
 from blis_simpy.cluster.settings import DRAIN_POLICIES
-from blis_simpy.cluster.snapshots import SnapshotBook
-from blis_simpy.core.request import NEVER, Outcome, Request
+from blis_simpy.cluster.snapshots import SnapshotTable
+from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.errors import SimulationError
 from blis_simpy.replica.replica import Replica
 
 if TYPE_CHECKING:
-    from blis_simpy.cluster.placement import Placement
+    from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.cluster.gpu_nodes import GpuNodes
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.hooks import Hooks
-    from blis_simpy.core.streams import Streams
-    from blis_simpy.decisions.log import DecisionLog
+    from blis_simpy.core.observers import Hooks
+    from blis_simpy.core.random_streams import RandomStreams
 
 __all__ = ["Cluster", "ReplicaKind"]
 
@@ -78,7 +78,7 @@ class Cluster:
         How replicas come and go.
     pools : sequence of NodePool
         Where they are placed; without any, GPUs are no limit.
-    streams : Streams
+    streams : RandomStreams
         Random streams of the run.
     log : DecisionLog or None
         Told of each decision.
@@ -109,7 +109,7 @@ class Cluster:
         snapshot_interval_us: int,
         lifecycle: LifecycleSettings,
         pools: Sequence[NodePool],
-        streams: Streams,
+        streams: RandomStreams,
         log: DecisionLog | None,
         on_end: Callable[[Request], None],
         on_idle: Callable[[], None],
@@ -122,8 +122,8 @@ class Cluster:
         self._drain_policy = lifecycle.drain_policy
         self._warms_up = lifecycle.warm_up_requests > 0
         self._draining: set[int] = set()
-        self._book = SnapshotBook(snapshot_interval_us)
-        self._lifecycle = Lifecycle(
+        self._book = SnapshotTable(snapshot_interval_us)
+        self._lifecycle = ReplicaLifecycle(
             env, settings=lifecycle, pools=pools, streams=streams, on_routable=self._set_routable
         )
         self.router = Router(
@@ -150,7 +150,7 @@ class Cluster:
         return all(replica.is_idle for replica in self.replicas)
 
     @property
-    def placement(self) -> Placement | None:
+    def placement(self) -> GpuNodes | None:
         """Nodes, and which replica has which GPUs; None without node pools."""
         return self._lifecycle.placement
 
@@ -279,14 +279,14 @@ class Cluster:
         self._book.ended(left)
         request.admitted_at = request.routed_at = request.queued_at = request.replica = NEVER
         self.slowed.discard(request)
-        self.router.take_back(request)
+        self.router.resubmit(request)
         if self._draining:
             self._end_drain(left)
 
     def _ended(self, request: Request) -> None:
         replica = request.replica
         self._book.ended(replica)
-        if self._warms_up and request.outcome is Outcome.COMPLETED:
+        if self._warms_up and request.outcome is RequestOutcome.COMPLETED:
             self._lifecycle.completed(replica)
         if self._draining:
             self._end_drain(replica)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.cluster.placement import Placement, ScatteredDelays
-from blis_simpy.core.environment import CONTROL_PLANE, ControlTurn, turn_priority
+from blis_simpy.cluster.gpu_nodes import GpuNodes, RandomDelay
+from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
 from blis_simpy.errors import SimulationError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
+    from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Request
-    from blis_simpy.core.streams import Streams
 
-__all__ = ["Lifecycle", "ReplicaState"]
+__all__ = ["ReplicaLifecycle", "ReplicaState"]
 
 
 class ReplicaState(StrEnum):
@@ -63,7 +63,7 @@ _NEXT = {
 
 
 @attrs.define
-class _Life:
+class _ReplicaStage:
     """Where one replica is in its life, and what it needs to live."""
 
     gpu_type: str
@@ -75,7 +75,7 @@ class _Life:
     to_complete: int = 0
 
 
-class Lifecycle:
+class ReplicaLifecycle:
     """Moves replicas through their lives.
 
     Parameters
@@ -86,14 +86,14 @@ class Lifecycle:
         Delays and warm-up.
     pools : sequence of NodePool
         Where replicas are placed; without any, GPUs are no limit.
-    streams : Streams
+    streams : RandomStreams
         Random streams of the run; loading delays draw from ``instance-loading``.
     on_routable : callable
         Told when the router may, or must not any more, send requests to a replica.
 
     Attributes
     ----------
-    placement : Placement or None
+    placement : GpuNodes or None
         Nodes and GPUs, if there are node pools.
     slowed : set of Request
         Requests that were among the first of their replica.
@@ -105,16 +105,16 @@ class Lifecycle:
         *,
         settings: LifecycleSettings,
         pools: Sequence[NodePool],
-        streams: Streams,
+        streams: RandomStreams,
         on_routable: Callable[[int, bool], None],
     ) -> None:
-        self.placement = Placement(env, pools, streams, self._load) if pools else None
+        self.placement = GpuNodes(env, pools, streams, self._load) if pools else None
         self.slowed: set[Request] = set()
         self._env = env
         self._settings = settings
-        self._delays = ScatteredDelays(streams, "instance-loading")
+        self._delays = RandomDelay(streams, "instance-loading")
         self._on_routable = on_routable
-        self._lives: list[_Life] = []
+        self._lives: list[_ReplicaStage] = []
 
     def state(self, replica: int) -> ReplicaState:
         """How a replica stands."""
@@ -122,7 +122,7 @@ class Lifecycle:
 
     def add(self, gpu_type: str, num_gpus: int) -> None:
         """Take in the replica of the next index, which waits to be started."""
-        self._lives.append(_Life(gpu_type, num_gpus, ReplicaState.TERMINATED))
+        self._lives.append(_ReplicaStage(gpu_type, num_gpus, ReplicaState.TERMINATED))
 
     def start(self, replica: int, *, loaded: bool = False) -> None:
         """Begin a life; where there are no node pools, a replica may have been loaded before."""
@@ -170,7 +170,7 @@ class Lifecycle:
         self._move(replica, ReplicaState.LOADING)
         delay = self._delays.draw(self._settings.loading_delay, self._settings.loading_delay_stddev)
         if delay:
-            priority = turn_priority(CONTROL_PLANE, ControlTurn.INSTANCE)
+            priority = event_priority(CONTROL_PLANE, ControlEvent.INSTANCE)
             life = replica, self._lives[replica].number
             self._env.call_at(self._env.now + delay, priority, self._loaded, life)
         else:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class PolicyContext:
 
     Attributes
     ----------
-    streams : Streams
+    streams : RandomStreams
         Random streams of the run; a policy draws from one of its own name.
     num_replicas : int
         Replicas at the start.
@@ -180,7 +180,7 @@ class PolicyContext:
         Size of a KV block.
     """
 
-    streams: Streams
+    streams: RandomStreams
     num_replicas: int
     block_size: int
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.content import BlockKeys
+from blis_simpy.core.token_spans import BlockHasher
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
@@ -46,7 +46,7 @@ class PrefixIndex:
     def __init__(self, block_size: int, capacity: int = CAPACITY) -> None:
         self._block_size = block_size
         self._capacity = capacity
-        self._keys = BlockKeys(block_size)
+        self._keys = BlockHasher(block_size)
         self._recency: dict[int, _Recency] = {}
         # Replicas, as bits, that have a block, or the whole run of a request.
         self._holders: dict[int | str, int] = {}

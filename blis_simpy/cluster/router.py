@@ -18,8 +18,8 @@ import numpy as np
 
 from blis_simpy.cluster.admission import AlwaysAdmit
 from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot, broken
-from blis_simpy.core.environment import CONTROL_PLANE, Alarm, ControlTurn, turn_priority
-from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, Wakeup, event_priority
+from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
+    from blis_simpy.cluster.decision_log import DecisionLog
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
-    from blis_simpy.cluster.snapshots import SnapshotBook
+    from blis_simpy.cluster.snapshots import SnapshotTable
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.hooks import Hooks
-    from blis_simpy.decisions.log import DecisionLog
+    from blis_simpy.core.observers import Hooks
 
 __all__ = ["Router", "State"]
 
@@ -51,15 +51,15 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-class _Stage:
+class DelayStage:
     """A process that deals with requests one by one, each after the same delay."""
 
-    def __init__(self, env: Environment, kind: ControlTurn, delay_us: int, decide: Callable[[Request], None]) -> None:
+    def __init__(self, env: Environment, kind: ControlEvent, delay_us: int, decide: Callable[[Request], None]) -> None:
         self._env = env
         self._delay_us = delay_us
         self._decide = decide
         self._pending: deque[tuple[int, Request]] = deque()
-        self._alarm = Alarm(env, turn_priority(CONTROL_PLANE, kind))
+        self._alarm = Wakeup(env, event_priority(CONTROL_PLANE, kind))
         self._alarm.process = env.process(self.serve())
 
     def put(self, request: Request) -> None:
@@ -93,7 +93,7 @@ class Router:
         Who goes where.
     routing_delay_us : int, µs
         Time that takes.
-    book : SnapshotBook
+    book : SnapshotTable
         What is known of the replicas.
     dispatch : callable
         Sends a request to the replica of an index.
@@ -120,7 +120,7 @@ class Router:
         admission_delay_us: int,
         routing: RoutingPolicy,
         routing_delay_us: int,
-        book: SnapshotBook,
+        book: SnapshotTable,
         dispatch: Callable[[int, Request], None],
         log: DecisionLog | None,
         on_rejected: Callable[[Request], None],
@@ -144,18 +144,18 @@ class Router:
             and type(admission) is AlwaysAdmit
             and getattr(routing, "takes_the_only_one", False)
         )
-        self._admissions = _Stage(env, ControlTurn.ADMISSION, admission_delay_us, self._admit)
-        self._routings = _Stage(env, ControlTurn.ROUTING, routing_delay_us, self._route)
+        self._admissions = DelayStage(env, ControlEvent.ADMISSION, admission_delay_us, self._admit)
+        self._routings = DelayStage(env, ControlEvent.ROUTING, routing_delay_us, self._route)
 
     def accept(self, request: Request) -> None:
         """Take a request that arrives now."""
         if not (self._trivial and self._book.num_replicas == 1):
             self._admissions.put(request)
         else:
-            self._let_in(request)
+            self._admitted(request)
             self._route(request)
 
-    def take_back(self, request: Request) -> None:
+    def resubmit(self, request: Request) -> None:
         """Take a request that a replica gave up, at any place in the tick; it goes through both stages again."""
         self._admissions.put(request)
 
@@ -172,13 +172,13 @@ class Router:
         if self._log is not None:
             self._log.admission(request, now, decision)
         if decision.admitted:
-            self._let_in(request)
+            self._admitted(request)
             self._routings.put(request)
         else:
             self.rejected.append(request)
             self._reject(request)
 
-    def _let_in(self, request: Request) -> None:
+    def _admitted(self, request: Request) -> None:
         request.admitted_at = self._env.now
         if self._hooks.admitted is not None:
             self._hooks.admitted(request)
@@ -227,7 +227,7 @@ class Router:
         self._reject(request)
 
     def _reject(self, request: Request) -> None:
-        request.outcome = Outcome.REJECTED
+        request.outcome = RequestOutcome.REJECTED
         request.finished_at = self._env.now
         self._on_rejected(request)
 

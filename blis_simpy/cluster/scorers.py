@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy import registry
 from blis_simpy.cluster.prefix_index import PrefixIndex
-from blis_simpy.errors import PluginError, Problem, ScenarioError
-from blis_simpy.settings.fields import Plugin, nearest
+from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
     from blis_simpy.core.request import Request
+    from blis_simpy.settings.fields import Plugin
 
 __all__ = [
     "DEFAULT_MIX",

@@ -6,19 +6,19 @@ from typing import Any
 
 import attrs
 
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import Problem, ScenarioError, joined
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import Shown, joined, setting
+from blis_simpy.settings.fields import ReprMixin, setting
 
-__all__ = ["DRAIN_POLICIES", "LifecycleSettings", "NodePool", "ReplicaGroup", "listed"]
+__all__ = ["DRAIN_POLICIES", "LifecycleSettings", "NodePool", "ReplicaGroup", "structure_list"]
 
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ReplicaGroup(Shown):
+class ReplicaGroup(ReprMixin):
     """Replicas that are alike. What is not given is as in the scenario.
 
     A group with a model of its own does not take over the scenario's `model_config`.
@@ -44,7 +44,7 @@ class ReplicaGroup(Shown):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class NodePool(Shown):
+class NodePool(ReprMixin):
     """Nodes with the same GPUs, on which replicas are placed."""
 
     name: str = setting(help="Name of the pool; its nodes are called <name>-0, <name>-1 and so on.")
@@ -75,7 +75,7 @@ class NodePool(Shown):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class LifecycleSettings(Shown):
+class LifecycleSettings(ReprMixin):
     """How replicas come and go."""
 
     loading_delay: int = setting(
@@ -101,7 +101,7 @@ class LifecycleSettings(Shown):
     )
 
 
-def listed(name: str, cls: type[Any], items: Any) -> Any:
+def structure_list(name: str, cls: type[Any], items: Any) -> Any:
     """Read a list of settings, each of which may be plain data; for the converter of a field.
 
     Raises

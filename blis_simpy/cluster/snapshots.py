@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.replica.replica import Replica
 
-__all__ = ["FreshSnapshot", "SnapshotBook", "StaleSnapshot"]
+__all__ = ["FreshSnapshot", "SnapshotTable", "StaleSnapshot"]
 
 _NOTHING_SEEN = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, total_blocks=1, hit_rate=0.0)
 
@@ -175,7 +175,7 @@ class StaleSnapshot(_Snapshot):
         return self._load + self._in_flight
 
 
-class SnapshotBook:
+class SnapshotTable:
     """Snapshots of all replicas, and the ledger of requests in flight.
 
     Parameters

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTROL_PLANE",
     "FOREVER",
-    "Alarm",
-    "ControlTurn",
+    "ControlEvent",
     "Environment",
-    "ReplicaTurn",
-    "Turn",
-    "replica_lane",
-    "turn_priority",
+    "OrderedEvent",
+    "ReplicaEvent",
+    "Wakeup",
+    "event_priority",
+    "replica_actor",
 ]
 
 FOREVER = 2**63 - 1
@@ -43,12 +43,12 @@ CONTROL_PLANE = 0
 _FIRST_TURN = 16
 
 
-def replica_lane(index: int) -> int:
+def replica_actor(index: int) -> int:
     """Lane of a replica."""
     return index + 1
 
 
-class ControlTurn(IntEnum):
+class ControlEvent(IntEnum):
     """Kinds of turns in the control plane, in their order within a tick."""
 
     NODE = 0
@@ -58,7 +58,7 @@ class ControlTurn(IntEnum):
     ROUTING = 4
 
 
-class ReplicaTurn(IntEnum):
+class ReplicaEvent(IntEnum):
     """Kinds of turns of a replica, in their order within a tick."""
 
     ARRIVAL = 0
@@ -67,14 +67,14 @@ class ReplicaTurn(IntEnum):
     TIMEOUT = 5
 
 
-def turn_priority(lane: int, kind: IntEnum, index: int = 0) -> int:
+def event_priority(lane: int, kind: IntEnum, index: int = 0) -> int:
     """Place of a turn within its tick.
 
     Parameters
     ----------
     lane : int
         `CONTROL_PLANE` or the lane of a replica.
-    kind : ControlTurn or ReplicaTurn
+    kind : ControlEvent or ReplicaEvent
         What the turn is for.
     index : int
         Orders turns of one lane and kind, e.g. by source; below 2**32.
@@ -82,7 +82,7 @@ def turn_priority(lane: int, kind: IntEnum, index: int = 0) -> int:
     return _FIRST_TURN + (((lane << 3) | kind) << 32) + index
 
 
-class Turn(Event):
+class OrderedEvent(Event):
     """An event at a place in the total order.
 
     Parameters
@@ -92,7 +92,7 @@ class Turn(Event):
     at : int, tick
         When it happens.
     priority : int
-        Its place within the tick, from `turn_priority`.
+        Its place within the tick, from `event_priority`.
     value : object
         Handed to whoever waits for it.
     """
@@ -106,7 +106,7 @@ class Turn(Event):
         heappush(env._queue, (at, priority, next(env._eid), self))  # type: ignore[misc]
 
 
-class Alarm:
+class Wakeup:
     """What one of our processes waits for: a turn, which can be changed while it waits.
 
     Parameters
@@ -128,7 +128,7 @@ class Alarm:
 
     def at(self, tick: int) -> Event:
         """Return the event to yield in order to wait for a turn at a tick."""
-        self._event = Turn(self._env, tick, self._priority)
+        self._event = OrderedEvent(self._env, tick, self._priority)
         return self._event
 
     def off(self) -> Event:
@@ -138,7 +138,7 @@ class Alarm:
 
     def move(self, tick: int) -> None:
         """Let the process that waits take its turn at another tick."""
-        turn = Turn(self._env, tick, self._priority)
+        turn = OrderedEvent(self._env, tick, self._priority)
         # The process follows its callback to the new event; the old one passes unheard.
         turn.callbacks, self._event.callbacks = self._event.callbacks, []
         self._event = turn
@@ -217,12 +217,12 @@ class Environment(simpy.Environment):
             )
         super().schedule(event, priority, delay)
 
-    def turn(self, at: int, priority: int, value: Any = None) -> Turn:
+    def turn(self, at: int, priority: int, value: Any = None) -> OrderedEvent:
         """Return an event at a tick and a place within it; yield it to wait for that turn."""
-        return Turn(self, at, priority, value)
+        return OrderedEvent(self, at, priority, value)
 
-    def call_at(self, at: int, priority: int, callback: Callable[[Event], None], value: Any = None) -> Turn:
+    def call_at(self, at: int, priority: int, callback: Callable[[Event], None], value: Any = None) -> OrderedEvent:
         """Call a function with the turn as its argument when that turn comes."""
-        turn = Turn(self, at, priority, value)
+        turn = OrderedEvent(self, at, priority, value)
         turn.callbacks.append(callback)
         return turn

@@ -12,15 +12,15 @@ from enum import IntEnum
 import attrs
 from simpy.events import Event
 
-from blis_simpy.core.content import Content
+from blis_simpy.core.token_spans import TokenSpans
 
-__all__ = ["NEVER", "Outcome", "Request"]
+__all__ = ["NEVER", "Request", "RequestOutcome"]
 
 NEVER = -1
 """Stands in a timestamp or duration that has not come about."""
 
 
-class Outcome(IntEnum):
+class RequestOutcome(IntEnum):
     """How a request stands, or how it ended."""
 
     PENDING = 0
@@ -53,7 +53,7 @@ class Request:
         Output budget that the client states; 0 = none. Checked at enqueue, never limits generation.
     deadline : int, tick
         When the client gives up; 0 = never.
-    content : Content or None
+    content : TokenSpans or None
         Leading tokens of the prompt that other prompts may share; None = shares nothing.
     output_stream : str or None
         Stream name of its output, if a later prompt may contain it.
@@ -63,7 +63,7 @@ class Request:
         Round of its session, from 0.
     streaming : bool
         Label: whether the client asked for a stream.
-    outcome : Outcome
+    outcome : RequestOutcome
         How it stands.
     admitted_at, routed_at : int, tick
         When it was let in, and when it was handed to the replica; the last time, if that replica failed.
@@ -102,7 +102,7 @@ class Request:
     output_tokens: int
     max_output_tokens: int = 0
     deadline: int = 0
-    content: Content | None = None
+    content: TokenSpans | None = None
     output_stream: str | None = None
     slo_class: str = ""
     tenant: str = ""
@@ -113,7 +113,7 @@ class Request:
     round_index: int = 0
     streaming: bool = False
 
-    outcome: Outcome = attrs.field(default=Outcome.PENDING, init=False)
+    outcome: RequestOutcome = attrs.field(default=RequestOutcome.PENDING, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)
     routed_at: int = attrs.field(default=NEVER, init=False)
     queued_at: int = attrs.field(default=NEVER, init=False)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from blis_simpy.errors import PluginError
-from blis_simpy.settings.fields import nearest
+from blis_simpy.errors import PluginError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd

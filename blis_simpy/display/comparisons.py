@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.display import canvas
+from blis_simpy.display import figure_style
 from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -61,16 +61,16 @@ def plot_saturation(
     columns = _columns({name: column for name, column in given.items() if column is not None})
     order = np.argsort(columns["rates"], kind="stable")
     columns = {name: column[order] for name, column in columns.items()}
-    ax = canvas.one(ax, 3.8)
+    ax = figure_style.one(ax, 3.8)
     num_curves = sum(line.get_marker() == _MARKER for line in ax.get_lines())
-    *_, style = canvas.line_styles(num_curves + 1)
+    *_, style = figure_style.line_styles(num_curves + 1)
     ax.plot(columns["rates"], columns["values"], marker=_MARKER, markersize=4, label=label or None, **style)
     if low is not None and high is not None:
         ax.fill_between(
             columns["rates"], columns["low"], columns["high"], color=style["color"], alpha=0.25, linewidth=0
         )
     if target is not None:
-        ax.axhline(target, color=canvas.GREY, linestyle="--", linewidth=1, zorder=1)
+        ax.axhline(target, color=figure_style.GREY, linestyle="--", linewidth=1, zorder=1)
         ax.annotate(
             f"target {target:,g}",
             (0, target),
@@ -83,9 +83,9 @@ def plot_saturation(
         ax.set_yscale("log")
     elif ax.get_yscale() == "linear":
         ax.set_ylim(0, None, auto=True)  # a later curve may be higher
-    ax.yaxis.set_major_formatter(canvas.NUMBERS)
+    ax.yaxis.set_major_formatter(figure_style.NUMBERS)
     ax.set(xlabel="arrival rate (requests/s)", ylabel=ylabel)
-    canvas.add_legend(ax)
+    figure_style.add_legend(ax)
     return ax
 
 
@@ -125,11 +125,11 @@ def plot_differences(
     columns = _columns({"estimates": estimates, "low": low, "high": high}, len(names))
     words = list(verdicts) or [""] * len(names)
     _same_lengths({"names": len(names), "verdicts": len(words)})
-    ax = canvas.one(ax, 1.2 + 0.32 * max(len(names), 1))
+    ax = figure_style.one(ax, 1.2 + 0.32 * max(len(names), 1))
     if reference is not None:
-        ax.axvline(reference, color=canvas.GREY, linewidth=1, zorder=1)
+        ax.axvline(reference, color=figure_style.GREY, linewidth=1, zorder=1)
     kinds = list(dict.fromkeys(words))
-    for kind, style in zip(kinds, canvas.line_styles(len(kinds)), strict=True):
+    for kind, style in zip(kinds, figure_style.line_styles(len(kinds)), strict=True):
         lines = np.flatnonzero([word == kind for word in words])
         estimate = columns["estimates"][lines]
         ax.errorbar(
@@ -148,7 +148,7 @@ def plot_differences(
         )
     ax.set_yticks(range(len(names)), list(names))
     ax.set(xlabel=xlabel, ylim=(max(len(names), 1) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(canvas.NUMBERS)
+    ax.xaxis.set_major_formatter(figure_style.NUMBERS)
     ax.grid(visible=False, axis="y")
     return ax
 

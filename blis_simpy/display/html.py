@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.display.summary import column_table, result_page, selection_page
-from blis_simpy.display.tables import page_html
+from blis_simpy.display.text_table import page_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from blis_simpy.metrics.selection import Selection
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
+    from blis_simpy.results.subset import RequestSubset
 
 __all__ = ["result_html", "selection_html", "table_html"]
 
@@ -23,7 +23,7 @@ def result_html(result: Result) -> str:
     return page_html(result_page(result))
 
 
-def selection_html(selection: Selection) -> str:
+def selection_html(selection: RequestSubset) -> str:
     """Render some requests of a run: what became of them, latencies."""
     return page_html(selection_page(selection))
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from blis_simpy.display.figures_data import PHASES, phase_bounds
-from blis_simpy.display.tables import Bar, Column, Line, Table, page_html, page_text
+from blis_simpy.display.plot_data import PHASES, phase_bounds
+from blis_simpy.display.text_table import Bar, Line, TextColumn, TextTable, page_html, page_text
 from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = ["Explanation", "explain"]
 
@@ -58,24 +58,24 @@ class Explanation:
         """Arrival to the end, or to the end of the run."""
         return sum(self.phases.values())
 
-    def page(self) -> list[Line | Table]:
+    def page(self) -> list[Line | TextTable]:
         """Describe it as a line and a table."""
         total = self.total_us
         times = len(self.preempted_at)
         preemptions = f", {times:,} preemption{'s' if times > 1 else ''}" if times else ""
         columns = [
-            Column("phase", align="left"),
-            Column("", align="left"),
-            Column("time", "ms", ",.3f"),
-            Column("share", spec=".1%"),
-            Column("", align="left"),
+            TextColumn("phase", align="left"),
+            TextColumn("", align="left"),
+            TextColumn("time", "ms", ",.3f"),
+            TextColumn("share", spec=".1%"),
+            TextColumn("", align="left"),
         ]
         rows: list[list[Any]] = [
             [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
             for name, duration in self.phases.items()
         ]
         rows.append(["together", "", total / 1000, 1.0, ""])
-        return [(f"{self.request}: {self.outcome}{preemptions}",), Table(columns, rows)]
+        return [(f"{self.request}: {self.outcome}{preemptions}",), TextTable(columns, rows)]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the phases one after the other as a bar; needs the extra ``plot``."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display import canvas
+from blis_simpy.display import figure_style
 from blis_simpy.units import MS
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_calibration"]
 
-_KINDS = (("TTFT", "ttft", canvas.BLUE, "o"), ("E2E", "e2e", canvas.ORANGE, "^"))
+_KINDS = (("TTFT", "ttft", figure_style.BLUE, "o"), ("E2E", "e2e", figure_style.ORANGE, "^"))
 _MARGIN = 1.5
 
 
@@ -42,7 +42,7 @@ def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
     PluginError
         If matplotlib is not installed.
     """
-    axes: Axes = canvas.new_axes(height=5.0, figsize=(5.4, 5.0))[0, 0] if ax is None else ax
+    axes: Axes = figure_style.new_axes(height=5.0, figsize=(5.4, 5.0))[0, 0] if ax is None else ax
     axes.set(xscale="log", yscale="log", aspect="equal", xlabel="measured (ms)", ylabel="simulated (ms)")
     drawn: list[float] = []
     for label, name, colour, marker in _KINDS:
@@ -55,8 +55,8 @@ def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
         axes.scatter(real[seen], simulated[seen], s=22, label=label, zorder=2, **style)
     if drawn:
         limits = np.array([min(drawn) / _MARGIN, max(drawn) * _MARGIN])
-        axes.plot(limits, limits, color=canvas.GREY, linewidth=1, zorder=1, label="as measured")
+        axes.plot(limits, limits, color=figure_style.GREY, linewidth=1, zorder=1, label="as measured")
         axes.set(xlim=limits, ylim=limits)
-    canvas.set_title(axes, f"Latency of {calibration.ttft.count:,} requests")
-    canvas.add_legend(axes)
+    figure_style.set_title(axes, f"Latency of {calibration.ttft.count:,} requests")
+    figure_style.add_legend(axes)
     return axes

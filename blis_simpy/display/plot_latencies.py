@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display import canvas, figures_data
+from blis_simpy.display import figure_style, plot_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.metrics.distributions import Distribution
-    from blis_simpy.result import Result
+    from blis_simpy.results.percentiles import Percentiles
+    from blis_simpy.results.result import Result
 
 __all__ = ["draw_ecdf", "draw_ecdfs", "draw_histogram", "plot_ecdfs"]
 
@@ -40,13 +40,13 @@ def plot_ecdfs(results: Mapping[str, Result], metric: str = "ttft", ax: Axes | N
     ScenarioError
         If `metric` is unknown.
     """
-    found = {name: figures_data.latencies(result, metric) for name, result in results.items()}
+    found = {name: plot_data.latencies(result, metric) for name, result in results.items()}
     return draw_ecdf({name: groups[""] for name, groups in found.items() if groups}, metric, ax)
 
 
-def draw_ecdfs(groups_of: Mapping[str, Mapping[str, Distribution]], axes: Sequence[Axes] | None) -> NDArray[np.object_]:
+def draw_ecdfs(groups_of: Mapping[str, Mapping[str, Percentiles]], axes: Sequence[Axes] | None) -> NDArray[np.object_]:
     """Draw the groups of several latencies side by side; the first one has all the groups that there are."""
-    drawn = np.asarray(canvas.new_axes(1, len(groups_of), height=3.0)[0] if axes is None else axes)
+    drawn = np.asarray(figure_style.new_axes(1, len(groups_of), height=3.0)[0] if axes is None else axes)
     # A group keeps its colour where another one has no values.
     styles = _styles(name for groups in groups_of.values() for name in groups)
     for ax, (metric, groups) in zip(drawn, groups_of.items(), strict=True):
@@ -54,69 +54,69 @@ def draw_ecdfs(groups_of: Mapping[str, Mapping[str, Distribution]], axes: Sequen
         ax.set_xlabel(f"{metric.upper()} (ms)")
         ax.locator_params(axis="x", nbins=4)
         if not groups:
-            canvas.say(ax, _NOBODY)
+            figure_style.say(ax, _NOBODY)
         elif list(groups) == [""]:
-            canvas.set_title(ax, _percentiles(groups[""]))
+            figure_style.set_title(ax, _percentiles(groups[""]))
         ax.set_ylabel(_SHARES[metric == "itl"])
     # Whoever has gaps or an end has a first token.
-    canvas.add_legend(drawn[-1], "beside", of=drawn[0])
+    figure_style.add_legend(drawn[-1], "beside", of=drawn[0])
     return drawn
 
 
-def draw_ecdf(groups: Mapping[str, Distribution], metric: str, ax: Axes | None) -> Axes:
+def draw_ecdf(groups: Mapping[str, Percentiles], metric: str, ax: Axes | None) -> Axes:
     """Draw the groups of one latency as lines."""
-    ax = canvas.one(ax, 3.6)
+    ax = figure_style.one(ax, 3.6)
     _draw_steps(ax, groups, _styles(groups))
     ax.set(xlabel=_axis_label(metric), ylabel=_SHARES[metric == "itl"])
     _name_groups(ax, groups)
     return ax
 
 
-def draw_histogram(groups: Mapping[str, Distribution], metric: str, bins: int, ax: Axes | None) -> Axes:
+def draw_histogram(groups: Mapping[str, Percentiles], metric: str, bins: int, ax: Axes | None) -> Axes:
     """Draw the groups of one latency as bars, several of them as outlines."""
-    ax = canvas.one(ax, 3.6)
+    ax = figure_style.one(ax, 3.6)
     if groups:
-        edges, shares = figures_data.histogram(groups, bins)
+        edges, shares = plot_data.histogram(groups, bins)
         filled: dict[str, Any] = {"fill": True, "alpha": 0.7} if len(groups) == 1 else {}
         for name, style in _styles(groups).items():
             ax.stairs(shares[name], edges, label=name, **style, **filled)
         width = format(edges[1] - edges[0], ",.3g")
         ax.set_ylabel(f"{_SHARES[metric == 'itl']} per {width} ms")
     ax.set(xlabel=_axis_label(metric), ylim=(0, None))
-    ax.xaxis.set_major_formatter(canvas.NUMBERS)
+    ax.xaxis.set_major_formatter(figure_style.NUMBERS)
     _name_groups(ax, groups)
     return ax
 
 
 def _axis_label(metric: str) -> str:
     name = metric.replace("_", " ") if metric == "scheduling_delay" else metric.upper()
-    return f"{name}, {figures_data.METRICS[metric]} (ms)"
+    return f"{name}, {plot_data.METRICS[metric]} (ms)"
 
 
-def _percentiles(group: Distribution) -> str:
+def _percentiles(group: Percentiles) -> str:
     return f"p50 {group.percentile_ms(50):,.1f}, p99 {group.percentile_ms(99):,.1f} ms"
 
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     distinct = list(dict.fromkeys(names))
-    return dict(zip(distinct, canvas.line_styles(len(distinct)), strict=True))
+    return dict(zip(distinct, figure_style.line_styles(len(distinct)), strict=True))
 
 
-def _draw_steps(ax: Axes, groups: Mapping[str, Distribution], styles: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw_steps(ax: Axes, groups: Mapping[str, Percentiles], styles: Mapping[str, Mapping[str, Any]]) -> None:
     for name, group in groups.items():
-        values, shares = figures_data.ecdf(group)
+        values, shares = plot_data.ecdf(group)
         # From the ground up, so that a single value shows too.
         ax.step(np.append(values[:1], values), np.append(0, shares), where="post", label=name or None, **styles[name])
     ax.set_ylim(0, 1.02)
-    ax.xaxis.set_major_formatter(canvas.NUMBERS)
+    ax.xaxis.set_major_formatter(figure_style.NUMBERS)
 
 
-def _name_groups(ax: Axes, groups: Mapping[str, Distribution]) -> None:
+def _name_groups(ax: Axes, groups: Mapping[str, Percentiles]) -> None:
     """Say how large the values are: in the title, or of several groups in the legend."""
     if not groups:
-        canvas.say(ax, _NOBODY)
+        figure_style.say(ax, _NOBODY)
     elif list(groups) == [""]:
-        canvas.set_title(ax, _percentiles(groups[""]))
+        figure_style.set_title(ax, _percentiles(groups[""]))
     else:
         labels = [f"{name}: {_percentiles(group)}" for name, group in groups.items()]
-        canvas.add_legend(ax, "beside" if len(groups) > 3 else "inside", labels)
+        figure_style.add_legend(ax, "beside" if len(groups) > 3 else "inside", labels)

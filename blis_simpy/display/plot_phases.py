@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.display import canvas
-from blis_simpy.display.figures_data import PHASES, phase_bounds
+from blis_simpy.display import figure_style
+from blis_simpy.display.plot_data import PHASES, phase_bounds
 from blis_simpy.units import MS, SECOND
 
 if TYPE_CHECKING:
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.display.phases import Explanation
-    from blis_simpy.metrics.requests import RequestTable
-    from blis_simpy.result import Result
+    from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.result import Result
 
 __all__ = ["draw_gantt", "plot_explanation"]
 
 _PHASE_COLOURS = {
-    "admission": canvas.PURPLE,
-    "routing": canvas.GREY,
-    "queue": canvas.ORANGE,
-    "preempted": canvas.VERMILLION,
-    "prefill": canvas.BLUE,
-    "decode": canvas.SKY,
+    "admission": figure_style.PURPLE,
+    "routing": figure_style.GREY,
+    "queue": figure_style.ORANGE,
+    "preempted": figure_style.VERMILLION,
+    "prefill": figure_style.BLUE,
+    "decode": figure_style.SKY,
 }
 _MOST_NAMES = 40
 
@@ -36,14 +36,14 @@ def draw_gantt(result: Result, requests: RequestTable, most: int, ax: Axes | Non
     shown = np.argsort(requests["arrived_at_us"], kind="stable")[:most]
     requests, num_found = requests.take(shown), requests.num_rows
     bounds = phase_bounds(requests, result.preemptions, result.aggregate.ended_at)
-    ax = canvas.one(ax, max(2.2, 1.0 + 0.2 * min(len(shown), _MOST_NAMES)))
+    ax = figure_style.one(ax, max(2.2, 1.0 + 0.2 * min(len(shown), _MOST_NAMES)))
     _draw_phases(ax, bounds, height=0.8)
     names = requests["id"].tolist()
     line_of = {name: line for line, name in enumerate(names)}
     lost = [(at, line_of[name]) for name, at in result.preemptions if name in line_of]
     if lost:
         at, line = zip(*lost, strict=True)
-        ax.plot(np.divide(at, SECOND), line, "x", color=canvas.BLACK, markersize=5, label="preemption")
+        ax.plot(np.divide(at, SECOND), line, "x", color=figure_style.BLACK, markersize=5, label="preemption")
     if len(shown) <= _MOST_NAMES:
         ax.set_yticks(range(len(shown)), names)
     else:
@@ -51,9 +51,9 @@ def draw_gantt(result: Result, requests: RequestTable, most: int, ax: Axes | Non
     cut = f", the first {len(shown):,} of {num_found:,}" if num_found > len(shown) else ""
     ax.set(xlabel="time (s)", ylabel=f"requests{cut}", ylim=(max(len(shown), 1) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
-    canvas.add_legend(ax, "above")
+    figure_style.add_legend(ax, "above")
     if not np.ptp(bounds, axis=1).any():
-        canvas.say(ax, "no request was served")
+        figure_style.say(ax, "no request was served")
     return ax
 
 
@@ -67,15 +67,17 @@ def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
     ax : matplotlib Axes, optional
         Where to.
     """
-    ax = canvas.one(ax, 1.9)
+    ax = figure_style.one(ax, 1.9)
     bounds = np.concatenate(([0], np.cumsum(list(explanation.phases.values()))))
     _draw_phases(ax, bounds[None, :], height=0.6, unit=MS)
     ax.set(xlabel="since its arrival (ms)", ylim=(0.6, -0.6))
     ax.set_yticks([])
     ax.grid(visible=False, axis="y")
-    ax.xaxis.set_major_formatter(canvas.NUMBERS)
-    canvas.set_title(ax, f"{explanation.request}: {explanation.outcome}, {explanation.total_us / MS:,.3f} ms")
-    canvas.add_legend(ax, "beside", [f"{name} {us / MS:,.3f} ms" for name, us in explanation.phases.items() if us])
+    ax.xaxis.set_major_formatter(figure_style.NUMBERS)
+    figure_style.set_title(ax, f"{explanation.request}: {explanation.outcome}, {explanation.total_us / MS:,.3f} ms")
+    figure_style.add_legend(
+        ax, "beside", [f"{name} {us / MS:,.3f} ms" for name, us in explanation.phases.items() if us]
+    )
     return ax
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.display import canvas
+from blis_simpy.display import figure_style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,17 +30,17 @@ def plot_pairs(values: Mapping[str, ArrayLike], *, ylabel: str, ax: Axes | None 
     ax : matplotlib Axes, optional
         Where to.
     """
-    ax = canvas.one(ax, 3.6)
+    ax = figure_style.one(ax, 3.6)
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
-    ax.plot(range(len(columns)), np.array(list(columns.values())), color=canvas.GREY, linewidth=0.6, alpha=0.5)
-    styles = canvas.line_styles(len(columns))
+    ax.plot(range(len(columns)), np.array(list(columns.values())), color=figure_style.GREY, linewidth=0.6, alpha=0.5)
+    styles = figure_style.line_styles(len(columns))
     for place, column, style in zip(count(), columns.values(), styles):
         ax.plot(np.full(len(column), place), column, "o", color=style["color"], markersize=4, alpha=0.7)
         ax.plot([place - 0.18, place + 0.18], [column.mean()] * 2, color=style["color"], linewidth=2.5)
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set(ylabel=ylabel, xlim=(-0.5, len(columns) - 0.5))
     ax.grid(visible=False, axis="x")
-    ax.yaxis.set_major_formatter(canvas.NUMBERS)
+    ax.yaxis.set_major_formatter(figure_style.NUMBERS)
     return ax
 
 
@@ -67,10 +67,10 @@ def plot_points(
     ax : matplotlib Axes, optional
         Where to.
     """
-    ax = canvas.one(ax, 3.6)
+    ax = figure_style.one(ax, 3.6)
     means = np.asarray(values, dtype=np.float64)
     spread = None if low is None or high is None else (means - np.asarray(low), np.asarray(high) - means)
-    ax.errorbar(settings, means, yerr=spread, fmt="o", color=canvas.BLUE, markersize=4, capsize=2, elinewidth=0.8)
+    ax.errorbar(settings, means, yerr=spread, fmt="o", color=figure_style.BLUE, markersize=4, capsize=2, elinewidth=0.8)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.yaxis.set_major_formatter(canvas.NUMBERS)
+    ax.yaxis.set_major_formatter(figure_style.NUMBERS)
     return ax

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.display import canvas, figures_data
+from blis_simpy.display import figure_style, plot_data
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = ["draw_timeline"]
 
 _QUANTITIES = {
-    "queue_depth": ("queue depth (requests)", canvas.ORANGE),
-    "batch_size": ("batch size (requests)", canvas.BLUE),
-    "used_blocks": ("KV in use (%)", canvas.GREEN),
+    "queue_depth": ("queue depth (requests)", figure_style.ORANGE),
+    "batch_size": ("batch size (requests)", figure_style.BLUE),
+    "used_blocks": ("KV in use (%)", figure_style.GREEN),
 }
 
 
@@ -37,19 +37,19 @@ def draw_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None) -> NDAr
     for index, (lane, num_blocks) in enumerate(zip(lanes, blocks, strict=True)):
         mine = steps["replica"] == index
         starts, durations = steps["start_us"][mine], steps["duration_us"][mine]
-        edges, exact = figures_data.time_edges(starts, durations)
+        edges, exact = plot_data.time_edges(starts, durations)
         if not exact:
             coarsest = max(coarsest, edges[1] - edges[0])
         for ax, (column, (_, colour)), scale in zip(lane, _QUANTITIES.items(), (1, 1, num_blocks / 100), strict=True):
             if len(edges):
-                values = figures_data.peaks(starts, durations, steps[column][mine], edges) / scale
+                values = plot_data.peaks(starts, durations, steps[column][mine], edges) / scale
                 ax.stairs(values, edges / SECOND, color=colour, fill=True, alpha=0.35)
                 ax.stairs(values, edges / SECOND, color=colour, linewidth=1.0, baseline=None)
             else:
-                canvas.say(ax, "no step")
+                figure_style.say(ax, "no step")
         at = [tick / SECOND for replica, tick in preempted if replica == index]
         if at:
-            lane[2].plot(at, [104] * len(at), "|", color=canvas.VERMILLION, markersize=7, label="preemption")
+            lane[2].plot(at, [104] * len(at), "|", color=figure_style.VERMILLION, markersize=7, label="preemption")
     _finish_lanes(lanes, coarsest)
     return lanes
 
@@ -57,9 +57,9 @@ def draw_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None) -> NDAr
 def _lanes(num_replicas: int) -> NDArray[np.object_]:
     """Make a line of Axes a replica; those of a single replica stand below each other."""
     if num_replicas == 1:
-        return canvas.new_axes(3, height=5.4, sharex=True).T
+        return figure_style.new_axes(3, height=5.4, sharex=True).T
     height = 1.2 + max(1.1, 3.6 / num_replicas) * min(num_replicas, 4) + 0.6 * max(num_replicas - 4, 0)
-    return canvas.new_axes(num_replicas, 3, height=height, sharex=True, sharey="col")
+    return figure_style.new_axes(num_replicas, 3, height=height, sharex=True, sharey="col")
 
 
 def _finish_lanes(lanes: NDArray[np.object_], coarsest: float) -> None:
@@ -75,13 +75,13 @@ def _finish_lanes(lanes: NDArray[np.object_], coarsest: float) -> None:
             elif not several:
                 ax.set_ylabel(label.replace(" (", "\n("))
         if several:
-            canvas.set_title(lanes[0, column], label)
+            figure_style.set_title(lanes[0, column], label)
             lanes[-1, column].set_xlabel("time (s)")
     if not several:
         lanes[0, 2].set_xlabel("time (s)")
     for ax in lanes[:, 2]:
         if ax.get_legend_handles_labels()[0]:
-            canvas.add_legend(ax, "above")
+            figure_style.add_legend(ax, "above")
             break
     if coarsest:
-        lanes[0, 0].figure.supxlabel(f"largest value in each {canvas.span(coarsest)}", fontsize="small")
+        lanes[0, 0].figure.supxlabel(f"largest value in each {figure_style.span(coarsest)}", fontsize="small")

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.display import canvas
-from blis_simpy.display.tables import Line, Table, page_html
+from blis_simpy.display import figure_style
+from blis_simpy.display.text_table import Line, TextTable, page_html
 from blis_simpy.errors import PluginError
-from blis_simpy.formats.files import check_writable, write_text
+from blis_simpy.files.text_files import check_writable, write_text
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Fold", "Picture", "Section", "check_report_path", "report_html", "write_report"]
+__all__ = ["Fold", "Picture", "ReportSection", "check_report_path", "report_html", "write_report"]
 
 WIDTH_IN = 6.4
 """Width of a picture in inches; two stand side by side where the page is wide."""
@@ -67,11 +67,11 @@ class Fold:
     text: str
 
 
-Part = Line | Table | Picture | Fold
+Part = Line | TextTable | Picture | Fold
 
 
 @attrs.frozen
-class Section:
+class ReportSection:
     """Part of a report with a heading.
 
     Attributes
@@ -100,7 +100,9 @@ def check_report_path(path: str | os.PathLike[str]) -> None:
     check_writable(path)
 
 
-def write_report(path: str | os.PathLike[str], title: str, lead: Sequence[Line], sections: Sequence[Section]) -> None:
+def write_report(
+    path: str | os.PathLike[str], title: str, lead: Sequence[Line], sections: Sequence[ReportSection]
+) -> None:
     """Write a report to a file, whole or not at all; the parameters are those of `report_html`.
 
     Raises
@@ -113,7 +115,7 @@ def write_report(path: str | os.PathLike[str], title: str, lead: Sequence[Line],
     write_text(path, report_html(title, lead, sections))
 
 
-def report_html(title: str, lead: Sequence[Line], sections: Sequence[Section]) -> str:
+def report_html(title: str, lead: Sequence[Line], sections: Sequence[ReportSection]) -> str:
     """Make a report.
 
     Parameters
@@ -122,7 +124,7 @@ def report_html(title: str, lead: Sequence[Line], sections: Sequence[Section]) -
         Of the page.
     lead : sequence of lines
         What stands first: the outcome.
-    sections : sequence of Section
+    sections : sequence of ReportSection
         The rest.
 
     Returns
@@ -188,7 +190,7 @@ def _svg(picture: Picture, salt: str) -> str:
     import matplotlib as mpl
 
     style: dict[Any, Any] = {
-        **canvas.STYLE,
+        **figure_style.STYLE,
         **dict.fromkeys(_INKED, _INK),
         "figure.facecolor": "none",
         "axes.facecolor": "none",

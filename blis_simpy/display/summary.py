@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display.tables import Column, Line, Strong, Table
+from blis_simpy.display.text_table import Line, Strong, TextColumn, TextTable
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from blis_simpy.metrics.aggregate import Aggregate
-    from blis_simpy.metrics.distributions import Distribution
-    from blis_simpy.metrics.evaluation import Group
-    from blis_simpy.metrics.selection import Selection
-    from blis_simpy.result import Result
-    from blis_simpy.scenario import Scenario
+    from blis_simpy.results.aggregate import Aggregate
+    from blis_simpy.results.evaluation import Group
+    from blis_simpy.results.percentiles import Percentiles
+    from blis_simpy.results.result import Result
+    from blis_simpy.results.subset import RequestSubset
+    from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = [
     "class_table",
@@ -35,7 +35,7 @@ _MS = ",.3f"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def summary_page(result: Result) -> list[Line | Table]:
+def summary_page(result: Result) -> list[Line | TextTable]:
     """Describe a run in short: what was simulated, what became of the requests, latencies, KV cache."""
     figures, rates = result.summary, result.kv_rates
     throughput = (
@@ -47,7 +47,7 @@ def summary_page(result: Result) -> list[Line | Table]:
     return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.aggregate), (cache,)]
 
 
-def result_page(result: Result) -> list[Line | Table]:
+def result_page(result: Result) -> list[Line | TextTable]:
     """Describe a run at length: the summary, and tables of whatever there is more than one of."""
     page = summary_page(result)
     if len(result.replicas) > 1:
@@ -63,7 +63,7 @@ def result_page(result: Result) -> list[Line | Table]:
     return page
 
 
-def selection_page(selection: Selection) -> list[Line | Table]:
+def selection_page(selection: RequestSubset) -> list[Line | TextTable]:
     """Describe some requests of a run: what became of them, latencies."""
     outcomes, counts = np.unique(selection.requests["outcome"], return_counts=True)
     shown = zip(outcomes.tolist(), counts.tolist(), strict=True)
@@ -75,17 +75,17 @@ def selection_page(selection: Selection) -> list[Line | Table]:
     return [(", ".join(parts),), (rates,), _latencies(selection)]
 
 
-def replica_table(result: Result) -> Table:
+def replica_table(result: Result) -> TextTable:
     """Describe what each replica did."""
     columns = [
-        Column("replica", align="left"),
-        Column("completed"),
-        Column("requests/s", spec=",.2f"),
-        Column("output tokens/s", spec=",.1f"),
-        Column("TTFT mean", "ms", _MS),
-        Column("TTFT p99", "ms", _MS),
-        Column("E2E mean", "ms", _MS),
-        Column("preemptions"),
+        TextColumn("replica", align="left"),
+        TextColumn("completed"),
+        TextColumn("requests/s", spec=",.2f"),
+        TextColumn("output tokens/s", spec=",.1f"),
+        TextColumn("TTFT mean", "ms", _MS),
+        TextColumn("TTFT p99", "ms", _MS),
+        TextColumn("E2E mean", "ms", _MS),
+        TextColumn("preemptions"),
     ]
     rows = [
         [
@@ -101,20 +101,20 @@ def replica_table(result: Result) -> Table:
         ]
         for index, figures in enumerate(result.replicas)
     ]
-    return Table(columns, rows)
+    return TextTable(columns, rows)
 
 
-def class_table(slo_classes: Mapping[str, Mapping[str, Distribution]]) -> Table:
+def class_table(slo_classes: Mapping[str, Mapping[str, Percentiles]]) -> TextTable:
     """Describe the latencies of each SLO class; for the argument see `Evaluation.slo_classes`."""
-    columns = [Column("SLO class", align="left"), Column("completed"), *_latency_columns()]
+    columns = [TextColumn("SLO class", align="left"), TextColumn("completed"), *_latency_columns()]
     rows = [
         [name, latencies["e2e"].count, *_figures(latencies["ttft"]), *_figures(latencies["e2e"])]
         for name, latencies in slo_classes.items()
     ]
-    return Table(columns, rows)
+    return TextTable(columns, rows)
 
 
-def group_table(groups: Mapping[str, Group], name: str) -> Table:
+def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
     """Describe rates and latencies of groups of requests.
 
     Parameters
@@ -125,20 +125,20 @@ def group_table(groups: Mapping[str, Group], name: str) -> Table:
         What a group is: ``tenant``, ``model``.
     """
     columns = [
-        Column(name, align="left"),
-        Column("completed"),
-        Column("requests/s", spec=",.2f"),
-        Column("output tokens/s", spec=",.1f"),
+        TextColumn(name, align="left"),
+        TextColumn("completed"),
+        TextColumn("requests/s", spec=",.2f"),
+        TextColumn("output tokens/s", spec=",.1f"),
         *_latency_columns(),
     ]
     rows = [
         [label, group.completed, group.requests_per_s, group.tokens_per_s, *_figures(group.ttft), *_figures(group.e2e)]
         for label, group in groups.items()
     ]
-    return Table(columns, rows)
+    return TextTable(columns, rows)
 
 
-def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> Table:
+def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> TextTable:
     """Describe a table of columns by its first and last rows.
 
     Parameters
@@ -158,9 +158,11 @@ def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> Tab
     if cut:
         rows.insert(head, [_ELLIPSIS] * (1 + len(names)))
     texts = {name for name in names if columns[name].dtype.kind in "OUb"}
-    described = [Column(name, align="left" if name in texts else "right", spec=_spec(columns[name])) for name in names]
+    described = [
+        TextColumn(name, align="left" if name in texts else "right", spec=_spec(columns[name])) for name in names
+    ]
     title = f"{num_rows:,} rows, {len(names)} columns"
-    return Table([Column("row"), *described], rows, title)
+    return TextTable([TextColumn("row"), *described], rows, title)
 
 
 def _spec(column: NDArray[Any]) -> str:
@@ -171,15 +173,15 @@ def _cell(name: str, value: object) -> object:
     return None if value == -1 and (name.endswith("_us") or name == "replica") else value
 
 
-def _latency_columns() -> list[Column]:
-    return [Column(f"{latency} {figure}", "ms", _MS) for latency in ("TTFT", "E2E") for figure in ("mean", "p99")]
+def _latency_columns() -> list[TextColumn]:
+    return [TextColumn(f"{latency} {figure}", "ms", _MS) for latency in ("TTFT", "E2E") for figure in ("mean", "p99")]
 
 
-def _figures(latency: Distribution) -> list[float | None]:
+def _figures(latency: Percentiles) -> list[float | None]:
     return [latency.mean_ms, latency.percentile_ms(99)] if latency.count else [None, None]
 
 
-def _deployment(scenario: Scenario) -> Line:
+def _deployment(scenario: ScenarioSettings) -> Line:
     """Say what serves: replicas, model, hardware as far as it was given, latency model."""
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
     place = f" on {scenario.hardware}" if scenario.hardware else ""
@@ -206,22 +208,22 @@ def _outcomes(result: Result) -> str:
     return ", ".join(parts)
 
 
-def _latencies(figures: Aggregate | Selection) -> Table:
-    rows: dict[str, Distribution] = {
+def _latencies(figures: Aggregate | RequestSubset) -> TextTable:
+    rows: dict[str, Percentiles] = {
         "TTFT, time to first token": figures.ttft,
         "ITL, gap between tokens": figures.itl,
         "E2E, arrival to last token": figures.e2e,
         "scheduling delay": figures.scheduling_delay,
     }
     columns = [
-        Column("latency", "ms", align="left"),
-        Column("mean", spec=_MS),
-        *(Column(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
+        TextColumn("latency", "ms", align="left"),
+        TextColumn("mean", spec=_MS),
+        *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
     ]
-    return Table(columns, [(label, *_percentiles(distribution)) for label, distribution in rows.items()])
+    return TextTable(columns, [(label, *_percentiles(distribution)) for label, distribution in rows.items()])
 
 
-def _percentiles(distribution: Distribution) -> list[float | None]:
+def _percentiles(distribution: Percentiles) -> list[float | None]:
     if not distribution.count:
         return [None] * (1 + len(_PERCENTILES))
     return [distribution.mean_ms, *(distribution.percentile_ms(percent) for percent in _PERCENTILES)]

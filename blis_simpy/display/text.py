@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from blis_simpy.display.summary import summary_page
-from blis_simpy.display.tables import print_page
+from blis_simpy.display.text_table import print_page
 
 if TYPE_CHECKING:
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = ["print_summary"]
 

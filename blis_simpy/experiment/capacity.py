@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from blis_simpy.display.tables import Column, Table, page_html
+from blis_simpy.display.text_table import TextColumn, TextTable, page_html
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.designs import changed_scenario
-from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.measuring import Measurement, Metrics, higher_is_better
+from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.experiment.measurement import Measurement, Metrics, higher_is_better
+from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications
-from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import one_sided_bounds
 from blis_simpy.scenario import Scenario
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from blis_simpy.experiment.running import Options
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.experiment.runner import Options
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["Capacity", "Limit", "Probe", "capacity"]
 
@@ -191,15 +191,15 @@ class Capacity:
         values = [probe.value for probe in self.probes]
         return f"{figure(min(values))} to {figure(max(values))}"
 
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """Return the values that were tried, in order."""
         columns = [
-            Column(self.vary),
-            Column("purpose", align="left"),
-            *(Column(f"{limit}", align="right") for limit in self.limits),
-            Column("replications"),
-            Column("completed"),
-            Column("outcome", align="left"),
+            TextColumn(self.vary),
+            TextColumn("purpose", align="left"),
+            *(TextColumn(f"{limit}", align="right") for limit in self.limits),
+            TextColumn("replications"),
+            TextColumn("completed"),
+            TextColumn("outcome", align="left"),
         ]
         rows = [
             (
@@ -216,11 +216,11 @@ class Capacity:
             )
             for probe in self.probes
         ]
-        return Table(columns, rows, title=str(self))
+        return TextTable(columns, rows, title=str(self))
 
     def plot(self, metric: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw what was tried and the limit; see `blis_simpy.experiment.pictures.plot_capacity`."""
-        from blis_simpy.experiment.pictures import plot_capacity
+        """Draw what was tried and the limit; see `blis_simpy.experiment.plots.plot_capacity`."""
+        from blis_simpy.experiment.plots import plot_capacity
 
         return plot_capacity(self, metric, ax)
 
@@ -281,7 +281,7 @@ def capacity(
     seed : int, optional
         Seed of the experiment; that of the scenario unless given.
     **options
-        How to carry it out, see `blis_simpy.experiment.running.Options`.
+        How to carry it out, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------

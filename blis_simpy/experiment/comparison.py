@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import numpy as np
 
-from blis_simpy.display.tables import Column, Table, page_html
-from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.measuring import higher_is_better
+from blis_simpy.display.text_table import TextColumn, TextTable, page_html
+from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.experiment.best_selection import BestSelection, select_best
+from blis_simpy.experiment.measurement import higher_is_better
+from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
-from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.selection import Selection, select_best
 from blis_simpy.experiment.statistics import (
     Alternative,
     Interval,
@@ -32,7 +32,6 @@ from blis_simpy.experiment.statistics import (
     ratio_interval,
     t_interval,
 )
-from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.experiment.running import Options
+    from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Comparison", "Verdict", "compare"]
@@ -300,7 +299,7 @@ class Comparison:
         maximise: bool | None = None,
         confidence: float | None = None,
         first_stage: int | None = None,
-    ) -> Selection:
+    ) -> BestSelection:
         """Select the scenario with the best mean, as far as the evidence goes.
 
         Parameters
@@ -351,17 +350,17 @@ class Comparison:
         """
         return frame(self.runs)
 
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """Return the verdicts: means, relative change with its interval, what is found."""
         columns = [
-            Column("metric", align="left"),
-            Column("candidate", align="left"),
-            Column(self.baseline),
-            Column("mean"),
-            Column("change"),
-            Column("p"),
-            Column("finding", align="left"),
-            Column("variance ratio"),
+            TextColumn("metric", align="left"),
+            TextColumn("candidate", align="left"),
+            TextColumn(self.baseline),
+            TextColumn("mean"),
+            TextColumn("change"),
+            TextColumn("p"),
+            TextColumn("finding", align="left"),
+            TextColumn("variance ratio"),
         ]
         rows = [
             (
@@ -376,7 +375,7 @@ class Comparison:
             )
             for verdict in sorted(self.verdicts, key=lambda verdict: self.metrics.index(verdict.metric))
         ]
-        return Table(columns, rows, title=self._title())
+        return TextTable(columns, rows, title=self._title())
 
     def _title(self) -> str:
         methods = {"holm": ", p by Holm", "bonferroni": ", p by Bonferroni", None: ""}
@@ -387,8 +386,8 @@ class Comparison:
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw all changes with their intervals; see `blis_simpy.experiment.pictures.plot_comparison`."""
-        from blis_simpy.experiment.pictures import plot_comparison
+        """Draw all changes with their intervals; see `blis_simpy.experiment.plots.plot_comparison`."""
+        from blis_simpy.experiment.plots import plot_comparison
 
         return plot_comparison(self, ax)
 
@@ -441,7 +440,7 @@ def compare(
         Seed of the experiment; that of the baseline unless given. Replication i of every scenario has the seed
         ``replication_seeds(seed, replications)[i]``.
     **options
-        How to carry it out, see `blis_simpy.experiment.running.Options`.
+        How to carry it out, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display.tables import Column, Table
-from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.measuring import Metrics, is_known
-from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.display.text_table import TextColumn, TextTable
+from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.experiment.measurement import Metrics, is_known
+from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import Interval, bootstrap_interval, t_interval
-from blis_simpy.settings.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from blis_simpy.experiment.measuring import Measurement
-    from blis_simpy.experiment.running import Options
+    from blis_simpy.experiment.measurement import Measurement
+    from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Replications", "frame", "replicate"]
@@ -125,11 +124,11 @@ class Replications:
             raise ScenarioError.at("method", "must be one of t, bootstrap", method)
         return bootstrap_interval(self.values(metric), level)
 
-    def table(self, method: str = "t") -> Table:
+    def table(self, method: str = "t") -> TextTable:
         """Return mean, interval and spread of the metrics that are reported."""
         columns = [
-            Column("metric", align="left"),
-            *(Column(name) for name in ("mean", "±", "from", "to", "std. dev.", "±, relative")),
+            TextColumn("metric", align="left"),
+            *(TextColumn(name) for name in ("mean", "±", "from", "to", "std. dev.", "±, relative")),
         ]
         rows = []
         for metric in self.metrics:
@@ -146,7 +145,7 @@ class Replications:
                     percent(interval.relative_half_width) if math.isfinite(interval.relative_half_width) else "-",
                 )
             )
-        return Table(columns, rows, title=self._title())
+        return TextTable(columns, rows, title=self._title())
 
     def _title(self) -> str:
         missed = "; the precision was not reached" if self.precise is False else ""
@@ -217,7 +216,7 @@ def replicate(
         Seed of the experiment; that of the scenario unless given. Replication i has the seed
         ``replication_seeds(seed, n)[i]``.
     **options
-        How to carry it out, see `blis_simpy.experiment.running.Options`.
+        How to carry it out, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------

@@ -6,12 +6,12 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.display.report_page import Fold, Picture, Section, write_report
-from blis_simpy.display.tables import Column, Strong, Table
+from blis_simpy.display.report_page import Fold, Picture, ReportSection, write_report
+from blis_simpy.display.text_table import Strong, TextColumn, TextTable
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.designs import setting_label
-from blis_simpy.experiment.figures import figure, percent
-from blis_simpy.experiment.pictures import (
+from blis_simpy.experiment.design_points import setting_label
+from blis_simpy.experiment.number_format import figure, percent
+from blis_simpy.experiment.plots import (
     axes_of,
     bounded_verdicts,
     comparison_height,
@@ -24,13 +24,13 @@ from blis_simpy.experiment.pictures import (
     plot_sweep,
     sweep_height,
 )
-from blis_simpy.settings.plain import plain
+from blis_simpy.settings.serialize import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from os import PathLike
 
-    from blis_simpy.display.tables import Line
+    from blis_simpy.display.text_table import Line
     from blis_simpy.experiment.capacity import Capacity
     from blis_simpy.experiment.comparison import Comparison
     from blis_simpy.experiment.sweep import Sweep
@@ -61,9 +61,9 @@ def write_comparison(comparison: Comparison, path: str | PathLike[str]) -> None:
         for metric in comparison.metrics
     ]
     sections = [
-        Section("Verdicts", [comparison.table(), *_changes(comparison)]),
-        Section("Runs", pairs),
-        Section("What was compared", [*_compared(comparison)]),
+        ReportSection("Verdicts", [comparison.table(), *_changes(comparison)]),
+        ReportSection("Runs", pairs),
+        ReportSection("What was compared", [*_compared(comparison)]),
     ]
     title = f"{', '.join(comparison.candidates)} compared with {comparison.baseline}"
     write_report(path, title, [*_findings(comparison)], sections)
@@ -96,7 +96,7 @@ def _changes(comparison: Comparison) -> Iterator[Picture]:
     )
 
 
-def _compared(comparison: Comparison) -> Iterator[Line | Table | Fold]:
+def _compared(comparison: Comparison) -> Iterator[Line | TextTable | Fold]:
     scenarios = {name: runs.scenario for name, runs in comparison.replications.items()}
     yield from _differing(scenarios)
     for name, scenario in scenarios.items():
@@ -104,10 +104,10 @@ def _compared(comparison: Comparison) -> Iterator[Line | Table | Fold]:
     yield _seeds(comparison.replications[comparison.baseline].seeds)
 
 
-def _differing(scenarios: Mapping[str, Scenario]) -> Iterator[Line | Table]:
+def _differing(scenarios: Mapping[str, Scenario]) -> Iterator[Line | TextTable]:
     """Table of the settings that are not the same in all scenarios, as far as they can be written down."""
     try:
-        written = {name: dict(_leaves(plain(scenario, complete=True))) for name, scenario in scenarios.items()}
+        written = {name: dict(_leaves(to_plain(scenario, complete=True))) for name, scenario in scenarios.items()}
     except ScenarioError:
         return
     paths = [path for path in dict.fromkeys(path for leaves in written.values() for path in leaves) if path != "seed"]
@@ -117,8 +117,8 @@ def _differing(scenarios: Mapping[str, Scenario]) -> Iterator[Line | Table]:
         if any(value != values[0] for value in values):
             rows.append((path, *("-" if value is None else setting_label(value) for value in values)))
     if rows:
-        columns = [Column("setting", align="left"), *(Column(name, align="left") for name in written)]
-        yield Table(columns, rows[:_MOST_LINES], title="Settings that differ")
+        columns = [TextColumn("setting", align="left"), *(TextColumn(name, align="left") for name in written)]
+        yield TextTable(columns, rows[:_MOST_LINES], title="Settings that differ")
     if len(rows) > _MOST_LINES:
         yield (f"{len(rows) - _MOST_LINES:,} more differ.",)
 
@@ -146,8 +146,8 @@ def write_sweep(sweep: Sweep, path: str | PathLike[str]) -> None:
     """
     scenarios = [point.replications.scenario for point in sweep.points]
     sections = [
-        Section("Points", [*_curves(sweep), sweep.table()]),
-        Section(
+        ReportSection("Points", [*_curves(sweep), sweep.table()]),
+        ReportSection(
             "What was simulated",
             [Fold("Scenario of the first point", _yaml(scenarios[0])), _seeds(sweep.points[0].replications.seeds)],
         ),
@@ -206,8 +206,8 @@ def write_capacity(capacity: Capacity, path: str | PathLike[str]) -> None:
     scenario = capacity.probes[-1].replications.scenario
     seeds = [seed for probe in capacity.probes for seed in probe.replications.seeds]
     sections = [
-        Section("Values that were tried", [*pictures, _without_title(capacity.table())]),
-        Section(
+        ReportSection("Values that were tried", [*pictures, _without_title(capacity.table())]),
+        ReportSection(
             "What was simulated",
             [Fold(f"Scenario at the last value of {capacity.vary}", _yaml(scenario)), _seeds(seeds)],
         ),
@@ -219,8 +219,8 @@ def write_capacity(capacity: Capacity, path: str | PathLike[str]) -> None:
     )
 
 
-def _without_title(table: Table) -> Table:
-    return Table(table.columns, table.rows)
+def _without_title(table: TextTable) -> TextTable:
+    return TextTable(table.columns, table.rows)
 
 
 def _yaml(scenario: Scenario) -> str:

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.figures import check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_fraction, figure, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

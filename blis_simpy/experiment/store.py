@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.measuring import Measurement
+from blis_simpy.experiment.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

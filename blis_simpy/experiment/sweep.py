@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from blis_simpy.display.tables import Column, Table
+from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.experiment.designs import changed_scenario, design_points, label, setting_label
-from blis_simpy.experiment.figures import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.measuring import higher_is_better
+from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
+from blis_simpy.experiment.measurement import higher_is_better
+from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
-from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.experiment.running import Options
+    from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Point", "Sweep", "sweep"]
@@ -145,10 +145,10 @@ class Sweep:
             raise ScenarioError.at("metric", "is missing in some runs of every point", metric)
         return self.points[min(known)[1]]
 
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """Return settings and means with the half-widths of their intervals."""
-        columns = [Column(path, align="left") for path in self.settings]
-        columns += [Column(metric) for metric in self.metrics]
+        columns = [TextColumn(path, align="left") for path in self.settings]
+        columns += [TextColumn(metric) for metric in self.metrics]
         rows = []
         for point in self.points:
             row = [setting_label(point.settings[path]) if path in point.settings else "" for path in self.settings]
@@ -157,7 +157,7 @@ class Sweep:
                 spread = f" ± {figure(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
                 row.append(figure(interval.estimate) + spread)
             rows.append(row)
-        return Table(columns, rows, title=self._title())
+        return TextTable(columns, rows, title=self._title())
 
     def _title(self) -> str:
         counts = {len(point.replications) for point in self.points}
@@ -165,8 +165,8 @@ class Sweep:
         return f"{len(self):,} points{each}"
 
     def plot(self, metric: str, over: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw a metric over a setting; see `blis_simpy.experiment.pictures.plot_sweep`."""
-        from blis_simpy.experiment.pictures import plot_sweep
+        """Draw a metric over a setting; see `blis_simpy.experiment.plots.plot_sweep`."""
+        from blis_simpy.experiment.plots import plot_sweep
 
         return plot_sweep(self, metric, over, ax)
 
@@ -231,7 +231,7 @@ def sweep(
     seed : int, optional
         Seed of the experiment and of the design; that of the scenario unless given.
     **options
-        How to carry it out, see `blis_simpy.experiment.running.Options`.
+        How to carry it out, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------

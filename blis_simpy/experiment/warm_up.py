@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.figures import check_count
+from blis_simpy.experiment.number_format import check_count
 from blis_simpy.experiment.statistics import Interval, t_interval
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 __all__ = ["BatchMeans", "batch_means", "mser"]
 

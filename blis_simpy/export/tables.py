@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.request import NEVER
 from blis_simpy.errors import PluginError, ScenarioError
-from blis_simpy.formats.files import check_writable, write_bytes
+from blis_simpy.files.text_files import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -7,9 +7,9 @@ takes as long.
 from __future__ import annotations
 
 from blis_simpy.latency.base import LatencyInputs, StepBatch, to_ticks
-from blis_simpy.latency.checks import check_alpha, check_beta
-from blis_simpy.latency.delays import PromptLengthDelays
 from blis_simpy.latency.explain import Term
+from blis_simpy.latency.request_delays import PromptLengthDelays
+from blis_simpy.latency.validation import check_alpha, check_beta
 
 __all__ = ["Blackbox"]
 

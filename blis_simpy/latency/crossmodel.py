@@ -6,9 +6,9 @@ Context lengths and the GPU play no role, so every step of an unchanged decode b
 from __future__ import annotations
 
 from blis_simpy.latency.base import LatencyInputs, StepBatch, to_ticks
-from blis_simpy.latency.checks import check_alpha, check_beta, check_model_shape, check_tp
-from blis_simpy.latency.delays import PromptLengthDelays
 from blis_simpy.latency.explain import Term
+from blis_simpy.latency.request_delays import PromptLengthDelays
+from blis_simpy.latency.validation import check_alpha, check_beta, check_model_shape, check_tp
 
 __all__ = ["Crossmodel"]
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blis_simpy.latency.base import IntTicks, LatencyInputs, StepBatch, StepMember, to_ticks
-from blis_simpy.latency.checks import check_alpha, check_roofline_figures, check_tp
-from blis_simpy.latency.delays import PromptLengthDelays
 from blis_simpy.latency.explain import Term
+from blis_simpy.latency.request_delays import PromptLengthDelays
+from blis_simpy.latency.validation import check_alpha, check_roofline_figures, check_tp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import Plugin, Shown, setting
+from blis_simpy.settings.fields import Plugin, ReprMixin, setting
 
 __all__ = ["COEFFICIENTS_BACKEND", "DEFAULT_BACKEND", "LatencySettings"]
 
@@ -16,7 +16,7 @@ COEFFICIENTS_BACKEND = "blackbox"
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class LatencySettings(Shown):
+class LatencySettings(ReprMixin):
     """Choice of the latency model.
 
     Raises

@@ -12,8 +12,8 @@ import math
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.bounds import Share, WeightedBounds, Weighting
-from blis_simpy.latency.checks import check_alpha, check_beta, check_sharded_figures, check_tp
+from blis_simpy.latency.validation import check_alpha, check_beta, check_sharded_figures, check_tp
+from blis_simpy.latency.weighted_roofline import CostTerm, WeightedRoofline, Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ MOE_COMM_BACKENDS = ("allgather_reducescatter", "naive", *_ALL_TO_ALL)
 """Ways to exchange tokens between data-parallel ranks of a mixture of experts, by vLLM's names; the first is usual."""
 
 
-class TrainedPhysics(WeightedBounds):
+class TrainedPhysics(WeightedRoofline):
     """Weighted physical bounds plus fixed times per layer, request and step.
 
     Parameters
@@ -164,18 +164,18 @@ def _decode_weighting(beta: Sequence[float]) -> Weighting:
     return Weighting("beta[1] * the slower of arithmetic and KV traffic", beta[1], None)
 
 
-def _shares(beta: Sequence[float]) -> tuple[Share, ...]:
+def _shares(beta: Sequence[float]) -> tuple[CostTerm, ...]:
     interleaved = beta[7] if len(beta) > 7 else 0.0
     dispatch_index = 10 if len(beta) > 10 else 3
     dispatch = f"beta[{dispatch_index}] * bytes that tokens take to their experts and back / memory bandwidth"
     return (
-        Share("weight load", "beta[2] * weight bytes on one GPU / memory bandwidth", beta[2]),
-        Share("all-reduce", "beta[3] * bytes that a GPU passes round its ring / memory bandwidth", beta[3]),
-        Share("expert dispatch", dispatch, beta[dispatch_index]),
-        Share("layers", "beta[4] * layers", beta[4], "layers"),
-        Share("requests", "beta[5] * requests in the step", beta[5], "requests"),
-        Share("step", "beta[6]", beta[6], "steps"),
-        Share("MoE layers", "beta[7] * MoE layers of an interleaved model", interleaved, "layers"),
+        CostTerm("weight load", "beta[2] * weight bytes on one GPU / memory bandwidth", beta[2]),
+        CostTerm("all-reduce", "beta[3] * bytes that a GPU passes round its ring / memory bandwidth", beta[3]),
+        CostTerm("expert dispatch", dispatch, beta[dispatch_index]),
+        CostTerm("layers", "beta[4] * layers", beta[4], "layers"),
+        CostTerm("requests", "beta[5] * requests in the step", beta[5], "requests"),
+        CostTerm("step", "beta[6]", beta[6], "steps"),
+        CostTerm("MoE layers", "beta[7] * MoE layers of an interleaved model", interleaved, "layers"),
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.latency.bounds import Share, WeightedBounds, Weighting
-from blis_simpy.latency.checks import check_alpha, check_beta, check_sharded_figures, check_tp
+from blis_simpy.latency.validation import check_alpha, check_beta, check_sharded_figures, check_tp
+from blis_simpy.latency.weighted_roofline import CostTerm, WeightedRoofline, Weighting
 
 if TYPE_CHECKING:
     from blis_simpy.latency.base import LatencyInputs
@@ -20,7 +20,7 @@ _WEIGHT_BYTES = 2.0
 """Fitted so: quantisation has no effect."""
 
 
-class TrainedRoofline(WeightedBounds):
+class TrainedRoofline(WeightedRoofline):
     """Weighted rooflines plus fixed times per layer, request and step.
 
     Parameters
@@ -58,10 +58,10 @@ class TrainedRoofline(WeightedBounds):
             prefill=Weighting("beta[0] * the slower of arithmetic and KV writes", prefill, None),
             decode=Weighting("beta[1] * the slower of arithmetic and KV traffic", decode, None),
             shares=(
-                Share("weight load", "beta[2] * weight bytes on one GPU / memory bandwidth", weight_load),
-                Share("layers", "beta[4] * layers", per_layer, "layers"),
-                Share("requests", "beta[5] * requests in the step", per_request, "requests"),
-                Share("step", "beta[6]", per_step, "steps"),
+                CostTerm("weight load", "beta[2] * weight bytes on one GPU / memory bandwidth", weight_load),
+                CostTerm("layers", "beta[4] * layers", per_layer, "layers"),
+                CostTerm("requests", "beta[5] * requests in the step", per_request, "requests"),
+                CostTerm("step", "beta[6]", per_step, "steps"),
             ),
         )
         self._intermediate = float(model.intermediate_size)

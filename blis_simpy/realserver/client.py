@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.errors import PluginError, ScenarioError
-from blis_simpy.realserver.exchange import ERROR, TIMEOUT
+from blis_simpy.realserver.http_exchange import ERROR, TIMEOUT
 from blis_simpy.realserver.prompts import joined
 from blis_simpy.units import SECOND, format_ticks
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
     from blis_simpy.core.request import Request
-    from blis_simpy.realserver.exchange import Clock, Exchange
+    from blis_simpy.realserver.http_exchange import Clock, Exchange
     from blis_simpy.realserver.prompts import Prompts
     from blis_simpy.realserver.settings import ObserveSettings
 

@@ -9,25 +9,25 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
 from blis_simpy.realserver.client import CompletionClient, connect, probe
-from blis_simpy.realserver.dispatch import Dispatcher, is_done
-from blis_simpy.realserver.exchange import Clock
+from blis_simpy.realserver.http_exchange import Clock
+from blis_simpy.realserver.load_generator import Dispatcher, is_done
 from blis_simpy.realserver.prompts import Prompts
-from blis_simpy.realserver.record import as_trace
 from blis_simpy.realserver.recording import Recording
 from blis_simpy.realserver.settings import ObserveSettings
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.realserver.trace_rows import as_trace
+from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blis_simpy.core.request import Request
-    from blis_simpy.realserver.exchange import Exchange
-    from blis_simpy.realserver.record import Row
-    from blis_simpy.workload.sessions import SessionBlueprint
+    from blis_simpy.realserver.http_exchange import Exchange
+    from blis_simpy.realserver.trace_rows import Row
     from blis_simpy.workload.settings import Workload
+    from blis_simpy.workload.spec.sessions import SessionBlueprint
 
 __all__ = ["observe", "observe_async"]
 
@@ -174,13 +174,13 @@ def _generate(
     """Draw the requests; also return the seed that was used."""
     if isinstance(workload, WorkloadSpec):
         seed = workload.seed if seed is None else seed
-        generated = workload.generate(Streams(seed), horizon)
+        generated = workload.generate(RandomStreams(seed), horizon)
         return generated.requests, generated.sessions, seed
     from blis_simpy.workload.generate import generate
-    from blis_simpy.workload.presets import filled_in
+    from blis_simpy.workload.presets import with_preset
 
     seed = _SEED if seed is None else seed
-    return generate(filled_in(workload), Streams(seed), horizon), [], seed
+    return generate(with_preset(workload), RandomStreams(seed), horizon), [], seed
 
 
 def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> Callable[[Request], bool]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from blis_simpy.workload.sessions import output_stream
+from blis_simpy.workload.spec.sessions import output_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from blis_simpy.core.content import Span
     from blis_simpy.core.request import Request
+    from blis_simpy.core.token_spans import Span
 
 __all__ = ["WORDS", "Prompts", "Turn", "joined"]
 
@@ -65,7 +65,7 @@ class Prompts:
 
     Examples
     --------
-    >>> from blis_simpy.core.content import Span
+    >>> from blis_simpy.core.token_spans import Span
     >>> from blis_simpy.core.request import Request
     >>> prompts = Prompts(seed=1)
     >>> prompts.turns(Request("plain", 0, input_tokens=3, output_tokens=1))

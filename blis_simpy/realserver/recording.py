@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from blis_simpy.formats.trace import Trace
-from blis_simpy.realserver.exchange import OK
+from blis_simpy.realserver.http_exchange import OK
+from blis_simpy.trace_files.trace import Trace
 from blis_simpy.units import SECOND, format_ticks
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.display.tables import Line, Table
+    from blis_simpy.display.text_table import Line, TextTable
 
 __all__ = ["Recording", "ScheduleSlip"]
 
@@ -120,7 +120,7 @@ class Recording:
         ScenarioError
             If a file cannot be written.
         """
-        from blis_simpy.formats.trace_v2 import write_trace
+        from blis_simpy.trace_files.trace_v2 import write_trace
 
         write_trace(self.trace, header, data)
 
@@ -136,12 +136,12 @@ class Recording:
         latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[self._is_ok()]
         return latencies
 
-    def _page(self) -> list[Line | Table]:
-        from blis_simpy.display.tables import Column, Strong, Table
+    def _page(self) -> list[Line | TextTable]:
+        from blis_simpy.display.text_table import Strong, TextColumn, TextTable
 
         model = self.trace.header.server.model if self.trace.header.server else ""
         counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses.items()) or "nothing recorded"
-        page: list[Line | Table] = [
+        page: list[Line | TextTable] = [
             (Strong(model), f" at {self.url}", "" if self.is_complete else ", interrupted"),
             (f"{len(self.trace):,} requests in {format_ticks(self.duration_us // 1000 * 1000)}: {counts}",),
         ]
@@ -150,16 +150,16 @@ class Recording:
             page.append((f"{len(self.e2e_us) / seconds:,.2f} requests/s, {tokens / seconds:,.1f} output tokens/s",))
         if len(self.e2e_us):
             columns = [
-                Column("latency", "ms", align="left"),
-                Column("mean", spec=",.3f"),
-                *(Column(f"p{percent}", spec=",.3f") for percent in _PERCENTILES),
+                TextColumn("latency", "ms", align="left"),
+                TextColumn("mean", spec=",.3f"),
+                *(TextColumn(f"p{percent}", spec=",.3f") for percent in _PERCENTILES),
             ]
             names = {"TTFT, sent to first chunk": self.ttft_us, "E2E, sent to last chunk": self.e2e_us}
             rows = [
                 (name, *(value / 1000 for value in (us.mean(), *np.percentile(us, _PERCENTILES))))
                 for name, us in names.items()
             ]
-            page.append(Table(columns, rows))
+            page.append(TextTable(columns, rows))
         page += [(f"{count:,} x {message}",) for message, count in list(self.failures.items())[:_SHOWN_FAILURES]]
         return [*page, *((line,) for line in self._slip_lines())]
 
@@ -178,13 +178,13 @@ class Recording:
 
     def __repr__(self) -> str:
         """Say what happened in a few lines."""
-        from blis_simpy.display.tables import print_page
+        from blis_simpy.display.text_table import print_page
 
         text = io.StringIO()
         print_page(self._page(), text)
         return text.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:
-        from blis_simpy.display.tables import page_html
+        from blis_simpy.display.text_table import page_html
 
         return page_html(self._page())

@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.core.request import NEVER, Outcome, Request
+from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import DecodeRuns, LatencyModel, StepBatch, StepMember
-from blis_simpy.replica.batching import BatchFormer, SteadyBatchFormer
-from blis_simpy.replica.decodes import Decodes
-from blis_simpy.replica.formation import StepFormation
-from blis_simpy.replica.kv import HostTier
+from blis_simpy.replica.batch_builder import BatchBuilder
+from blis_simpy.replica.batch_policies import BatchPolicy, SteadyBatchPolicy
+from blis_simpy.replica.decode_batch import DecodeBatch
+from blis_simpy.replica.kv_store import HostTier
 from blis_simpy.replica.log import ReplicaLog, StepLog
-from blis_simpy.replica.runs import DecodeRun
-from blis_simpy.replica.sequence import Sequence
+from blis_simpy.replica.macro_step import MacroStep
+from blis_simpy.replica.running_request import RunningRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blis_simpy.core.hooks import Hooks
-    from blis_simpy.core.pools import BlockPool, SlotPool
-    from blis_simpy.replica.kv import KVStore
-    from blis_simpy.replica.ordering import WaitQueue
+    from blis_simpy.core.observers import Hooks
+    from blis_simpy.core.resources import BatchSlots, KVBlocks
+    from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.schedulers import WaitQueue
     from blis_simpy.replica.settings import EngineSettings
 
 __all__ = ["Engine"]
@@ -59,15 +59,15 @@ class Engine:
         Tokens a KV block.
     latency : LatencyModel
         How long steps take.
-    former : BatchFormer
+    former : BatchPolicy
         Who gets tokens in a step.
     queue : WaitQueue
         Who waits, in order.
     kv : KVStore
         The KV blocks' owner.
-    pool : BlockPool
+    pool : KVBlocks
         Their count.
-    slots : SlotPool
+    slots : BatchSlots
         Batch slots.
     on_end : callable
         Told of each request that ended here.
@@ -91,11 +91,11 @@ class Engine:
         max_model_len: int,
         block_size: int,
         latency: LatencyModel,
-        former: BatchFormer,
+        former: BatchPolicy,
         queue: WaitQueue,
         kv: KVStore,
-        pool: BlockPool,
-        slots: SlotPool,
+        pool: KVBlocks,
+        slots: BatchSlots,
         on_end: Callable[[Request], None],
         hooks: Hooks,
     ) -> None:
@@ -117,9 +117,9 @@ class Engine:
         self._overhead_us = latency.post_decode_overhead()
         self._decode_runs = latency if settings.macro_steps and isinstance(latency, DecodeRuns) else None
         self._host_tier = kv if isinstance(kv, HostTier) else None
-        self._steady_former = former if isinstance(former, SteadyBatchFormer) else None
-        self._decodes = Decodes(block_size)
-        self._formation = StepFormation(
+        self._steady_former = former if isinstance(former, SteadyBatchPolicy) else None
+        self._decodes = DecodeBatch(block_size)
+        self._formation = BatchBuilder(
             max_tokens=settings.max_num_batched_tokens,
             max_chunk=settings.long_prefill_token_threshold,
             block_size=block_size,
@@ -142,7 +142,7 @@ class Engine:
         # Steps from one decision to the next, smoothed, in eighths; and when the last one was.
         self._calm_eighths = 0
         self._last_decision = 0
-        self._run: DecodeRun | None = None
+        self._run: MacroStep | None = None
 
     # ------------------------------------------------------------------------------------------------ what there is
 
@@ -182,7 +182,7 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------ the wait queue
 
-    def enter(self, request: Request, now: int) -> Sequence | None:
+    def enter(self, request: Request, now: int) -> RunningRequest | None:
         """Check a request and append it to the wait queue.
 
         Returns
@@ -197,18 +197,18 @@ class Engine:
         budget = request.max_output_tokens
         if not self._servable(length, budget):
             log.dropped += 1
-            self._end(request, Outcome.DROPPED, now)
+            self._end(request, RequestOutcome.DROPPED, now)
             return None
         log.input_tokens += length
         if 0 < request.deadline <= now:
             log.timed_out += 1
-            self._end(request, Outcome.TIMED_OUT, now)
+            self._end(request, RequestOutcome.TIMED_OUT, now)
             return None
         last_progress = length + max(request.output_tokens, 1) - 1
         capped = 0 < limit <= last_progress
-        sequence = Sequence(request, self._num_entered, limit - 1 if capped else last_progress, capped)
+        sequence = RunningRequest(request, self._num_entered, limit - 1 if capped else last_progress, capped)
         self._num_entered += 1
-        request.outcome = Outcome.QUEUED
+        request.outcome = RequestOutcome.QUEUED
         request.queued_at = now
         self.queue.append(sequence, now)
         return sequence
@@ -221,12 +221,12 @@ class Engine:
             budget = limit - length
         return -(-(length + budget) // self._block_size) <= self._num_blocks
 
-    def _end(self, request: Request, outcome: Outcome, at: int) -> None:
+    def _end(self, request: Request, outcome: RequestOutcome, at: int) -> None:
         request.outcome = outcome
         request.finished_at = at
         self._on_end(request)
 
-    def time_out(self, sequence: Sequence, now: int) -> None:
+    def time_out(self, sequence: RunningRequest, now: int) -> None:
         """Remove a request whose deadline has come, from the queue or from the batch."""
         log = self.log
         log.last_activity = now
@@ -236,12 +236,12 @@ class Engine:
         else:
             self._count_gaps(sequence)
             self._remove(sequence)
-        self._end(sequence.request, Outcome.TIMED_OUT, now)
+        self._end(sequence.request, RequestOutcome.TIMED_OUT, now)
 
     def discard(self, request: Request, now: int) -> None:
         """End a request that will not be served, although it could be."""
         self.log.dropped += 1
-        self._end(request, Outcome.DROPPED, now)
+        self._end(request, RequestOutcome.DROPPED, now)
 
     def withdraw_queue(self) -> list[Request]:
         """Take out all who wait, to be served elsewhere, in their order."""
@@ -256,7 +256,7 @@ class Engine:
         self.kv.give(free)
         return requests
 
-    def _withdraw(self, sequence: Sequence) -> Request:
+    def _withdraw(self, sequence: RunningRequest) -> Request:
         """Remove a request as if it had never been here, but for the loss of what was computed."""
         request = sequence.request
         if sequence.batch_position < 0:
@@ -266,7 +266,7 @@ class Engine:
             request.num_preemptions += 1
         sequence.withdrawn = True
         self.log.input_tokens -= sequence.input_tokens
-        request.outcome = Outcome.PENDING
+        request.outcome = RequestOutcome.PENDING
         request.first_scheduled_at = request.scheduled_at = request.ttft = NEVER
         request.itl_sum = request.itl_count = 0
         request.itl_first_step = NEVER
@@ -277,14 +277,14 @@ class Engine:
         for sequence in self._batch.values():
             self._count_gaps(sequence)
 
-    def _count_gaps(self, sequence: Sequence) -> None:
+    def _count_gaps(self, sequence: RunningRequest) -> None:
         if sequence.decoding:
             request, gaps = sequence.request, self._num_steps - sequence.first_decode_step
             request.itl_count = gaps
             request.itl_first_step = sequence.first_decode_step
             request.itl_sum = self._busy_us - sequence.busy_us_before + gaps * self._token_processing_us
 
-    def _remove(self, sequence: Sequence) -> None:
+    def _remove(self, sequence: RunningRequest) -> None:
         formation = self._formation
         formation.step = self._num_steps
         tokens = formation.stored_tokens(sequence)
@@ -293,7 +293,7 @@ class Engine:
         formation.leave(sequence)
         self.kv.release(sequence, tokens)
 
-    def _drop_running(self, sequence: Sequence) -> None:
+    def _drop_running(self, sequence: RunningRequest) -> None:
         request = sequence.request
         _log.warning(
             "request %s is dropped at %d us: its %d prompt tokens and its output so far need more than all KV blocks",
@@ -304,9 +304,9 @@ class Engine:
         self._count_gaps(sequence)
         self._remove(sequence)
         self.log.dropped += 1
-        self._end(request, Outcome.DROPPED, self._formation.now)
+        self._end(request, RequestOutcome.DROPPED, self._formation.now)
 
-    def _record_preemption(self, sequence: Sequence) -> None:
+    def _record_preemption(self, sequence: RunningRequest) -> None:
         request = sequence.request
         request.num_preemptions += 1
         request.itl_sum = request.itl_count = 0
@@ -377,7 +377,7 @@ class Engine:
             now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), self._num_blocks - pool.free
         )
         if self._host_tier is not None:
-            self._mirror(self._host_tier)
+            self._offload(self._host_tier)
         if ended or prefill_tokens:
             self._calm_eighths += step - self._last_decision - (self._calm_eighths >> 3)
             self._last_decision = step
@@ -388,9 +388,9 @@ class Engine:
                 self._complete(sequence, end)
         return True
 
-    def _mirror(self, host_tier: HostTier) -> None:
+    def _offload(self, host_tier: HostTier) -> None:
         self._formation.step = self._num_steps
-        host_tier.mirror(self._batch.values(), self._formation.stored_tokens)
+        host_tier.offload(self._batch.values(), self._formation.stored_tokens)
 
     def _decode_contexts(self, excluded: set[int] | frozenset[int] = frozenset()) -> list[int]:
         step = self._num_steps
@@ -400,10 +400,10 @@ class Engine:
             if sequence.first_decode_step >= 0 and sequence.batch_position not in excluded
         ]
 
-    def _advance_prefills(self, step: int, end: int) -> list[Sequence]:
+    def _advance_prefills(self, step: int, end: int) -> list[RunningRequest]:
         """Count the prompt tokens of a step; return those who ended with their first token."""
-        ended: list[Sequence] = []
-        unfinished: list[Sequence] = []
+        ended: list[RunningRequest] = []
+        unfinished: list[RunningRequest] = []
         announce = self._hooks.first_token
         for sequence in self._prefilling:
             sequence.computed += sequence.granted
@@ -425,7 +425,7 @@ class Engine:
         self._prefilling[:] = unfinished
         return ended
 
-    def _complete(self, sequence: Sequence, end: int) -> None:
+    def _complete(self, sequence: RunningRequest, end: int) -> None:
         request = sequence.request
         log = self.log
         gaps = sequence.last_step + 1 - sequence.first_decode_step
@@ -451,7 +451,7 @@ class Engine:
         request.e2e = request.ttft + request.itl_sum + (self._overhead_us if request.output_tokens else 0)
         log.completed += 1
         log.output_tokens += request.generated_tokens
-        self._end(request, Outcome.COMPLETED, end)
+        self._end(request, RequestOutcome.COMPLETED, end)
 
     # ------------------------------------------------------------------------------------------------ many steps
 
@@ -478,7 +478,7 @@ class Engine:
         if steps < _WORTH_PLANNING:
             return
         steps = decodes.steps_within(step, steps, self._pool.free)
-        if steps < _WORTH_PLANNING or not self._mirrors_alike(step, steps):
+        if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
             return
         batch = StepBatch((), decodes.count, decodes.context_tokens, self._decode_contexts)
         durations = self._decode_runs.decode_step_times(batch, steps)
@@ -486,16 +486,16 @@ class Engine:
             durations = list(durations)
         if not isinstance(durations, int) and len(durations) != steps:
             self._refuse(f"decode_step_times must return {steps} durations", durations)
-        run = DecodeRun(self.next_step_at, durations, steps)
+        run = MacroStep(self.next_step_at, durations, steps)
         self._run = run
         self.next_step_at = run.boundary(steps)
 
-    def _mirrors_alike(self, step: int, steps: int) -> bool:
+    def _offload_is_constant(self, step: int, steps: int) -> bool:
         if self._host_tier is None:
             return True
         taken = self._decodes.blocks_in_steps(step, steps)
         used = self._num_blocks - self._pool.free
-        return self._host_tier.mirrors_alike(used + taken, taken + self._decodes.count)
+        return self._host_tier.offload_is_constant(used + taken, taken + self._decodes.count)
 
     def settle(self, now: int, at_now: bool) -> None:
         """Carry out the planned steps that have started before a tick, or at the tick too."""
@@ -543,7 +543,7 @@ class Engine:
         decodes.advance(steps)
         run.committed = upto
         if self._host_tier is not None:
-            self._mirror(self._host_tier)
+            self._offload(self._host_tier)
 
     def _refuse(self, rule: str, value: object) -> None:
         raise PluginError.at(f"latency model {type(self._latency).__name__}", rule, value)

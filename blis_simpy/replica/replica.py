@@ -11,23 +11,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy import registry
-from blis_simpy.core.environment import Alarm, Environment, ReplicaTurn, replica_lane, turn_priority
-from blis_simpy.core.pools import BlockPool, SlotPool
-from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
+from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.resources import BatchSlots, KVBlocks
 from blis_simpy.replica.engine import Engine
 from blis_simpy.replica.observation import Observation
-from blis_simpy.replica.ordering import WaitQueue
+from blis_simpy.replica.schedulers import WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from simpy.events import Event
 
-    from blis_simpy.core.hooks import Hooks
+    from blis_simpy.core.observers import Hooks
     from blis_simpy.latency.base import LatencyModel
-    from blis_simpy.replica.kv import KVStore
+    from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog, StepLog
-    from blis_simpy.replica.sequence import Sequence
+    from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.settings import EngineSettings, KVSettings
 
 __all__ = ["Replica"]
@@ -65,9 +65,9 @@ class Replica:
 
     Attributes
     ----------
-    slots : SlotPool
+    slots : BatchSlots
         Batch slots, a `simpy.Resource`.
-    kv_blocks : BlockPool
+    kv_blocks : KVBlocks
         KV blocks, a `simpy.Container` whose level is the number of free ones.
     process : simpy.Process
         The replica's own process.
@@ -99,8 +99,8 @@ class Replica:
         self.index = index
         self.model = model
         self.block_size = kv_settings.block_size
-        self.slots = SlotPool(env, settings.max_num_seqs)
-        self.kv_blocks = BlockPool(env, num_blocks)
+        self.slots = BatchSlots(env, settings.max_num_seqs)
+        self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
         self._horizon = horizon
         self._on_idle = on_idle
@@ -120,14 +120,14 @@ class Replica:
             on_end=on_end,
             hooks=hooks,
         )
-        lane = replica_lane(index)
-        self._queued_priority = turn_priority(lane, ReplicaTurn.QUEUED)
-        self._step_priority = turn_priority(lane, ReplicaTurn.STEP)
-        self._timeout_priority = turn_priority(lane, ReplicaTurn.TIMEOUT)
+        lane = replica_actor(index)
+        self._queued_priority = event_priority(lane, ReplicaEvent.QUEUED)
+        self._step_priority = event_priority(lane, ReplicaEvent.STEP)
+        self._timeout_priority = event_priority(lane, ReplicaEvent.TIMEOUT)
         self.turn_away: Callable[[Request], None] | None = None
         self._asleep = True
         self._stepping = False
-        self._alarm = Alarm(env, self._step_priority)
+        self._alarm = Wakeup(env, self._step_priority)
         self.slots.keeper = self
         self.kv_blocks.keeper = self
         self.process = self._alarm.process = env.process(self.serve())
@@ -198,8 +198,8 @@ class Replica:
         self._after_change(still_holds=True)
 
     def _time_out(self, turn: Event) -> None:
-        sequence: Sequence = turn._value
-        if sequence.withdrawn or sequence.request.outcome not in (Outcome.QUEUED, Outcome.RUNNING):
+        sequence: RunningRequest = turn._value
+        if sequence.withdrawn or sequence.request.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING):
             return
         self.settle()
         was_queued = sequence.batch_position < 0
@@ -235,11 +235,11 @@ class Replica:
             env = self.env
             self._engine.settle(env.now, env.place >= self._step_priority)
 
-    def take_outside(self, blocks: int) -> None:
+    def external_get(self, blocks: int) -> None:
         """Take blocks from the free list for another process."""
         self._kv.lend(blocks)
 
-    def give_outside(self, blocks: int) -> None:
+    def external_put(self, blocks: int) -> None:
         """Put blocks of another process back."""
         self._kv.give(blocks)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import attrs
 
-from blis_simpy.settings.fields import Plugin, Shown, setting
+from blis_simpy.settings.fields import Plugin, ReprMixin, setting
 
 __all__ = ["EngineSettings", "KVSettings"]
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class EngineSettings(Shown):
+class EngineSettings(ReprMixin):
     """How a replica forms its steps. Defaults are those of the reference."""
 
     max_num_seqs: int = setting(
@@ -48,7 +48,7 @@ class EngineSettings(Shown):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class KVSettings(Shown):
+class KVSettings(ReprMixin):
     """KV cache of a replica. Defaults are those of the reference."""
 
     store: Plugin = setting("single-tier", help="Where KV blocks are kept.", kind="kv_store")

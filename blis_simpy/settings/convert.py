@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.errors import BlisError, Problem, ScenarioError
-from blis_simpy.settings.fields import (
-    Setting,
-    checked,
-    joined,
-    listed_class,
-    nested_class,
-    type_hints,
-    unknown_setting,
-)
+from blis_simpy.errors import BlisError, Problem, ScenarioError, joined, unknown_setting
+from blis_simpy.settings.fields import Setting, listed_class, nested_class, type_hints, validated
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 
 if TYPE_CHECKING:
@@ -163,7 +155,7 @@ def _field_hook(attribute: attrs.Attribute[Any], hint: Any, converter: cattrs.Co
     def structure_value(value: Any, _: Any) -> Any:
         if lenient:
             value = _leniently(value, types)
-        checked(attribute, value, hint)
+        validated(attribute, value, hint)
         return value  # the constructor brings it into its form
 
     def structure_plugin(value: Any, _: Any) -> Any:

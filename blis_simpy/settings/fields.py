@@ -7,10 +7,9 @@ YAML value is read and when a command-line flag is parsed, so that the three can
 
 from __future__ import annotations
 
-import difflib
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from numbers import Integral, Real
 from os import PathLike, fspath
@@ -19,23 +18,20 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 import attrs
 
 from blis_simpy import registry, units
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import Problem, ScenarioError, joined, nearest
 
 __all__ = [
     "Plugin",
+    "ReprMixin",
     "Setting",
-    "Shown",
-    "checked",
     "default_of",
     "element_type",
-    "joined",
     "listed_class",
-    "nearest",
     "nested_class",
     "of",
     "setting",
     "type_hints",
-    "unknown_setting",
+    "validated",
 ]
 
 Plugin: TypeAlias = Any
@@ -262,7 +258,7 @@ def default_of(attribute: attrs.Attribute[Any]) -> Any:
     return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
-def checked(attribute: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
+def validated(attribute: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     """Bring a value into the form that its field keeps.
 
     Parameters
@@ -296,7 +292,7 @@ def checked(attribute: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     return value
 
 
-class Shown:
+class ReprMixin:
     """A settings class whose instances show what differs from the defaults, and nothing else."""
 
     __slots__ = ()
@@ -334,45 +330,6 @@ def listed_class(hint: Any) -> type | None:
     """Return the settings class of the elements of a field's tuple; None if the field holds no tuple of those."""
     element = element_type(hint)
     return element if isinstance(element, type) and attrs.has(element) else None
-
-
-def joined(outer: str, inner: str) -> str:
-    """Put a path inside another one, either of which may be empty.
-
-    Examples
-    --------
-    >>> joined("latency", "alpha"), joined("alpha", "[2]")
-    ('latency.alpha', 'alpha[2]')
-    """
-    return outer + inner if not outer or not inner or inner.startswith("[") else f"{outer}.{inner}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Hint for an unknown name: the likeliest known one, then all of them.
-
-    Examples
-    --------
-    >>> nearest("weigthed", ["round-robin", "weighted"])
-    "did you mean 'weighted'? known: round-robin, weighted"
-    """
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}known: {', '.join(known)}"
-
-
-def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
-    """Say that there is no such setting, with the likeliest one, or else all there are.
-
-    Examples
-    --------
-    >>> print(unknown_setting("engine.max_seqs", "max_seqs", ["max_num_seqs", "scheduler"]))
-    engine.max_seqs is not a setting; did you mean max_num_seqs?
-    """
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-    return Problem(path=path, rule="is not a setting", hint=hint, code="unknown_setting")
 
 
 def _validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

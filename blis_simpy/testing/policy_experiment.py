@@ -11,21 +11,21 @@ import attrs
 
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.experiment.comparison import compare
-from blis_simpy.experiment.identity import NO_IDENTITY, digest, scenario_form
-from blis_simpy.experiment.measuring import is_known
+from blis_simpy.experiment.fingerprint import NO_IDENTITY, digest, scenario_form
+from blis_simpy.experiment.measurement import is_known
 from blis_simpy.scenario import Scenario
-from blis_simpy.testing.claims import Claim, Judgement, judge
-from blis_simpy.testing.wording import Subject, failure_text, properties
+from blis_simpy.testing.hypotheses import Hypothesis, Judgement, judge
+from blis_simpy.testing.messages import Subject, failure_text, properties
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from blis_simpy.experiment.comparison import Comparison
-    from blis_simpy.experiment.running import Options
-    from blis_simpy.result import Result
-    from blis_simpy.testing.claims import Kind
+    from blis_simpy.experiment.runner import Options
+    from blis_simpy.results.result import Result
+    from blis_simpy.testing.hypotheses import Kind
 
-__all__ = ["Outcome", "PolicyExperiment", "Simulate"]
+__all__ = ["ExperimentOutcome", "PolicyExperiment", "Simulate"]
 
 DEFAULT_REPLICATIONS = 20
 """How many there are unless anybody says so."""
@@ -62,7 +62,7 @@ class PolicyExperiment:
         replications: int | None = None,
         seed: int | None = None,
         **options: Unpack[Options],
-    ) -> Outcome:
+    ) -> ExperimentOutcome:
         """Simulate scenarios with the same seeds.
 
         Parameters
@@ -80,7 +80,7 @@ class PolicyExperiment:
             Seed of the experiment. ``--blis-seed`` overrules it; unless given, that of the mark, or of ``blis_seed``
             in the configuration, or that of the baseline.
         **options
-            How to carry it out, see `blis_simpy.experiment.running.Options`. Unless given, runs are done one after the
+            How to carry it out, see `blis_simpy.experiment.runner.Options`. Unless given, runs are done one after the
             other in this process, and kept in the cache of pytest.
 
         Returns
@@ -110,7 +110,7 @@ class PolicyExperiment:
         except BlisError as error:
             # Without the frames of the library, but with those of a policy that broke.
             raise type(error)(error.problems) from error.__cause__
-        return Outcome(
+        return ExperimentOutcome(
             comparison,
             seed=named[reference].seed if start is None else start,
             not_cached=not_cached,
@@ -156,7 +156,7 @@ def _named(scenarios: Any, baseline: Any, candidate: Any) -> tuple[dict[str, Sce
     return dict(scenarios), reference
 
 
-class Outcome:
+class ExperimentOutcome:
     """What an experiment found; a test asserts something of it.
 
     Each assertion is judged by itself: if what it claims is false, it passes with a probability of at most
@@ -251,7 +251,7 @@ class Outcome:
     ) -> None:
         __tracebackhide__ = True
         try:
-            claim = Claim(kind=kind, by=by, absolute=absolute, confidence=confidence)
+            claim = Hypothesis(kind=kind, by=by, absolute=absolute, confidence=confidence)
             name = self._candidate(candidate)
             judgement = self._judge(claim, metric, name)
         except BlisError as error:
@@ -271,7 +271,7 @@ class Outcome:
             raise ScenarioError.at("candidate", f"must be one of {', '.join(names)}", name)
         return name
 
-    def _judge(self, claim: Claim, metric: str, candidate: str) -> Judgement:
+    def _judge(self, claim: Hypothesis, metric: str, candidate: str) -> Judgement:
         runs = self.comparison.replications[candidate]
         if metric not in runs.measurements[0].metrics and is_known(metric):
             raise ScenarioError.at("metric", "was not measured", metric, hint=f"ask for it: metrics=[{metric!r}]")

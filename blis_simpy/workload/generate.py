@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy import registry
-from blis_simpy.core.content import Content, Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.draws import checked
+from blis_simpy.workload.length_sampler import validate_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.streams import Streams
+    from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.arrivals import ArrivalProcess
-    from blis_simpy.workload.lengths import LengthDistribution
+    from blis_simpy.workload.lengths import LengthSampler
     from blis_simpy.workload.settings import Workload
 
 __all__ = ["CLIENT", "PREFIX_GROUP", "generate"]
@@ -38,14 +38,14 @@ _BLOCK = 1 << 16
 _NO_HORIZON = 2**63 - 1
 
 
-def generate(workload: Workload, streams: Streams, horizon: int | None = None) -> list[Request]:
+def generate(workload: Workload, streams: RandomStreams, horizon: int | None = None) -> list[Request]:
     """Draw the requests of a workload.
 
     Parameters
     ----------
     workload : Workload
         Rate, laws and number of requests; a preset must have been filled in.
-    streams : Streams
+    streams : RandomStreams
         Random streams of the run. Taken are ``workload/client-0/arrivals``, ``.../prompt`` and ``.../output``.
     horizon : int, ticks, optional
         Requests arrive strictly before it; None = no limit.
@@ -69,7 +69,7 @@ def generate(workload: Workload, streams: Streams, horizon: int | None = None) -
     num_requests = len(arrivals)
     prompts = _lengths("prompt", workload.prompt, streams, num_requests) + workload.prefix_tokens
     outputs = _lengths("output", workload.output, streams, num_requests).tolist()
-    content: Content | None = None
+    content: TokenSpans | None = None
     group = ""
     if workload.prefix_tokens:
         content, group = (Span(f"prefix:{PREFIX_GROUP}", 0, workload.prefix_tokens),), PREFIX_GROUP
@@ -98,7 +98,7 @@ def _arrivals(
     now = 0
     for n in _block_sizes(workload.num_requests):
         gaps = process.inter_arrival_times(rng, workload.rate, n)
-        ticks = now + np.cumsum(checked("arrivals", process, gaps, n, at_least=1))
+        ticks = now + np.cumsum(validate_samples("arrivals", process, gaps, n, at_least=1))
         # A clock that runs past 2**63 µs turns negative first, as one gap cannot carry it all the way round.
         beyond = (ticks >= limit) | (ticks < 0)
         if beyond.any():
@@ -117,7 +117,7 @@ def _block_sizes(num_requests: int) -> Iterator[int]:
         yield min(_BLOCK, num_requests - start)
 
 
-def _lengths(purpose: str, distribution: Any, streams: Streams, n: int) -> NDArray[np.int64]:
+def _lengths(purpose: str, distribution: Any, streams: RandomStreams, n: int) -> NDArray[np.int64]:
     rng = streams.generator(f"workload/client-0/{purpose}")
-    law: LengthDistribution = registry.build("lengths", distribution)
-    return checked("lengths", law, law.sample(rng, n), n, at_least=0) if n else np.empty(0, dtype=np.int64)
+    law: LengthSampler = registry.build("lengths", distribution)
+    return validate_samples("lengths", law, law.sample(rng, n), n, at_least=0) if n else np.empty(0, dtype=np.int64)

@@ -16,12 +16,12 @@ from blis_simpy.settings.fields import setting
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Constant", "Empirical", "Exponential", "Gaussian", "LengthDistribution", "ParetoLognormal"]
+__all__ = ["Constant", "Empirical", "Exponential", "Gaussian", "LengthSampler", "ParetoLognormal"]
 
 _UNBOUNDED = 2**31 - 1
 
 
-class LengthDistribution(Protocol):
+class LengthSampler(Protocol):
     """Anything that draws lengths."""
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:

@@ -12,10 +12,10 @@ from blis_simpy.workload.lengths import Gaussian
 if TYPE_CHECKING:
     from blis_simpy.workload.settings import Workload
 
-__all__ = ["filled_in"]
+__all__ = ["with_preset"]
 
 
-def filled_in(workload: Workload, defaults: str | None = None) -> Workload:
+def with_preset(workload: Workload, defaults: str | None = None) -> Workload:
     """Replace lengths and prefix of a workload that names a preset by those of the preset.
 
     Parameters

@@ -12,10 +12,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.units import SECOND, format_ticks
 from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import filled_in
+from blis_simpy.workload.presets import with_preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.request import Request
     from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["ClientShare", "Preview", "preview_specification", "preview_workload"]
 
@@ -154,13 +154,13 @@ class Preview:
         axes : sequence of three matplotlib Axes, optional
             Where to; a new figure unless given.
         """
-        from blis_simpy.display.plots import plot_preview
+        from blis_simpy.display.plot_workload import plot_preview
 
         return plot_preview(self, axes)
 
     def _repr_html_(self) -> str:
-        from blis_simpy.display.tables import page_html
-        from blis_simpy.display.workload import preview_page
+        from blis_simpy.display.text_table import page_html
+        from blis_simpy.display.workload_page import preview_page
 
         return page_html(preview_page(self))
 
@@ -190,7 +190,7 @@ class Preview:
 def preview_specification(spec: WorkloadSpec, seed: int, horizon: int | None) -> Preview:
     """Take a sample of a specification; see `WorkloadSpec.preview`."""
     spec = spec.expanded()
-    generated = spec.generate(Streams(seed), horizon)
+    generated = spec.generate(RandomStreams(seed), horizon)
     cohorts = {source.id: cohort.id for cohort in spec.cohorts for source in cohort.members()}
     rounds = [session.max_rounds - 1 for session in generated.sessions]
     return _preview(generated.requests, cohorts, len(rounds), sum(rounds))
@@ -198,7 +198,7 @@ def preview_specification(spec: WorkloadSpec, seed: int, horizon: int | None) ->
 
 def preview_workload(workload: Workload, seed: int, horizon: int | None, defaults: str | None) -> Preview:
     """Take a sample of a workload; see `Workload.preview`."""
-    return _preview(generate(filled_in(workload, defaults), Streams(seed), horizon), {}, 0, 0)
+    return _preview(generate(with_preset(workload, defaults), RandomStreams(seed), horizon), {}, 0, 0)
 
 
 def _preview(requests: list[Request], cohorts: Mapping[str, str], num_sessions: int, further_rounds: int) -> Preview:

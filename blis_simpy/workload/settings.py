@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import Plugin, Shown, setting
+from blis_simpy.settings.fields import Plugin, ReprMixin, setting
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.lengths import LengthDistribution
+    from blis_simpy.workload.lengths import LengthSampler
     from blis_simpy.workload.preview import Preview
 
 __all__ = ["Traffic", "Workload"]
 
 
-def _reference_lengths() -> LengthDistribution:
+def _reference_lengths() -> LengthSampler:
     from blis_simpy.workload.lengths import Gaussian  # imports numpy, which a command line's --help need not load
 
     return Gaussian(512, 256, 2, 7000)
 
 
-class Traffic(Shown):
+class Traffic(ReprMixin):
     """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
 
     __slots__ = ()

@@ -13,21 +13,28 @@ from urllib.parse import quote
 import attrs
 import numpy as np
 
-from blis_simpy.core.content import Content, Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.schedule import ActiveTimes, Arrivals, OneArrival, Scheduled
-from blis_simpy.workload.senders import Labels, MultimodalSender, RequestDetails, Sender, SessionSender, SingleSender
-from blis_simpy.workload.sessions import SessionBlueprint
+from blis_simpy.workload.arrival_times import ActiveTimes, ArrivalTimes, Scheduled, SingleArrival
+from blis_simpy.workload.request_builders import (
+    Labels,
+    MultimodalRequestBuilder,
+    RequestBuilder,
+    RequestDetails,
+    SessionBuilder,
+    SingleRequestBuilder,
+)
+from blis_simpy.workload.spec.sessions import SessionBlueprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.streams import Streams
-    from blis_simpy.workload.client import Client, Source
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.core.random_streams import RandomStreams
+    from blis_simpy.workload.spec.client import Client, Source
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["GeneratedWorkload", "generate_traffic"]
 
@@ -54,15 +61,15 @@ class GeneratedWorkload:
     details: dict[str, RequestDetails]
 
 
-def generate_traffic(spec: WorkloadSpec, streams: Streams, horizon: int | None) -> GeneratedWorkload:
+def generate_traffic(spec: WorkloadSpec, streams: RandomStreams, horizon: int | None) -> GeneratedWorkload:
     """Draw the requests of a specification that has been expanded; see `WorkloadSpec.generate`."""
     if not spec.num_requests and horizon is None:
         raise ScenarioError.at("num_requests", "must be > 0 unless a horizon is set", spec.num_requests)
     limit = _NO_HORIZON if horizon is None else horizon
     senders = _senders(spec, streams, limit)
     owners, scheduled = _earliest(senders, spec, limit)
-    closed = np.array([isinstance(s, SessionSender) and s.waits for s in senders], dtype=np.bool_)
-    rounds = np.array([s.max_rounds if isinstance(s, SessionSender) else 1 for s in senders], dtype=np.int64)
+    closed = np.array([isinstance(s, SessionBuilder) and s.waits for s in senders], dtype=np.bool_)
+    rounds = np.array([s.max_rounds if isinstance(s, SessionBuilder) else 1 for s in senders], dtype=np.int64)
     # Later rounds of closed-loop sessions took their place among the earliest; they are made anew in the simulation.
     sent = ~closed[owners] | (scheduled.numbers % rounds[owners] == 0)
     owners, ticks, numbers = owners[sent], scheduled.ticks[sent], scheduled.numbers[sent]
@@ -74,13 +81,13 @@ def generate_traffic(spec: WorkloadSpec, streams: Streams, horizon: int | None) 
     requests = _requests(senders, owners, ticks, prompts, outputs)
     result = GeneratedWorkload(requests, [], {})
     for owner, where in places:
-        if not isinstance(senders[owner], SingleSender):
+        if not isinstance(senders[owner], SingleRequestBuilder):
             own = [requests[place] for place in where.tolist()]
             result.sessions.extend(senders[owner].finish(own, numbers[where], result.details))
     return result
 
 
-def _senders(spec: WorkloadSpec, streams: Streams, limit: int) -> list[Sender]:
+def _senders(spec: WorkloadSpec, streams: RandomStreams, limit: int) -> list[RequestBuilder]:
     sources = spec.sources()
     total = 0.0
     for source in sources:  # from left to right, as in the reference
@@ -100,9 +107,9 @@ def _senders(spec: WorkloadSpec, streams: Streams, limit: int) -> list[Sender]:
     return senders
 
 
-def _prefixes(sources: list[Source]) -> dict[str, Content]:
+def _prefixes(sources: list[Source]) -> dict[str, TokenSpans]:
     """Prefix of each group; the first client that names the group decides how long it is."""
-    prefixes: dict[str, Content] = {}
+    prefixes: dict[str, TokenSpans] = {}
     for _, client in sources:
         group = client.prefix_group
         if group and group not in prefixes:
@@ -110,27 +117,29 @@ def _prefixes(sources: list[Source]) -> dict[str, Content]:
     return prefixes
 
 
-def _sender(source: Source, labels: Labels, rate: float, num_requests: int, streams: Streams, limit: int) -> Sender:
+def _sender(
+    source: Source, labels: Labels, rate: float, num_requests: int, streams: RandomStreams, limit: int
+) -> RequestBuilder:
     client = source.client
     turns = client.multi_turn
     active = None if client.lifecycle is None else ActiveTimes(client.lifecycle.windows)
     rng = streams.generator(f"workload/{labels.stream}/arrivals")
     process = client.arrival.build()
     if turns is None:
-        arrivals = Arrivals(process, rate, rng, active, limit, num_requests or None)
-        kind = SingleSender if client.multimodal is None else MultimodalSender
+        arrivals = ArrivalTimes(process, rate, rng, active, limit, num_requests or None)
+        kind = SingleRequestBuilder if client.multimodal is None else MultimodalRequestBuilder
         return kind(source, labels, streams, arrivals)
     if turns.single_session:
         start = client.lifecycle.windows[0].start_us if client.lifecycle and client.lifecycle.windows else 0
-        starts: Arrivals | OneArrival = OneArrival(process, rate, rng, active, limit, start)
+        starts: ArrivalTimes | SingleArrival = SingleArrival(process, rate, rng, active, limit, start)
     else:
         # The reference schedules at most 2 N rounds of a client.
         cap = -(-2 * num_requests // turns.max_rounds) if num_requests else None
-        starts = Arrivals(process, rate, rng, active, limit, cap)
-    return SessionSender(source, labels, streams, starts, turns, active, limit)
+        starts = ArrivalTimes(process, rate, rng, active, limit, cap)
+    return SessionBuilder(source, labels, streams, starts, turns, active, limit)
 
 
-def _earliest(senders: list[Sender], spec: WorkloadSpec, limit: int) -> tuple[NDArray[np.int64], Scheduled]:
+def _earliest(senders: list[RequestBuilder], spec: WorkloadSpec, limit: int) -> tuple[NDArray[np.int64], Scheduled]:
     """Owners and schedule of the requests that come first over all clients, in order."""
     wanted = spec.num_requests
     until = min(int(min(1.05e6 * wanted / spec.aggregate_rate + 1e3, 2.0**62)), limit) if wanted else limit
@@ -160,14 +169,14 @@ def _places_by_owner(owners: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[n
 
 
 def _requests(
-    senders: list[Sender],
+    senders: list[RequestBuilder],
     owners: NDArray[np.int64],
     ticks: NDArray[np.int64],
     prompts: NDArray[np.int64],
     outputs: NDArray[np.int64],
 ) -> list[Request]:
     clients: list[Client] = [sender.source.client for sender in senders]
-    patience = [client.patience_us for client in clients]
+    patience = [client.timeout_us for client in clients]
     prefixes = [sender.labels.prefix for sender in senders]
     names = [sender.source.id for sender in senders]
     requests = []

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.formats.trace_columns import COLUMNS
-from blis_simpy.formats.trace_v2 import read_trace
+from blis_simpy.trace_files.trace_columns import COLUMNS
+from blis_simpy.trace_files.trace_v2 import read_trace
 
 HEADER = "trace_version: 2\ntime_unit: us\nmode: real\n"
 REAL_TTFT, REAL_E2E = (100, 120, 150, 200), (500, 600, 800, 1000)

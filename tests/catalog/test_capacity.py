@@ -4,8 +4,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.defaults import Catalog
+from blis_simpy.catalog.kv_capacity import kv_block_capacity
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.errors import ScenarioError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from blis_simpy.catalog.defaults import Catalog, Coefficients, Deployment
+from blis_simpy.catalog.defaults import Catalog, CatalogEntry, Coefficients
 from blis_simpy.errors import ScenarioError
 
 TEXT = """\
@@ -54,7 +54,7 @@ def test_every_bundled_architecture_has_the_figures_of_a_transformer(bundled):
 @pytest.mark.parametrize("name", ["qwen/qwen3-14b", "Qwen/Qwen3-14B", "qwen3-14b", "QWEN3-14B"])
 def test_models_are_found_by_full_and_short_name_whatever_the_case(bundled, name):
     assert bundled.model(name).num_layers == 40
-    assert bundled.deployment(name) == Deployment("H100", 1, "vllm/vllm-openai:v0.11.0", "Qwen/Qwen3-14B")
+    assert bundled.deployment(name) == CatalogEntry("H100", 1, "vllm/vllm-openai:v0.11.0", "Qwen/Qwen3-14B")
 
 
 def test_architecture_is_found_for_a_copy_in_another_organisation(bundled):

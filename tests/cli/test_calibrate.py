@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blis_simpy.cli.main import main
-from blis_simpy.formats.trace_columns import COLUMNS
+from blis_simpy.trace_files.trace_columns import COLUMNS
 
 HEADER = "trace_version: 2\nmode: real\nwarm_up_requests: 1\nnetwork: {measured_rtt_ms: 2.5}\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blis_simpy.cli.main import main
-from blis_simpy.scenario import shipped_scenarios
+from blis_simpy.load_files import shipped_scenarios
 
 MODEL = ["run", "--model", "qwen/qwen3-14b"]
 TRACE_COLUMNS = (

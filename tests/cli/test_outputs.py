@@ -7,7 +7,7 @@ import json
 import pytest
 
 from blis_simpy.cli.main import main
-from blis_simpy.formats.trace_columns import COLUMNS
+from blis_simpy.trace_files.trace_columns import COLUMNS
 
 FEW = ["run", "--model", "qwen/qwen3-14b", "--num-requests", "3", "--report", "none"]
 

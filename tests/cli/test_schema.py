@@ -9,9 +9,9 @@ from jsonschema import Draft202012Validator
 import blis_simpy as blis
 from blis_simpy.cli.main import main
 from blis_simpy.errors import ScenarioError
-from blis_simpy.scenario import load_scenario, scenario_schema, shipped_scenarios
+from blis_simpy.load_files import load_scenario, scenario_schema, shipped_scenarios
 from blis_simpy.settings.loader import load, parse
-from blis_simpy.workload.reading import load_workload, read_workload, workload_schema
+from blis_simpy.workload.spec.load_workload import load_workload, read_workload, workload_schema
 
 SCENARIOS = shipped_scenarios()
 WORKLOADS = sorted((Path(SCENARIOS["quickstart"]).parent / "workloads").glob("*.yaml"))

@@ -8,10 +8,10 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.cli.main import main
-from blis_simpy.formats.run_trace import trace_of_run
-from blis_simpy.formats.trace import Trace, TraceHeader
-from blis_simpy.formats.trace_columns import COLUMNS, full_columns
-from blis_simpy.formats.trace_v2 import read_trace
+from blis_simpy.trace_files.run_trace import trace_of_run
+from blis_simpy.trace_files.trace import Trace, TraceHeader
+from blis_simpy.trace_files.trace_columns import COLUMNS, full_columns
+from blis_simpy.trace_files.trace_v2 import read_trace
 
 ENGINE = ["--model", "my/model", "--total-kv-blocks", "10000", "--alpha-coeffs", "0,0,0"]
 STEP = [*ENGINE, "--beta-coeffs", "100,0,0"]

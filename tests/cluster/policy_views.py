@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from blis_simpy.cluster.policies import PolicyContext, Snapshot
-from blis_simpy.core.content import Span
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.token_spans import Span
 
 
 @attrs.frozen
@@ -64,4 +64,4 @@ def request(name: str = "r", tokens: int = 16, *, shared: int = 0, stream: str =
 
 
 def context(seed: int = 42, block_size: int = 16) -> PolicyContext:
-    return PolicyContext(streams=Streams(seed), num_replicas=2, block_size=block_size)
+    return PolicyContext(streams=RandomStreams(seed), num_replicas=2, block_size=block_size)

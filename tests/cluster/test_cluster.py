@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import blis_simpy as blis
 from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import DRAIN_POLICIES, LifecycleSettings, NodePool
-from blis_simpy.core.content import Span
-from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.token_spans import Span
 from blis_simpy.replica import engine
 
 ROUTING = ("round-robin", "least-loaded", "weighted", "always-busiest")
@@ -197,24 +197,26 @@ def run(case, *, macro_steps):
 
 def laws(case, simulation, figures):
     requests, cluster, summary = simulation.requests, simulation.cluster, figures["summary"]
-    counts = {outcome: sum(request.outcome is outcome for request in requests) for outcome in Outcome}
-    assert summary["completed_requests"] == counts[Outcome.COMPLETED]
-    assert summary["timed_out_requests"] == counts[Outcome.TIMED_OUT]
-    assert summary["dropped_unservable"] == counts[Outcome.DROPPED]
+    counts = {outcome: sum(request.outcome is outcome for request in requests) for outcome in RequestOutcome}
+    assert summary["completed_requests"] == counts[RequestOutcome.COMPLETED]
+    assert summary["timed_out_requests"] == counts[RequestOutcome.TIMED_OUT]
+    assert summary["dropped_unservable"] == counts[RequestOutcome.DROPPED]
     rejections = figures["anomalies"]
-    assert counts[Outcome.REJECTED] == (
+    assert counts[RequestOutcome.REJECTED] == (
         rejections["rejected_requests_admission"] + rejections["rejected_requests_routing"]
     )
-    assert summary["injected_requests"] == len(requests) - counts[Outcome.REJECTED] - counts[Outcome.PENDING]
+    assert (
+        summary["injected_requests"] == len(requests) - counts[RequestOutcome.REJECTED] - counts[RequestOutcome.PENDING]
+    )
     for request in requests:
-        if request.outcome is Outcome.COMPLETED:
+        if request.outcome is RequestOutcome.COMPLETED:
             assert request.e2e == request.ttft + request.itl_sum + (
                 simulation.deployment.latency.post_decode_overhead() if request.output_tokens else 0
             )
             assert request.generated_tokens == request.output_tokens
             assert request.arrived_at <= request.scheduled_at <= request.finished_at
     if case.scenario.horizon is None:
-        assert not counts[Outcome.PENDING] + counts[Outcome.QUEUED] + counts[Outcome.RUNNING]
+        assert not counts[RequestOutcome.PENDING] + counts[RequestOutcome.QUEUED] + counts[RequestOutcome.RUNNING]
         assert all(cluster.in_flight(replica.index) == 0 for replica in cluster.replicas)
     steps = figures["steps"]
     ends = {}

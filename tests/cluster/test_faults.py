@@ -5,8 +5,8 @@ from __future__ import annotations
 from small_clusters import at, outcomes, prepare, requests
 
 import blis_simpy as blis
-from blis_simpy.core.content import Span
-from blis_simpy.core.request import Outcome, Request
+from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.token_spans import Span
 
 
 def test_requests_of_a_failed_replica_start_over_elsewhere():
@@ -140,7 +140,7 @@ def test_an_outage_that_comes_and_goes_loses_nobody():
     simulation.env.process(outages())
     summary = simulation.run().summary
     assert summary["completed_requests"] == 300
-    assert all(request.outcome is Outcome.COMPLETED for request in served)
+    assert all(request.outcome is RequestOutcome.COMPLETED for request in served)
     assert sum(request.num_preemptions for request in served) > 0
     assert [simulation.cluster.in_flight(replica) for replica in range(3)] == [0, 0, 0]
 

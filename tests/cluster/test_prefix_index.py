@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from policy_views import request
 
 from blis_simpy.cluster.prefix_index import PrefixIndex
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 
 class PerKey:

@@ -4,11 +4,11 @@ import simpy
 
 from blis_simpy.core.environment import (
     CONTROL_PLANE,
-    ControlTurn,
+    ControlEvent,
     Environment,
-    ReplicaTurn,
-    replica_lane,
-    turn_priority,
+    ReplicaEvent,
+    event_priority,
+    replica_actor,
 )
 from blis_simpy.errors import SimulationError
 
@@ -27,12 +27,12 @@ def test_turns_of_one_tick_come_in_the_total_order(env):
         log.append("user")
 
     turns = {
-        "replica 1 queued": turn_priority(replica_lane(1), ReplicaTurn.QUEUED),
-        "replica 0 timeout": turn_priority(replica_lane(0), ReplicaTurn.TIMEOUT),
-        "replica 0 step": turn_priority(replica_lane(0), ReplicaTurn.STEP),
-        "routing": turn_priority(CONTROL_PLANE, ControlTurn.ROUTING),
-        "arrival": turn_priority(CONTROL_PLANE, ControlTurn.ARRIVAL),
-        "replica 0 queued": turn_priority(replica_lane(0), ReplicaTurn.QUEUED),
+        "replica 1 queued": event_priority(replica_actor(1), ReplicaEvent.QUEUED),
+        "replica 0 timeout": event_priority(replica_actor(0), ReplicaEvent.TIMEOUT),
+        "replica 0 step": event_priority(replica_actor(0), ReplicaEvent.STEP),
+        "routing": event_priority(CONTROL_PLANE, ControlEvent.ROUTING),
+        "arrival": event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL),
+        "replica 0 queued": event_priority(replica_actor(0), ReplicaEvent.QUEUED),
     }
     for name, priority in turns.items():
         env.call_at(5, priority, lambda turn: log.append(turn._value), name)
@@ -52,12 +52,14 @@ def test_turns_of_one_tick_come_in_the_total_order(env):
 
 
 def test_index_orders_turns_of_one_lane_and_kind():
-    first, second = (turn_priority(0, ControlTurn.ARRIVAL, index) for index in (0, 1))
-    assert first < second < turn_priority(0, ControlTurn.ARRIVAL, 2**32 - 1) < turn_priority(0, ControlTurn.ADMISSION)
+    first, second = (event_priority(0, ControlEvent.ARRIVAL, index) for index in (0, 1))
+    assert (
+        first < second < event_priority(0, ControlEvent.ARRIVAL, 2**32 - 1) < event_priority(0, ControlEvent.ADMISSION)
+    )
 
 
 def test_place_is_the_farthest_turn_of_the_tick_and_starts_anew_with_the_next(env):
-    step = turn_priority(replica_lane(0), ReplicaTurn.STEP)
+    step = event_priority(replica_actor(0), ReplicaEvent.STEP)
     places = []
 
     def user():

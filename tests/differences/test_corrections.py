@@ -7,9 +7,9 @@ import logging
 
 import numpy as np
 
-from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.defaults import Catalog
-from blis_simpy.metrics.report import metrics_rows
+from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.results.blis_report import metrics_rows
 from blis_simpy.workload.arrivals import ConstantArrivals
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.display.figures_data import PHASES, phase_bounds
 from blis_simpy.display.phases import explain
+from blis_simpy.display.plot_data import PHASES, phase_bounds
 
 NEVER = -1
 

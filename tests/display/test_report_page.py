@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from blis_simpy.display.report_page import Fold, Picture, Section, report_html, write_report
-from blis_simpy.display.tables import Column, Strong, Table
+from blis_simpy.display.report_page import Fold, Picture, ReportSection, report_html, write_report
+from blis_simpy.display.text_table import Strong, TextColumn, TextTable
 from blis_simpy.errors import PluginError, ScenarioError
 
 pytest.importorskip("matplotlib")
@@ -51,14 +51,16 @@ def draw(ax):
 
 
 def content():
-    table = Table([Column("name", align="left"), Column("TTFT", "ms")], [("<a>", 1), ("b", 2)], title="Figures")
+    table = TextTable(
+        [TextColumn("name", align="left"), TextColumn("TTFT", "ms")], [("<a>", 1), ("b", 2)], title="Figures"
+    )
     pictures = [Picture(draw, caption="A curve & more.", alt='from 3 to "4"') for _ in range(2)]
     return {
         "title": "This < that",
         "lead": [(Strong("a"), " is lower")],
         "sections": [
-            Section("Figures", [table, *pictures, ("and so on",), Picture(draw, caption="Again.", alt="again")]),
-            Section("Source", [Fold("Scenario", "model: <x>\n  rate: 1\n")]),
+            ReportSection("Figures", [table, *pictures, ("and so on",), Picture(draw, caption="Again.", alt="again")]),
+            ReportSection("Source", [Fold("Scenario", "model: <x>\n  rate: 1\n")]),
         ],
     }
 

@@ -1,7 +1,7 @@
 """Plug-ins as a user might write them, each of which the fast path must respect."""
 
 from blis_simpy.latency.base import LatencyInputs, StepBatch
-from blis_simpy.replica.batching import ContinuousBatching
+from blis_simpy.replica.batch_policies import ContinuousBatching
 
 
 class Contextual:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from plugins import Contextual, FormerThatYields, Kaleidoscope
 
 import blis_simpy as blis
-from blis_simpy.core.content import Span
 from blis_simpy.core.environment import FOREVER
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 
 SCHEDULERS = ("fcfs", "priority-fcfs", "reverse-priority", "sjf")
 PRIORITIES = ("constant", "slo-based", "inverted-slo")

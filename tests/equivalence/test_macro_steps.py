@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blis_simpy.core.request import Outcome
+from blis_simpy.core.request import RequestOutcome
 from blis_simpy.simulation import Simulation
 from scenarios import ROOFLINE_TICKS, Case, RequestSpec, cases
 
@@ -87,26 +87,26 @@ def laws(case, simulation, result, guest):
     replica = simulation.replicas[0]
     latency = simulation.deployment.latency
     steps, block = result.steps, result.summary
-    ended = {Outcome.COMPLETED, Outcome.TIMED_OUT, Outcome.DROPPED}
-    counts = {outcome: sum(r.outcome is outcome for r in simulation.requests) for outcome in Outcome}
+    ended = {RequestOutcome.COMPLETED, RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED}
+    counts = {outcome: sum(r.outcome is outcome for r in simulation.requests) for outcome in RequestOutcome}
     # Each request is in one place.
     assert sum(counts.values()) == len(case.requests)
-    assert block["completed_requests"] == counts[Outcome.COMPLETED]
-    assert block["timed_out_requests"] == counts[Outcome.TIMED_OUT]
-    assert block["dropped_unservable"] == counts[Outcome.DROPPED]
-    assert block["still_queued"] == counts[Outcome.QUEUED]
-    assert block["still_running"] == counts[Outcome.RUNNING]
-    assert block["injected_requests"] == len(case.requests) - counts[Outcome.PENDING]
+    assert block["completed_requests"] == counts[RequestOutcome.COMPLETED]
+    assert block["timed_out_requests"] == counts[RequestOutcome.TIMED_OUT]
+    assert block["dropped_unservable"] == counts[RequestOutcome.DROPPED]
+    assert block["still_queued"] == counts[RequestOutcome.QUEUED]
+    assert block["still_running"] == counts[RequestOutcome.RUNNING]
+    assert block["injected_requests"] == len(case.requests) - counts[RequestOutcome.PENDING]
     if case.horizon is None and not guest.visits:
         assert all(r.outcome in ended for r in simulation.requests)
-    if all(r.outcome in ended or r.outcome is Outcome.PENDING for r in simulation.requests):
-        assert replica.kv_blocks.level == case.blocks - replica.kv_blocks.held_outside
+    if all(r.outcome in ended or r.outcome is RequestOutcome.PENDING for r in simulation.requests):
+        assert replica.kv_blocks.level == case.blocks - replica.kv_blocks.held_externally
         assert replica.slots.count == len(replica.slots.users)
     # What a request was told adds up.
     token_us = latency.output_token_processing_time()
     missed = {r.id for r, _, _ in replica.log.skipped_tokens}
     for r in simulation.requests:
-        if r.outcome is Outcome.COMPLETED:
+        if r.outcome is RequestOutcome.COMPLETED:
             assert r.e2e == r.ttft + r.itl_sum + (latency.post_decode_overhead() if r.output_tokens else 0)
             if r.id not in missed:
                 overheads = (1 + r.itl_count) * token_us + (latency.post_decode_overhead() if r.output_tokens else 0)

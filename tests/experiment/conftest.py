@@ -8,7 +8,7 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.experiment.comparison import Comparison
-from blis_simpy.experiment.measuring import Measurement
+from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.replications import Replications
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.selection import critical_value, select_best
+from blis_simpy.experiment.best_selection import critical_value, select_best
 
 
 @pytest.mark.parametrize(("dimension", "freedom", "tabled"), [(1, 10, 1.81), (2, 10, 2.15), (3, 20, 2.19)])

@@ -39,10 +39,10 @@ def test_later_rounds_of_conversations_may_differ(small):
         id="chat",
         rate_fraction=1,
         arrival=blis.Arrival("poisson"),
-        input_distribution=blis.Distribution("constant", {"value": 100}),
-        output_distribution=blis.Distribution("constant", {"value": 20}),
+        input_distribution=blis.LengthDistribution("constant", {"value": 100}),
+        output_distribution=blis.LengthDistribution("constant", {"value": 20}),
         reasoning=blis.Reasoning(
-            reason_ratio_distribution=blis.Distribution("constant", {"value": 0}),
+            reason_ratio_distribution=blis.LengthDistribution("constant", {"value": 0}),
             multi_turn=blis.MultiTurn(max_rounds=3, think_time_us=1000),
         ),
         closed_loop=True,

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.experiment.pictures import metric_label
+from blis_simpy.experiment.plots import metric_label
 
 pytest.importorskip("matplotlib")
 

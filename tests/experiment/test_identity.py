@@ -13,8 +13,8 @@ from experiment_policies import Always, share_of_first
 import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.errors import PluginError
-from blis_simpy.experiment.identity import canonical, digest, library_digest, scenario_form
-from blis_simpy.experiment.sources import source_of_module
+from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, scenario_form
+from blis_simpy.experiment.source_digest import source_of_module
 
 
 class Colour(enum.Enum):
@@ -60,7 +60,7 @@ def test_whatever_is_changed_changes_the_form(small, change):
 def test_a_form_is_the_same_in_another_process(small, tmp_path):
     """Whatever the seed of hashes there."""
     code = (
-        "import pickle, sys; from blis_simpy.experiment.identity import digest, scenario_form, library_digest;"
+        "import pickle, sys; from blis_simpy.experiment.fingerprint import digest, scenario_form, library_digest;"
         "print(digest(scenario_form(pickle.load(open(sys.argv[1], 'rb')))), library_digest())"
     )
     import pickle

@@ -4,8 +4,8 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.errors import PluginError, ScenarioError
-from blis_simpy.experiment.measuring import DEFAULT_METRICS, Metrics, measure
-from blis_simpy.metrics.selection import metric_names
+from blis_simpy.experiment.measurement import DEFAULT_METRICS, Metrics, measure
+from blis_simpy.results.subset import metric_names
 
 
 def test_all_named_metrics_are_kept(small):

@@ -17,7 +17,7 @@ import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.experiment.progress import progress_bar
-from blis_simpy.experiment.running import Job, Runner
+from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.store import Store
 
 GRID = {"replicas": [1, 2], "workload.rate": [10, 40]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blis_simpy.experiment.sources import source_of_module
+from blis_simpy.experiment.source_digest import source_of_module
 
 FILES = {
     "mine_top.py": "import json, mine_helper as helper\nimport numpy\nclass Mine:\n    limit = helper.LIMIT\n",

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.measuring import Measurement
+from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.store import Store
 
 FOUND = Measurement(metrics={"a": 0.1 + 0.2, "b": math.nan, "c": 1e300}, traffic="feed", warm_up_us=5)

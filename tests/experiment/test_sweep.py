@@ -4,7 +4,7 @@ from experiment_policies import Always
 
 import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.designs import Range, changed_scenario, design_points, label
+from blis_simpy.experiment.design_points import Range, changed_scenario, design_points, label
 from blis_simpy.experiment.seeds import replication_seeds
 
 
@@ -85,8 +85,8 @@ def test_the_rate_of_a_specification_is_that_of_all_its_clients(small):
         id="chat",
         rate_fraction=1,
         arrival=blis.Arrival("constant"),
-        input_distribution=blis.Distribution("constant", {"value": 100}),
-        output_distribution=blis.Distribution("constant", {"value": 20}),
+        input_distribution=blis.LengthDistribution("constant", {"value": 100}),
+        output_distribution=blis.LengthDistribution("constant", {"value": 20}),
     )
     scenario = small.with_(workload=blis.WorkloadSpec(clients=[chat], aggregate_rate=1, num_requests=3))
     changed = changed_scenario(scenario, {"workload.rate": 4})

@@ -20,26 +20,26 @@ from recorded import outcome_of, write_trace
 
 import blis_simpy as blis
 from blis_simpy import registry
-from blis_simpy.catalog.capacity import kv_block_capacity
 from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
+from blis_simpy.catalog.kv_capacity import kv_block_capacity
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.cli.common import setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
-from blis_simpy.cluster.bundle import load_policy_bundle
-from blis_simpy.core.content import Span
-from blis_simpy.core.request import Outcome, Request
-from blis_simpy.core.streams import Streams
+from blis_simpy.cluster.policy_bundle import load_policy_bundle
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
-from blis_simpy.formats.trace_v2 import read_trace
 from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, StepMember
-from blis_simpy.latency.checks import check_alpha
+from blis_simpy.latency.validation import check_alpha
 from blis_simpy.simulation import Simulation, replay
+from blis_simpy.trace_files.trace_v2 import read_trace
 from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import filled_in
-from blis_simpy.workload.reading import load_workload
-from blis_simpy.workload.senders import RequestDetails
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.workload.presets import with_preset
+from blis_simpy.workload.request_builders import RequestDetails
+from blis_simpy.workload.spec.load_workload import load_workload
+from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -390,11 +390,11 @@ def generate_trace(
         details: dict[str, RequestDetails] = {}
         steps: dict[str, Any] = {}
         if isinstance(scenario.workload, WorkloadSpec):
-            generated = scenario.workload.generate(Streams(seed), scenario.end)
+            generated = scenario.workload.generate(RandomStreams(seed), scenario.end)
             requests, details = generated.requests, generated.details
         else:
             assert scenario.workload is not None
-            requests = generate(filled_in(scenario.workload, scenario.defaults), Streams(seed), scenario.end)
+            requests = generate(with_preset(scenario.workload, scenario.defaults), RandomStreams(seed), scenario.end)
         if engine_flags:
             simulation = Simulation(scenario, seed=seed)
             steps = simulation.run().steps
@@ -438,7 +438,7 @@ def _trace_row(number: int, request: Request, details: RequestDetails, steps: di
     }
 
 
-_STATUS = {Outcome.COMPLETED: "ok", Outcome.TIMED_OUT: "timeout"}
+_STATUS = {RequestOutcome.COMPLETED: "ok", RequestOutcome.TIMED_OUT: "timeout"}
 
 
 def _chunk_times(request: Request, steps: dict[str, Any]) -> tuple[int, int]:
@@ -449,9 +449,9 @@ def _chunk_times(request: Request, steps: dict[str, Any]) -> tuple[int, int]:
     if request.ttft < 0:
         return 0, 0
     first = request.arrived_at + request.ttft
-    if request.outcome is Outcome.COMPLETED:
+    if request.outcome is RequestOutcome.COMPLETED:
         return first, first + request.itl_sum
-    assert request.outcome is Outcome.TIMED_OUT
+    assert request.outcome is RequestOutcome.TIMED_OUT
     starts = steps["start_us"]
     at = int(starts.searchsorted(request.finished_at, side="right")) - 1
     return first, int(starts[at] + steps["duration_us"][at])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blis_simpy.result import Result
+    from blis_simpy.results.result import Result
 
 COLUMNS = (
     "request_id",

@@ -21,7 +21,7 @@ import blis_simpy as blis
 
 
 def constant(value):
-    return blis.Distribution("constant", {"value": value})
+    return blis.LengthDistribution("constant", {"value": value})
 
 
 @pytest.fixture

@@ -253,8 +253,8 @@ def test_what_is_too_late_is_not_sent(observed, spec):
             id=name,
             rate_fraction=1,
             arrival=blis.Arrival("constant"),
-            input_distribution=blis.Distribution("constant", {"value": 1}),
-            output_distribution=blis.Distribution("constant", {"value": 1}),
+            input_distribution=blis.LengthDistribution("constant", {"value": 1}),
+            output_distribution=blis.LengthDistribution("constant", {"value": 1}),
             timeout=patience,
         )
         for name, patience in (("patient", 60_000_000), ("hasty", 100_000))

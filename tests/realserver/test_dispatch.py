@@ -7,7 +7,7 @@ import pytest
 from scripted import USAGE, Script, by_id, column, event, events
 
 import blis_simpy as blis
-from blis_simpy.workload.client import Lifecycle
+from blis_simpy.workload.spec.client import ActivityWindows
 
 
 def answers(seconds=0.0, usage=USAGE):
@@ -204,7 +204,10 @@ def test_an_error_of_a_callback_ends_the_run(observed, spec):
 
 def test_nothing_to_send_gives_an_empty_trace(spec, client, caplog):
     recording = blis.observe(
-        spec(5, clients=[client(lifecycle=Lifecycle(windows=()))]), url="http://127.0.0.1:9", model="m", horizon=1000
+        spec(5, clients=[client(lifecycle=ActivityWindows(windows=()))]),
+        url="http://127.0.0.1:9",
+        model="m",
+        horizon=1000,
     )
     assert len(recording.trace) == 0
     assert "0 requests" in repr(recording)

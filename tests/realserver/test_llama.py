@@ -13,7 +13,7 @@ from llama_server import MODEL, metrics, settled_metrics
 from scripted import by_id, column
 
 import blis_simpy as blis
-from blis_simpy.formats.trace_v2 import read_trace
+from blis_simpy.trace_files.trace_v2 import read_trace
 
 BLIS = Path(sys.executable).parent / "blis"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blis_simpy.core.content import Span
 from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span
 from blis_simpy.realserver.prompts import WORDS, Prompts, Turn, joined
 
 

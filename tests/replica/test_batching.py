@@ -1,6 +1,6 @@
 """Batch formers that are not ours: what they do not grant is not given."""
 
-from blis_simpy.replica.batching import ContinuousBatching
+from blis_simpy.replica.batch_policies import ContinuousBatching
 
 
 class TailFirst(ContinuousBatching):

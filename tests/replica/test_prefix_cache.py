@@ -58,7 +58,7 @@ def test_the_start_of_a_prompt_is_evicted_last(serve):
 
 def test_answer_is_found_by_the_next_round_of_a_conversation(serve):
     """The first round stores 20 + 12 tokens in two full blocks; the second sends them back with 8 more."""
-    from blis_simpy.core.content import Span
+    from blis_simpy.core.token_spans import Span
 
     prompt, answer = Span("prompt", 0, 20), Span("answer", 0, 12)
     served = serve(
@@ -71,7 +71,7 @@ def test_answer_is_found_by_the_next_round_of_a_conversation(serve):
 
 def test_content_after_different_starts_is_not_shared(serve):
     """Block 1 of both prompts holds the same tokens of one stream, after different first blocks."""
-    from blis_simpy.core.content import Span
+    from blis_simpy.core.token_spans import Span
 
     shared = Span("shared", 0, 16)
     served = serve(
@@ -81,7 +81,7 @@ def test_content_after_different_starts_is_not_shared(serve):
 
 
 def test_adjacent_spans_of_one_stream_are_one(serve):
-    from blis_simpy.core.content import Span
+    from blis_simpy.core.token_spans import Span
 
     served = serve(
         (33, 1, 0, {"content": (Span("s", 0, 32),)}),

@@ -14,10 +14,10 @@ from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
 from blis_simpy.settings.fields import listed_class, nested_class
-from blis_simpy.workload.distribution import Distribution
-from blis_simpy.workload.inference_perf import SharedPrefix
 from blis_simpy.workload.settings import Traffic, Workload
-from blis_simpy.workload.spec import WorkloadSpec
+from blis_simpy.workload.spec.inference_perf import SharedPrefix
+from blis_simpy.workload.spec.length_distribution import LengthDistribution
+from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,18 +115,18 @@ LAWS = {
 
 
 @st.composite
-def distributions(draw: Any) -> Distribution:
+def distributions(draw: Any) -> LengthDistribution:
     law = draw(st.sampled_from([*LAWS, "empirical"]))
     value = st.integers(1, 999) | st.floats(1, 999)
     if law == "empirical":
-        return Distribution(law, draw(st.dictionaries(st.integers(0, 999), value, min_size=1)))
-    return Distribution(law, {name: draw(value) for name in LAWS[law]})
+        return LengthDistribution(law, draw(st.dictionaries(st.integers(0, 999), value, min_size=1)))
+    return LengthDistribution(law, {name: draw(value) for name in LAWS[law]})
 
 
 @st.composite
 def instances(draw: Any, cls: Any) -> Any:
     """Draw an instance in which a field is at its default half the time."""
-    if cls is Distribution:
+    if cls is LengthDistribution:
         return draw(distributions())
     hints = fields.type_hints(cls)
     given = {

@@ -7,21 +7,21 @@ import pytest
 from cars import Car, Fleet, Wheel
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.changes import changed
 from blis_simpy.settings.fields import setting
+from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 
 
 def test_a_changed_copy_leaves_the_original():
     car = Car(name="x")
-    other = changed(car, {"doors": 2, "front.size": 7, "spare.tyre": "hard", "load": Gaussian(3, 1), "load.mean": 4})
+    other = updated(car, {"doors": 2, "front.size": 7, "spare.tyre": "hard", "load": Gaussian(3, 1), "load.mean": 4})
     assert car == Car(name="x")
     assert other == Car(name="x", doors=2, front=Wheel(size=7), spare=Wheel(tyre="hard"), load=Gaussian(4, 1))
 
 
 def test_a_changed_copy_reports_all_bad_paths_and_values():
     with pytest.raises(ScenarioError) as caught:
-        changed(Car(name="x"), {"dors": 1, "doors": 0, "front.sze": 1, "front.size": -1, "name.x": 3, "doors.y": 1})
+        updated(Car(name="x"), {"dors": 1, "doors": 0, "front.sze": 1, "front.size": -1, "name.x": 3, "doors.y": 1})
     assert str(caught.value).splitlines() == [
         "dors is not a setting; did you mean doors?",
         "doors must be >= 1, got 0",
@@ -37,7 +37,7 @@ FLEET = Fleet(cars=(Car(name="a"), Car(name="b", spare=Wheel())), sizes=(1, 2), 
 
 def test_an_item_of_a_list_is_changed_by_its_index():
     changes = {"cars[1].doors": 2, "cars[1].spare.size": 3, "cars[0]": Car(name="c"), "sizes[1]": 7, "extras.x": 2.0}
-    assert changed(FLEET, changes) == Fleet(
+    assert updated(FLEET, changes) == Fleet(
         cars=(Car(name="c"), Car(name="b", doors=2, spare=Wheel(size=3))), sizes=(1, 7), extras={"x": 2.0}
     )
 
@@ -60,7 +60,7 @@ def test_an_item_of_a_list_is_changed_by_its_index():
 )
 def test_a_bad_path_into_a_list_is_told(path, line):
     with pytest.raises(ScenarioError) as caught:
-        changed(FLEET, {path: 0})
+        updated(FLEET, {path: 0})
     assert str(caught.value).strip() == line.strip()
 
 
@@ -70,7 +70,7 @@ class Owner:
 
 
 def test_a_part_that_was_not_there_is_made_of_what_is_given():
-    assert changed(Owner(), {"car.name": "x", "car.front.size": 2}).car == Car(name="x", front=Wheel(size=2))
+    assert updated(Owner(), {"car.name": "x", "car.front.size": 2}).car == Car(name="x", front=Wheel(size=2))
     with pytest.raises(ScenarioError) as caught:
-        changed(Owner(), {"car.doors": 2})
+        updated(Owner(), {"car.doors": 2})
     assert str(caught.value) == "car.name is required"

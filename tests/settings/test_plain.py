@@ -15,11 +15,12 @@ from random_settings import instances, options, texts
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.scenario import Scenario, load_scenario
+from blis_simpy.load_files import load_scenario
+from blis_simpy.scenario import Scenario
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import Plugin, setting
 from blis_simpy.settings.loader import parse
-from blis_simpy.settings.plain import dumped, plain
+from blis_simpy.settings.serialize import to_plain, to_yaml
 from blis_simpy.workload.lengths import Constant, Gaussian
 
 
@@ -59,8 +60,8 @@ class Optional(Unnamed):
 
 def test_only_what_differs_is_written_in_the_order_of_the_declaration():
     room = Room(order="sjf", lamps=[Lamp(), Lamp(watts=2)], lamp=Lamp(colour="red"), name="x", sizes=(1, 2.5))
-    assert list(plain(room)) == ["name", "lamp", "lamps", "sizes", "order"]
-    assert plain(room) == {
+    assert list(to_plain(room)) == ["name", "lamp", "lamps", "sizes", "order"]
+    assert to_plain(room) == {
         "name": "x",
         "lamp": {"colour": "red"},
         "lamps": [{}, {"watts": 2}],
@@ -70,11 +71,11 @@ def test_only_what_differs_is_written_in_the_order_of_the_declaration():
 
 
 def test_a_part_of_defaults_differs_from_none_at_all():
-    assert plain(Room(name="x", spare=Lamp())) == {"name": "x", "spare": {}}
+    assert to_plain(Room(name="x", spare=Lamp())) == {"name": "x", "spare": {}}
 
 
 def test_completely_written_only_what_is_unset_is_left_out():
-    assert plain(Room(name="x"), complete=True) == {
+    assert to_plain(Room(name="x"), complete=True) == {
         "name": "x",
         "lamp": {"watts": 5.0},
         "lamps": [],
@@ -86,22 +87,22 @@ def test_completely_written_only_what_is_unset_is_left_out():
 
 def test_equal_mappings_are_the_same_text():
     one, other = Room(name="x", weights={"b": 1, "a": 2}), Room(name="x", weights={"a": 2, "b": 1})
-    assert dumped(plain(one)) == dumped(plain(other)) == "name: x\nweights:\n  a: 2\n  b: 1\n"
+    assert to_yaml(to_plain(one)) == to_yaml(to_plain(other)) == "name: x\nweights:\n  a: 2\n  b: 1\n"
 
 
 def test_a_plug_in_is_a_mapping_of_its_name_and_options():
-    assert plain(Room(name="x", law=Gaussian(5, 1.5, max=9)))["law"] == {
+    assert to_plain(Room(name="x", law=Gaussian(5, 1.5, max=9)))["law"] == {
         "type": "gaussian",
         "mean": 5,
         "std_dev": 1.5,
         "max": 9,
     }
     with registry.added("scheduler", "deep", Optional):
-        assert plain(Room(name="x", order=Optional(5)))["order"] == {"policy": "deep", "depth": 5}
-        assert plain(Room(name="x", order=Optional()))["order"] == "deep"
-        assert plain(Room(name="x", order=Optional))["order"] == "deep"
+        assert to_plain(Room(name="x", order=Optional(5)))["order"] == {"policy": "deep", "depth": 5}
+        assert to_plain(Room(name="x", order=Optional()))["order"] == "deep"
+        assert to_plain(Room(name="x", order=Optional))["order"] == "deep"
     with registry.added("scheduler", "odd", Unnamed):
-        assert plain(Room(name="x", order=Unnamed()))["order"] == "odd"
+        assert to_plain(Room(name="x", order=Unnamed()))["order"] == "odd"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +120,13 @@ def test_a_plug_in_is_a_mapping_of_its_name_and_options():
 )
 def test_what_cannot_be_written_is_named_by_its_path(changes, line):
     with pytest.raises(ScenarioError) as caught:
-        plain(Room(name="x", **changes))
+        to_plain(Room(name="x", **changes))
     assert str(caught.value) == line
 
 
 def test_an_instance_whose_options_nobody_knows_cannot_be_written():
     with registry.added("scheduler", "stateful", Stateful), pytest.raises(ScenarioError) as caught:
-        plain(Room(name="x", order=Stateful(3)))
+        to_plain(Room(name="x", order=Stateful(3)))
     assert str(caught.value) == (
         "order cannot be written: what this Stateful was made with is not known; name it under 'policy'"
     )
@@ -133,32 +134,32 @@ def test_an_instance_whose_options_nobody_knows_cannot_be_written():
 
 def test_paths_can_be_made_to_hold_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert plain(Room(name="x", plan="a/b.txt"))["plan"] == "a/b.txt"
-    assert plain(Room(name="x", plan="a/b.txt"), absolute_paths=True)["plan"] == str(tmp_path / "a/b.txt")
+    assert to_plain(Room(name="x", plan="a/b.txt"))["plan"] == "a/b.txt"
+    assert to_plain(Room(name="x", plan="a/b.txt"), absolute_paths=True)["plan"] == str(tmp_path / "a/b.txt")
 
 
 def test_numbers_of_numpy_are_written_as_numbers():
     room = Room(name="x", order={"policy": "sjf", "a": np.float64(0.5), "b": np.int64(3)}, sizes=(np.float32(0.5),))
-    assert dumped(plain(room), one_line=True) == "{name: x, sizes: [0.5], order: {policy: sjf, a: 0.5, b: 3}}"
+    assert to_yaml(to_plain(room), one_line=True) == "{name: x, sizes: [0.5], order: {policy: sjf, a: 0.5, b: 3}}"
 
 
 def test_one_thing_in_two_places_is_written_twice():
     lamp = Lamp(watts=2)
-    assert "&" not in dumped(plain(Room(name="x", lamp=lamp, spare=lamp)))
+    assert "&" not in to_yaml(to_plain(Room(name="x", lamp=lamp, spare=lamp)))
     inner = [1]
-    assert dumped({"a": inner, "b": inner}, one_line=True) == "{a: [1], b: [1]}"
+    assert to_yaml({"a": inner, "b": inner}, one_line=True) == "{a: [1], b: [1]}"
 
 
 @given(options, st.lists(texts))
 def test_yaml_that_is_written_is_read_as_the_same_data(mapping, words):
     data = {"mapping": mapping, "words": words, **dict.fromkeys(words, 1)}
-    assert parse(dumped(data)).data == data
-    assert parse(dumped(data, one_line=True)).data == data
+    assert parse(to_yaml(data)).data == data
+    assert parse(to_yaml(data, one_line=True)).data == data
 
 
 def test_what_is_written_is_read_back():
     room = Room(name="1e3", spare=Lamp(), lamps=(Lamp(watts=1e-7),), weights={"10": 2.5}, law=Gaussian(5, 1, max=7))
-    assert structure(parse(dumped(plain(room))), Room) == room
+    assert structure(parse(to_yaml(to_plain(room))), Room) == room
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -12,10 +12,11 @@ from jsonschema import Draft202012Validator
 from random_settings import instances
 
 from blis_simpy import registry, units
-from blis_simpy.scenario import Scenario, scenario_schema
+from blis_simpy.load_files import scenario_schema
+from blis_simpy.scenario import Scenario
 from blis_simpy.settings.fields import Plugin, setting
-from blis_simpy.settings.plain import plain
 from blis_simpy.settings.schema import SchemaWriter
+from blis_simpy.settings.serialize import to_plain
 from blis_simpy.workload.lengths import Gaussian
 
 
@@ -151,4 +152,4 @@ SCENARIO = Draft202012Validator(scenario_schema())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(instances(Scenario))
 def test_what_a_scenario_writes_fits_the_schema(scenario):
-    SCENARIO.validate(plain(scenario))
+    SCENARIO.validate(to_plain(scenario))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.experiment.sources import source_of_module
+from blis_simpy.experiment.source_digest import source_of_module
 from blis_simpy.testing.policy_experiment import PolicyExperiment
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.statistics import replications_needed
-from blis_simpy.testing.claims import Claim, judge
+from blis_simpy.testing.hypotheses import Hypothesis, judge
 
 UNIT = "; with absolute=True it is in the unit of the metric"
 FLAT = np.full(4, 10.0)
@@ -15,15 +15,15 @@ WOBBLE = np.array([-0.1, 0.1, -0.1, 0.1])
 
 
 def lower(**options):
-    return Claim(kind="lower", **options)
+    return Hypothesis(kind="lower", **options)
 
 
 def higher(**options):
-    return Claim(kind="higher", **options)
+    return Hypothesis(kind="higher", **options)
 
 
 def equivalent(**options):
-    return Claim(kind="equivalent", **options)
+    return Hypothesis(kind="equivalent", **options)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_interval_inside_the_range_shows_and_outside_refutes(kind, absolute)
         baseline = rng.normal(100, 10, 8)
         candidate = rng.uniform(0.6, 1.4) * baseline + rng.normal(0, 8, 8)
         by = rng.uniform(0.01, 0.4) * (100 if absolute else 1)
-        judgement = judge(Claim(kind=kind, by=by, absolute=absolute, confidence=0.9), baseline, candidate)
+        judgement = judge(Hypothesis(kind=kind, by=by, absolute=absolute, confidence=0.9), baseline, candidate)
         low, high = {"lower": (-math.inf, -by), "higher": (by, math.inf), "equivalent": (-by, by)}[kind]
         change = judgement.change
         inside, outside = low <= change.low and change.high <= high, change.high < low or high < change.low
@@ -117,7 +117,7 @@ def test_changes_of_what_may_be_zero_are_told_in_its_unit():
 )
 def test_mistakes_are_named(options, message):
     with pytest.raises(ScenarioError) as raised:
-        Claim(**options)
+        Hypothesis(**options)
     assert str(raised.value) == message
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.core.request import Outcome
+from blis_simpy.core.request import RequestOutcome
 
 BUCKET = {"policy": "token-bucket", "capacity": 2000.0, "refill_rate": 3000.0}
 
 
 def fixed(value):
-    return blis.Distribution("constant", {"value": value})
+    return blis.LengthDistribution("constant", {"value": value})
 
 
 def client(rounds=3, think_time_us=0, *, prompt=64, output=8, growth="", single=False, **others):
@@ -70,15 +70,15 @@ def test_each_round_ends_once_and_only_a_completed_one_is_followed(think_time_us
     simulation = blis.Simulation(scenario(*clients, admission=admission, **{"engine.max_model_len": 200}))
     result = simulation.run()
     outcomes = Counter(request.outcome for request in simulation.requests)
-    assert not outcomes[Outcome.PENDING] + outcomes[Outcome.QUEUED] + outcomes[Outcome.RUNNING]
-    assert result.summary["completed_requests"] == outcomes[Outcome.COMPLETED] > 0
-    assert result.summary["timed_out_requests"] == outcomes[Outcome.TIMED_OUT]
-    assert result.summary["dropped_unservable"] == outcomes[Outcome.DROPPED]
-    assert len(result.rejected) == outcomes[Outcome.REJECTED]
+    assert not outcomes[RequestOutcome.PENDING] + outcomes[RequestOutcome.QUEUED] + outcomes[RequestOutcome.RUNNING]
+    assert result.summary["completed_requests"] == outcomes[RequestOutcome.COMPLETED] > 0
+    assert result.summary["timed_out_requests"] == outcomes[RequestOutcome.TIMED_OUT]
+    assert result.summary["dropped_unservable"] == outcomes[RequestOutcome.DROPPED]
+    assert len(result.rejected) == outcomes[RequestOutcome.REJECTED]
     assert len({request.id for request in simulation.requests}) == len(simulation.requests)
     for rounds in by_session(simulation.requests).values():
         assert [request.round_index for request in rounds] == list(range(len(rounds)))
-        assert {request.outcome for request in rounds[:-1]} <= {Outcome.COMPLETED}
+        assert {request.outcome for request in rounds[:-1]} <= {RequestOutcome.COMPLETED}
         for earlier, later in itertools.pairwise(rounds):
             assert later.arrived_at == earlier.finished_at + think_time_us
     for replica in simulation.replicas:
@@ -109,8 +109,8 @@ def test_conversations_go_on_over_an_outage_of_all_replicas_but_not_those_that_w
     simulation.env.process(outage())
     result = simulation.run()
     outcomes = Counter(request.outcome for request in simulation.requests)
-    assert set(outcomes) == {Outcome.COMPLETED, Outcome.REJECTED}
-    assert result.anomalies["rejected_requests_routing"] == outcomes[Outcome.REJECTED]
+    assert set(outcomes) == {RequestOutcome.COMPLETED, RequestOutcome.REJECTED}
+    assert result.anomalies["rejected_requests_routing"] == outcomes[RequestOutcome.REJECTED]
     lengths = {len(rounds) for rounds in by_session(simulation.requests).values()}
     assert max(lengths) == 4
     assert min(lengths) < 4

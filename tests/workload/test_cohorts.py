@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 from workloads import CONSTANT, arrivals, client, fixed, generated
 
-from blis_simpy.workload.client import Window
-from blis_simpy.workload.cohorts import Diurnal, Drain, Spike
+from blis_simpy.workload.spec.client import Window
+from blis_simpy.workload.spec.cohort import Diurnal, Drain, Spike
 
 HOUR = 3_600_000_000
 

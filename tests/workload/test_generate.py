@@ -2,8 +2,8 @@ import attrs
 import numpy as np
 import pytest
 
-from blis_simpy.core.content import Span
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
@@ -11,7 +11,7 @@ from blis_simpy.workload.settings import Workload
 
 
 def requests(horizon=None, seed=42, **options):
-    return generate(Workload(**options), Streams(seed), horizon)
+    return generate(Workload(**options), RandomStreams(seed), horizon)
 
 
 def figures(generated):

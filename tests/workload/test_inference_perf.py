@@ -3,10 +3,10 @@ import logging
 import pytest
 from workloads import from_text
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.client import Lifecycle, Window
-from blis_simpy.workload.inference_perf import InferencePerf, SharedPrefix, Stage
+from blis_simpy.workload.spec.client import ActivityWindows, Window
+from blis_simpy.workload.spec.inference_perf import InferencePerf, SharedPrefix, Stage
 
 PREFIX = {
     "num_unique_system_prompts": 2,
@@ -46,8 +46,8 @@ def test_stages_follow_each_other_with_rates_of_their_own():
     assert found.aggregate_rate == 50.0
     assert [client.id for client in clients[5:7]] == ["stage-0-prompt-1-user-2", "stage-1-prompt-0-user-0"]
     assert (clients[0].rate_fraction, clients[-1].rate_fraction) == (10 / 6, 40 / 6)
-    assert clients[0].lifecycle == Lifecycle(windows=[Window(0, 5_000_000)])
-    assert clients[-1].lifecycle == Lifecycle(windows=[Window(5_000_000, 7_000_000)])
+    assert clients[0].lifecycle == ActivityWindows(windows=[Window(0, 5_000_000)])
+    assert clients[-1].lifecycle == ActivityWindows(windows=[Window(5_000_000, 7_000_000)])
 
 
 def test_chat_is_one_session_a_user_that_fills_the_stage():
@@ -69,7 +69,7 @@ inference_perf:
   shared_prefix: {num_unique_system_prompts: 1, num_users_per_system_prompt: 1}
 num_requests: 1
 """
-    (request,) = from_text(text).generate(Streams(1)).requests
+    (request,) = from_text(text).generate(RandomStreams(1)).requests
     assert (request.input_tokens, request.output_tokens, request.client) == (51, 1, "prompt-0-user-0")
 
 

@@ -4,7 +4,7 @@ import pytest
 from workloads import client, spec
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.scenario import load_scenario
+from blis_simpy.load_files import load_scenario
 from blis_simpy.settings.loader import load
 
 INLINE = """model: any/model

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workloads import arrivals, client, fixed, from_text, spec, turns
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.client import Arrival, Client
-from blis_simpy.workload.distribution import Distribution
-from blis_simpy.workload.reading import load_workload, read_workload
+from blis_simpy.workload.spec.client import Arrival, Client
+from blis_simpy.workload.spec.length_distribution import LengthDistribution
+from blis_simpy.workload.spec.load_workload import load_workload, read_workload
 
 GOOD = """\
 version: "2"
@@ -191,15 +191,15 @@ def test_all_mistakes_are_told_in_the_order_of_the_file():
 
 def test_mistakes_in_python_name_the_setting():
     with pytest.raises(ScenarioError, match=r"^params\.mean is required$"):
-        Distribution("exponential", {})
+        LengthDistribution("exponential", {})
     with pytest.raises(ScenarioError, match=r"^process is unknown, got 'often'; known: constant"):
         Arrival("often")
     with pytest.raises(ScenarioError, match=r"^timeout must be >= 0, got -1$"):
         Client(
             rate_fraction=1,
             arrival=Arrival("poisson"),
-            input_distribution=Distribution("constant", {"value": 1}),
-            output_distribution=Distribution("constant", {"value": 1}),
+            input_distribution=LengthDistribution("constant", {"value": 1}),
+            output_distribution=LengthDistribution("constant", {"value": 1}),
             timeout=-1,
         )
 
@@ -233,12 +233,15 @@ def test_words_of_existing_files_are_understood():
     ],
 )
 def test_odd_parameters_mean_what_they_mean_to_the_reference(value, lengths):
-    workload = spec(client(prompt=value), num_requests=3).generate(Streams(1))
+    workload = spec(client(prompt=value), num_requests=3).generate(RandomStreams(1))
     assert [request.input_tokens for request in workload.requests] == [lengths] * 3
 
 
 def test_token_counts_may_be_numbers_in_python():
-    assert Distribution("empirical", {64: 3, 512: 1}).law() == Distribution("empirical", {"64": 3, "512": 1}).law()
+    assert (
+        LengthDistribution("empirical", {64: 3, 512: 1}).law()
+        == LengthDistribution("empirical", {"64": 3, "512": 1}).law()
+    )
 
 
 @pytest.mark.parametrize("version", ["", 'version: "1"\n', "version: 1\n", "version: ''\n"])
@@ -337,4 +340,4 @@ def test_no_specification_fails_but_with_a_scenario_error(changes):
     if 0 < found.num_requests < 1000 and all(
         c.multi_turn is None or c.multi_turn.max_rounds < 99 for c in found.clients
     ):
-        assert arrivals(found.generate(Streams(1))) == sorted(arrivals(found.generate(Streams(1))))
+        assert arrivals(found.generate(RandomStreams(1))) == sorted(arrivals(found.generate(RandomStreams(1))))

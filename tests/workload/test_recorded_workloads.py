@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blis_simpy.core.streams import Streams
-from blis_simpy.workload.reading import load_workload
-from blis_simpy.workload.senders import RequestDetails
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.workload.request_builders import RequestDetails
+from blis_simpy.workload.spec.load_workload import load_workload
 
 CORPUS = Path(os.environ.get("BLIS_PARITY") or Path(__file__).parents[3] / "shared" / "parity") / "workloads"
 pytestmark = [
@@ -43,7 +43,7 @@ def row(request, details, sessions):
 @pytest.mark.parametrize("seed", [1, 987654321])
 def test_generated_requests_are_those_recorded(path, seed):
     """Rounds of closed-loop sessions after the first are left out: they come about in the simulation."""
-    workload = load_workload(path).generate(Streams(seed))
+    workload = load_workload(path).generate(RandomStreams(seed))
     names = {}
     found = [row(request, workload.details.get(request.id, RequestDetails()), names) for request in workload.requests]
     with path.with_suffix(".exact.csv").open(newline="") as file:

@@ -5,10 +5,10 @@ import logging
 import pytest
 from workloads import from_text
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.client import Arrival
-from blis_simpy.workload.servegen import ServegenData
+from blis_simpy.workload.spec.client import Arrival
+from blis_simpy.workload.spec.servegen import ServegenData
 
 TABLES = {"0": {"input_tokens": "{100: 0.5, 200.0: 5e-1,}", "output_tokens": "{10: 1}"}}
 
@@ -122,5 +122,5 @@ def test_chunks_share_the_aggregate_rate(tmp_path, chunk):
     chunk("a", "0,3,1,\n")
     chunk("b", "0,1,1,\n")
     found = from_text(f"aggregate_rate: 400\nnum_requests: 2000\nservegen_data: {{path: {tmp_path}}}\n")
-    requests = found.generate(Streams(1)).requests
+    requests = found.generate(RandomStreams(1)).requests
     assert sum(request.client == "servegen-chunk-a" for request in requests) == pytest.approx(1500, abs=100)

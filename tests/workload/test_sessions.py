@@ -1,11 +1,11 @@
 import pytest
 from workloads import client, generated, turns
 
-from blis_simpy.core.content import Span
-from blis_simpy.core.request import Outcome
+from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.token_spans import Span
 
 
-def ended(request, outcome=Outcome.COMPLETED, tokens=None):
+def ended(request, outcome=RequestOutcome.COMPLETED, tokens=None):
     request.outcome = outcome
     request.generated_tokens = request.output_tokens if tokens is None else tokens
     return request
@@ -94,7 +94,7 @@ def test_deadline_of_a_follow_up_is_the_patience_of_its_client(timeout, deadline
     assert workload.sessions[0].next_request(ended(workload.requests[0]), 1_000_000, 1).deadline == deadline
 
 
-@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.DROPPED, Outcome.REJECTED])
+@pytest.mark.parametrize("outcome", [RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED, RequestOutcome.REJECTED])
 def test_session_ends_with_a_round_that_was_not_completed(outcome):
     workload = generated(client(reasoning=turns(9, 0)), num_requests=1)
     session = workload.sessions[0]

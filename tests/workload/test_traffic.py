@@ -1,8 +1,8 @@
 import pytest
 from workloads import CONSTANT, arrivals, client, fixed, generated, spec, turns
 
-from blis_simpy.core.content import Span
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.registry import added
 
@@ -109,9 +109,9 @@ def test_arrivals_lie_strictly_before_the_horizon(horizon, count):
 
 def test_horizon_of_the_simulation_goes_before_that_of_the_specification():
     workload = spec(client(), horizon=5_000_000)
-    assert arrivals(workload.generate(Streams(1), 2_500_000)) == [1_000_000, 2_000_000]
-    assert workload.generate(Streams(1), 0).requests == []
-    assert workload.generate(Streams(1), -5).requests == []
+    assert arrivals(workload.generate(RandomStreams(1), 2_500_000)) == [1_000_000, 2_000_000]
+    assert workload.generate(RandomStreams(1), 0).requests == []
+    assert workload.generate(RandomStreams(1), -5).requests == []
 
 
 def test_workload_without_any_bound_is_refused():

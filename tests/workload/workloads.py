@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.core.streams import Streams
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.settings.loader import parse
-from blis_simpy.workload.reading import read_workload
+from blis_simpy.workload.spec.load_workload import read_workload
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.spec import WorkloadSpec
+    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
     from blis_simpy.workload.traffic import GeneratedWorkload
 
 CONSTANT = {"process": "constant"}
@@ -45,7 +45,7 @@ def from_text(text: str) -> WorkloadSpec:
 
 
 def generated(*clients: dict[str, Any], seed: int = 1, **others: Any) -> GeneratedWorkload:
-    return spec(*clients, **others).generate(Streams(seed))
+    return spec(*clients, **others).generate(RandomStreams(seed))
 
 
 def arrivals(workload: GeneratedWorkload) -> list[int]:

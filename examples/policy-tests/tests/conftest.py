@@ -14,8 +14,8 @@ def tenant(name, share):
         tenant_id=name,
         rate_fraction=share,
         arrival=blis.Arrival(process="poisson"),
-        input_distribution=blis.Distribution(type="gaussian", params=question),
-        output_distribution=blis.Distribution(type="gaussian", params=answer),
+        input_distribution=blis.LengthDistribution(type="gaussian", params=question),
+        output_distribution=blis.LengthDistribution(type="gaussian", params=answer),
         prefix_group=name,
         prefix_length=6000,
     )

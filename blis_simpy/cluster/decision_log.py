@@ -1,0 +1,136 @@
+"""The decision log: why each request was let in, and why it went where it went.
+
+The router tells it of every decision at the moment it is taken, before the request counts as in flight. The log only
+grows; without one, nothing is recorded and nothing is paid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.cluster.counterfactual import alternatives
+from blis_simpy.cluster.decision_records import AdmissionRecord, Candidate, RoutingRecord
+from blis_simpy.cluster.decision_summary import summarize
+from blis_simpy.core.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot
+    from blis_simpy.core.request import Request
+
+__all__ = ["DecisionLog"]
+
+_DTYPES: dict[Any, Any] = {str: object, int: np.int64, float: np.float64, bool: np.bool_}
+
+
+class DecisionLog:
+    """Record of the decisions of one run, in the order in which they were taken.
+
+    Parameters
+    ----------
+    counterfactual_k : int, default 0
+        How many candidates to keep with each routing decision; 0 = none, and no regret either.
+
+    Attributes
+    ----------
+    admissions : list of AdmissionRecord
+        One a request that arrived.
+    routings : list of RoutingRecord
+        One a request that was sent to a replica.
+    """
+
+    def __init__(self, counterfactual_k: int = 0) -> None:
+        self.counterfactual_k = counterfactual_k
+        self.admissions: list[AdmissionRecord] = []
+        self.routings: list[RoutingRecord] = []
+
+    def admission(self, request: Request, now: int, decision: AdmissionDecision) -> None:
+        """Record that a request was let in, or not."""
+        self.admissions.append(AdmissionRecord(request.id, now, decision.admitted, decision.reason))
+
+    def routing(self, request: Request, now: int, decision: RoutingDecision, snapshots: Sequence[Snapshot]) -> None:
+        """Record where a request goes; `snapshots` are those that were decided on, before it counts as in flight."""
+        scores = None
+        if decision.scores is not None:
+            scores = {snapshot.name: score for snapshot, score in zip(snapshots, decision.scores, strict=True)}
+        candidates: tuple[Candidate, ...] = ()
+        regret = 0.0
+        if self.counterfactual_k:
+            candidates, regret = alternatives(decision, snapshots, self.counterfactual_k)
+        self.routings.append(
+            RoutingRecord(request.id, now, decision.replica, decision.reason, scores, candidates, regret)
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Sum up all decisions so far; for the keys see `blis_simpy.cluster.decision_summary.summarize`."""
+        return summarize(self.admissions, self.routings)
+
+    def to_columns(self) -> dict[str, Table]:
+        """Return the records as tables of columns.
+
+        Returns
+        -------
+        dict of str to Table
+            ``admissions``, shape (num_admissions,): ``request``, ``at``, ``admitted``, ``reason``. ``routings``,
+            shape (num_routings,): ``request``, ``at``, ``replica``, ``reason``, ``regret``. ``candidates``, one row a
+            candidate: ``routing`` (row of the routing decision), ``rank`` (0 = best) and the fields of `Candidate`.
+        """
+        ranked = [
+            (row, rank, candidate)
+            for row, routing in enumerate(self.routings)
+            for rank, candidate in enumerate(routing.candidates)
+        ]
+        return {
+            "admissions": Table.of(_columns(AdmissionRecord, self.admissions)),
+            "routings": Table.of(_columns(RoutingRecord, self.routings)),
+            "candidates": Table.of(
+                {
+                    "routing": np.array([row for row, _, _ in ranked], dtype=np.int64),
+                    "rank": np.array([rank for _, rank, _ in ranked], dtype=np.int64),
+                    **_columns(Candidate, [candidate for _, _, candidate in ranked]),
+                }
+            ),
+        }
+
+    def copy(self) -> DecisionLog:
+        """Return a log of the decisions so far, which grows no more."""
+        copy = DecisionLog(self.counterfactual_k)
+        copy.admissions, copy.routings = self.admissions[:], self.routings[:]
+        return copy
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the log as plain data that JSON can hold, for `of_plain`."""
+        return {
+            "counterfactual_k": self.counterfactual_k,
+            "admissions": [attrs.asdict(record) for record in self.admissions],
+            "routings": [attrs.asdict(record) for record in self.routings],
+        }
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> DecisionLog:
+        """Make a log of what `to_plain` gave."""
+        log = cls(plain["counterfactual_k"])
+        log.admissions = [AdmissionRecord(**record) for record in plain["admissions"]]
+        log.routings = [
+            RoutingRecord(**{**record, "candidates": tuple(Candidate(**c) for c in record["candidates"])})
+            for record in plain["routings"]
+        ]
+        return log
+
+    def __repr__(self) -> str:
+        return f"<DecisionLog of {len(self.admissions)} admissions and {len(self.routings)} routings>"
+
+
+def _columns(kind: type[attrs.AttrsInstance], records: Sequence[object]) -> dict[str, NDArray[Any]]:
+    """One array for each field that holds a plain value."""
+    return {
+        field.name: np.array([getattr(record, field.name) for record in records], dtype=_DTYPES[field.type])
+        for field in attrs.fields(kind)
+        if field.type in _DTYPES
+    }

@@ -1,0 +1,37 @@
+"""What all decisions of a run come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blis_simpy.cluster.decision_records import AdmissionRecord, RoutingRecord
+
+__all__ = ["summarize"]
+
+
+def summarize(admissions: Sequence[AdmissionRecord], routings: Sequence[RoutingRecord]) -> dict[str, Any]:
+    """Count decisions and average their regret.
+
+    Returns
+    -------
+    dict
+        ``total_decisions``, ``admitted`` and ``rejected`` count admissions; ``unique_targets`` replicas that got
+        anything; ``target_distribution`` maps their names, sorted as text, to how many requests each got;
+        ``mean_regret`` is the mean over routings and ``max_regret`` the greatest, 0 without any.
+    """
+    admitted = sum(record.admitted for record in admissions)
+    targets = Counter(record.name for record in routings)
+    regrets = [record.regret for record in routings]
+    return {
+        "total_decisions": len(admissions),
+        "admitted": admitted,
+        "rejected": len(admissions) - admitted,
+        "unique_targets": len(targets),
+        "target_distribution": dict(sorted(targets.items())),
+        "mean_regret": sum(regrets) / len(regrets) if regrets else 0.0,
+        "max_regret": max(regrets, default=0.0),
+    }

@@ -1,0 +1,186 @@
+"""From a run to the few numbers that an experiment keeps of it.
+
+All metrics that the library knows by name are kept, so that one that is asked for later is there; functions of yours
+and uncommon percentiles come on top.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+
+from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.experiment.warm_up import mser
+from blis_simpy.results.subset import RUN_METRICS, metric_names, split_latency
+from blis_simpy.units import parse_duration
+
+if TYPE_CHECKING:
+    from blis_simpy.results.result import Result
+    from blis_simpy.results.subset import RequestSubset
+
+__all__ = ["DEFAULT_METRICS", "Measurement", "Metrics", "higher_is_better", "measure", "parse_warm_up"]
+
+DEFAULT_METRICS = ("ttft_p99_ms", "itl_mean_ms", "e2e_mean_ms", "requests_per_s")
+"""What experiments report unless told otherwise."""
+
+_HIGHER_IS_BETTER = frozenset({"requests_per_s", "output_tokens_per_s", "completed", "cache_hit_rate"})
+
+MetricFunction = Callable[[Any], float]
+WarmUp = int | Literal["mser"]
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better: rates, completed requests, cache hits. Of your own ones less is."""
+    return metric in _HIGHER_IS_BETTER
+
+
+@attrs.frozen
+class Metrics:
+    """What to report of a run.
+
+    Attributes
+    ----------
+    names : tuple of str
+        In order.
+    functions : dict of str to callable
+        What computes those that the library does not know.
+    """
+
+    names: tuple[str, ...]
+    functions: dict[str, MetricFunction]
+
+    @classmethod
+    def of(cls, wanted: str | Iterable[str] | Mapping[str, MetricFunction | None] | None) -> Metrics:
+        """Read what a user asked for.
+
+        Parameters
+        ----------
+        wanted : str, iterable of str, mapping, or None
+            Names of metrics; or a mapping of names to functions of a `Result`, where None stands beside a name that
+            the library knows. None takes `DEFAULT_METRICS`.
+
+        Raises
+        ------
+        ScenarioError
+            If a metric is unknown or none is given.
+        """
+        if wanted is None:
+            wanted = DEFAULT_METRICS
+        elif isinstance(wanted, str):
+            wanted = (wanted,)
+        functions = {n: f for n, f in wanted.items() if f is not None} if isinstance(wanted, Mapping) else {}
+        names = tuple(wanted)
+        if not names:
+            raise ScenarioError.at("metrics", "must not be empty")
+        for name in names:
+            if name in functions:
+                if not callable(functions[name]):
+                    raise ScenarioError.at(f"metrics[{name!r}]", "must be a function of a result", functions[name])
+            elif not is_known(name):
+                raise ScenarioError.at("metrics", "is unknown", name, hint=nearest(str(name), metric_names()))
+        return cls(names, functions)
+
+    @property
+    def uncommon(self) -> tuple[str, ...]:
+        """Names that the library can compute but that are not kept of every run."""
+        return tuple(name for name in self.names if name not in self.functions and name not in metric_names())
+
+
+def is_known(name: object) -> bool:
+    """Whether the library computes a metric of this name."""
+    return isinstance(name, str) and (name in metric_names() or split_latency(name) is not None)
+
+
+@attrs.frozen(kw_only=True)
+class Measurement:
+    """What is kept of a run.
+
+    Attributes
+    ----------
+    metrics : dict of str to float
+        By name; NaN for a latency that no request has.
+    traffic : str
+        Fingerprint of the requests that were sent whatever became of others: arrivals and lengths of first rounds.
+    warm_up_us : int, µs
+        Requests that arrived before count in no metric.
+    """
+
+    metrics: dict[str, float]
+    traffic: str
+    warm_up_us: int
+
+
+def parse_warm_up(value: float | str) -> WarmUp:
+    """Read a warm-up: ticks, text such as ``10s``, or ``mser``.
+
+    Raises
+    ------
+    ScenarioError
+        If it is none, or negative.
+    """
+    if value == "mser":
+        return "mser"
+    try:
+        ticks = parse_duration(value)
+    except ValueError as error:
+        raise ScenarioError.at("warm_up", f"{error}, or 'mser'", value) from None
+    if ticks < 0:
+        raise ScenarioError.at("warm_up", "must be >= 0", value)
+    return ticks
+
+
+def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measurement:
+    """Take the figures of a run.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    metrics : Metrics
+        Wanted beyond what is always kept.
+    warm_up : int, µs, or "mser"
+        What to leave out at the start; ``mser`` finds out from the times to the first token.
+
+    Raises
+    ------
+    PluginError
+        If a function of the user does not return a number.
+    """
+    cut = _detected(result) if warm_up == "mser" else warm_up
+    part: Result | RequestSubset = result.where(start=cut) if cut else result
+    # With a warm-up asked for, runs have the same metrics whether it is found to be 0 or not.
+    names = [name for name in metric_names() if not (warm_up and name in RUN_METRICS)]
+    figures = {name: float(part.metric(name)) for name in (*names, *metrics.uncommon)}
+    for name, function in metrics.functions.items():
+        value = function(part)
+        try:
+            figures[name] = float(value)
+        except (TypeError, ValueError):
+            figures[name] = math.inf
+        if math.isinf(figures[name]):
+            raise PluginError.at(f"metric {name!r}", "must be a number or NaN", value)
+    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut)
+
+
+def _detected(result: Result) -> int:
+    """Tick at which the first request after the warm-up arrives."""
+    arrived, ttft = result.requests["arrived_at_us"], result.requests["ttft_us"]
+    order = np.argsort(arrived, kind="stable")
+    order = order[ttft[order] >= 0]
+    if not len(order):
+        return 0
+    return int(arrived[order[mser(ttft[order])]])
+
+
+def _traffic(result: Result) -> str:
+    requests = result.requests
+    first = requests["round_index"] == 0
+    columns = [requests[name][first] for name in ("arrived_at_us", "input_tokens", "output_tokens")]
+    rows = np.stack(columns).astype("<i8")
+    rows = rows[:, np.lexsort(rows[::-1])]
+    return hashlib.blake2b(rows.tobytes(), digest_size=8).hexdigest()

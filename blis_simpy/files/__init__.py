@@ -1,0 +1,1 @@
+"""Text files and zip archives, read and written all or nothing."""

@@ -1,1 +1,0 @@
-"""Figures of a run, from requests and steps."""

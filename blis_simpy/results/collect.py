@@ -1,0 +1,133 @@
+"""From the rooms of a simulation to its `Result`: requests become rows, replicas become figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.results.aggregate import ReplicaOutcome
+from blis_simpy.results.requests import RequestTable
+from blis_simpy.results.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.cluster.cluster import Cluster
+    from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.replica.replica import Replica
+    from blis_simpy.scenario_settings import ScenarioSettings
+    from blis_simpy.workload.request_builders import RequestDetails
+
+__all__ = ["collect"]
+
+
+class _Rows:
+    """Row of each request; looked up only if somebody asks."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._rows: dict[Request, int] = {}
+
+    def __getitem__(self, request: Request) -> int:
+        if not self._rows:
+            self._rows = {request: row for row, request in enumerate(self._requests)}
+        return self._rows[request]
+
+    def of(self, requests: Iterable[Request]) -> NDArray[np.int64]:
+        return np.array([self[request] for request in requests], dtype=np.int64)
+
+
+def collect(
+    scenario: ScenarioSettings,
+    seed: int,
+    requests: Sequence[Request],
+    cluster: Cluster,
+    *,
+    ended_at: Sequence[int],
+    details: Mapping[str, RequestDetails],
+    decisions: DecisionLog | None,
+    wall_clock_s: float,
+    is_over: bool,
+) -> Result:
+    """Make the result of a simulation as it stands.
+
+    Parameters
+    ----------
+    scenario, seed
+        What was simulated.
+    requests : sequence of Request
+        All requests so far, in the order of the workload.
+    cluster : Cluster
+        The replicas, brought up to date, and the router.
+    ended_at : sequence of int, tick
+        Last tick at which something happened, by replica.
+    details : mapping of str to RequestDetails
+        Modalities of the requests that have any, by id.
+    decisions : DecisionLog or None
+        The decisions, if they are logged.
+    wall_clock_s : float, s
+        Real time that it took.
+    is_over : bool
+        Whether nothing will change any more; else what changes must not show in the result.
+    """
+    table = RequestTable.of_requests(requests)
+    if not is_over:
+        table = table.frozen()
+        decisions = decisions.copy() if decisions is not None else None
+    rows = _Rows(requests)
+    reached = table["replica"].copy()
+    reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
+    order = np.argsort(reached, kind="stable")
+    bounds = np.searchsorted(reached[order], np.arange(len(cluster.replicas) + 1))
+    return Result(
+        scenario=scenario,
+        seed=seed,
+        requests=table,
+        replicas=[
+            _outcome(replica, order[bounds[replica.index] : bounds[replica.index + 1]], rows, ended)
+            for replica, ended in zip(cluster.replicas, ended_at, strict=True)
+        ],
+        steps=[replica.steps if is_over else replica.steps.copy() for replica in cluster.replicas],
+        rejected=rows.of(cluster.router.rejected),
+        slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
+        routing_rejections=cluster.router.num_unroutable,
+        details=dict(details),
+        decisions=decisions,
+        wall_clock_s=wall_clock_s,
+    )
+
+
+def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at: int) -> ReplicaOutcome:
+    log, steps, kv = replica.log, replica.steps, replica.kv_store
+    skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
+    preemptions = [(rows[request], tick) for request, tick in log.preemptions]
+    return ReplicaOutcome(
+        name=f"instance_{replica.index}",
+        model=replica.model,
+        rows=served,
+        durations=steps.durations(),
+        skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
+        token_processing_us=replica.token_processing_us,
+        total_blocks=int(replica.kv_blocks.capacity),
+        block_size=replica.block_size,
+        ended_at=ended_at,
+        input_tokens=log.input_tokens,
+        output_tokens=log.output_tokens,
+        completed=log.completed,
+        timed_out=log.timed_out,
+        dropped=log.dropped,
+        length_capped=log.length_capped,
+        kv_allocation_failures=log.kv_allocation_failures,
+        preemptions=np.array(preemptions, dtype=np.int64).reshape(-1, 2),
+        still_queued=replica.queue_depth,
+        still_running=replica.batch_size,
+        hit_blocks=kv.hits,
+        missed_blocks=kv.misses,
+        hit_rate=float(kv.hit_rate),
+        thrashing_rate=float(kv.thrashing_rate),
+        queue_depth_mean=steps.queue_depth_mean(),
+    )

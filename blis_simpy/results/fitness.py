@@ -1,0 +1,147 @@
+"""One number for a run: a weighted sum of throughput and latency, each brought to the range from 0 to 1.
+
+More is better. A component is 1/2 at its point of reference: 100 requests/s, 10 000 tokens/s, a latency of 1 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError, nearest
+
+if TYPE_CHECKING:
+    from blis_simpy.results.evaluation import RawMetrics
+
+__all__ = ["COMPONENTS", "Fitness", "parse_weights", "score"]
+
+
+def _rate(value: float, reference: float) -> float:
+    return value / (value + reference)
+
+
+def _latency(value_us: float) -> float:
+    return 1.0 / (1.0 + value_us / 1000.0)
+
+
+COMPONENTS: Mapping[str, Callable[[RawMetrics], float]] = {
+    "throughput": lambda metrics: _rate(metrics.requests_per_s, 100.0),
+    "tokens_per_sec": lambda metrics: _rate(metrics.tokens_per_s, 10_000.0),
+    "p99_ttft": lambda metrics: _latency(metrics.ttft.percentile(99)),
+    "p50_ttft": lambda metrics: _latency(metrics.ttft.percentile(50)),
+    "mean_ttft": lambda metrics: _latency(metrics.ttft.mean),
+    "p99_e2e": lambda metrics: _latency(metrics.e2e.percentile(99)),
+    "p50_e2e": lambda metrics: _latency(metrics.e2e.percentile(50)),
+    "mean_e2e": lambda metrics: _latency(metrics.e2e.mean),
+}
+"""What can be weighed, by the reference's key, with its normalisation."""
+
+
+@attrs.frozen
+class Fitness:
+    """Score of a run.
+
+    Attributes
+    ----------
+    score : float
+        Sum of the components times their weights; exceeds 1 if the weights do.
+    components : dict of str to float
+        Each component that was weighed, 0 to 1, keys sorted.
+    weights : dict of str to float
+        Their weights.
+    """
+
+    score: float
+    components: dict[str, float]
+    weights: dict[str, float]
+
+
+def parse_weights(weights: str | Mapping[str, float]) -> dict[str, float]:
+    """Read weights and check them.
+
+    Parameters
+    ----------
+    weights : str or mapping
+        Text ``key:weight,key:weight``, or the same as a mapping; at least one. Of a key that is given twice the last
+        counts. Keys are those of `COMPONENTS`; weights are finite and >= 0.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each part that is wrong; its path is ``fitness_weights``.
+
+    Examples
+    --------
+    >>> parse_weights("throughput:1, p99_ttft:0.5")
+    {'throughput': 1.0, 'p99_ttft': 0.5}
+    """
+    problems: list[Problem] = []
+
+    def wrong(rule: str, value: object, hint: str = "") -> None:
+        problems.append(Problem(path="fitness_weights", rule=rule, value=value, hint=hint))
+
+    found: dict[str, float] = {}
+    pairs = weights.items() if isinstance(weights, Mapping) else _pairs(weights)
+    for key, value in pairs:
+        weight = _number(value)
+        if value is None:
+            wrong("must consist of key:weight", key)
+        elif key not in COMPONENTS:
+            wrong("must name fitness metrics", key, nearest(str(key), COMPONENTS))
+        elif not (math.isfinite(weight) and weight >= 0):
+            wrong(f"must weigh {key} with a finite number >= 0", value)
+        else:
+            found[key] = weight
+    if not pairs:
+        wrong("must name at least one metric", weights, f"known: {', '.join(COMPONENTS)}")
+    if problems:
+        raise ScenarioError(problems)
+    return found
+
+
+def _pairs(text: str) -> list[tuple[str, str | None]]:
+    """Split ``key:value,key:value``; a part without a colon has no value."""
+    parts = (part.partition(":") for part in text.split(",")) if text else ()
+    return [(key.strip(), value.strip() if colon else None) for key, colon, value in parts]
+
+
+def _number(value: object) -> float:
+    """Return the number that a value is or reads as, NaN if none. Python reads 1_000, nobody else does."""
+    if isinstance(value, bool) or not isinstance(value, str | Real) or "_" in str(value):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def score(metrics: RawMetrics, weights: str | Mapping[str, float]) -> Fitness:
+    """Score a run.
+
+    Parameters
+    ----------
+    metrics : RawMetrics
+        Figures of the run. Where nothing completed, latencies are 0 and their components 1, as in the reference.
+    weights : str or mapping
+        As for `parse_weights`.
+
+    Raises
+    ------
+    ScenarioError
+        If the weights are wrong.
+
+    Notes
+    -----
+    Rates are normalised as x / (x + reference), latencies as 1 / (1 + x / 1 ms). Source: the reference's fitness
+    evaluation, which sums in the order of the sorted keys.
+    """
+    used = dict(sorted(parse_weights(weights).items()))
+    components = {key: COMPONENTS[key](metrics) for key in used}
+    total = 0.0
+    for key, weight in used.items():
+        total += components[key] * weight
+    return Fitness(total, components, used)

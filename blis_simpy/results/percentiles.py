@@ -1,0 +1,115 @@
+"""Means and percentiles as the reference computes them, over plain and over weighted values."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Percentiles", "inter_token_latencies"]
+
+
+@attrs.frozen(eq=False)
+class Percentiles:
+    """A multiset of whole numbers.
+
+    Attributes
+    ----------
+    values : ndarray of int64, shape (num_values,), µs
+        Distinct or repeated values, ascending.
+    cumulative : ndarray of int64, shape (num_values,)
+        How often the values up to each one occur together.
+    """
+
+    values: NDArray[np.int64]
+    cumulative: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> Percentiles:
+        """Sort values, each of which occurs once or `weights` times."""
+        if weights is None:
+            return cls(np.sort(values), np.arange(1, len(values) + 1))
+        used = weights > 0
+        values, weights = values[used], weights[used]
+        order = np.argsort(values, kind="stable")
+        return cls(values[order], np.cumsum(weights[order]))
+
+    @classmethod
+    def known(cls, values: NDArray[np.int64]) -> Percentiles:
+        """Sort the values that came about, which are those >= 0."""
+        return cls.of(values[values >= 0])
+
+    @property
+    def count(self) -> int:
+        """How many values there are, each as often as it occurs."""
+        return int(self.cumulative[-1]) if len(self.cumulative) else 0
+
+    @property
+    def total(self) -> int:
+        """Exact sum."""
+        return int(self.values @ np.diff(self.cumulative, prepend=0))
+
+    @property
+    def mean(self) -> float:
+        """Mean, µs; 0 if there are no values."""
+        return self.total / self.count if self.count else 0.0
+
+    def _at(self, index: int) -> int:
+        return int(self.values[np.searchsorted(self.cumulative, index, side="right")])
+
+    def _rank(self, percent: float) -> tuple[int, int, float]:
+        rank = percent / 100 * (self.count - 1)
+        low = math.floor(rank)
+        return self._at(low), self._at(math.ceil(rank)), rank - low
+
+    def percentile(self, percent: float) -> float:
+        """Percentile with linear interpolation between ranks, µs; 0 if there are no values."""
+        if not self.count:
+            return 0.0
+        low, high, fraction = self._rank(percent)
+        return low + fraction * (high - low)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Percentile in ms, with the roundings of the reference; 0 if there are no values."""
+        if not self.count:
+            return 0.0
+        low, high, fraction = self._rank(percent)
+        return low / 1000 + (high - low) * fraction / 1000 if fraction else low / 1000
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean in ms; 0 if there are no values."""
+        return self.mean / 1000
+
+
+def inter_token_latencies(
+    durations: NDArray[np.int64],
+    first_steps: NDArray[np.int64],
+    end_steps: NDArray[np.int64],
+    skipped_steps: NDArray[np.int64],
+    token_processing_us: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every gap between two tokens of completed requests on one replica.
+
+    Parameters
+    ----------
+    durations : ndarray of int64, shape (num_steps,), µs
+        Duration of each step.
+    first_steps, end_steps : ndarray of int64, shape (num_requests,)
+        First decode step of each request, and the one after its last.
+    skipped_steps : ndarray of int64
+        Steps between these in which a request got no token, once for each request.
+    token_processing_us : int, µs
+        Added to each gap.
+
+    Returns
+    -------
+    values, weights : ndarray of int64, shape (num_steps,)
+        The gap that a step made, and for how many requests.
+    """
+    length = len(durations) + 1
+    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
+    weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
+    return durations + token_processing_us, weights

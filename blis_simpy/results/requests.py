@@ -1,0 +1,92 @@
+"""Requests as columns."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from blis_simpy.core.request import NEVER, Request, RequestOutcome
+from blis_simpy.core.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["RequestTable"]
+
+_INTEGERS = {
+    "arrived_at_us": "arrived_at",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "deadline_us": "deadline",
+    "admitted_at_us": "admitted_at",
+    "routed_at_us": "routed_at",
+    "queued_at_us": "queued_at",
+    "first_scheduled_at_us": "first_scheduled_at",
+    "scheduled_at_us": "scheduled_at",
+    "ttft_us": "ttft",
+    "e2e_us": "e2e",
+    "itl_sum_us": "itl_sum",
+    "itl_count": "itl_count",
+    "itl_first_step": "itl_first_step",
+    "generated_tokens": "generated_tokens",
+    "num_preemptions": "num_preemptions",
+    "finished_at_us": "finished_at",
+    "replica": "replica",
+    "round_index": "round_index",
+}
+_FLAGS = ("length_capped", "streaming")
+_DERIVED = ("scheduling_delay_us", "itl_mean_us")
+_LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
+_NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
+_OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype=object)
+
+
+class RequestTable(Table):
+    """One row a request, in the order of the workload.
+
+    Times are µs; -1 stands for what has not come about. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
+    ``input_tokens``, ``output_tokens`` (planned), ``deadline_us`` (0 = none), ``admitted_at_us``, ``routed_at_us``
+    (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
+    ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
+    ``ttft_us``, ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``itl_sum_us``, ``itl_count`` (of requests that have not
+    completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``num_preemptions``, ``finished_at_us``,
+    ``replica``, ``length_capped``, ``streaming``, ``round_index``, and the labels ``slo_class``, ``tenant``, ``model``,
+    ``client``, ``session``, ``prefix_group``.
+    """
+
+    @classmethod
+    def of_requests(cls, requests: Sequence[Request]) -> Self:
+        """Make the table of some requests; a column shows them as they are when it is first asked for."""
+        return cls(_NAMES, len(requests), lambda name: _column(requests, name))
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._columns and name in _DERIVED:
+            self._columns[name] = self._derived(name)
+        return super().__getitem__(name)
+
+    def _derived(self, name: str) -> NDArray[Any]:
+        if name == "scheduling_delay_us":
+            scheduled = self["scheduled_at_us"]
+            return np.where(scheduled == NEVER, NEVER, scheduled - self["arrived_at_us"])
+        return np.asarray(self["itl_sum_us"] / np.maximum(self["itl_count"], 1))
+
+    def with_outcome(self, outcome: RequestOutcome) -> NDArray[np.bool_]:
+        """Which requests ended, or stand, in a certain way; shape (num_rows,)."""
+        return np.asarray(self["outcome"] == outcome.name.lower(), dtype=np.bool_)
+
+    @property
+    def completed(self) -> NDArray[np.bool_]:
+        """Which requests completed; shape (num_rows,)."""
+        return self.with_outcome(RequestOutcome.COMPLETED)
+
+
+def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
+    if name in _INTEGERS:
+        return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+    if name == "outcome":
+        return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
+    return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)

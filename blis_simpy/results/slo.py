@@ -1,0 +1,169 @@
+"""Promises and who gets what: SLO attainment, goodput, fairness.
+
+All figures look back at completed requests: one that was rejected, dropped or timed out has no latency to judge. So it
+lowers goodput but not attainment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from blis_simpy.results.requests import RequestTable
+
+__all__ = ["Goodput", "Target", "attainment", "goodput", "jain_index"]
+
+
+_COLUMNS = {"ttft_us": "ttft_us", "tpot_us": "itl_mean_us", "e2e_us": "e2e_us"}
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """What a class of requests was promised; None promises nothing.
+
+    Attributes
+    ----------
+    ttft_us : int or None, µs
+        Greatest time to the first token.
+    tpot_us : float or None, µs
+        Greatest mean gap between tokens of a request.
+    e2e_us : int or None, µs
+        Greatest time to the last token.
+    """
+
+    ttft_us: int | None = None
+    tpot_us: float | None = None
+    e2e_us: int | None = None
+
+
+@attrs.frozen
+class Goodput:
+    """What came in time.
+
+    Attributes
+    ----------
+    requests_per_s, tokens_per_s : float
+        Completed requests that met their target, and their output tokens, per second of the run.
+    attainment : float, fraction
+        Share of the completed requests that did.
+    """
+
+    requests_per_s: float
+    tokens_per_s: float
+    attainment: float
+
+
+def _met(requests: RequestTable, targets: Mapping[str, Target | int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which requests completed, and which of them within their target."""
+    completed = requests["outcome"] == "completed"
+    met = completed.copy()
+    classes = requests["slo_class"]
+    problems = []
+    for name, target in targets.items():
+        if not isinstance(target, Target):
+            target = Target(e2e_us=target)
+        members = classes == name
+        for figure, column in _COLUMNS.items():
+            limit = getattr(target, figure)
+            if limit is None:
+                continue
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
+                problems.append(Problem(path=f"targets[{name!r}].{figure}", rule="must be a number >= 0", value=limit))
+            else:
+                met &= ~members | (requests[column] <= limit)
+    if problems:
+        raise ScenarioError(problems)
+    return completed, met
+
+
+def _share(met: NDArray[np.bool_], completed: NDArray[np.bool_]) -> float:
+    return int(met.sum()) / int(completed.sum()) if completed.any() else 0.0
+
+
+def attainment(requests: RequestTable, targets: Mapping[str, Target | int]) -> float:
+    """Return the share of the completed requests that met the target of their SLO class.
+
+    Parameters
+    ----------
+    requests : RequestTable
+        All requests of a run.
+    targets : mapping of str to Target or int
+        By SLO class; a plain number is the greatest E2E in µs. A class without a target meets it. Requests without a
+        class are those of the class ``""``.
+
+    Returns
+    -------
+    float, fraction
+        0 if nothing completed.
+
+    Raises
+    ------
+    ScenarioError
+        If a target is no number >= 0.
+    """
+    completed, met = _met(requests, targets)
+    return _share(met, completed)
+
+
+def goodput(requests: RequestTable, targets: Mapping[str, Target | int], *, duration_us: int) -> Goodput:
+    """Rate the requests and tokens that met the target of their SLO class.
+
+    Parameters
+    ----------
+    requests, targets
+        As for `attainment`.
+    duration_us : int, µs
+        How long the run took; 0 makes all rates 0.
+
+    Raises
+    ------
+    ScenarioError
+        If a target is no number >= 0.
+    """
+    completed, met = _met(requests, targets)
+    seconds = duration_us / 1e6
+    tokens = int(requests["generated_tokens"][met].sum())
+    return Goodput(
+        requests_per_s=int(met.sum()) / seconds if seconds else 0.0,
+        tokens_per_s=tokens / seconds if seconds else 0.0,
+        attainment=_share(met, completed),
+    )
+
+
+def jain_index(shares: Mapping[str, float]) -> float:
+    """Jain's fairness index, (Σx)² / (n Σx²): 1 if all have the same, 1/n if one has everything.
+
+    Parameters
+    ----------
+    shares : mapping of str to float
+        What each has, >= 0.
+
+    Returns
+    -------
+    float
+        0 without any shares, 1 if all are 0.
+
+    Notes
+    -----
+    Source: R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness and discrimination for resource allocation
+    in shared computer systems", 1984.
+
+    Examples
+    --------
+    >>> jain_index({"a": 3, "b": 1})
+    0.8
+    """
+    values = [shares[name] for name in sorted(shares)]
+    squares = sum(value * value for value in values)
+    if not values:
+        return 0.0
+    return sum(values) ** 2 / (len(values) * squares) if squares else 1.0

@@ -1,0 +1,133 @@
+"""Copies of settings with some of them replaced, each named by its dotted path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from blis_simpy.errors import Problem, ScenarioError, joined, unknown_setting
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.fields import Setting, nested_class, type_hints, validated
+
+__all__ = ["updated"]
+
+T = TypeVar("T")
+
+_HEAD = re.compile(r"(\[\d+\]|[^.\[]+)\.?(.*)")
+"""First part of a dotted path, an index being a part, too; and the rest."""
+
+
+def updated(instance: T, changes: Mapping[str, Any]) -> T:
+    """Copy a settings instance with some fields replaced.
+
+    Parameters
+    ----------
+    instance : attrs instance
+        Stays as it is.
+    changes : mapping of str to object
+        New values by dotted path, e.g. ``{"engine.max_num_seqs": 8, "groups[1].replicas": 2}``. A part that was None
+        starts from its defaults.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for every unknown path and every bad value.
+    """
+    cls: Any = type(instance)
+    hints = type_hints(cls)
+    fields = {attribute.alias: attribute for attribute in attrs.fields(cls) if attribute.init}
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for path, value in changes.items():
+        name, rest = _split(path)
+        if name not in fields:
+            problems.append(unknown_setting(path, name, fields))
+        elif rest:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            try:
+                values[name] = validated(fields[name], value, hints[fields[name].name])
+            except ScenarioError as error:
+                problems += _below(name, error)
+    for name, below in inner.items():
+        attribute = fields[name]
+        hint = hints[attribute.name]
+        try:
+            part = values.get(name, getattr(instance, attribute.name))
+            values[name] = validated(attribute, _changed_field(part, below, attribute, hint), hint)
+        except ScenarioError as error:
+            problems += _below(name, error)
+    if problems:
+        raise ScenarioError(problems)
+    return attrs.evolve(instance, **values)  # type: ignore[misc]
+
+
+def _changed_field(part: Any, changes: Mapping[str, Any], attribute: attrs.Attribute[Any], hint: Any) -> Any:
+    """Copy what a field holds with some of it replaced; paths start below it."""
+    known: Setting | None = attribute.metadata.get(Setting)
+    if isinstance(part, Mapping) and known is not None and known.kind is not None:
+        return {**part, **changes}
+    nested = nested_class(hint) if part is None else None
+    if nested is not None and all(field.default is not attrs.NOTHING for field in attrs.fields(nested)):
+        part = nested()
+    elif nested is not None:
+        direct = {path: value for path, value in changes.items() if not _split(path)[1]}
+        part = structure(direct, nested)
+        changes = {path: value for path, value in changes.items() if path not in direct}
+    return _changed_part(part, changes)
+
+
+def _changed_part(part: Any, changes: Mapping[str, Any]) -> Any:
+    if isinstance(part, tuple):
+        return _changed_items(part, changes)
+    if attrs.has(type(part)):
+        return updated(part, changes)
+    if not isinstance(part, Mapping):
+        raise ScenarioError(Problem(path=path, rule="is not a setting") for path in changes)
+    unknown = [path for path in changes if path not in part]
+    if unknown:
+        raise ScenarioError(unknown_setting(path, path, part) for path in unknown)
+    return {**part, **changes}
+
+
+def _changed_items(items: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[Any, ...]:
+    made = list(items)
+    inner: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for path, value in changes.items():
+        head, rest = _split(path)
+        index = int(head[1:-1]) if head.startswith("[") else None
+        if index is None:
+            problems.append(
+                Problem(path=path, rule="is not a setting", hint="an item is named by its index, as in [0]")
+            )
+        elif index >= len(items):
+            problems.append(Problem(path=path, rule="does not exist", hint=f"there are {len(items)} items, from [0]"))
+        elif rest:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            made[index] = value
+    for head, below in inner.items():
+        index = int(head[1:-1])
+        try:
+            made[index] = _changed_part(made[index], below)
+        except ScenarioError as error:
+            problems += _below(head, error)
+    if problems:
+        raise ScenarioError(problems)
+    return tuple(made)
+
+
+def _below(outer: str, error: ScenarioError) -> list[Problem]:
+    """Return problems of a part with their paths from outside."""
+    return [attrs.evolve(problem, path=joined(outer, problem.path)) for problem in error.problems]
+
+
+def _split(path: str) -> tuple[str, str]:
+    """First part of a dotted path and the rest; an index is a part."""
+    match = _HEAD.fullmatch(path)
+    return (match[1], match[2]) if match else (path, "")

@@ -1,0 +1,187 @@
+"""What an assertion about two scenarios means, and whether the evidence shows it, refutes it, or leaves it open.
+
+A claim confines the change from the baseline's mean to the candidate's to a range: at most -20 %, say. Paired
+replications give an interval for that change, each end of which holds with the stated confidence. Inside the range, it
+shows the claim; outside, it refutes it; across an edge, it decides nothing. The tests of `experiment.statistics`, which
+are used here, amount to just that and also hold where no ratio can be formed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.statistics import Interval, equivalence_test, paired_test, ratio_interval, t_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+
+__all__ = ["Hypothesis", "Judgement", "judge"]
+
+Kind = Literal["lower", "higher", "equivalent"]
+Finding = Literal["shown", "refuted", "not decided"]
+
+
+@attrs.frozen(kw_only=True)
+class Hypothesis:
+    """What is said of the mean of a metric of a candidate, beside that of the baseline.
+
+    Attributes
+    ----------
+    kind : {"lower", "higher", "equivalent"}
+        Which way it differs, or that it hardly does.
+    by : float
+        By how much at least; if equivalent, at most. A fraction of the baseline's mean: 0.2 is 20 %.
+    absolute : bool
+        Whether `by` is in the unit of the metric instead.
+    confidence : float, fraction
+        Between 0.5 and 1. If the claim is false, it is shown by mistake with a probability of at most 1 - confidence.
+
+    Raises
+    ------
+    ScenarioError
+        If a value is out of range.
+    """
+
+    kind: Kind
+    by: float = 0.0
+    absolute: bool = False
+    confidence: float = 0.95
+
+    def __attrs_post_init__(self) -> None:
+        least = "> 0" if self.kind == "equivalent" else ">= 0"
+        if not _is_number(self.by) or self.by < 0 or (self.kind == "equivalent" and not self.by):
+            raise ScenarioError.at("by", f"must be {least}", self.by)
+        if self.by >= 1 and self.kind != "higher" and not self.absolute:
+            rule = f"must be {least} and < 1, as a fraction of the baseline's mean"
+            raise ScenarioError.at("by", rule, self.by, hint="with absolute=True it is in the unit of the metric")
+        if not _is_number(self.confidence) or not 0.5 < self.confidence < 1:
+            raise ScenarioError.at("confidence", "must be > 0.5 and < 1", self.confidence)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@attrs.frozen(kw_only=True)
+class Judgement:
+    """What the replications say of a claim.
+
+    Attributes
+    ----------
+    claim : Hypothesis
+        Which.
+    finding : {"shown", "refuted", "not decided"}
+        What they say.
+    means : (float, float)
+        Of baseline and candidate, over the runs that have the metric.
+    change : Interval
+        Of the means, each end at the confidence of the claim.
+    is_relative : bool
+        Whether the change is a fraction of the baseline's mean, or in the unit of the metric.
+    lacking : (int, int)
+        How many runs of baseline and candidate lack the metric. If any does, nothing is decided.
+    needed : int or None
+        Replications that would decide with probability 0.8 if means and spread are as found; None = too many to say,
+        or it is decided.
+    """
+
+    claim: Hypothesis
+    finding: Finding
+    means: tuple[float, float]
+    change: Interval
+    is_relative: bool
+    lacking: tuple[int, int]
+    needed: int | None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the claim is shown."""
+        return self.finding == "shown"
+
+
+def judge(claim: Hypothesis, baseline: Values, candidate: Values) -> Judgement:
+    """Judge a claim by paired replications.
+
+    Parameters
+    ----------
+    claim : Hypothesis
+        What is to be shown.
+    baseline, candidate : ndarray of float, shape (num_replications,)
+        A metric of the same replications; NaN where a run lacks it.
+
+    Raises
+    ------
+    ScenarioError
+        If a fraction of the baseline's mean is meant, which is not above 0.
+
+    Examples
+    --------
+    >>> judge(Hypothesis(kind="lower", by=0.2), np.array([10.0, 12.0, 14.0]), np.array([5.0, 6.0, 7.0])).finding
+    'shown'
+    """
+    means = _mean(baseline), _mean(candidate)
+    lacking = int((~np.isfinite(baseline)).sum()), int((~np.isfinite(candidate)).sum())
+    if claim.by and not claim.absolute and means[0] <= 0:
+        rule = "is a fraction of the baseline's mean, which must be > 0"
+        raise ScenarioError.at("by", rule, means[0], hint="with absolute=True it is in the unit of the metric")
+    change, is_relative = _change(claim, baseline, candidate)
+    finding: Finding = "not decided"
+    needed: int | None = None
+    if not any(lacking):
+        finding, needed = _decide(claim, baseline, candidate)
+    return Judgement(
+        claim=claim,
+        finding=finding,
+        means=means,
+        change=change,
+        is_relative=is_relative,
+        lacking=lacking,
+        needed=needed,
+    )
+
+
+def _mean(values: Values) -> float:
+    present = values[np.isfinite(values)]
+    return float(present.mean()) if len(present) else math.nan
+
+
+def _change(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Interval, bool]:
+    """Interval of the change, and whether it is relative; it is not where the baseline may be 0."""
+    level = 2 * claim.confidence - 1
+    if not claim.absolute and _mean(baseline) > 0:
+        ratio = ratio_interval(baseline, candidate, level)
+        if math.isfinite(ratio.half_width):
+            moved = {name: getattr(ratio, name) - 1 for name in ("estimate", "low", "high")}
+            return attrs.evolve(ratio, **moved), True
+    return t_interval(candidate - baseline, level), False
+
+
+def _decide(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Finding, int | None]:
+    size, level = claim.by, claim.confidence
+    below = baseline - size if claim.absolute else (1 - size) * baseline
+    above = baseline + size if claim.absolute else (1 + size) * baseline
+    if claim.kind == "lower":
+        test = paired_test(below, candidate, alternative="lower", confidence=level)
+        against = [paired_test(below, candidate, alternative="higher", confidence=level)]
+    elif claim.kind == "higher":
+        test = paired_test(above, candidate, alternative="higher", confidence=level)
+        against = [paired_test(above, candidate, alternative="lower", confidence=level)]
+    else:
+        test = equivalence_test(baseline, candidate, by=size, absolute=claim.absolute, confidence=level)
+        against = [
+            paired_test(below, candidate, alternative="lower", confidence=level),
+            paired_test(above, candidate, alternative="higher", confidence=level),
+        ]
+    if test.holds(level):
+        return "shown", None
+    unmoved = not size and np.array_equal(baseline, candidate)
+    if unmoved or any(other.holds(level) for other in against):
+        return "refuted", None
+    return "not decided", next((t.needed for t in (test, *against) if t.needed is not None), None)

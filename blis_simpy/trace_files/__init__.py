@@ -1,0 +1,1 @@
+"""Workload traces in files: TraceV2 and the formats of other programs."""

@@ -1,0 +1,1 @@
+"""Importers: one module for each trace format of another program."""

@@ -1,0 +1,71 @@
+"""BurstGPT: calls of ChatGPT and GPT-4 in a university, with and without the later columns for sessions."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+
+from blis_simpy.trace_files.csv_columns import CsvColumn, by_name, has_columns, integer, read_table
+from blis_simpy.trace_files.timestamps import ticks
+from blis_simpy.trace_files.trace_builder import build_trace, rounds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blis_simpy.errors import Problem
+    from blis_simpy.trace_files.csv_columns import Layout
+    from blis_simpy.trace_files.trace import Trace
+
+__all__ = ["BurstGPT"]
+
+_count = partial(integer, at_least=0)
+_COLUMNS = (
+    CsvColumn("Timestamp", partial(ticks, unit="s"), np.int64),
+    CsvColumn("Model", sys.intern),
+    CsvColumn("Request tokens", _count, np.int64),
+    CsvColumn("Response tokens", _count, np.int64),
+    CsvColumn("Log Type", sys.intern),
+)
+_SESSION = CsvColumn("Session ID", sys.intern)
+
+
+def _layout_of(names: Sequence[str]) -> Layout | Problem:
+    return by_name(names, _COLUMNS, (_SESSION,))
+
+
+@attrs.frozen(kw_only=True)
+class BurstGPT:
+    """BurstGPT traces, with or without session ids (CSV); failed requests are left out."""
+
+    not_kept: ClassVar[str] = "elapsed times"
+
+    @classmethod
+    def recognises(cls, name: str, start: bytes) -> bool:
+        """Whether the first line names the columns."""
+        return has_columns(start, *(column.name for column in _COLUMNS))
+
+    def read(self, path: str, max_rows: int | None) -> Trace:
+        """Read a file. A request failed if it has no response tokens.
+
+        The called model becomes the client and the type of the log the tenant: a ``model`` in the trace would have to
+        be the one that is simulated.
+        """
+        columns: dict[str, Any] = read_table(path, _layout_of, max_rows=max_rows).columns
+        sessions = columns.get(_SESSION.name)
+        labels = {} if sessions is None else {"session_id": sessions}
+        trace = build_trace(
+            path,
+            arrivals=columns["Timestamp"],
+            input_tokens=columns["Request tokens"],
+            output_tokens=columns["Response tokens"],
+            failed=columns["Response tokens"] == 0,
+            client_id=columns["Model"],
+            tenant_id=columns["Log Type"],
+            **labels,
+        )
+        trace.columns["round_index"] = rounds_of(trace.columns["session_id"])
+        return trace

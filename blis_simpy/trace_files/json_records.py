@@ -1,0 +1,184 @@
+"""JSON as other programs write it: records, and values that are what they should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from blis_simpy.errors import Problem, WorkloadTraceError
+from blis_simpy.files.text_files import read_text, text_blocks
+from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Record", "count", "each_record", "json_lines", "listed", "parse_json", "read_json", "words"]
+
+_T = TypeVar("_T")
+_MISSING = object()
+
+
+@attrs.frozen
+class Record:
+    """A JSON object, and where it stands.
+
+    Attributes
+    ----------
+    values : object
+        The object; anything else is told as a mistake when a value is asked for.
+    path : str
+        Where it is in the file, e.g. ``[3].conversations[1]``.
+    line : int or None
+        Line that it stands on, if it has one of its own.
+    """
+
+    values: Any
+    path: str = ""
+    line: int | None = None
+
+    def get(self, key: str, convert: Callable[[Any], _T], default: Any = _MISSING) -> _T:
+        """Value of a key.
+
+        Parameters
+        ----------
+        key : str
+            Its name.
+        convert : callable
+            Makes the value from what JSON has; raises ValueError with the rule that it breaks.
+        default : object, optional
+            What to return if there is no such key, or null; without one that is a mistake.
+
+        Raises
+        ------
+        WorkloadTraceError
+            If the value is missing or wrong.
+        """
+        if not isinstance(self.values, Mapping):
+            raise self.error("", "must be an object", self.values)
+        value = self.values.get(key)
+        if value is None:
+            if default is not _MISSING:
+                return default  # type: ignore[no-any-return]
+            raise self.error(key, "is missing")
+        try:
+            return convert(value)
+        except ValueError as broken:
+            raise self.error(key, str(broken), value) from None
+
+    def items(self, key: str, convert: Callable[[Any], _T], size: int | None = None) -> list[_T]:
+        """Return the list under a key, with `size` items if that is given; errors as for `get`."""
+        values = self.get(key, listed)
+        if size is not None and len(values) != size:
+            raise self.error(key, f"must have {size} items, not {len(values)}")
+        items = []
+        for number, value in enumerate(values):
+            try:
+                items.append(convert(value))
+            except ValueError as broken:
+                raise self.error(f"{key}[{number}]", str(broken), value) from None
+        return items
+
+    def optional_items(self, key: str, convert: Callable[[Any], _T], size: int | None = None) -> list[_T] | None:
+        """Return the list under a key as `items` does; None if there is no such key."""
+        return None if self.get(key, listed, None) is None else self.items(key, convert, size)
+
+    def error(self, key: str, rule: str, *value: Any) -> WorkloadTraceError:
+        """Make an error that tells where it is."""
+        path = ".".join(part for part in (self.path, key) if part)
+        return WorkloadTraceError.at(path, rule, *value, line=self.line)
+
+
+def count(value: Any) -> int:
+    """Take a whole number >= 0 from JSON.
+
+    Raises
+    ------
+    ValueError
+        With the rule that it breaks.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError("must be a whole number >= 0")
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Take a list from JSON; as `count`."""
+    if isinstance(value, list):
+        return value
+    raise ValueError("must be a list")
+
+
+def words(value: Any) -> str:
+    """Take text from JSON; as `count`."""
+    if isinstance(value, str):
+        return value
+    raise ValueError("must be text")
+
+
+def each_record(file: str, records: Iterable[Record], make: Callable[[Record], _T]) -> Iterator[_T]:
+    """Make something of each record.
+
+    Raises
+    ------
+    WorkloadTraceError
+        At the end, with the first problems of all records that are wrong.
+    """
+    problems: list[Problem] = []
+    for record in records:
+        try:
+            made = make(record)
+        except WorkloadTraceError as error:
+            problems += (attrs.evolve(problem, file=file) for problem in error.problems)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+        else:
+            yield made
+    if problems:
+        raise WorkloadTraceError(problems[:MAX_PROBLEMS])
+
+
+def json_lines(path: str) -> Iterator[Record]:
+    """Read a file with one JSON value a line; blank lines are skipped.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the file cannot be read, or at a line that is no JSON.
+    """
+    for first, text in text_blocks(path, WorkloadTraceError):
+        for number, line in enumerate(text.split("\n"), start=first):
+            if line.strip():
+                yield Record(parse_json(line, path, number), line=number)
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If it cannot be read or is no JSON; names line and column.
+    """
+    return parse_json(read_text(path, WorkloadTraceError), path)
+
+
+def parse_json(text: str, file: str, first_line: int = 1) -> Any:
+    """Parse JSON text that begins on a line of a file; as `read_json`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as broken:
+        place = Problem(
+            rule=f"is not valid JSON: {broken.msg} at column {broken.colno}",
+            file=file,
+            line=first_line + broken.lineno - 1,
+            column=broken.colno,
+        )
+        raise WorkloadTraceError(place) from None
+    except RecursionError:
+        raise WorkloadTraceError.at("", "is nested too deeply", file=file, line=first_line) from None
+    except ValueError:
+        # Python refuses to read integers of thousands of digits, and does not say where they are.
+        raise WorkloadTraceError.at("", "has a number with too many digits", file=file, line=first_line) from None

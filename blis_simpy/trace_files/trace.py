@@ -1,0 +1,202 @@
+"""A workload trace in memory: requests with all that was recorded of them, whatever file they came from.
+
+A trace is replayed open loop: every row becomes one request that arrives at its recorded tick, whatever happened to it
+when it was recorded. All times are µs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span, TokenSpans
+from blis_simpy.settings.fields import setting
+from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
+
+PREFIX_TOKENS = 50
+"""Length of the prefix that the rows of one prefix group share, where the layout does not record the real one."""
+NEWER_VERSION = 3
+"""Version of the layout that records the length of prefixes."""
+
+_UNLIMITED = 2**63 - 1
+_IDLE_HORIZON = 600_000_000
+
+
+@attrs.frozen(kw_only=True)
+class ServerInfo:
+    """The recorded server; for information only."""
+
+    type: str = setting("", help="Kind of server, e.g. vllm.")
+    model: str = setting("", help="Model it served.")
+    tensor_parallel: int = setting(0, help="Tensor-parallel degree.", unit="GPUs")
+    max_num_seqs: int = setting(0, help="Batch slots.")
+    block_size: int = setting(0, help="KV block size.", unit="tokens")
+    gpu_memory_utilization: float = setting(0.0, help="Fraction of GPU memory it may use.")
+    max_model_len: int = setting(0, help="Longest context.", unit="tokens")
+
+
+@attrs.frozen(kw_only=True)
+class NetworkInfo:
+    """The network between the recording client and the server."""
+
+    measured_rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
+
+
+@attrs.frozen(kw_only=True)
+class TraceHeader:
+    """What the header file says; every key may be missing."""
+
+    trace_version: int = setting(2, help="Version of the layout.", ge=2, le=NEWER_VERSION)
+    time_unit: str = setting("microseconds", help="Unit of all times.", choices=("microseconds", "us"))
+    created_at: str = setting("", help="When it was made, free text.")
+    mode: str = setting("", help="'generated' by a simulation or 'real', recorded from a server.")
+    warm_up_requests: int = setting(0, help="Requests, by id from 0, that a calibration leaves out.")
+    workload_spec: str = setting("", help="File of the workload that it was generated from.")
+    server: ServerInfo | None = setting(None, help="The recorded server.")
+    network: NetworkInfo | None = setting(None, help="The network to it.")
+
+
+@attrs.frozen(eq=False)
+class Trace:
+    """A workload trace that has been read and checked.
+
+    Attributes
+    ----------
+    header : TraceHeader
+        Contents of the header file.
+    columns : dict of str to list of str or ndarray of shape (num_requests,)
+        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout.
+    contents : sequence of Content or None, optional
+        For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
+    output_streams : sequence of str or None, optional
+        For each row the stream that its output belongs to, if later prompts may contain it.
+    """
+
+    header: TraceHeader
+    columns: Columns
+    contents: Sequence[TokenSpans | None] | None = None
+    output_streams: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns["request_id"])
+
+    @property
+    def arrivals(self) -> list[int]:
+        """When the requests of a replay arrive, ticks: in the newer layout when they were sent, if that is known."""
+        return self._newer("arrival_time_us", "send_time_us", np.True_)
+
+    def requests(self) -> list[Request]:
+        """Make the requests anew, in file order, which decides among equal arrivals.
+
+        Returns
+        -------
+        list of Request
+            Named ``request_<request_id>``. The output budget is the recorded output length. Rows with a prefix group
+            share a prefix that comes in front of, and on top of, their ``input_tokens``: `PREFIX_TOKENS` of it, or in
+            the newer layout as many as it says.
+        """
+        groups = self._values("prefix_group")
+        alone = np.array([not group for group in groups], np.bool_)
+        lengths = self._values(PREFIX_LENGTH) if PREFIX_LENGTH in self.columns else repeat(PREFIX_TOKENS)
+        prefixes: dict[tuple[str, int], TokenSpans] = {}
+        requests = []
+        for (
+            number,
+            arrived_at,
+            input_tokens,
+            output_tokens,
+            deadline,
+            slo_class,
+            tenant,
+            model,
+            client,
+            session,
+            group,
+            round_index,
+            streaming,
+            prefix_tokens,
+            content,
+            output_stream,
+        ) in zip(
+            self._values("request_id"),
+            self.arrivals,
+            self._newer("input_tokens", "server_input_tokens", alone),
+            *map(self._values, _REQUEST_COLUMNS),
+            groups,
+            *map(self._values, ("round_index", "streaming")),
+            lengths,
+            repeat(None) if self.contents is None else self.contents,
+            repeat(None) if self.output_streams is None else self.output_streams,
+            strict=False,
+        ):
+            if group and prefix_tokens and content is None:
+                input_tokens += prefix_tokens
+                key = (group, prefix_tokens)
+                content = prefixes.get(key) or prefixes.setdefault(key, (Span(f"prefix:{group}", 0, prefix_tokens),))
+            requests.append(
+                Request(
+                    id=f"request_{number}",
+                    arrived_at=arrived_at,
+                    input_tokens=input_tokens,
+                    output_tokens=output_tokens,
+                    max_output_tokens=output_tokens,
+                    deadline=deadline,
+                    content=content,
+                    output_stream=output_stream,
+                    slo_class=slo_class,
+                    tenant=tenant,
+                    model=model,
+                    client=client,
+                    session=session,
+                    prefix_group=group,
+                    round_index=round_index,
+                    streaming=streaming,
+                )
+            )
+        return requests
+
+    def _values(self, name: str) -> list[Any]:
+        """Values as plain Python objects: numpy scalars must not reach the clock."""
+        column = self.columns[name]
+        return column if isinstance(column, list) else column.tolist()
+
+    def _newer(self, name: str, measured: str, where: Any) -> list[int]:
+        """Values of a column; in the newer layout those that the server or the client measured, if they did."""
+        if self.header.trace_version < NEWER_VERSION:
+            return self._values(name)
+        planned, found = np.asarray(self.columns[name]), np.asarray(self.columns[measured])
+        values: list[int] = np.where(where & (found > 0), found, planned).tolist()
+        return values
+
+
+_REQUEST_COLUMNS = ("output_tokens", "deadline_us", "slo_class", "tenant_id", "model", "client_id", "session_id")
+
+
+def default_horizon(arrivals: Iterable[int]) -> int:
+    """Horizon of a replay for which none was asked.
+
+    Parameters
+    ----------
+    arrivals : iterable of int, ticks
+        Arrivals of all requests.
+
+    Returns
+    -------
+    int, ticks
+        Twice the last arrival; 600 s if that is not after tick 0; 2**63 - 1, which is no limit, without any request
+        or if twice were beyond it. As in the reference.
+    """
+    last = max(arrivals, default=_UNLIMITED)
+    if last <= 0:
+        return _IDLE_HORIZON
+    return min(2 * last, _UNLIMITED)

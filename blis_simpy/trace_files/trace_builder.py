@@ -1,0 +1,132 @@
+"""From the figures of another program's file to a workload trace."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.errors import WorkloadTraceError
+from blis_simpy.trace_files.trace import Trace, TraceHeader
+from blis_simpy.trace_files.trace_columns import full_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.core.token_spans import TokenSpans
+
+__all__ = ["build_trace", "rounds_of", "shifted", "take"]
+
+_log = logging.getLogger(__name__)
+_LATER_TIMES = ("deadline_us", "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
+
+
+def build_trace(
+    file: str,
+    *,
+    arrivals: Any,
+    input_tokens: Any,
+    output_tokens: Any,
+    header: TraceHeader | None = None,
+    contents: Sequence[TokenSpans | None] | None = None,
+    output_streams: Sequence[str | None] | None = None,
+    failed: Any = None,
+    **labels: Any,
+) -> Trace:
+    """Make a trace that begins at tick 0, its rows in order of arrival and numbered from 0.
+
+    Parameters
+    ----------
+    file : str
+        Where the figures come from, for messages.
+    arrivals : sequence of int, ticks
+        Of each request, from whatever origin.
+    input_tokens, output_tokens : sequence of int, tokens
+        Lengths. Requests that have neither are left out, which a warning tells.
+    header : TraceHeader, optional
+        That of a recording if not given.
+    contents, output_streams : sequence, optional
+        As for `Trace`.
+    failed : sequence of bool, optional
+        Requests that got no answer; they are left out, too.
+    **labels : list of str or ndarray
+        Further columns of the trace; times in them have the origin of the arrivals, 0 stands for none.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If there are no requests.
+    """
+    ticks = np.asarray(arrivals, np.int64)
+    columns = full_columns(
+        len(ticks),
+        arrival_time_us=ticks,
+        send_time_us=ticks,
+        input_tokens=np.asarray(input_tokens, np.int64),
+        output_tokens=np.asarray(output_tokens, np.int64),
+        **labels,
+    )
+    trace = Trace(header or TraceHeader(mode="real"), columns, contents, output_streams)
+    left_out = (np.asarray(columns["input_tokens"]) == 0) & (np.asarray(columns["output_tokens"]) == 0)
+    if failed is not None:
+        left_out |= np.asarray(failed, np.bool_)
+    if left_out.any():
+        what = "that failed" if failed is not None else "without prompt and output"
+        _log.warning("%s: %d of %d requests %s are left out", file, left_out.sum(), len(ticks), what)
+    rows: NDArray[np.int64] = np.argsort(ticks, kind="stable")
+    rows = rows[~left_out[rows]]
+    if not len(rows):
+        raise WorkloadTraceError.at("", "is an empty trace: it has no requests", file=file)
+    trace = shifted(take(trace, rows), ticks[rows] - ticks[rows[0]])
+    trace.columns["request_id"] = np.arange(len(rows))
+    return trace
+
+
+def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
+    """Pick some rows of a trace, in a given order."""
+    numbers = rows.tolist()
+
+    def picked(values: Any) -> Any:
+        return values[rows] if isinstance(values, np.ndarray) else [values[number] for number in numbers]
+
+    return attrs.evolve(
+        trace,
+        columns={name: picked(column) for name, column in trace.columns.items()},
+        contents=None if trace.contents is None else picked(trace.contents),
+        output_streams=None if trace.output_streams is None else picked(trace.output_streams),
+    )
+
+
+def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
+    """Copy a trace with other arrivals; what happened later happens as long after them as before.
+
+    Parameters
+    ----------
+    trace : Trace
+        Stays as it is.
+    arrivals : ndarray of int64, shape (num_requests,), ticks
+        The new ones.
+    """
+    columns: dict[str, Any] = dict(trace.columns)
+    shift = arrivals - columns["arrival_time_us"]
+    # 0 says that there is none, unless it is the very time of the arrival.
+    for name in _LATER_TIMES:
+        is_known = (columns[name] != 0) | ((name == "send_time_us") & (columns["arrival_time_us"] == 0))
+        columns[name] = np.where(is_known, columns[name] + shift, 0)
+    columns["arrival_time_us"] = arrivals
+    return attrs.evolve(trace, columns=columns)
+
+
+def rounds_of(sessions: Iterable[str]) -> NDArray[np.int64]:
+    """How many requests of its session were before each one; 0 for those without a session."""
+    seen: Counter[str] = Counter()
+    rounds = []
+    for session in sessions:
+        rounds.append(seen[session])
+        seen[session] += bool(session)
+    return np.array(rounds, np.int64)

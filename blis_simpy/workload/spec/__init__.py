@@ -1,0 +1,1 @@
+"""The workload specification: settings classes and their readers."""

@@ -1,0 +1,249 @@
+"""One source of traffic: how often it sends, how long its prompts are, and what its conversations look like.
+
+A client of a specification stands for one user, one application or one tenant; its share of the whole traffic is
+relative to the shares of all others.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import attrs
+
+from blis_simpy import registry
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import ReprMixin, setting
+from blis_simpy.workload.spec.length_distribution import LengthDistribution
+
+if TYPE_CHECKING:
+    from blis_simpy.workload.arrivals import ArrivalProcess
+
+__all__ = [
+    "SLO_CLASSES",
+    "ActivityWindows",
+    "Arrival",
+    "Client",
+    "MultiTurn",
+    "Multimodal",
+    "Network",
+    "Reasoning",
+    "Source",
+    "Window",
+    "check_lengths",
+]
+
+_log = logging.getLogger("blis_simpy")
+
+SLO_CLASSES = ("critical", "standard", "sheddable", "batch", "background")
+"""Promises that can be attached to a request, the most urgent first."""
+
+SESSION_TIMEOUT_US = 300_000_000
+"""Patience of clients with sessions, as in the reference."""
+
+_LONGEST = 2**31 - 1
+_WEIBULL_CV = (0.01, 10.4)
+_CLOCK_FREE = frozenset({"constant", "poisson"})  # their laws have no coefficient of variation to choose
+
+
+@attrs.frozen
+class Arrival:
+    """Law of the gaps between the requests, or the sessions, of a client.
+
+    Examples
+    --------
+    >>> Arrival("gamma", cv=2.0).build()
+    GammaArrivals(cv=2.0)
+    """
+
+    process: str = setting(help="Arrival process.", kind="arrivals")
+    cv: float | None = setting(None, help="Coefficient of variation of the gaps; unset means 1. For gamma and weibull.")
+
+    def check_cv(self) -> None:
+        """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+
+        Raises
+        ------
+        ScenarioError
+            If it is not positive, or outside 0.01 to 10.4 for weibull; the path is ``arrival.cv``.
+        """
+        least, most = _WEIBULL_CV
+        if self.cv is not None and self.cv <= 0:
+            raise ScenarioError.at("arrival.cv", "must be > 0", self.cv)
+        if self.cv is not None and self.process == "weibull" and not least <= self.cv <= most:
+            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for weibull", self.cv)
+
+    def build(self) -> ArrivalProcess:
+        """Make the process that draws the gaps."""
+        options = {} if self.cv is None or self.process in _CLOCK_FREE else {"cv": self.cv}
+        process: ArrivalProcess = registry.build("arrivals", self.process, **options)
+        return process
+
+
+@attrs.frozen
+class Window:
+    """A time in which a client is active."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_us", "end_us"})
+
+    start_us: int = setting(0, help="First tick inside.", unit="ticks", dimension="duration")
+    end_us: int = setting(0, help="First tick after it.", unit="ticks", dimension="duration")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class ActivityWindows(ReprMixin):
+    """When a client is active; outside, its arrivals are discarded, not postponed."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"windows"})
+
+    windows: tuple[Window, ...] = setting((), help="The union of these; none at all means never.")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Network(ReprMixin):
+    """The client's network. Kept for compatibility: it has no effect on the simulation."""
+
+    rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
+    bandwidth_mbps: float = setting(0.0, help="Bandwidth.", unit="Mbit/s")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Multimodal(ReprMixin):
+    """Prompts of text, images, audio and video in place of the input distribution.
+
+    A modality is used where both its lengths and its counts have a distribution; the prompt has at least one token.
+    """
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset(
+        {"text_distribution"}
+        | {f"{name}{part}_distribution" for name in ("image", "audio", "video") for part in ("", "_count")}
+    )
+
+    text_distribution: LengthDistribution = setting(
+        factory=LengthDistribution, help="Text tokens of a prompt.", unit="tokens"
+    )
+    image_distribution: LengthDistribution = setting(
+        factory=LengthDistribution, help="Tokens of one image.", unit="tokens"
+    )
+    image_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Images of a prompt.")
+    audio_distribution: LengthDistribution = setting(
+        factory=LengthDistribution, help="Tokens of one audio clip.", unit="tokens"
+    )
+    audio_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Audio clips of a prompt.")
+    video_distribution: LengthDistribution = setting(
+        factory=LengthDistribution, help="Tokens of one video.", unit="tokens"
+    )
+    video_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Videos of a prompt.")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class MultiTurn(ReprMixin):
+    """Conversations of several rounds."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"max_rounds", "think_time_us", "context_growth"})
+
+    max_rounds: int = setting(help="Rounds of a session.", unit="rounds", ge=1, le=1_000_000)
+    think_time_us: int = setting(
+        0,
+        help="Pause between the end of a round and the next one.",
+        unit="us",
+        ge=0,
+        le=10**12,
+        dimension="duration",
+    )
+    context_growth: str = setting(
+        "", help="With accumulate, a prompt repeats all earlier prompts and outputs; else it stands alone."
+    )
+    single_session: bool = setting(False, help="The client has one session in all, not one an arrival.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.context_growth not in ("", "accumulate"):
+            _log.warning("context_growth %r is not known; contexts do not grow", self.context_growth)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether prompts repeat what was said before."""
+        return self.context_growth == "accumulate"
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Reasoning(ReprMixin):
+    """What a client's conversations and reasoning look like."""
+
+    reason_ratio_distribution: LengthDistribution = setting(
+        factory=LengthDistribution, help="Percentage of the output that is reasoning; a label.", unit="%"
+    )
+    multi_turn: MultiTurn | None = setting(None, help="Rounds; unset means single requests.")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Client(ReprMixin):
+    """One source of requests."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant_id", "slo_class", "rate_fraction", "streaming"})
+
+    id: str = setting("", help="Label of its requests, and name of its random streams.")
+    tenant_id: str = setting("", help="Tenant that its requests belong to.")
+    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
+    model: str = setting("", help="Model that its requests ask for; empty means any.")
+    rate_fraction: float = setting(help="Share of the aggregate rate, relative to the other clients.", gt=0)
+    arrival: Arrival = setting(help="Law of the gaps between requests, or sessions.")
+    input_distribution: LengthDistribution = setting(help="Law of the prompt lengths, without prefix.", unit="tokens")
+    output_distribution: LengthDistribution = setting(help="Law of the output lengths.", unit="tokens")
+    prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
+    prefix_length: int = setting(
+        0,
+        help="Length of that beginning, if it is the group's first client; 0 means 50.",
+        unit="tokens",
+        ge=0,
+        le=_LONGEST,
+    )
+    streaming: bool = setting(False, help="Label: whether it asks for a stream.")
+    network: Network | None = setting(None, help="Its network; without effect.")
+    lifecycle: ActivityWindows | None = setting(None, help="When it is active; unset means always.")
+    multimodal: Multimodal | None = setting(None, help="Prompts with images, audio and video.")
+    reasoning: Reasoning | None = setting(None, help="Conversations of several rounds.")
+    timeout: int | None = setting(
+        None,
+        help="Patience; 0 means endless, unset means 300 s for clients with sessions and endless for others.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    closed_loop: bool | None = setting(
+        None, help="Whether a round waits for the end of the one before; unset means yes where there are rounds."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        check_lengths(self.input_distribution, self.output_distribution)
+
+    @property
+    def multi_turn(self) -> MultiTurn | None:
+        """Its rounds, if it has conversations."""
+        return self.reasoning.multi_turn if self.reasoning else None
+
+    @property
+    def is_closed_loop(self) -> bool:
+        """Whether it has sessions whose rounds wait for each other."""
+        return self.multi_turn is not None and self.closed_loop is not False
+
+    @property
+    def timeout_us(self) -> int:
+        """Time from arrival to deadline in µs; 0 = no deadline."""
+        if self.timeout is not None:
+            return self.timeout
+        return SESSION_TIMEOUT_US if self.multi_turn or self.closed_loop else 0
+
+
+class Source(NamedTuple):
+    """A client under its own name: the members of a cohort are one client under many names."""
+
+    id: str
+    client: Client
+
+
+def check_lengths(prompt: LengthDistribution, output: LengthDistribution) -> None:
+    """Refuse distributions without a type."""
+    for name, distribution in (("input_distribution", prompt), ("output_distribution", output)):
+        if not distribution:
+            raise ScenarioError.at(f"{name}.type", "is required")

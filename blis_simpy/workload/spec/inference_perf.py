@@ -1,0 +1,109 @@
+"""Load of the inference-perf benchmark: stages of constant rate, users that share system prompts."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import attrs
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import setting
+from blis_simpy.units import SECOND
+from blis_simpy.workload.spec.client import ActivityWindows, Arrival, Client, MultiTurn, Reasoning, Window
+from blis_simpy.workload.spec.length_distribution import LengthDistribution
+
+__all__ = ["InferencePerf", "SharedPrefix", "Stage"]
+
+_LONGEST = 2**31 - 1
+
+
+@attrs.frozen(kw_only=True)
+class Stage:
+    """A time of constant rate."""
+
+    rate: float = setting(help="Requests per second.", unit="1/s", gt=0, dimension="rate")
+    duration: int = setting(help="How long it lasts.", unit="s", gt=0, le=10**12)
+
+
+@attrs.frozen(kw_only=True)
+class SharedPrefix:
+    """Users and the system prompts that they share."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"system_prompt_len", "question_len", "output_len"})
+
+    num_unique_system_prompts: int = setting(help="Number of system prompts.", gt=0, le=100_000)
+    num_users_per_system_prompt: int = setting(help="Users of each.", gt=0, le=100_000)
+    system_prompt_len: int = setting(
+        0, help="Length of a system prompt; 0 means 50, as for every prefix.", unit="tokens", ge=0, le=_LONGEST
+    )
+    question_len: int = setting(0, help="Length of a question; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
+    output_len: int = setting(0, help="Length of an answer; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
+    enable_multi_turn_chat: bool = setting(False, help="Each user has one conversation that lasts all the time.")
+
+
+@attrs.frozen(kw_only=True)
+class InferencePerf:
+    """The load. With one stage its duration is not enforced: the horizon or the number of requests ends it."""
+
+    stages: tuple[Stage, ...] = setting(help="One after the other.")
+    shared_prefix: SharedPrefix = setting(help="Users and system prompts.")
+
+    def __attrs_post_init__(self) -> None:
+        if not self.stages:
+            raise ScenarioError.at("stages", "must have at least one stage")
+        users = self.num_users * len(self.stages)
+        if users > 1_000_000:
+            raise ScenarioError.at("shared_prefix", "must have at most 1000000 users, over all stages", users)
+
+    @property
+    def num_users(self) -> int:
+        """Users of a stage."""
+        return self.shared_prefix.num_unique_system_prompts * self.shared_prefix.num_users_per_system_prompt
+
+    @property
+    def aggregate_rate(self) -> float:
+        """Sum of the rates of the stages, which their clients share in proportion."""
+        return float(sum(stage.rate for stage in self.stages))
+
+    def clients(self) -> tuple[Client, ...]:
+        """Return a client for each user and stage."""
+        several = len(self.stages) > 1
+        clients: list[Client] = []
+        start = 0
+        for index, stage in enumerate(self.stages):
+            end = start + stage.duration * SECOND
+            lifecycle = ActivityWindows(windows=(Window(start, end),)) if several else None
+            clients += self._stage_clients(stage, f"stage-{index}-" if several else "", lifecycle)
+            start = end
+        return tuple(clients)
+
+    def _stage_clients(self, stage: Stage, label: str, lifecycle: ActivityWindows | None) -> list[Client]:
+        prefix = self.shared_prefix
+        one = Client(
+            slo_class="batch",
+            # With one stage only the relations count.
+            rate_fraction=(stage.rate if len(self.stages) > 1 else 1.0) / self.num_users,
+            arrival=Arrival("poisson"),
+            input_distribution=LengthDistribution("constant", {"value": prefix.question_len}),
+            output_distribution=LengthDistribution("constant", {"value": prefix.output_len}),
+            prefix_length=prefix.system_prompt_len,
+            lifecycle=lifecycle,
+            reasoning=self._reasoning(stage) if prefix.enable_multi_turn_chat else None,
+        )
+        return [
+            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant_id=prompt, prefix_group=prompt)
+            for prompt in (f"prompt-{index}" for index in range(prefix.num_unique_system_prompts))
+            for user in range(prefix.num_users_per_system_prompt)
+        ]
+
+    def _reasoning(self, stage: Stage) -> Reasoning:
+        users = self.num_users
+        return Reasoning(
+            reason_ratio_distribution=LengthDistribution("constant", {"value": 0}),
+            multi_turn=MultiTurn(
+                max_rounds=math.ceil(stage.rate * stage.duration / users),
+                think_time_us=int(users / stage.rate * 1e6),
+                single_session=True,
+            ),
+        )

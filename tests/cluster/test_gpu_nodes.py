@@ -1,0 +1,184 @@
+"""Which replica gets which GPUs, and who waits."""
+
+from __future__ import annotations
+
+import pytest
+from small_clusters import at, outcomes, prepare, requests, scenario
+
+import blis_simpy as blis
+from blis_simpy.cluster.gpu_nodes import GpuNodes, NodeState
+from blis_simpy.cluster.lifecycle import ReplicaState
+from blis_simpy.cluster.settings import NodePool, ReplicaGroup
+from blis_simpy.core.environment import Environment
+from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.errors import ScenarioError, SimulationError
+
+
+def placement(*pools, env=None):
+    placed = []
+    made = GpuNodes(env or Environment(), pools, RandomStreams(42), placed.append)
+    return made, placed
+
+
+def pool(name="a", gpus=4, **settings):
+    return NodePool(name=name, gpu_type=settings.pop("gpu_type", "A100"), gpus_per_node=gpus, **settings)
+
+
+def test_the_first_node_with_room_and_its_first_gpus():
+    rooms, _ = placement(pool("small", gpus=2), pool("h", gpu_type="H100"), pool("big", gpus=4, initial_nodes=2))
+    assert all(rooms.place(replica, "A100", gpus) for replica, gpus in enumerate((1, 2, 1, 2, 4 - 2)))
+    assert {node.name: node.holders for node in rooms.nodes} == {
+        "small-0": [0, 2],
+        "h-0": [None] * 4,
+        "big-0": [1, 1, 3, 3],
+        "big-1": [4, 4, None, None],
+    }
+    assert rooms.nodes[2].gpus_of(3) == ["big-0-gpu-2", "big-0-gpu-3"]
+
+
+def test_a_replica_never_spans_nodes():
+    rooms, _ = placement(pool(gpus=2, initial_nodes=2))
+    assert not rooms.place(0, "A100", 4)
+    assert rooms.waiting == [0]
+
+
+def test_who_waits_is_tried_in_the_order_of_the_reference():
+    """4 GPUs, needs 4, 1, 2, 4: the last takes the place of one that was placed."""
+    rooms, placed = placement(pool(initial_nodes=0))
+    assert [rooms.place(replica, "A100", gpus) for replica, gpus in enumerate((4, 1, 2, 4))] == [False] * 4
+    rooms.provision("a")
+    assert (placed, rooms.waiting) == ([0], [3, 1, 2])
+    rooms.release(0)
+    assert (placed, rooms.waiting) == ([0, 3], [2, 1])
+    rooms.release(3)
+    assert (placed, rooms.waiting) == ([0, 3, 2, 1], [])
+
+
+def test_a_wish_can_be_withdrawn():
+    rooms, placed = placement(pool(initial_nodes=0))
+    rooms.place(0, "A100", 1)
+    rooms.release(0)
+    rooms.provision("a")
+    assert (placed, rooms.waiting) == ([], [])
+
+
+def test_a_node_is_ready_after_its_delay():
+    env = Environment()
+    rooms, placed = placement(pool(initial_nodes=0, provisioning_delay="2ms"), env=env)
+    rooms.place(0, "A100", 1)
+    node = rooms.provision("a")
+    env.run(until=2000)
+    assert (node.state, placed) == (NodeState.PROVISIONING, [])
+    env.run(until=2001)
+    assert (node.state, placed) == (NodeState.READY, [0])
+
+
+def test_a_drained_node_goes_with_its_last_replica():
+    rooms, placed = placement(pool(initial_nodes=2))
+    rooms.place(0, "A100", 2)
+    first, second = rooms.nodes
+    rooms.drain(first)
+    rooms.drain(second)
+    assert (first.state, second.state) == (NodeState.DRAINING, NodeState.TERMINATED)
+    assert not rooms.place(1, "A100", 1)
+    rooms.release(0)
+    assert (first.state, placed) == (NodeState.TERMINATED, [])
+
+
+def test_a_node_that_is_not_wanted_any_more_never_becomes_ready():
+    env = Environment()
+    rooms, _ = placement(pool(initial_nodes=0, provisioning_delay=5), env=env)
+    node = rooms.provision("a")
+    rooms.drain(node)
+    env.run(until=10)
+    assert node.state is NodeState.TERMINATED
+
+
+def test_pools_keep_their_limits():
+    rooms, _ = placement(pool(min_nodes=1, max_nodes=2))
+    rooms.provision("a")
+    for move, said in [
+        (lambda: rooms.provision("a"), "pool a must not have more than 2 nodes"),
+        (lambda: rooms.provision("b"), "pool is unknown, got 'b'; known: a"),
+        (lambda: [rooms.drain(node) for node in rooms.nodes], "pool a must keep 1 nodes"),
+        (lambda: rooms.drain(rooms.nodes[0]), "node a-0 must be ready or provisioning to be drained, got 'terminated'"),
+    ]:
+        with pytest.raises(SimulationError) as caught:
+            move()
+        assert str(caught.value) == said
+
+
+def test_replicas_without_gpus_wait_and_come_up_when_a_node_does():
+    """One node of 2 GPUs for two replicas of 2; the second node takes 1 ms, loading another."""
+    pools = (NodePool(name="p", gpu_type="H100", gpus_per_node=2, provisioning_delay=1000),)
+    served = requests(4, gap=1500)
+    simulation = prepare(served, tp=2, node_pools=pools, lifecycle={"loading_delay": 1000})
+    cluster = simulation.cluster
+    assert [cluster.state(0), cluster.state(1)] == [ReplicaState.LOADING, ReplicaState.SCHEDULING]
+    at(simulation, 1600, cluster.placement.provision, "p")
+    simulation.run()
+    # Rejected at 0, replica 0 alone at 1500 and 3000, both at 4500 (the second decision of round-robin was 1).
+    assert outcomes(simulation) == ["REJECTED", "COMPLETED", "COMPLETED", "COMPLETED"]
+    assert cluster.state(1) is ReplicaState.ACTIVE
+    assert cluster.placement.nodes[1].holders == [1, 1]
+
+
+def test_a_failed_replica_leaves_its_gpus_to_one_that_waits():
+    simulation = prepare(tp=2, node_pools=(NodePool(name="p", gpu_type="H100", gpus_per_node=2),))
+    at(simulation, 500, simulation.cluster.fail, 0)
+    at(simulation, 600, simulation.cluster.restore, 0)
+    simulation.run()
+    assert outcomes(simulation) == ["COMPLETED"] * 6
+    assert [request.replica for request in simulation.requests] == [1] * 6
+    assert simulation.cluster.state(0) is ReplicaState.SCHEDULING
+    assert simulation.cluster.placement.waiting == [0]
+
+
+def test_mistakes_in_a_scenario_file_are_named_by_line(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "model: m\n"
+        "node_pools:\n"
+        "  - {name: a, gpu_type: H100, gpus_per_node: 0}\n"
+        "  - name: b\n"
+        "    gpu_typ: H100\n"
+        "  - 3\n"
+        "groups:\n"
+        "  - {tp: 2}\n"
+        "replicas: 1\n"
+    )
+    with pytest.raises(ScenarioError) as caught:
+        blis.load_scenario(file)
+    assert str(caught.value).replace(f"{file}: ", "").splitlines() == [
+        "node_pools[0].gpus_per_node must be >= 1, got 0 (line 3)",
+        "node_pools[1].gpu_type is required (line 4)",
+        "node_pools[1].gpu_typ is not a setting (line 5); did you mean gpu_type?",
+        "node_pools[2] must be a mapping of settings, got 3 (line 6)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_nodes": 0}, "node_pools[0].max_nodes must be >= initial_nodes (1), got 0"),
+        ({"min_nodes": 3, "max_nodes": 2}, "node_pools[0].max_nodes must be >= min_nodes (3), got 2"),
+        ({"name": ""}, "node_pools[0].name must not be empty"),
+        ({"provisioning_delay": -1}, "node_pools[0].provisioning_delay must be >= 0, got -1"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused(settings, said):
+    with pytest.raises(ScenarioError) as caught:
+        scenario(node_pools=[{"name": "a", "gpu_type": "H100", **settings}])
+    assert str(caught.value) == said
+
+
+def test_pools_have_names_of_their_own():
+    with pytest.raises(ScenarioError) as caught:
+        scenario(node_pools=[pool(), pool()])
+    assert str(caught.value) == "node_pools[1].name must be unique, got 'a'"
+
+
+def test_groups_and_replicas_are_not_given_together():
+    with pytest.raises(ScenarioError) as caught:
+        scenario(groups=[ReplicaGroup()], replicas=2)
+    assert str(caught.value) == "replicas must be left out where groups are given, got 2"

@@ -1,0 +1,129 @@
+import pytest
+
+from blis_simpy.core.environment import Environment
+from blis_simpy.core.resources import BatchSlots, KVBlocks
+from blis_simpy.errors import SimulationError
+
+
+@pytest.fixture
+def env():
+    return Environment()
+
+
+def test_pool_without_a_replica_is_an_ordinary_container(env):
+    pool, log = KVBlocks(env, 5), []
+
+    def guest():
+        yield pool.get(4)
+        log.append(pool.level)
+        yield pool.put(3)
+        log.append(pool.level)
+
+    env.process(guest())
+    env.run()
+    assert log == [1, 4]
+    assert pool.held_externally == 1
+
+
+def test_getter_waits_until_enough_blocks_are_put_back(env):
+    pool, log = KVBlocks(env, 5), []
+
+    def first():
+        yield pool.get(4)
+        yield env.timeout(7)
+        yield pool.put(4)
+
+    def second():
+        yield pool.get(3)
+        log.append(env.now)
+
+    env.process(first())
+    env.process(second())
+    env.run()
+    assert log == [7]
+
+
+@pytest.mark.parametrize("amount", [1.5, 6, True])
+def test_amounts_are_whole_and_within_the_capacity(env, amount):
+    with pytest.raises(SimulationError, match="kv_blocks amount must be a whole number up to the capacity of 5"):
+        KVBlocks(env, 5).get(amount)
+
+
+def test_nobody_puts_back_what_was_not_taken(env):
+    pool = KVBlocks(env, 5)
+    pool.get(2)
+    with pytest.raises(SimulationError, match="only 2 blocks are held outside"):
+        pool.put(3)
+
+
+def test_slots_of_requests_and_of_guests_count_together(env):
+    slots = BatchSlots(env, 2)
+    slots.num_running = 1
+    first, second = slots.request(), slots.request()
+    env.run()
+    assert (first.processed, second.triggered, slots.count, slots.free) == (True, False, 2, 0)
+    slots.vacate()
+    assert (second.triggered, slots.count) == (True, 2)
+
+
+def test_guest_with_a_slot_shrinks_the_batch(prepare):
+    """Two slots, one held until 1000: the requests run one after the other until then, then side by side."""
+    simulation = prepare((10, 20, 0), (10, 20, 0), (10, 20, 0), max_num_seqs=2)
+
+    def guest():
+        with simulation.replicas[0].slots.request() as slot:
+            yield slot
+            yield simulation.env.timeout(1000)
+
+    simulation.env.process(guest())
+    steps = simulation.run().steps
+    sizes = dict(zip(steps["start_us"].tolist(), steps["batch_size"].tolist(), strict=True))
+    assert {size for start, size in sizes.items() if start < 1000} == {1}
+    assert max(size for start, size in sizes.items() if start >= 1000) == 2
+
+
+def test_guest_with_blocks_makes_requests_wait_and_be_preempted(prepare):
+    """Each request grows to 6 of 12 blocks; with 5 of them gone, the later one gives way until the first is done."""
+    simulation = prepare((32, 60, 0), (32, 60, 0), blocks=12)
+    replica = simulation.replicas[0]
+    seen = []
+
+    def guest():
+        yield simulation.env.timeout(500)
+        yield replica.kv_blocks.get(5)
+        seen.append(replica.observe().used_blocks)
+        yield simulation.env.timeout(2_000)
+        yield replica.kv_blocks.put(5)
+
+    simulation.env.process(guest())
+    result = simulation.run()
+    assert result.requests["outcome"].tolist() == ["completed"] * 2
+    assert {name for name, _ in result.preemptions} == {"request_1"}
+    assert seen == [11]  # three each, and the guest's
+    assert replica.kv_blocks.level == 12
+
+
+def test_guest_waits_for_blocks_until_a_request_ends(prepare):
+    """r0 gives its blocks back when its last step starts, the ninth decode after 164."""
+    simulation = prepare((64, 10, 0), blocks=5)
+    taken = []
+
+    def guest():
+        yield simulation.env.timeout(10)
+        yield simulation.replicas[0].kv_blocks.get(5)
+        taken.append(simulation.env.now)
+
+    simulation.env.process(guest())
+    simulation.run()
+    assert taken == [164 + 8 * 110]
+
+
+def test_run_ends_though_a_guest_goes_on_for_ever(prepare):
+    simulation = prepare((10, 2, 0))
+
+    def clock():
+        while True:
+            yield simulation.env.timeout(7)
+
+    simulation.env.process(clock())
+    assert simulation.run().summary["completed_requests"] == 1
