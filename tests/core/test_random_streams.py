@@ -46,8 +46,8 @@ def test_a_stream_has_one_owner():
 
 
 def test_draws_do_not_depend_on_the_hash_seed():
-    call = "Streams(42).generator('x').integers(2**63, size=4).tolist()"
-    program = f"from blis_simpy.core.random_streams import Streams; print({call})"
+    call = "RandomStreams(42).generator('x').integers(2**63, size=4).tolist()"
+    program = f"from blis_simpy.core.random_streams import RandomStreams; print({call})"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program],
