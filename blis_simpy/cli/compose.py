@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from blis_simpy.cli.common import LOG_FLAG, log_lines
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.workload.spec.compose import compose as side_by_side
-from blis_simpy.workload.spec.load_workload import load_workload
+from blis_simpy.workload.compose import compose as side_by_side
+from blis_simpy.workload.load_workload import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["compose"]
 

@@ -21,8 +21,8 @@ from blis_simpy.files.text_files import check_writable
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
 from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
-from blis_simpy.workload.spec.compose import from_inference_perf, from_preset, from_servegen
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.compose import from_inference_perf, from_preset, from_servegen
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.updates import updated
-from blis_simpy.workload.spec.load_workload import load_workload
+from blis_simpy.workload.load_workload import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

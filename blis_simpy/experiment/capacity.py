@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from blis_simpy.experiment.runner import Options
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["Capacity", "Limit", "Probe", "capacity"]
 
@@ -428,7 +428,7 @@ class _Search:
             raise ScenarioError.at("workload", "must be given")
         if isinstance(workload, Workload):
             return workload.rate
-        rate: float = cast("WorkloadSpec", workload).expanded().aggregate_rate
+        rate: float = cast("WorkloadSpec", workload).specification().aggregate_rate
         return rate
 
     def _probe(self, value: float) -> Outcome:

@@ -4,7 +4,7 @@ import pytest
 
 from blis_simpy.cli.main import main
 from blis_simpy.settings.loader import parse
-from blis_simpy.workload.spec.load_workload import read_workload
+from blis_simpy.workload.load_workload import read_workload
 
 SPEC = """version: '2'
 {bounds}

@@ -10,7 +10,8 @@ import attrs
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import setting
 from blis_simpy.units import SECOND
-from blis_simpy.workload.spec.client import ActivityWindows, Arrival, Client, MultiTurn, Reasoning, Window
+from blis_simpy.workload.spec.arrival import Arrival
+from blis_simpy.workload.spec.client import ActivityWindows, Client, MultiTurn, Reasoning, Window
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["InferencePerf", "SharedPrefix", "Stage"]
@@ -92,7 +93,7 @@ class InferencePerf:
             reasoning=self._reasoning(stage) if prefix.enable_multi_turn_chat else None,
         )
         return [
-            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant_id=prompt, prefix_group=prompt)
+            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant=prompt, prefix_group=prompt)
             for prompt in (f"prompt-{index}" for index in range(prefix.num_unique_system_prompts))
             for user in range(prefix.num_users_per_system_prompt)
         ]

@@ -19,7 +19,8 @@ import attrs
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import setting
-from blis_simpy.workload.spec.client import Arrival, Client
+from blis_simpy.workload.spec.arrival import Arrival, check_cv
+from blis_simpy.workload.spec.client import Client
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["ServegenData"]
@@ -83,10 +84,10 @@ class ServegenData:
         process = row.pattern.lower()
         arrival = Arrival(process, row.cv) if process in ("gamma", "weibull") else Arrival("poisson")
         try:
-            arrival.check_cv()
+            check_cv(arrival.build())
             return Client(
                 id=f"servegen-chunk-{name}",
-                tenant_id=f"chunk-{name}",
+                tenant=f"chunk-{name}",
                 rate_fraction=row.rate,
                 arrival=arrival,
                 input_distribution=LengthDistribution("empirical", prompt),
