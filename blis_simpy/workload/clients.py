@@ -109,24 +109,34 @@ class ClientProcesses:
             request = requests[rank]
             yield env.turn(request.arrived_at, _FIRST_ARRIVAL + rank)
             if request.session in self._sessions:
-                # The end of the request may come at once, and the session must see it.
+                # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
-                env.process(self.converse(self._sessions[request.session], request))
+                env.process(self.converse(self._sessions[request.session], request, request.done))
             self._submit(request)
 
-    def converse(self, session: SessionBlueprint, first: Request) -> Generator[Event, None, None]:
-        """Send the later rounds of a session: wait for the end of a round, think, send the next one."""
+    def converse(self, session: SessionBlueprint, first: Request, ended: Event) -> Generator[Event, None, None]:
+        """Send the later rounds of a session: wait for the end of a round, think, send the next one.
+
+        Parameters
+        ----------
+        session : SessionBlueprint
+            The session.
+        first : Request
+            Its first request, which its client sends.
+        ended : simpy.Event
+            Succeeds when the first request has ended.
+        """
         env = self._env
         request = first
         while True:
-            request.done = request.done or env.event()
-            yield request.done
+            yield ended
             following = session.next_request(request, request.finished_at, self._num_rounds + 1)
             if following is None:
                 break
-            self._num_rounds += 1
-            self._on_request(following)
-            yield env.turn(following.arrived_at, FOLLOWING)
-            self._submit(following)
             request = following
+            request.done = ended = env.event()
+            self._num_rounds += 1
+            self._on_request(request)
+            yield env.turn(request.arrived_at, FOLLOWING)
+            self._submit(request)
         self._on_session_end()

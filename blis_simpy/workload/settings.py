@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.settings.fields import Plugin, setting
-from blis_simpy.workload.spec.arrival import arrival_setting
+from blis_simpy.workload.spec.arrival import arrival_setting, check_cv
 from blis_simpy.workload.spec.length_distribution import length_setting
 from blis_simpy.workload.traffic import Traffic
 
@@ -74,6 +74,9 @@ class Workload(Traffic):
     preset: str | None = setting(
         None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
     )
+
+    def __attrs_post_init__(self) -> None:
+        check_cv(self.arrivals, "arrivals")
 
     def with_preset(self, defaults: str | None = None) -> Workload:
         """Return the workload with the lengths and the prefix of its preset; without a preset, itself.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import attrs
 
-from blis_simpy.errors import Problem, ScenarioError, joined
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.serialize import to_yaml
 from blis_simpy.workload.spec.arrival import check_cv
@@ -87,9 +87,9 @@ class WorkloadSpec(Traffic):
             problems.append(Problem(path="aggregate_rate", rule="must be > 0", value=self.aggregate_rate))
         for index, client in enumerate(self.clients):
             try:
-                check_cv(client.arrival)
+                check_cv(client.arrival, f"clients[{index}].arrival")
             except ScenarioError as error:
-                problems += [attrs.evolve(p, path=joined(f"clients[{index}]", p.path)) for p in error.problems]
+                problems += error.problems
         if problems:
             raise ScenarioError(problems)
 

@@ -58,6 +58,30 @@ def printed_spec(capsys, *words):
     return read_workload(parse(out))
 
 
+SCENARIO = """model: qwen/qwen3-14b
+seed: 11
+workload: bounded.yaml
+"""
+
+
+def test_traffic_of_a_scenario_is_shown_with_its_own_seed_and_flags_change_it(folder, capsys):
+    (folder / "s.yaml").write_text(SCENARIO)
+    poisson = (folder / "bounded.yaml").read_text().replace("constant}\n", "poisson}\n", 1)
+    (folder / "bounded.yaml").write_text(poisson)
+    shown = {
+        words: outcome(capsys, "workload", *words.split())[1]
+        for words in ("s.yaml", "bounded.yaml --seed 11", "bounded.yaml", "s.yaml --num-requests 2")
+    }
+    assert shown["s.yaml"] == shown["bounded.yaml --seed 11"] != shown["bounded.yaml"]
+    assert shown["s.yaml --num-requests 2"].startswith("2 requests in ")
+
+
+def test_traffic_of_a_shipped_scenario_is_shown_by_its_name(capsys):
+    status, out, _ = outcome(capsys, "workload", "multi-tenant")
+    assert status == 0
+    assert "1,500 requests" in out
+
+
 def test_compose_weights_clients_by_rate(capsys):
     found = printed_spec(capsys, "compose", "--from", "a.yaml", "--from=b.yaml")
     assert found.aggregate_rate == 70.0
@@ -152,8 +176,8 @@ def test_workload_samples_differ_by_seed(capsys, folder):
         ("convert preset --name chatbot --defaults-filepath none", None),
         ("convert inference-perf", "--spec is required"),
         ("convert inference-perf --spec a.yaml", "a.yaml: inference_perf is required"),
-        ("workload", "workload needs the file of a specification as its first word"),
-        ("workload --seed 1", "workload needs the file of a specification as its first word"),
+        ("workload", "workload needs a file or the name of a scenario"),
+        ("workload --seed 1", "workload needs a file or the name of a scenario"),
         ("workload none.yaml", "none.yaml: cannot be read: no such file or directory"),
         ("workload a.yaml", "--num-requests must be > 0 unless a horizon is set, got 0"),
         ("workload a.yaml --seed x", "--seed must be an integer, got 'x'"),

@@ -14,6 +14,7 @@ from blis_simpy.settings.fields import setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from blis_simpy.workload.arrivals import ArrivalProcess
 
 __all__ = ["Arrival", "arrival_setting", "check_cv"]
@@ -69,24 +70,26 @@ def _process(name: str, form: Mapping[str, Any], value: Any) -> Any:
     return made.build() if isinstance(made, Arrival) else made
 
 
-def check_cv(process: Any) -> None:
+def check_cv(process: Any, path: str = "arrival") -> None:
     """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
 
     Parameters
     ----------
     process : ArrivalProcess or class
         If it has a number `cv`, that must be > 0, and within the bounds `CV_RANGE` of its class if there are any.
+    path : str
+        Path of the field that holds it.
 
     Raises
     ------
     ScenarioError
-        If the number is out of range; the path is ``arrival.cv``.
+        If the number is out of range.
     """
     cv = getattr(process, "cv", None)
     if not isinstance(cv, int | float):
         return
     if cv <= 0:
-        raise ScenarioError.at("arrival.cv", "must be > 0", cv)
+        raise ScenarioError.at(f"{path}.cv", "must be > 0", cv)
     low, high = getattr(process, "CV_RANGE", (cv, cv))
     if not low <= cv <= high:
-        raise ScenarioError.at("arrival.cv", f"must be between {low} and {high} for this process", cv)
+        raise ScenarioError.at(f"{path}.cv", f"must be between {low} and {high} for this process", cv)
