@@ -43,6 +43,7 @@ def workload(argv: Sequence[str]) -> None:
         raise ScenarioError(Problem(path="workload", rule="needs the file of a specification as its first word"))
     with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
         preview = updated(load_workload(file), given).preview()
-    from blis_simpy.display.workload_page import print_preview
+    from blis_simpy.display.text_table import print_page
+    from blis_simpy.display.workload_page import preview_page
 
-    print_preview(preview)
+    print_page(preview_page(preview))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display.text_table import Line, Strong, TextColumn, TextTable
+from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
+from blis_simpy.results.phases import PHASES
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from blis_simpy.results.aggregate import Aggregate
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
+    from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
     from blis_simpy.results.subset import RequestSubset
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "class_table",
     "column_table",
+    "explanation_page",
     "group_table",
     "replica_table",
     "result_page",
-    "selection_page",
+    "subset_page",
     "summary_page",
+    "table_page",
 ]
 
 _PERCENTILES = (50, 90, 95, 99)
@@ -63,16 +67,36 @@ def result_page(result: Result) -> list[Line | TextTable]:
     return page
 
 
-def selection_page(selection: RequestSubset) -> list[Line | TextTable]:
+def subset_page(subset: RequestSubset) -> list[Line | TextTable]:
     """Describe some requests of a run: what became of them, latencies."""
-    outcomes, counts = np.unique(selection.requests["outcome"], return_counts=True)
+    outcomes, counts = np.unique(subset.requests["outcome"], return_counts=True)
     shown = zip(outcomes.tolist(), counts.tolist(), strict=True)
     rates = (
-        f"{format_ticks(selection.duration_us)} simulated: {selection.metric('requests_per_s'):,.2f} requests/s, "
-        f"{selection.metric('output_tokens_per_s'):,.1f} output tokens/s"
+        f"{format_ticks(subset.duration_us)} simulated: {subset.metric('requests_per_s'):,.2f} requests/s, "
+        f"{subset.metric('output_tokens_per_s'):,.1f} output tokens/s"
     )
-    parts = [f"{selection.requests.num_rows:,} requests", *(f"{n:,} {name.replace('_', ' ')}" for name, n in shown)]
-    return [(", ".join(parts),), (rates,), _latencies(selection)]
+    parts = [f"{subset.requests.num_rows:,} requests", *(f"{n:,} {name.replace('_', ' ')}" for name, n in shown)]
+    return [(", ".join(parts),), (rates,), _latencies(subset)]
+
+
+def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
+    """Describe the phases of a request as a line and a table."""
+    total = explanation.total_us
+    times = len(explanation.preempted_at)
+    preemptions = f", {times:,} preemption{'s' if times > 1 else ''}" if times else ""
+    columns = [
+        TextColumn("phase", align="left"),
+        TextColumn("", align="left"),
+        TextColumn("time", "ms", ",.3f"),
+        TextColumn("share", spec=".1%"),
+        TextColumn("", align="left"),
+    ]
+    rows: list[list[Any]] = [
+        [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
+        for name, duration in explanation.phases.items()
+    ]
+    rows.append(["total", "", total / 1000, 1.0, ""])
+    return [(f"{explanation.request}: {explanation.outcome}{preemptions}",), TextTable(columns, rows)]
 
 
 def replica_table(result: Result) -> TextTable:
@@ -136,6 +160,11 @@ def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
         for label, group in groups.items()
     ]
     return TextTable(columns, rows)
+
+
+def table_page(table: Mapping[str, NDArray[Any]]) -> list[TextTable]:
+    """Describe a table of columns by its first and last rows; see `column_table`."""
+    return [column_table(table)]
 
 
 def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> TextTable:

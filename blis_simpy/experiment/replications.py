@@ -9,6 +9,7 @@ import numpy as np
 
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.experiment.findings import Findings
 from blis_simpy.experiment.measurement import Metrics, is_known
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.runner import Job, Runner
@@ -32,7 +33,7 @@ FIRST_STAGE = 10
 """Replications to begin with where a precision is asked for."""
 
 
-class Replications:
+class Replications(Findings):
     """Figures of one scenario with independent seeds.
 
     Attributes
@@ -161,12 +162,6 @@ class Replications:
             If pandas is not installed.
         """
         return frame(self.runs)
-
-    def __repr__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 def frame(columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.core.table import Table
 from blis_simpy.files.text_files import write_text
-from blis_simpy.results import blis_report, evaluation, fitness, slo
+from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.results.archive import write_run
+from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.subset import RUN_METRICS, RequestSubset
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.cluster.decision_log import DecisionLog
-    from blis_simpy.display.phases import Explanation
-    from blis_simpy.display.result_plots import ResultPlots
     from blis_simpy.replica.log import StepLog
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.requests import RequestTable
@@ -54,7 +54,7 @@ def _orders(priority: Any) -> bool:
     return (priority.get("policy") if isinstance(priority, Mapping) else priority) != "constant"
 
 
-class Result:
+class Result(Rendered):
     """Figures of one run.
 
     Attributes
@@ -226,14 +226,12 @@ class Result:
         >>> result.explain("request_3").total_us - int(result.requests["e2e_us"][3])
         0
         """
-        from blis_simpy.display.phases import explain
-
-        return explain(self, request_id)
+        return explain(self.requests, self.preemptions, self.aggregate.ended_at, request_id)
 
     @cached_property
     def anomalies(self) -> dict[str, int]:
         """Counts of what should not happen: inversions, blocked queues, rejections, drops, capped requests."""
-        return evaluation.anomalies(
+        return anomalies.anomalies(
             self.aggregate,
             self.requests,
             ordered_by_priority=any(_orders(group.engine.priority) for group in self.scenario.by_group()),
@@ -244,7 +242,7 @@ class Result:
     @cached_property
     def kv_rates(self) -> dict[str, float]:
         """Preemptions per completed request, prefix-cache hit rate, thrashing rate."""
-        return evaluation.kv_rates(self.aggregate)
+        return anomalies.kv_rates(self.aggregate)
 
     @cached_property
     def slo_classes(self) -> dict[str, dict[str, Percentiles]]:
@@ -261,7 +259,7 @@ class Result:
         """How well it went: whole run, SLO classes, models, tenants, decisions."""
         duration_us = self.aggregate.ended_at
         return evaluation.Evaluation(
-            metrics=evaluation.RawMetrics.of(self.aggregate, self.anomalies),
+            metrics=fitness.RawMetrics.of(self.aggregate, self.anomalies),
             slo_classes=self.slo_classes,
             models=evaluation.by_model(self._served, duration_us),
             tenants=evaluation.by_tenant(self.requests, duration_us),
@@ -454,16 +452,9 @@ class Result:
     # ------------------------------------------------------------------------------------------------ display
 
     @property
-    def plot(self) -> ResultPlots:
-        """Pictures of this result, e.g. ``result.plot.timeline()``; they need the extra ``plot``."""
-        from blis_simpy.display.result_plots import ResultPlots
-
-        return ResultPlots(self)
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.html import result_html
-
-        return result_html(self)
+    def plot(self) -> Plots:
+        """Plots of the run as methods, such as ``result.plot.timeline()``; they need the extra ``plot``."""
+        return Plots(self)
 
     def __repr__(self) -> str:
         s = self.summary

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.core.rendering import Rendered
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.percentiles import Percentiles
@@ -56,7 +57,7 @@ def split_latency(name: str) -> tuple[str, float | None] | None:
     return None if match is None else (match[1], float(match[3]) if match[3] else None)
 
 
-class RequestSubset:
+class RequestSubset(Rendered):
     """Some requests of a run, with their figures.
 
     Attributes
@@ -224,14 +225,9 @@ class RequestSubset:
 
     def __repr__(self) -> str:
         return (
-            f"<Selection: {len(self._rows)} requests, {self.metric('completed'):.0f} completed, "
+            f"<RequestSubset: {len(self._rows)} requests, {self.metric('completed'):.0f} completed, "
             f"mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.html import selection_html
-
-        return selection_html(self)
 
 
 def _checked(label: str, value: Any, kind: str) -> Any:

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.units import SECOND, format_ticks
 from blis_simpy.workload.generate import generate
 from blis_simpy.workload.presets import with_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from matplotlib.axes import Axes
+    from collections.abc import Iterable, Mapping
 
     from blis_simpy.core.request import Request
     from blis_simpy.workload.settings import Workload
@@ -56,7 +55,7 @@ class ClientShare:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Preview:
+class Preview(Rendered):
     """One sample of a workload.
 
     Attributes
@@ -146,23 +145,10 @@ class Preview:
         ]
         return sorted(shares, key=lambda share: -share.num_requests)
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-        """Draw rate, lengths and shares side by side; needs the extra ``plot``.
-
-        Parameters
-        ----------
-        axes : sequence of three matplotlib Axes, optional
-            Where to; a new figure unless given.
-        """
-        from blis_simpy.display.plot_workload import plot_preview
-
-        return plot_preview(self, axes)
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.text_table import page_html
-        from blis_simpy.display.workload_page import preview_page
-
-        return page_html(preview_page(self))
+    @property
+    def plot(self) -> Plots:
+        """Draws rate, lengths and shares of clients side by side: ``preview.plot()``."""
+        return Plots(self, "preview.", default="traffic")
 
     def __repr__(self) -> str:
         """Say the main figures in a few lines."""
