@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.display import figure_style
-from blis_simpy.results.by_label import LATENCIES, latencies
+from blis_simpy.results.by_label import latencies
+from blis_simpy.results.metrics import latency_family
 from blis_simpy.results.percentiles import ecdf, histogram
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_ecdf", "plot_ecdfs", "plot_histogram", "plot_latencies"]
 
-_SHARES = ("share of requests", "share of gaps")
 _NO_VALUES = "no values"
 
 
@@ -56,13 +56,14 @@ def plot_latencies(result: Result, by: str | None = None, axes: Sequence[Axes] |
     styles = _styles(name for groups in groups_of.values() for name in groups)
     for ax, (metric, groups) in zip(drawn, groups_of.items(), strict=True):
         _draw_steps(ax, groups, styles)
-        ax.set_xlabel(f"{metric.upper()} (ms)")
+        family = latency_family(metric)
+        ax.set_xlabel(f"{family.label} (ms)")
         ax.locator_params(axis="x", nbins=4)
         if not groups:
             figure_style.say(ax, _NO_VALUES)
         elif list(groups) == [""]:
             figure_style.set_title(ax, _percentiles(groups[""]))
-        ax.set_ylabel(_SHARES[metric == "itl"])
+        ax.set_ylabel(f"share of {family.counted}")
     # Every request that has gaps or an end has a first token.
     figure_style.add_legend(drawn[-1], "beside", of=drawn[0])
     return drawn
@@ -126,7 +127,7 @@ def plot_histogram(
     ScenarioError
         If `metric` or `by` is unknown.
     """
-    groups = latencies(result, metric, by)
+    family, groups = latency_family(metric), latencies(result, metric, by)
     ax = figure_style.one(ax, 3.6)
     if groups:
         edges, shares = histogram(groups, bins)
@@ -134,24 +135,19 @@ def plot_histogram(
         for name, style in _styles(groups).items():
             ax.stairs(shares[name], edges, label=name, **style, **filled)
         width = format(edges[1] - edges[0], ",.3g")
-        ax.set_ylabel(f"{_SHARES[metric == 'itl']} per {width} ms")
-    ax.set(xlabel=_axis_label(metric), ylim=(0, None))
+        ax.set_ylabel(f"share of {family.counted} per {width} ms")
+    ax.set(xlabel=f"{family.title} (ms)", ylim=(0, None))
     ax.xaxis.set_major_formatter(figure_style.NUMBERS)
     _name_groups(ax, groups)
     return ax
 
 
 def _draw_ecdf(groups: Mapping[str, Percentiles], metric: str, ax: Axes | None) -> Axes:
-    ax = figure_style.one(ax, 3.6)
+    family, ax = latency_family(metric), figure_style.one(ax, 3.6)
     _draw_steps(ax, groups, _styles(groups))
-    ax.set(xlabel=_axis_label(metric), ylabel=_SHARES[metric == "itl"])
+    ax.set(xlabel=f"{family.title} (ms)", ylabel=f"share of {family.counted}")
     _name_groups(ax, groups)
     return ax
-
-
-def _axis_label(metric: str) -> str:
-    name = metric.replace("_", " ") if metric == "scheduling_delay" else metric.upper()
-    return f"{name}, {LATENCIES[metric]} (ms)"
 
 
 def _percentiles(group: Percentiles) -> str:

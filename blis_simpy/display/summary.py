@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
+from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from blis_simpy.results.aggregate import Aggregate
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
@@ -35,7 +35,11 @@ __all__ = [
 ]
 
 _PERCENTILES = (50, 90, 95, 99)
+_RATES = ("completed", "requests_per_s", "output_tokens_per_s")
+_LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
 _MS = ",.3f"
+_SPECS = {"ms": _MS, "requests/s": ",.2f", "output tokens/s": ",.1f"}
+"""Formats by unit; other figures are counts."""
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -48,7 +52,7 @@ def summary_page(result: Result) -> list[Line | TextTable]:
     )
     cache = f"KV cache: prefix hit rate {rates['cache_hit_rate']:.1%}, {figures['preemption_count']:,} preemptions"
     deployments = [_deployment(group) for group in result.scenario.by_group()]
-    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.aggregate), (cache,)]
+    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.where()), (cache,)]
 
 
 def result_page(result: Result) -> list[Line | TextTable]:
@@ -103,13 +107,7 @@ def replica_table(result: Result) -> TextTable:
     """Describe what each replica did."""
     columns = [
         TextColumn("replica", align="left"),
-        TextColumn("completed"),
-        TextColumn("requests/s", spec=",.2f"),
-        TextColumn("output tokens/s", spec=",.1f"),
-        TextColumn("TTFT mean", "ms", _MS),
-        TextColumn("TTFT p99", "ms", _MS),
-        TextColumn("E2E mean", "ms", _MS),
-        TextColumn("preemptions"),
+        *_columns(*_RATES, "ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "preemptions"),
     ]
     rows = [
         [
@@ -130,7 +128,7 @@ def replica_table(result: Result) -> TextTable:
 
 def class_table(slo_classes: Mapping[str, Mapping[str, Percentiles]]) -> TextTable:
     """Describe the latencies of each SLO class; for the argument see `Evaluation.slo_classes`."""
-    columns = [TextColumn("SLO class", align="left"), TextColumn("completed"), *_latency_columns()]
+    columns = [TextColumn("SLO class", align="left"), *_columns("completed", *_LATENCIES)]
     rows = [
         [name, latencies["e2e"].count, *_figures(latencies["ttft"]), *_figures(latencies["e2e"])]
         for name, latencies in slo_classes.items()
@@ -148,13 +146,7 @@ def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
     name : str
         What a group is: ``tenant``, ``model``.
     """
-    columns = [
-        TextColumn(name, align="left"),
-        TextColumn("completed"),
-        TextColumn("requests/s", spec=",.2f"),
-        TextColumn("output tokens/s", spec=",.1f"),
-        *_latency_columns(),
-    ]
+    columns = [TextColumn(name, align="left"), *_columns(*_RATES, *_LATENCIES)]
     rows = [
         [label, group.completed, group.requests_per_s, group.tokens_per_s, *_figures(group.ttft), *_figures(group.e2e)]
         for label, group in groups.items()
@@ -202,8 +194,13 @@ def _cell(name: str, value: object) -> object:
     return None if value == -1 and (name.endswith("_us") or name == "replica") else value
 
 
-def _latency_columns() -> list[TextColumn]:
-    return [TextColumn(f"{latency} {figure}", "ms", _MS) for latency in ("TTFT", "E2E") for figure in ("mean", "p99")]
+def _columns(*metrics: str) -> list[TextColumn]:
+    """Columns of metrics, with their labels and units."""
+    found = map(get_metric, metrics)
+    return [
+        TextColumn(metric.label, "" if metric.unit in metric.label else metric.unit, _SPECS.get(metric.unit, ","))
+        for metric in found
+    ]
 
 
 def _figures(latency: Percentiles) -> list[float | None]:
@@ -237,19 +234,14 @@ def _outcomes(result: Result) -> str:
     return ", ".join(parts)
 
 
-def _latencies(figures: Aggregate | RequestSubset) -> TextTable:
-    rows: dict[str, Percentiles] = {
-        "TTFT, time to first token": figures.ttft,
-        "ITL, gap between tokens": figures.itl,
-        "E2E, arrival to last token": figures.e2e,
-        "scheduling delay": figures.scheduling_delay,
-    }
+def _latencies(subset: RequestSubset) -> TextTable:
     columns = [
         TextColumn("latency", "ms", align="left"),
         TextColumn("mean", spec=_MS),
         *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
     ]
-    return TextTable(columns, [(label, *_percentiles(distribution)) for label, distribution in rows.items()])
+    rows = [(family.title, *_percentiles(family.function(subset))) for family in latency_families()]
+    return TextTable(columns, rows)
 
 
 def _percentiles(distribution: Percentiles) -> list[float | None]:

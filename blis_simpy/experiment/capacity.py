@@ -19,12 +19,13 @@ from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
 from blis_simpy.experiment.findings import ExperimentFindings
-from blis_simpy.experiment.measurement import Measurement, Metrics, higher_is_better
+from blis_simpy.experiment.measurement import Measurement, Metrics
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import one_sided_bounds
+from blis_simpy.results.metrics import higher_is_better
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 

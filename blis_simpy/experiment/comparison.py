@@ -18,7 +18,6 @@ from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.best_selection import BestSelection, select_best
 from blis_simpy.experiment.findings import ExperimentFindings
-from blis_simpy.experiment.measurement import higher_is_better
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
 from blis_simpy.experiment.runner import Job, Runner
@@ -33,6 +32,7 @@ from blis_simpy.experiment.statistics import (
     ratio_interval,
     t_interval,
 )
+from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

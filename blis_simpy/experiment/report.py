@@ -19,7 +19,6 @@ from blis_simpy.experiment.plots import (
     comparison_height,
     has_single_runs,
     is_wide,
-    metric_label,
     plot_capacity,
     plot_comparison,
     plot_runs,
@@ -27,6 +26,7 @@ from blis_simpy.experiment.plots import (
     sweep_height,
 )
 from blis_simpy.experiment.sweep import Sweep
+from blis_simpy.results.metrics import metric_label
 from blis_simpy.settings.serialize import to_plain
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
 from blis_simpy.experiment.findings import ExperimentFindings
-from blis_simpy.experiment.measurement import higher_is_better
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
+from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

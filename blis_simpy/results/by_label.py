@@ -8,23 +8,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.results.metrics import latency_family
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.result import Result
 
-__all__ = ["LABELS", "LATENCIES", "RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
-
-LATENCIES = {
-    "ttft": "time to first token",
-    "itl": "gap between tokens",
-    "e2e": "arrival to last token",
-    "scheduling_delay": "arrival to joining a batch",
-}
-"""Latencies that can be shown, and what they are."""
+__all__ = ["LABELS", "RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
 
 LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 """Columns of the requests by which they can be grouped."""
@@ -41,7 +32,7 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
     result : Result
         The run.
     metric : str
-        A key of `LATENCIES`.
+        Name of a latency, such as ``ttft``.
     by : str, optional
         One of `LABELS`.
 
@@ -56,20 +47,20 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
     ScenarioError
         If `metric` or `by` is unknown.
     """
-    _check("metric", metric, LATENCIES)
+    family = latency_family(metric)
     if by is None:
-        found = {"": getattr(result.aggregate, metric)}
+        found = {"": family.function(result.where())}
     else:
-        _check("by", by, LABELS)
+        _check_label(by)
         groups = _groups(by, result.requests[by], _MOST_LINES)
         chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
-        found = {name: getattr(result.where(**labels), metric) for name, labels in chosen.items()}
+        found = {name: family.function(result.where(**labels)) for name, labels in chosen.items()}
     return {name: latency for name, latency in found.items() if latency.count}
 
 
-def _check(path: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise ScenarioError.at(path, "is unknown", value, hint=f"known: {', '.join(known)}")
+def _check_label(by: str) -> None:
+    if by not in LABELS:
+        raise ScenarioError.at("by", "is unknown", by, hint=nearest(by, LABELS))
 
 
 def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
@@ -129,7 +120,7 @@ def routed_by_label(result: Result, by: str) -> RoutedCounts:
     ScenarioError
         If `by` is unknown.
     """
-    _check("by", by, LABELS)
+    _check_label(by)
     num_replicas = len(result.total_blocks)
     sent = result.requests["replica"] >= 0
     groups = _groups(by, result.requests[by][sent], _MOST_ROWS)

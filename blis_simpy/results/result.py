@@ -19,8 +19,9 @@ from blis_simpy.files.text_files import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate, ReplicaOutcome
 from blis_simpy.results.archive import write_run
+from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
-from blis_simpy.results.subset import RUN_METRICS, RequestSubset
+from blis_simpy.results.subset import RequestSubset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,8 +157,7 @@ class Result(Rendered):
         Parameters
         ----------
         name : str
-            As for `RequestSubset.metric`; or ``preemption_rate`` (preemptions per completed request),
-            ``cache_hit_rate`` or ``kv_thrashing_rate``.
+            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``; see `blis_simpy.results.metrics`.
 
         Returns
         -------
@@ -169,7 +169,8 @@ class Result(Rendered):
         ScenarioError
             If there is no such metric.
         """
-        return self.kv_rates[name] if name in RUN_METRICS else self._selection.metric(name)
+        metric = get_metric(name)
+        return metric.value(self if metric.scope == "run" else self._selection)
 
     # ------------------------------------------------------------------------------------------------ tables
 

@@ -83,6 +83,21 @@ RESULT = (
 )
 
 
+def test_a_metric_is_known_by_name_everywhere(installed):
+    code = (
+        "print(result.metric('prompt_tokens'), result.where().summary['prompt_tokens'])\n"
+        "options = dict(replications=2, metrics='prompt_tokens', progress=False)\n"
+        "workload = blis.Workload(rate=10, num_requests=2, prompt=blis.Constant(30), output=blis.Constant(2))\n"
+        "scenario = scenario.with_(workload=workload)\n"
+        "found = blis.compare({'a': scenario, 'b': scenario}, **options)\n"
+        "print(found.verdict('prompt_tokens'))\n"
+    )
+    assert python(RESULT + code, installed) == [
+        "10.0 10.0",
+        "prompt_tokens of b is the same as that of a in all 2 replications",
+    ]
+
+
 def test_a_renderer_shows_every_kind_of_object(installed):
     code = (
         "print(result.explain('r0').render('markdown'))\n"

@@ -42,7 +42,10 @@ def test_no_latency_where_nothing_completed(unserved, nothing):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "tfft"}, "metric is unknown, got 'tfft'; known: ttft, itl, e2e, scheduling_delay"),
+        (
+            {"metric": "tfft"},
+            "metric is unknown, got 'tfft'; did you mean 'ttft'? known: ttft, itl, e2e, scheduling_delay",
+        ),
         (
             {"metric": "ttft", "by": "colour"},
             "by is unknown, got 'colour'; known: replica, slo_class, tenant, model, client, session, prefix_group",

@@ -1,7 +1,17 @@
-"""A renderer and a plot of a foreign distribution."""
+"""A metric, a renderer and a plot of a foreign distribution."""
 
 from blis_simpy.display.pages import describe
 from blis_simpy.display.text_table import TextTable
+from blis_simpy.results.metrics import Metric
+
+PROMPT_TOKENS = Metric(
+    name="prompt_tokens",
+    label="prompt tokens",
+    unit="tokens",
+    direction=None,
+    definition="Tokens of all prompts.",
+    function=lambda subset: subset.requests["input_tokens"].sum(),
+)
 
 
 def markdown(thing):
