@@ -10,8 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blis_simpy.results.aggregate import Aggregate, ReplicaOutcome
+    from blis_simpy.results.aggregate import Aggregate
     from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.run_record import ReplicaOutcome
 
 __all__ = ["anomalies", "kv_rates", "priority_inversions"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from blis_simpy.results.fairness import jain_index
 from blis_simpy.results.fitness import Fitness, RawMetrics, score
 from blis_simpy.results.percentiles import Percentiles
-from blis_simpy.results.slo import jain_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

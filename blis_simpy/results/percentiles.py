@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Percentiles", "ecdf", "histogram", "inter_token_latencies"]
+__all__ = ["Percentiles", "ecdf", "histogram"]
 
 _MOST_POINTS = 2_000
 
@@ -88,37 +88,6 @@ class Percentiles:
     def mean_ms(self) -> float:
         """Mean in ms; 0 if there are no values."""
         return self.mean / 1000
-
-
-def inter_token_latencies(
-    durations: NDArray[np.int64],
-    first_steps: NDArray[np.int64],
-    end_steps: NDArray[np.int64],
-    skipped_steps: NDArray[np.int64],
-    token_processing_us: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every gap between two tokens of completed requests on one replica.
-
-    Parameters
-    ----------
-    durations : ndarray of int64, shape (num_steps,), µs
-        Duration of each step.
-    first_steps, end_steps : ndarray of int64, shape (num_requests,)
-        First decode step of each request, and the one after its last.
-    skipped_steps : ndarray of int64
-        Steps between these in which a request got no token, once for each request.
-    token_processing_us : int, µs
-        Added to each gap.
-
-    Returns
-    -------
-    values, weights : ndarray of int64, shape (num_steps,)
-        The gap that a step made, and for how many requests.
-    """
-    length = len(durations) + 1
-    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
-    weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
-    return durations + token_processing_us, weights
 
 
 def ecdf(latency: Percentiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,8 +18,8 @@ from blis_simpy.units import ticks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from blis_simpy.results.aggregate import ReplicaOutcome
     from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.run_record import ReplicaOutcome
 
 __all__ = ["RequestSubset"]
 

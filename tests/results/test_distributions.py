@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blis_simpy.results.percentiles import Percentiles, ecdf, histogram, inter_token_latencies
+from blis_simpy.results.percentiles import Percentiles, ecdf, histogram
+from blis_simpy.results.run_record import inter_token_latencies
 
 VALUES = st.lists(st.integers(0, 10**7), max_size=40)
 
