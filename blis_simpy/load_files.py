@@ -11,6 +11,7 @@ from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import Problem, ScenarioError, joined, nearest
 from blis_simpy.results.archive import read_run
 from blis_simpy.results.result import Result
+from blis_simpy.results.run_record import RunRecord
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import structure
@@ -165,4 +166,4 @@ def load_result(path: str | PathLike[str]) -> Result:
         If the file cannot be read or is not a saved result.
     """
     scenario, parts = read_run(path)
-    return Result(scenario=parse_scenario(scenario), **parts)
+    return Result(RunRecord(scenario=parse_scenario(scenario), **parts))

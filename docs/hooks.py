@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from workload_tables import with_tables
 
 from blis_simpy import registry
 from blis_simpy.errors import joined
@@ -20,8 +19,7 @@ HEAD = ("| path | default | unit | meaning | flag |", "|---|---|---|---|---|")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marks on a page by the tables; called by MkDocs for each page."""
-    markdown = with_tables(markdown)
+    """Replace the mark on a page by the tables; called by MkDocs for each page."""
     return markdown.replace(MARK, "\n".join(tables())) if MARK in markdown else markdown
 
 

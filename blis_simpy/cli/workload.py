@@ -51,9 +51,10 @@ def workload(argv: Sequence[str]) -> None:
         path = find_scenario(file)
         assert path is not None
         preview = _preview(path, given)
-    from blis_simpy.display.workload_page import print_preview
+    from blis_simpy.display.text_table import print_page
+    from blis_simpy.display.workload_page import preview_page
 
-    print_preview(preview)
+    print_page(preview_page(preview))
 
 
 def _preview(path: Path, given: Mapping[str, Any]) -> Preview:

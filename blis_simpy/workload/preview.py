@@ -12,12 +12,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.units import SECOND, format_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from matplotlib.axes import Axes
+    from collections.abc import Iterable
 
     from blis_simpy.workload.generator import GeneratedWorkload
 
@@ -51,7 +50,7 @@ class ClientShare:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Preview:
+class Preview(Rendered):
     """One sample of a workload.
 
     Attributes
@@ -141,23 +140,10 @@ class Preview:
         ]
         return sorted(shares, key=lambda share: -share.num_requests)
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-        """Draw rate, lengths and shares side by side; needs the extra ``plot``.
-
-        Parameters
-        ----------
-        axes : sequence of three matplotlib Axes, optional
-            Axes to draw on; a new figure unless given.
-        """
-        from blis_simpy.display.plot_workload import plot_preview
-
-        return plot_preview(self, axes)
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.text_table import page_html
-        from blis_simpy.display.workload_page import preview_page
-
-        return page_html(preview_page(self))
+    @property
+    def plot(self) -> Plots:
+        """Draws rate, lengths and shares of clients side by side: ``preview.plot()``."""
+        return Plots(self, "preview.", default="traffic")
 
     def __repr__(self) -> str:
         """Show the main numbers in a few lines."""

@@ -18,10 +18,10 @@ CLASSES |= {"ServegenData", "Network", "Workload"}
 @pytest.fixture
 def page(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
-    import workload_tables
+    import workload_hook
 
-    yield workload_tables
-    sys.modules.pop("workload_tables")
+    yield workload_hook
+    sys.modules.pop("workload_hook")
 
 
 def test_every_class_and_every_field_has_a_row_with_a_meaning(page):
@@ -51,5 +51,5 @@ def test_units_ranges_and_defaults_are_shown(page):
 def test_the_mark_is_on_the_page_and_replaced(page):
     text = (DOCS / "reference" / "workload.md").read_text()
     assert page.MARK in text
-    assert page.MARK not in page.with_tables(text)
-    assert page.with_tables("# Other\n") == "# Other\n"
+    assert page.MARK not in page.on_page_markdown(text)
+    assert page.on_page_markdown("# Other\n") == "# Other\n"

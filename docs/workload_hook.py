@@ -27,8 +27,8 @@ WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
 DIMENSIONS = {"duration": "or text like `2s`", "rate": "or text like `20/s`"}
 
 
-def with_tables(markdown: str) -> str:
-    """Replace the mark on a page by the tables."""
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the mark on a page by the tables; called by MkDocs for each page."""
     return markdown.replace(MARK, "\n".join(tables())) if MARK in markdown else markdown
 
 

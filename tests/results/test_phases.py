@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.display.phases import explain
-from blis_simpy.display.plot_data import PHASES, phase_bounds
+from blis_simpy.results.phases import phase_bounds
 
 NEVER = -1
 
@@ -61,7 +60,7 @@ def test_phases_of_all_requests_are_their_e2e(three, preempted, cluster):
 
 def test_explanation_of_a_request_that_waited(three):
     """request_1 arrives at 50, joins the batch at 110, has its first token at 240 and its last at 360."""
-    explanation = explain(three, "request_1")
+    explanation = three.explain("request_1")
     assert explanation.phases == {
         "admission": 0,
         "routing": 0,
@@ -73,19 +72,7 @@ def test_explanation_of_a_request_that_waited(three):
     assert explanation.total_us == 310
 
 
-def test_explanation_is_a_table_with_bars(preempted):
-    explanation = explain(preempted, "request_1")
-    assert explanation.preempted_at == list(range(2052, 3941, 236))
-    lines = str(explanation).splitlines()
-    assert lines[0] == "request_1: completed, 9 preemptions"
-    assert lines[1].split() == ["phase", "time", "(ms)", "share"]
-    assert [line.split()[0] for line in lines[3:]] == [*PHASES, "together"]
-    assert lines[6].split()[-3:] == ["4.710", "51.7%", "#" * 21]
-    assert lines[-1].split() == ["together", "9.116", "100.0%"]
-    assert "51.7%" in explanation._repr_html_()
-
-
 def test_a_request_that_is_not_there_is_refused(three):
     with pytest.raises(blis.ScenarioError) as caught:
-        explain(three, "request_9")
+        three.explain("request_9")
     assert str(caught.value) == "request_id must be one of the run, got 'request_9'"
