@@ -1,6 +1,6 @@
 """Wires the rooms of a simulation and runs it. Start reading here.
 
-A *source* process hands each request to the *router* at its arrival, which admits it and picks a *replica*, which
+The process of its client hands each request to the *router* at its arrival, which admits it and picks a *replica*, which
 queues, batches and completes it; when all is done, or at the horizon, what the replicas have to say becomes a `Result`.
 All of them live in one SimPy environment, `Simulation.env`, in which your own processes are welcome.
 """
