@@ -107,7 +107,7 @@ class ClientProcesses:
         env, submit, sessions = self._env, self._submit, self._sessions
         for rank in ranks:
             request = requests[rank]
-            yield env.turn(request.arrived_at, _FIRST_ARRIVAL + rank)
+            yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
             if request.session in sessions:
                 # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
@@ -137,6 +137,6 @@ class ClientProcesses:
             request.done = ended = env.event()
             self._num_rounds += 1
             self._on_request(request)
-            yield env.turn(request.arrived_at, FOLLOWING)
+            yield env.event_at(request.arrived_at, FOLLOWING)
             self._submit(request)
         self._on_session_end()

@@ -5,7 +5,7 @@ from workloads import client, generated, spec, turns
 
 import blis_simpy as blis
 from blis_simpy.core.environment import Environment
-from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request import Leg, Request, RequestOutcome
 from blis_simpy.workload.clients import FOLLOWING, ClientProcesses
 from blis_simpy.workload.generator import GeneratedWorkload
 
@@ -41,9 +41,10 @@ class Sink:
         self.log.append((self.env.now, request.client or request.id))
         if request.done is None:
             return
-        request.outcome = self.outcome
-        request.generated_tokens = request.output_tokens
-        request.finished_at = self.env.now + self.service_us
+        request.leg = leg = Leg(request, replica=0)
+        leg.outcome = self.outcome
+        leg.generated_tokens = request.output_tokens
+        leg.finished_at = self.env.now + self.service_us
         self.env.call_at(request.finished_at, 1, lambda _: request.done.succeed())
 
     def session_over(self):
