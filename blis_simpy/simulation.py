@@ -128,8 +128,8 @@ class Simulation:
         self._progress: Progress | None = None
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        self._log = build_decision_log(scenario)
-        admission, routing = build_admission(scenario), build_routing(scenario)
+        self._log = build_decision_log(scenario.router)
+        admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy in (admission, routing):
             self.env.call_at(self.env.now, -1, partial(_start, policy, context))
@@ -137,10 +137,10 @@ class Simulation:
             self.env,
             kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
             admission=admission,
-            admission_delay_us=scenario.admission_latency,
+            admission_delay_us=scenario.admission.delay,
             routing=routing,
-            routing_delay_us=scenario.routing_latency,
-            snapshot_interval_us=scenario.snapshot_refresh_interval,
+            routing_delay_us=scenario.router.delay,
+            snapshot_interval_us=scenario.router.snapshot_interval,
             lifecycle=scenario.lifecycle,
             pools=scenario.node_pools,
             streams=streams,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import numpy as np
 
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class PoissonArrivals:
         return _whole(rng.standard_exponential(n) / _rate_per_us(rate_per_s))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class GammaArrivals:
     """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
 
@@ -84,7 +84,7 @@ class GammaArrivals:
     as 1. Both as in the reference. Where it is so small that no number holds its square, the gaps are constant.
     """
 
-    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+    cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
 
     def __attrs_post_init__(self) -> None:
         if self._shape < _MIN_GAMMA_SHAPE:
@@ -107,7 +107,7 @@ class GammaArrivals:
         return _whole(rng.standard_gamma(self._shape, n) * (mean / self._shape))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class WeibullArrivals:
     """A renewal process with Weibull-distributed gaps.
 
@@ -117,7 +117,7 @@ class WeibullArrivals:
     0.542825
     """
 
-    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+    cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
 
     @property
     def shape(self) -> float:

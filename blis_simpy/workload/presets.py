@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from blis_simpy.catalog.defaults import Catalog
+from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.lengths import Gaussian
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def with_preset(workload: Workload, defaults: str | None = None) -> Workload:
     if workload.preset is None:
         return workload
     preset = Catalog.load(defaults).preset(workload.preset)
-    return attrs.evolve(
+    return evolved(
         workload,
         preset=None,
         prompt=Gaussian(

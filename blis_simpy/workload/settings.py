@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+from blis_simpy.settings.field_types import Plugin, Rate
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthSampler
@@ -23,7 +20,7 @@ def _reference_lengths() -> LengthSampler:
     return Gaussian(512, 256, 2, 7000)
 
 
-class Traffic(ReprMixin):
+class Traffic:
     """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
 
     __slots__ = ()
@@ -34,7 +31,7 @@ class Traffic(ReprMixin):
         return None
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@settings_class
 class Workload(Traffic):
     """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
 
@@ -44,40 +41,38 @@ class Workload(Traffic):
     10.0
     """
 
-    rate: float = setting(1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
+    rate: Rate = setting(default=1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
     num_requests: int = setting(
-        100,
+        default=100,
         help="Number of requests; 0 means as many as arrive before the horizon.",
         unit="requests",
         ge=0,
         flag="--num-requests",
     )
-    arrivals: Plugin = setting("constant", help="Law of the gaps between requests.", kind="arrivals")
+    arrivals: Plugin = setting(default="constant", help="Law of the gaps between requests.", kind="arrivals")
     prompt: Plugin = setting(
         factory=_reference_lengths,
         help="Law of the prompt lengths.",
         kind="lengths",
-        tag="type",
+        built=True,
         flag="--prompt-tokens",
-        converter=partial(tagged, "prompt", "lengths", "type"),
     )
     output: Plugin = setting(
         factory=_reference_lengths,
         help="Law of the output lengths.",
         kind="lengths",
-        tag="type",
+        built=True,
         flag="--output-tokens",
-        converter=partial(tagged, "output", "lengths", "type"),
     )
     prefix_tokens: int = setting(
-        0,
+        default=0,
         help="Length of a prefix that all prompts share, in addition to their own length.",
         unit="tokens",
         ge=0,
         flag="--prefix-tokens",
     )
     preset: str | None = setting(
-        None, help="Named workload of the defaults file; its lengths and prefix replace those given here."
+        default=None, help="Named workload of the defaults file; its lengths and prefix replace those given here."
     )
 
     @classmethod
@@ -100,7 +95,7 @@ class Workload(Traffic):
         for name, law in (("prompt", prompt), ("output", output)):
             if law is not None:
                 others[name] = Constant(law) if isinstance(law, int) and not isinstance(law, bool) else law
-        return cls(rate=rate, **others)  # type: ignore[arg-type]  # the field's converter reads text
+        return cls(rate=rate, **others)
 
     def preview(self, *, seed: int = 42, horizon: int | None = None, defaults: str | None = None) -> Preview:
         """Draw one sample to look at; nothing is served.

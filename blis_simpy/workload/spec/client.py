@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import attrs
-
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import ReprMixin, setting
+from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, Part, Parts
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ _WEIBULL_CV = (0.01, 10.4)
 _CLOCK_FREE = frozenset({"constant", "poisson"})  # their laws have no coefficient of variation to choose
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Arrival:
     """Law of the gaps between the requests, or the sessions, of a client.
 
@@ -57,7 +56,9 @@ class Arrival:
     """
 
     process: str = setting(help="Arrival process.", kind="arrivals")
-    cv: float | None = setting(None, help="Coefficient of variation of the gaps; unset means 1. For gamma and weibull.")
+    cv: float | None = setting(
+        default=None, help="Coefficient of variation of the gaps; unset means 1. For gamma and weibull."
+    )
 
     def check_cv(self) -> None:
         """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
@@ -80,35 +81,35 @@ class Arrival:
         return process
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Window:
     """A time in which a client is active."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_us", "end_us"})
 
-    start_us: int = setting(0, help="First tick inside.", unit="ticks", dimension="duration")
-    end_us: int = setting(0, help="First tick after it.", unit="ticks", dimension="duration")
+    start_us: Duration = setting(default=0, help="First tick inside.", unit="ticks", dimension="duration")
+    end_us: Duration = setting(default=0, help="First tick after it.", unit="ticks", dimension="duration")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class ActivityWindows(ReprMixin):
+@settings_class
+class ActivityWindows:
     """When a client is active; outside, its arrivals are discarded, not postponed."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"windows"})
 
-    windows: tuple[Window, ...] = setting((), help="The union of these; none at all means never.")
+    windows: Parts[Window] = setting(default=(), help="The union of these; none at all means never.")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Network(ReprMixin):
+@settings_class
+class Network:
     """The client's network. Kept for compatibility: it has no effect on the simulation."""
 
-    rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
-    bandwidth_mbps: float = setting(0.0, help="Bandwidth.", unit="Mbit/s")
+    rtt_ms: float = setting(default=0.0, help="Round-trip time.", unit="ms")
+    bandwidth_mbps: float = setting(default=0.0, help="Bandwidth.", unit="Mbit/s")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Multimodal(ReprMixin):
+@settings_class
+class Multimodal:
     """Prompts of text, images, audio and video in place of the input distribution.
 
     A modality is used where both its lengths and its counts have a distribution; the prompt has at least one token.
@@ -119,32 +120,34 @@ class Multimodal(ReprMixin):
         | {f"{name}{part}_distribution" for name in ("image", "audio", "video") for part in ("", "_count")}
     )
 
-    text_distribution: LengthDistribution = setting(
+    text_distribution: Part[LengthDistribution] = setting(
         factory=LengthDistribution, help="Text tokens of a prompt.", unit="tokens"
     )
-    image_distribution: LengthDistribution = setting(
+    image_distribution: Part[LengthDistribution] = setting(
         factory=LengthDistribution, help="Tokens of one image.", unit="tokens"
     )
-    image_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Images of a prompt.")
-    audio_distribution: LengthDistribution = setting(
+    image_count_distribution: Part[LengthDistribution] = setting(factory=LengthDistribution, help="Images of a prompt.")
+    audio_distribution: Part[LengthDistribution] = setting(
         factory=LengthDistribution, help="Tokens of one audio clip.", unit="tokens"
     )
-    audio_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Audio clips of a prompt.")
-    video_distribution: LengthDistribution = setting(
+    audio_count_distribution: Part[LengthDistribution] = setting(
+        factory=LengthDistribution, help="Audio clips of a prompt."
+    )
+    video_distribution: Part[LengthDistribution] = setting(
         factory=LengthDistribution, help="Tokens of one video.", unit="tokens"
     )
-    video_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Videos of a prompt.")
+    video_count_distribution: Part[LengthDistribution] = setting(factory=LengthDistribution, help="Videos of a prompt.")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class MultiTurn(ReprMixin):
+@settings_class
+class MultiTurn:
     """Conversations of several rounds."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"max_rounds", "think_time_us", "context_growth"})
 
     max_rounds: int = setting(help="Rounds of a session.", unit="rounds", ge=1, le=1_000_000)
-    think_time_us: int = setting(
-        0,
+    think_time_us: Duration = setting(
+        default=0,
         help="Pause between the end of a round and the next one.",
         unit="us",
         ge=0,
@@ -152,9 +155,9 @@ class MultiTurn(ReprMixin):
         dimension="duration",
     )
     context_growth: str = setting(
-        "", help="With accumulate, a prompt repeats all earlier prompts and outputs; else it stands alone."
+        default="", help="With accumulate, a prompt repeats all earlier prompts and outputs; else it stands alone."
     )
-    single_session: bool = setting(False, help="The client has one session in all, not one an arrival.")
+    single_session: bool = setting(default=False, help="The client has one session in all, not one an arrival.")
 
     def __attrs_post_init__(self) -> None:
         if self.context_growth not in ("", "accumulate"):
@@ -166,52 +169,55 @@ class MultiTurn(ReprMixin):
         return self.context_growth == "accumulate"
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Reasoning(ReprMixin):
+@settings_class
+class Reasoning:
     """What a client's conversations and reasoning look like."""
 
-    reason_ratio_distribution: LengthDistribution = setting(
+    reason_ratio_distribution: Part[LengthDistribution] = setting(
         factory=LengthDistribution, help="Percentage of the output that is reasoning; a label.", unit="%"
     )
-    multi_turn: MultiTurn | None = setting(None, help="Rounds; unset means single requests.")
+    multi_turn: OptionalPart[MultiTurn] = setting(default=None, help="Rounds; unset means single requests.")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Client(ReprMixin):
+@settings_class
+class Client:
     """One source of requests."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant_id", "slo_class", "rate_fraction", "streaming"})
 
-    id: str = setting("", help="Label of its requests, and name of its random streams.")
-    tenant_id: str = setting("", help="Tenant that its requests belong to.")
-    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
-    model: str = setting("", help="Model that its requests ask for; empty means any.")
+    id: str = setting(default="", help="Label of its requests, and name of its random streams.")
+    tenant_id: str = setting(default="", help="Tenant that its requests belong to.")
+    slo_class: str = setting(default="", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
+    model: str = setting(default="", help="Model that its requests ask for; empty means any.")
     rate_fraction: float = setting(help="Share of the aggregate rate, relative to the other clients.", gt=0)
-    arrival: Arrival = setting(help="Law of the gaps between requests, or sessions.")
-    input_distribution: LengthDistribution = setting(help="Law of the prompt lengths, without prefix.", unit="tokens")
-    output_distribution: LengthDistribution = setting(help="Law of the output lengths.", unit="tokens")
-    prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
+    arrival: Part[Arrival] = setting(help="Law of the gaps between requests, or sessions.")
+    input_distribution: Part[LengthDistribution] = setting(
+        help="Law of the prompt lengths, without prefix.", unit="tokens"
+    )
+    output_distribution: Part[LengthDistribution] = setting(help="Law of the output lengths.", unit="tokens")
+    prefix_group: str = setting(default="", help="Clients of one group share the beginning of their prompts.")
     prefix_length: int = setting(
-        0,
+        default=0,
         help="Length of that beginning, if it is the group's first client; 0 means 50.",
         unit="tokens",
         ge=0,
         le=_LONGEST,
     )
-    streaming: bool = setting(False, help="Label: whether it asks for a stream.")
-    network: Network | None = setting(None, help="Its network; without effect.")
-    lifecycle: ActivityWindows | None = setting(None, help="When it is active; unset means always.")
-    multimodal: Multimodal | None = setting(None, help="Prompts with images, audio and video.")
-    reasoning: Reasoning | None = setting(None, help="Conversations of several rounds.")
-    timeout: int | None = setting(
-        None,
+    streaming: bool = setting(default=False, help="Label: whether it asks for a stream.")
+    network: OptionalPart[Network] = setting(default=None, help="Its network; without effect.")
+    lifecycle: OptionalPart[ActivityWindows] = setting(default=None, help="When it is active; unset means always.")
+    multimodal: OptionalPart[Multimodal] = setting(default=None, help="Prompts with images, audio and video.")
+    reasoning: OptionalPart[Reasoning] = setting(default=None, help="Conversations of several rounds.")
+    timeout: OptionalDuration = setting(
+        default=None,
         help="Patience; 0 means endless, unset means 300 s for clients with sessions and endless for others.",
         unit="us",
         ge=0,
         dimension="duration",
     )
     closed_loop: bool | None = setting(
-        None, help="Whether a round waits for the end of the one before; unset means yes where there are rounds."
+        default=None,
+        help="Whether a round waits for the end of the one before; unset means yes where there are rounds.",
     )
 
     def __attrs_post_init__(self) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import attrs
-
-from blis_simpy.settings.fields import ReprMixin, setting
+from blis_simpy.settings.field_types import Duration, OptionalPart, Part
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.units import HOUR
 from blis_simpy.workload.spec.client import SLO_CLASSES, ActivityWindows, Arrival, Client, Source, Window, check_lengths
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
@@ -20,13 +19,13 @@ __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
 _RAMP_SEGMENTS = 10
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Diurnal:
     """A day's rhythm: active for the first part of each hour, which is longest at the peak. It covers one day."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"peak_hour", "peak_to_trough_ratio"})
 
-    peak_hour: int = setting(0, help="Busiest hour.", unit="h", ge=0, le=23)
+    peak_hour: int = setting(default=0, help="Busiest hour.", unit="h", ge=0, le=23)
     peak_to_trough_ratio: float = setting(help="Busiest hour against the quietest.", ge=1)
 
     def windows(self) -> tuple[Window, ...]:
@@ -39,28 +38,30 @@ class Diurnal:
         return tuple(hours)
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Spike:
     """Active for one time only."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_time_us", "duration_us"})
 
-    start_time_us: int = setting(0, help="First active tick.", unit="ticks", ge=0, dimension="duration")
-    duration_us: int = setting(help="For how long.", unit="us", gt=0, dimension="duration")
+    start_time_us: Duration = setting(default=0, help="First active tick.", unit="ticks", ge=0, dimension="duration")
+    duration_us: Duration = setting(help="For how long.", unit="us", gt=0, dimension="duration")
 
     def windows(self) -> tuple[Window, ...]:
         """Active times."""
         return (Window(self.start_time_us, self.start_time_us + self.duration_us),)
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Drain:
     """Active until a tick, then less and less in ten steps; the first step is still at full rate."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_time_us", "ramp_duration_us"})
 
-    start_time_us: int = setting(0, help="Tick at which the decline starts.", unit="ticks", ge=0, dimension="duration")
-    ramp_duration_us: int = setting(help="How long it lasts.", unit="us", gt=0, dimension="duration")
+    start_time_us: Duration = setting(
+        default=0, help="Tick at which the decline starts.", unit="ticks", ge=0, dimension="duration"
+    )
+    ramp_duration_us: Duration = setting(help="How long it lasts.", unit="us", gt=0, dimension="duration")
 
     def windows(self) -> tuple[Window, ...]:
         """Active times."""
@@ -73,26 +74,28 @@ class Drain:
         return (*before, *ramp)
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Cohort(ReprMixin):
+@settings_class
+class Cohort:
     """A number of clients alike."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "population", "rate_fraction"})
 
-    id: str = setting("", help="Beginning of the members' labels: <id>-0, <id>-1, ...")
+    id: str = setting(default="", help="Beginning of the members' labels: <id>-0, <id>-1, ...")
     population: int = setting(help="Number of members.", unit="clients", ge=1, le=100_000)
-    tenant_id: str = setting("", help="Tenant that their requests belong to.")
-    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
-    model: str = setting("", help="Model that their requests ask for; empty means any.")
+    tenant_id: str = setting(default="", help="Tenant that their requests belong to.")
+    slo_class: str = setting(default="", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
+    model: str = setting(default="", help="Model that their requests ask for; empty means any.")
     rate_fraction: float = setting(help="Share of the whole cohort in the aggregate rate.", gt=0)
-    arrival: Arrival = setting(help="Law of the gaps between the requests of one member.")
-    input_distribution: LengthDistribution = setting(help="Law of the prompt lengths, without prefix.", unit="tokens")
-    output_distribution: LengthDistribution = setting(help="Law of the output lengths.", unit="tokens")
-    prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
-    streaming: bool = setting(False, help="Label: whether they ask for a stream.")
-    diurnal: Diurnal | None = setting(None, help="A day's rhythm.")
-    spike: Spike | None = setting(None, help="One active time.")
-    drain: Drain | None = setting(None, help="A decline.")
+    arrival: Part[Arrival] = setting(help="Law of the gaps between the requests of one member.")
+    input_distribution: Part[LengthDistribution] = setting(
+        help="Law of the prompt lengths, without prefix.", unit="tokens"
+    )
+    output_distribution: Part[LengthDistribution] = setting(help="Law of the output lengths.", unit="tokens")
+    prefix_group: str = setting(default="", help="Clients of one group share the beginning of their prompts.")
+    streaming: bool = setting(default=False, help="Label: whether they ask for a stream.")
+    diurnal: OptionalPart[Diurnal] = setting(default=None, help="A day's rhythm.")
+    spike: OptionalPart[Spike] = setting(default=None, help="One active time.")
+    drain: OptionalPart[Drain] = setting(default=None, help="A decline.")
 
     def __attrs_post_init__(self) -> None:
         check_lengths(self.input_distribution, self.output_distribution)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.spec.client import Arrival, Client
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 from blis_simpy.workload.spec.load_workload import load_workload
@@ -56,7 +55,7 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
         category=specs[0].category,
         aggregate_rate=total,
         clients=tuple(
-            attrs.evolve(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
+            evolved(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
             for spec in specs
             for client in spec.clients
         ),
@@ -151,4 +150,4 @@ def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
     spec = load_workload(path)
     if spec.inference_perf is None:
         raise ScenarioError.at("inference_perf", "is required", file=str(path))
-    return attrs.evolve(spec.expanded(), cohorts=(), horizon=0, num_requests=0)
+    return evolved(spec.expanded(), cohorts=(), horizon=0, num_requests=0)

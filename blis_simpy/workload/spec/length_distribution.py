@@ -10,7 +10,7 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError, joined
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import Empirical, Gaussian, LengthSampler
@@ -26,7 +26,7 @@ def _with_text_keys(params: Any) -> Any:
     return {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else params
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class LengthDistribution:
     """Law of token counts, by name.
 
@@ -43,16 +43,16 @@ class LengthDistribution:
     Examples
     --------
     >>> LengthDistribution("gaussian", {"mean": 512, "std_dev": 64, "min": 1, "max": 4096}).law()
-    Gaussian(mean=512, std_dev=64, min=1, max=4096)
+    Gaussian(mean=512, std_dev=64, max=4096)
     """
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"type"})
 
-    type: str = setting("", help="Law of the lengths; empty means none.", kind="lengths", absent="")
+    type: str = setting(default="", help="Law of the lengths; empty means none.", kind="lengths", absent="")
     params: Mapping[str, float] = setting(
-        factory=dict, help="Its parameters, by name or token count.", converter=_with_text_keys
+        factory=dict, help="Its parameters, by name or token count.", convert=_with_text_keys
     )
-    file: str | None = setting(None, help="Accepted for compatibility and never read.")
+    file: str | None = setting(default=None, help="Accepted for compatibility and never read.")
 
     def __attrs_post_init__(self) -> None:
         for name, value in self.params.items():

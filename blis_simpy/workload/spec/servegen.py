@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 import attrs
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.workload.spec.client import Arrival, Client
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
@@ -36,15 +36,15 @@ class _Row(NamedTuple):
     pattern: str
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class ServegenData:
     """The folder, and which part of its time to take."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str = setting(help="Folder of the files; relative to the working directory.")
-    span_start: int = setting(0, help="First second to take; 0 means no bound.", unit="s")
-    span_end: int = setting(0, help="First second after those to take; 0 means no bound.", unit="s")
+    span_start: int = setting(default=0, help="First second to take; 0 means no bound.", unit="s")
+    span_end: int = setting(default=0, help="First second after those to take; 0 means no bound.", unit="s")
 
     def __attrs_post_init__(self) -> None:
         if not self.path:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError, joined
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import Duration, OptionalPart, Parts, Rate
+from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_plain, to_yaml
 from blis_simpy.workload.settings import Traffic
 from blis_simpy.workload.spec.client import Client, Source
@@ -32,7 +33,7 @@ _log = logging.getLogger("blis_simpy")
 CATEGORIES = ("language", "multimodal", "reasoning")
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@settings_class
 class WorkloadSpec(Traffic):
     """Traffic, client by client.
 
@@ -60,22 +61,27 @@ class WorkloadSpec(Traffic):
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"version", "seed", "category", "clients", "aggregate_rate"})
 
-    version: str = setting("2", help="Version of the layout.")
-    seed: int = setting(0, help="Seed of the requests, where nothing else decides it.")
-    category: str = setting("", help="Label; empty means none.", choices=CATEGORIES, absent="")
-    clients: tuple[Client, ...] = setting((), help="Sources of requests.")
-    cohorts: tuple[Cohort, ...] = setting((), help="Groups of equal sources.")
-    aggregate_rate: float = setting(
-        0.0, help="Requests, or sessions, of all clients together.", unit="1/s", ge=0, dimension="rate"
+    version: str = setting(default="2", help="Version of the layout.")
+    seed: int = setting(default=0, help="Seed of the requests, where nothing else decides it.")
+    category: str = setting(default="", help="Label; empty means none.", choices=CATEGORIES, absent="")
+    clients: Parts[Client] = setting(default=(), help="Sources of requests.")
+    cohorts: Parts[Cohort] = setting(default=(), help="Groups of equal sources.")
+    aggregate_rate: Rate = setting(
+        default=0.0, help="Requests, or sessions, of all clients together.", unit="1/s", ge=0, dimension="rate"
     )
-    horizon: int = setting(
-        0, help="End of simulated time unless the simulation has one; 0 means none.", unit="ticks", dimension="duration"
+    horizon: Duration = setting(
+        default=0,
+        help="End of simulated time unless the simulation has one; 0 means none.",
+        unit="ticks",
+        dimension="duration",
     )
     num_requests: int = setting(
-        0, help="Number of requests before rounds that wait for others; 0 means up to the horizon.", ge=0
+        default=0, help="Number of requests before rounds that wait for others; 0 means up to the horizon.", ge=0
     )
-    servegen_data: ServegenData | None = setting(None, help="Clients from measured chunks.")
-    inference_perf: InferencePerf | None = setting(None, help="Clients from a benchmark's load, which sets the rate.")
+    servegen_data: OptionalPart[ServegenData] = setting(default=None, help="Clients from measured chunks.")
+    inference_perf: OptionalPart[InferencePerf] = setting(
+        default=None, help="Clients from a benchmark's load, which sets the rate."
+    )
 
     def __attrs_post_init__(self) -> None:
         sources = [name for name in ("clients", "servegen_data", "inference_perf") if getattr(self, name)]
@@ -112,7 +118,7 @@ class WorkloadSpec(Traffic):
             if self.aggregate_rate not in (0, load.aggregate_rate):
                 _log.warning("aggregate_rate %g gives way to that of the stages", self.aggregate_rate)
             chats = load.shared_prefix.enable_multi_turn_chat
-            return attrs.evolve(
+            return evolved(
                 self,
                 clients=load.clients(),
                 inference_perf=None,
@@ -120,7 +126,7 @@ class WorkloadSpec(Traffic):
                 category=self.category or ("reasoning" if chats else "language"),
             )
         if self.servegen_data is not None:
-            return attrs.evolve(self, clients=self.servegen_data.clients(), servegen_data=None)
+            return evolved(self, clients=self.servegen_data.clients(), servegen_data=None)
         return self
 
     def sources(self) -> list[Source]:
