@@ -22,7 +22,7 @@ from blis_simpy.cluster.settings import (
     Routing,
 )
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts
 from blis_simpy.settings.fields import evolved, setting, settings_class
@@ -107,7 +107,9 @@ class ScenarioSettings:
         dimension="duration",
         flag="--horizon",
     )
-    latency: Part[LatencySettings] = setting(factory=LatencySettings, help="Latency model.")
+    latency: Accepts[LatencySettings, LatencySettings | Latency] = setting(
+        factory=LatencySettings, help="Latency model and its coefficients."
+    )
     engine: Part[EngineSettings] = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Accepts[Workload | Traffic | None, Traffic | Mapping[str, Any] | str | PathLike[str] | None] = setting(

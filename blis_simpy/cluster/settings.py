@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
 from blis_simpy.settings.fields import fields_of, setting, settings_class
@@ -112,7 +112,9 @@ class ReplicaGroup:
     tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
     replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1)
-    latency: OptionalPart[LatencySettings] = setting(default=None, help="Latency model.")
+    latency: Accepts[LatencySettings | None, LatencySettings | Latency | None] = setting(
+        default=None, help="Latency model and its coefficients."
+    )
     engine: OptionalPart[EngineSettings] = setting(default=None, help="Limits and policies of a replica.")
     kv: OptionalPart[KVSettings] = setting(default=None, help="KV cache of a replica.")
 

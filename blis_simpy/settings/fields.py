@@ -117,6 +117,8 @@ def settings_class(cls: Any = None, /, *, frozen: bool = True, kw_only: bool = T
 def _naming_unknown_keywords(cls: Any) -> Any:
     """Let the constructor of a settings class suggest what an unknown keyword may mean."""
     init = cls.__init__
+    # attrs would show the type that its converters take: anything.
+    init.__annotations__ = {field.alias: field.type for field in fields_of(cls)} | {"return": None}
 
     @wraps(init)
     def __init__(self: Any, *args: Any, **settings: Any) -> None:  # noqa: N807

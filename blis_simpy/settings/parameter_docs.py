@@ -20,6 +20,7 @@ __all__ = ["documented", "parameter_lines", "range_text", "type_text"]
 
 C = TypeVar("C", bound=type)
 
+_ANY_PLUGIN = "str, mapping, class or instance"
 _SECTION = re.compile(r"^(Attributes|Raises|See Also|Notes|References|Examples)\n-+$", re.MULTILINE)
 
 
@@ -92,7 +93,9 @@ def parameter_lines(cls: Any) -> list[str]:
         if known is None or not attribute.init:
             continue
         optional = "" if attribute.default is attrs.NOTHING else f", default {_shown_default(attribute)!r}"
-        lines.append(f"{attribute.alias} : {type_text(types[attribute.name])}{optional}")
+        accepted = types[attribute.name]
+        words = _ANY_PLUGIN if known.kind and accepted is Any else type_text(accepted)
+        lines.append(f"{attribute.alias} : {words}{optional}")
         facts = [known.help]
         if known.unit:
             facts.append(f"Unit: {known.unit}.")
@@ -107,7 +110,7 @@ def parameter_lines(cls: Any) -> list[str]:
 def range_text(known: Setting) -> str:
     """Bounds of a setting, such as ``> 0, <= 1``; empty if it has none."""
     bounds = ((sign, getattr(known, name)) for name, sign, _ in BOUNDS)
-    return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    return ", ".join(f"{sign} {bound:.12g}" for sign, bound in bounds if bound is not None)
 
 
 def type_text(hint: Any) -> str:

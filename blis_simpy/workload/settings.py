@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from blis_simpy.settings.field_types import Plugin, Rate
+from blis_simpy.settings.field_types import Accepts, Plugin, Rate
 from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.workload.arrivals import ArrivalProcess
+from blis_simpy.workload.lengths import Constant, Gaussian, LengthSampler
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.lengths import LengthSampler
     from blis_simpy.workload.preview import Preview
 
 __all__ = ["Traffic", "Workload"]
 
+Arrivals: TypeAlias = str | Mapping[str, Any] | ArrivalProcess | Callable[..., ArrivalProcess]
+"""Arrival process: a registered name, a mapping of type and options, an instance, or what makes one."""
+Lengths: TypeAlias = LengthSampler | Mapping[str, Any]
+"""Length distribution, or a mapping of its type and parameters."""
 
-def _reference_lengths() -> LengthSampler:
-    from blis_simpy.workload.lengths import Gaussian  # imports numpy, which a command line's --help need not load
 
-    return Gaussian(512, 256, 2, 7000)
+_REFERENCE_LENGTHS = Gaussian(512, 256, 2, 7000)
 
 
 class Traffic:
-    """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
+    """Base of what a scenario has as its workload: a `Workload` or a `WorkloadSpec`."""
 
     __slots__ = ()
 
@@ -33,7 +37,7 @@ class Traffic:
 
 @settings_class
 class Workload(Traffic):
-    """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
+    """Independent requests of one client, at a mean rate. Defaults are those of the reference.
 
     Examples
     --------
@@ -41,7 +45,9 @@ class Workload(Traffic):
     10.0
     """
 
-    rate: Rate = setting(default=1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
+    rate: Rate = setting(
+        default=1.0, help="Mean number of requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate"
+    )
     num_requests: int = setting(
         default=100,
         help="Number of requests; 0 means as many as arrive before the horizon.",
@@ -49,30 +55,32 @@ class Workload(Traffic):
         ge=0,
         flag="--num-requests",
     )
-    arrivals: Plugin = setting(default="constant", help="Law of the gaps between requests.", kind="arrivals")
-    prompt: Plugin = setting(
-        factory=_reference_lengths,
-        help="Law of the prompt lengths.",
+    arrivals: Accepts[Plugin, Arrivals] = setting(
+        default="constant", help="Arrival process: distribution of the gaps between requests.", kind="arrivals"
+    )
+    prompt: Accepts[LengthSampler, Lengths] = setting(
+        default=_REFERENCE_LENGTHS,
+        help="Distribution of the prompt lengths.",
         kind="lengths",
         built=True,
         flag="--prompt-tokens",
     )
-    output: Plugin = setting(
-        factory=_reference_lengths,
-        help="Law of the output lengths.",
+    output: Accepts[LengthSampler, Lengths] = setting(
+        default=_REFERENCE_LENGTHS,
+        help="Distribution of the output lengths.",
         kind="lengths",
         built=True,
         flag="--output-tokens",
     )
     prefix_tokens: int = setting(
         default=0,
-        help="Length of a prefix that all prompts share, in addition to their own length.",
+        help="Length of a prefix that all prompts share, added to the prompt length.",
         unit="tokens",
         ge=0,
         flag="--prefix-tokens",
     )
     preset: str | None = setting(
-        default=None, help="Named workload of the defaults file; its lengths and prefix replace those given here."
+        default=None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
     )
 
     @classmethod
@@ -86,19 +94,17 @@ class Workload(Traffic):
         rate : float or str
             Requests per second, or text such as ``600/min``.
         prompt, output : length distribution, int or None
-            Law of the lengths, or the one length of all requests in tokens; None takes the default.
+            Distribution of the lengths, or the length of all requests in tokens; None means the default.
         **others
             Further fields of `Workload`.
         """
-        from blis_simpy.workload.lengths import Constant
-
         for name, law in (("prompt", prompt), ("output", output)):
             if law is not None:
                 others[name] = Constant(law) if isinstance(law, int) and not isinstance(law, bool) else law
         return cls(rate=rate, **others)
 
     def preview(self, *, seed: int = 42, horizon: int | None = None, defaults: str | None = None) -> Preview:
-        """Draw one sample to look at; nothing is served.
+        """Draw one sample of the requests, without simulating them.
 
         Parameters
         ----------
