@@ -1,7 +1,7 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and
-`replica.engine` (what happens), `result` (what comes out).
+Reading order: `scenario_settings` (what can be described), `simulation` (how it is wired), `replica.replica` and
+`replica.engine` (what happens), `results.result` (what comes out).
 
 PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
 """
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.admission import AlwaysAdmit, RejectAll, TokenBucket
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
-    from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
+    from blis_simpy.cluster.settings import (
+        AdmissionSettings,
+        LifecycleSettings,
+        NodePool,
+        ReplicaGroup,
+        RouterSettings,
+    )
     from blis_simpy.core.request import Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
@@ -64,6 +70,7 @@ __all__ = [
     "SECOND",
     "ActivityWindows",
     "AdmissionDecision",
+    "AdmissionSettings",
     "AlwaysAdmit",
     "AlwaysBusiest",
     "Arrival",
@@ -107,6 +114,7 @@ __all__ = [
     "RequestOutcome",
     "Result",
     "RoundRobin",
+    "RouterSettings",
     "RouterState",
     "RoutingDecision",
     "Scenario",
@@ -150,7 +158,13 @@ _MODULES = {
     "blis_simpy.cluster.admission": ("AlwaysAdmit", "RejectAll", "TokenBucket"),
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
-    "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
+    "blis_simpy.cluster.settings": (
+        "AdmissionSettings",
+        "LifecycleSettings",
+        "NodePool",
+        "ReplicaGroup",
+        "RouterSettings",
+    ),
     "blis_simpy.core.token_spans": ("Span",),
     "blis_simpy.core.request": ("RequestOutcome", "Request"),
     "blis_simpy.errors": (

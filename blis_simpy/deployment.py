@@ -110,12 +110,9 @@ class _Resolver:
         self.catalog = self._load_catalog()
         self.catalog_name = scenario.defaults or "catalog"
         self.backend = scenario.latency.chosen
-        self.backend_options = self.backend if isinstance(self.backend, Mapping) else {}
-        self.backend_name = self.backend_options.get("policy", self.backend)
-        named = isinstance(self.backend_name, str)
-        self.backend_class = registry.get("latency", self.backend_name) if named else self.backend
+        self.backend_class = registry.plugin_of("latency", self.backend)
         # A ready instance has all it needs.
-        self.ready = not (named or callable(self.backend_name))
+        self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
         # File and key path that the figures of model, GPU and latency model stand under, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
@@ -134,7 +131,7 @@ class _Resolver:
         gpu = self._gpu(hardware_name) if wanted else None
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
-            num_blocks = self._num_blocks(model, gpu, tp)
+            num_blocks = self._num_blocks(model, gpu, tp, dp=getattr(latency, "dp", 1))
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
         return ResolvedDeployment(
             model=model,
@@ -187,7 +184,8 @@ class _Resolver:
         if given.alpha is not None and given.beta is not None:
             return Coefficients(given.alpha, given.beta), "latency", "scenario"
         name = getattr(self.backend_class, "global_coefficients", None)
-        if self.ready or (name is None and self.backend_name != "blackbox"):
+        is_measured = getattr(self.backend_class, "coefficients_of_deployment", False)
+        if self.ready or not (name or is_measured):
             return Coefficients((), ()), "latency", "this latency model takes none"
         if self.catalog is None:
             raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")
@@ -198,7 +196,8 @@ class _Resolver:
         return found, place, f"{self.catalog_name}: {place}"
 
     def _inputs(self, found: Coefficients, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> LatencyInputs:
-        alpha = found.alpha or (_NO_DELAYS if self.backend_name == "roofline" else ())
+        takes_coefficients = getattr(self.backend_class, "takes_coefficients", True)
+        alpha = found.alpha or (() if takes_coefficients else _NO_DELAYS)
         return LatencyInputs(alpha=alpha, beta=found.beta, model=model, gpu=gpu, tp=tp)
 
     def _model(self) -> ModelSpec | None:
@@ -268,7 +267,7 @@ class _Resolver:
             return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
-    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
+    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
         kv = self.scenario.kv
         blocks, origin = kv.blocks, "scenario"
         if blocks is None and model is not None and gpu is not None and tp > 0:
@@ -280,7 +279,7 @@ class _Resolver:
                     tp=tp,
                     gpu_memory_utilization=kv.gpu_memory_utilization,
                     block_size=kv.block_size,
-                    dp=self.backend_options.get("dp", 1),
+                    dp=dp,
                 )
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:

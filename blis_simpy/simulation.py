@@ -117,11 +117,11 @@ class Simulation:
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        admission, routing = build_admission(scenario), build_routing(scenario)
+        admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy in (admission, routing):
             self.env.call_at(self.env.now, -1, partial(_start, policy, context))
-        self._log = build_decision_log(scenario)
+        self._log = build_decision_log(scenario.router)
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
             observers.subscribe(self._log)
@@ -131,9 +131,9 @@ class Simulation:
             admission=admission,
             routing=routing,
             timing=RouterTiming(
-                admission_delay_us=scenario.admission_latency,
-                routing_delay_us=scenario.routing_latency,
-                snapshot_interval_us=scenario.snapshot_refresh_interval,
+                admission_delay_us=scenario.admission.delay,
+                routing_delay_us=scenario.router.delay,
+                snapshot_interval_us=scenario.router.snapshot_interval,
             ),
             lifecycle=scenario.lifecycle,
             pools=scenario.node_pools,

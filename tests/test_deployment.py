@@ -1,5 +1,6 @@
 """What a scenario resolves to, where each value comes from, and what a bad figure is called."""
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -13,6 +14,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.base import LatencyInputs
 from blis_simpy.latency.blackbox import Blackbox
 from blis_simpy.latency.settings import COEFFICIENTS_BACKEND, DEFAULT_BACKEND
+from blis_simpy.latency.trained_physics import MOE_COMM_BACKENDS, TrainedPhysics
 from blis_simpy.scenario import Scenario
 
 QWEN = "qwen/qwen3-14b"
@@ -59,7 +61,9 @@ def origins(scenario):
 
 
 class Remembering(Blackbox):
-    """Third-party latency model that keeps what it was built from."""
+    """Third-party latency model that keeps what it was built from, and takes nothing from the catalog."""
+
+    coefficients_of_deployment = False
 
     def __init__(self, inputs: LatencyInputs) -> None:
         self.inputs = inputs
@@ -178,6 +182,34 @@ def test_a_latency_model_of_others_gets_the_coefficients_that_are_given_or_none(
     assert (given.alpha, given.beta) == ((4, 5, 6), (7, 8, 9))
 
 
+def test_a_latency_model_states_which_coefficients_it_takes():
+    measured = resolve(Scenario(model=QWEN).with_(**{"latency.backend": "blackbox"})).settings["latency.beta"].value
+    assert inputs_of(Scenario(model=QWEN), coefficients_of_deployment=True).beta == measured
+    with registry.added("latency", "rigid", type("R", (Remembering,), {"takes_coefficients": False})):
+        with pytest.raises(ScenarioError) as caught:
+            Scenario(model=QWEN, latency={"backend": "rigid", "alpha": [1, 2, 3], "beta": [1, 2, 3]})
+        assert resolve(Scenario(model=QWEN, latency="rigid")).latency.inputs.alpha == (0.0, 0.0, 0.0)
+    assert str(caught.value) == "latency.alpha must not be given: the latency model takes no coefficients"
+
+
+def test_options_of_a_latency_model_are_checked_where_they_are_given():
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model=QWEN, latency={"backend": "trained-physics", "dp": 0, "moe_comm_backend": "naif"})
+    assert str(caught.value).splitlines() == [
+        "latency.dp must be >= 1, got 0",
+        f"latency.moe_comm_backend is unknown, got 'naif'; did you mean 'naive'? known: {', '.join(MOE_COMM_BACKENDS)}",
+    ]
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model=QWEN, latency={"dp": 2})
+    assert str(caught.value) == "latency.dp is not a setting; it is an option of 'trained-physics'"
+
+
+def test_options_and_constructor_of_a_latency_model_have_the_same_defaults():
+    parameters = inspect.signature(TrainedPhysics).parameters
+    options = attrs.asdict(TrainedPhysics.Options())
+    assert options == {name: parameters[name].default for name in options}
+
+
 def test_a_latency_model_of_others_that_needs_the_architecture_gets_it():
     inputs = inputs_of(Scenario(model=QWEN).with_(**{"kv.blocks": 10_000}), needs_architecture=True)
     assert (inputs.model.num_layers, inputs.gpu.name, inputs.tp) == (40, "H100", 1)
@@ -185,8 +217,8 @@ def test_a_latency_model_of_others_that_needs_the_architecture_gets_it():
 
 
 def test_a_backend_with_options_is_resolved_like_its_bare_name():
-    mapping = {"policy": "trained-physics", "moe_comm_backend": "naive"}
-    deployment = resolve(Scenario(model=QWEN).with_(**{"latency.backend": mapping}))
+    latency = {"backend": "trained-physics", "moe_comm_backend": "naive"}
+    deployment = resolve(Scenario(model=QWEN, latency=latency))
     assert deployment.settings["latency.beta"].origin == "catalog: global_coefficients.trained-physics"
     assert deployment.max_model_len == 40960
 
@@ -194,8 +226,7 @@ def test_a_backend_with_options_is_resolved_like_its_bare_name():
 def test_data_parallel_ranks_pool_their_blocks():
     mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2)
     blocks = [
-        resolve(mixtral.with_(**{"latency.backend": {"policy": "trained-physics", "dp": dp}})).num_blocks
-        for dp in (1, 2)
+        resolve(mixtral.with_(**{"latency.backend": "trained-physics", "latency.dp": dp})).num_blocks for dp in (1, 2)
     ]
     assert blocks[1] == 2 * blocks[0]
 

@@ -134,9 +134,22 @@ class StepBatch:
 class LatencyModel(Protocol):
     """How long things take on one replica.
 
-    Anything with these four methods will do; `DecodeRuns` is an optional fifth that makes long decodes cheap. A class
-    that cannot do without the architecture of the model and the figures of the GPU says so with
-    ``needs_architecture = True``: a scenario that lacks them is then refused before anything is built.
+    Any object with these four methods is one; `DecodeRuns` is an optional fifth that makes long decodes cheap. A class
+    states its needs in attributes, all of them optional:
+
+    ``needs_architecture = True``
+        It needs the architecture of the model and the figures of the GPU. A scenario without them is refused before
+        anything is built.
+    ``global_coefficients = "<name>"``
+        It has one set of coefficients for all deployments, under this name in the catalog.
+    ``coefficients_of_deployment = True``
+        Its coefficients are those that were measured on the deployment, a row of the catalog.
+    ``takes_coefficients = False``
+        It has no coefficients, and a scenario must not give any; its per-request delays are 0.
+    ``Options``
+        Settings class that describes the keyword arguments of its constructor.
+
+    An instance may have an attribute ``dp``, its data-parallel degree, for the number of KV blocks.
     """
 
     def step_time(self, batch: StepBatch) -> int:

@@ -60,6 +60,7 @@ class Roofline(PromptLengthDelays):
     """
 
     needs_architecture = True
+    takes_coefficients = False
 
     def __init__(self, inputs: LatencyInputs) -> None:
         check_alpha(inputs.alpha)

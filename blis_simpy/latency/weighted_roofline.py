@@ -122,6 +122,7 @@ class WeightedRoofline(FixedDelays, ABC):
         shares: Sequence[CostTerm],
     ) -> None:
         super().__init__(alpha)
+        self.dp = dp
         self._layers, self._hidden = float(model.num_layers), float(model.hidden_size)
         self._tp, self._dp, self._ranks = float(tp), float(dp), float(tp * dp)
         self._flops_per_us, self._bytes_per_us = flops_per_us, bytes_per_us

@@ -2,66 +2,67 @@
 
 from __future__ import annotations
 
-import attrs
-
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+from blis_simpy.settings.field_types import Duration, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 
 __all__ = ["EngineSettings", "KVSettings"]
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class EngineSettings(ReprMixin):
+@settings_class
+class EngineSettings:
     """How a replica forms its steps. Defaults are those of the reference."""
 
     max_num_seqs: int = setting(
-        256,
+        default=256,
         help="Batch slots: the most requests that run at once.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
     max_num_batched_tokens: int = setting(
-        2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
+        default=2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
     )
     long_prefill_token_threshold: int = setting(
-        0,
+        default=0,
         help="Most prompt tokens that one request gets in a step; 0 means no such limit.",
         unit="tokens",
         ge=0,
         flag="--long-prefill-token-threshold",
     )
     max_model_len: int | None = setting(
-        None,
+        default=None,
         help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
     )
-    scheduler: Plugin = setting("fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
+    scheduler: Plugin = setting(default="fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
     priority: Plugin = setting(
-        "constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
+        default="constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
     )
-    batching: Plugin = setting("continuous", help="Who joins a step.", kind="batching")
+    batching: Plugin = setting(default="continuous", help="Who joins a step.", kind="batching")
     macro_steps: bool = setting(
-        True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
+        default=True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
     )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class KVSettings(ReprMixin):
+@settings_class
+class KVSettings:
     """KV cache of a replica. Defaults are those of the reference."""
 
-    store: Plugin = setting("single-tier", help="Where KV blocks are kept.", kind="kv_store")
+    store: Plugin = setting(default="single-tier", help="Where KV blocks are kept.", kind="kv_store")
     blocks: int | None = setting(
-        None,
+        default=None,
         help="KV blocks of a replica; unset means computed from the memory of the GPU.",
         unit="blocks",
         ge=1,
         flag="--total-kv-blocks",
     )
-    block_size: int = setting(16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens")
+    block_size: int = setting(
+        default=16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+    )
     gpu_memory_utilization: float = setting(
-        0.9,
+        default=0.9,
         help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",
         unit="fraction",
         gt=0,
@@ -69,21 +70,21 @@ class KVSettings(ReprMixin):
         flag="--gpu-memory-utilization",
     )
     cpu_blocks: int = setting(
-        0,
+        default=0,
         help="KV blocks in host memory behind the GPU's; 0 means no second tier.",
         unit="blocks",
         ge=0,
         flag="--kv-cpu-blocks",
     )
     transfer_bandwidth: float = setting(
-        100.0,
+        default=100.0,
         help="Blocks that one microsecond brings back from host memory.",
         unit="blocks/us",
         gt=0,
         flag="--kv-transfer-bandwidth",
     )
-    transfer_base_latency: int = setting(
-        0,
+    transfer_base_latency: Duration = setting(
+        default=0,
         help="Fixed part of the time to bring back one block.",
         unit="us",
         ge=0,
@@ -91,7 +92,7 @@ class KVSettings(ReprMixin):
         flag="--kv-transfer-base-latency",
     )
     offload_threshold: float = setting(
-        0.9,
+        default=0.9,
         help="Accepted for compatibility; it has no effect.",
         unit="fraction",
         ge=0,
@@ -105,7 +106,7 @@ class KVSettings(ReprMixin):
         if self.store not in ("single-tier", "two-tier") or (self.store == "single-tier" and self.cpu_blocks == 0):
             return self.store
         return {
-            "policy": "two-tier",
+            "type": "two-tier",
             "cpu_blocks": self.cpu_blocks,
             "bandwidth": self.transfer_bandwidth,
             "base_latency": self.transfer_base_latency,

@@ -22,7 +22,7 @@ FILES = {
     "nomodel.yaml": "tp: 1\n",
     "two.yaml": "model: qwen/qwen3-14b\nengine:\n  max_num_seq: 3\nworkload:\n  rate: -1\n",
     "types.yaml": "model: qwen/qwen3-14b\ntp: '1'\nseed: 1.0\nreplicas: true\nworkload: {rate: .nan}\n",
-    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {policy: sfj}\n",
+    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {type: sfj}\n",
     "lengths.yaml": "model: qwen/qwen3-14b\nworkload:\n  prompt: {type: gaussian, mean: 9}\n",
     "gpu.yaml": "model: qwen/qwen3-14b\nhardware: H999\n",
     "good.yaml": "model: qwen/qwen3-14b\nworkload: {num_requests: 1}\n",
@@ -90,7 +90,7 @@ MISTAKES = [
     ),
     (
         ["run", "policy.yaml"],
-        f"policy.yaml: engine.scheduler.policy is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
+        f"policy.yaml: engine.scheduler.type is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
     ),
     (["run", "lengths.yaml"], "lengths.yaml: workload.prompt.std_dev is required (line 3)"),
     (
@@ -149,7 +149,7 @@ MISTAKES = [
     ([*MODEL, *COEFFICIENTS, "--alpha-coeffs", "x"], "--alpha-coeffs[3] must be a number, got 'x'"),
     (
         [*MODEL, *COEFFICIENTS, "--latency-model", "roofline"],
-        "--alpha-coeffs must not be given with the roofline model, which has none",
+        "--alpha-coeffs must not be given: the latency model takes no coefficients",
     ),
     # results
     ([*MODEL, "--results-path", "no/x.json"], "no/x.json: cannot be written: there is no directory no"),

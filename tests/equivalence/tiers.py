@@ -34,7 +34,7 @@ class TieredCase(Case):
     def scenario(self, *, macro_steps):
         scenario = super().scenario(macro_steps=macro_steps)
         if self.latency in ARCHITECTURAL:
-            latency = {"policy": self.latency, **self.options} if self.options else self.latency
+            latency = {"type": self.latency, **self.options} if self.options else self.latency
             scenario = attrs.evolve(
                 scenario,
                 model=self.model,

@@ -37,7 +37,7 @@ DEPLOYMENT = """
         workload=blis.Workload(rate=40, num_requests=50, arrivals="poisson",
             prompt=blis.Gaussian(100, 30, 10, 200), output=blis.Constant(20)),
     )
-    first = spread.with_(routing=First)
+    first = spread.with_(router=First)
 """
 
 
