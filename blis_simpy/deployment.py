@@ -21,8 +21,10 @@ from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_blocks import kv_blocks
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
+from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 
@@ -114,6 +116,8 @@ class _Resolver:
         # A ready instance has all it needs.
         self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
+        self.stated_dtype: object = None
+        self.vllm_rules = scenario.kv.capacity_rules == "vllm"
         # File and key path that the figures of model, GPU and latency model stand under, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
@@ -129,6 +133,8 @@ class _Resolver:
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
         gpu = self._gpu(hardware_name) if wanted else None
+        if model is not None:
+            model = self._as_read(model, tp)
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
             num_blocks = self._num_blocks(model, gpu, tp, dp=getattr(latency, "dp", 1))
@@ -213,6 +219,21 @@ class _Resolver:
             return spec
         return self._model_of_hub() if self.needs_architecture else None
 
+    def _as_read(self, model: ModelSpec, tp: int) -> ModelSpec:
+        """Return the figures by the rules that are chosen."""
+        if self.vllm_rules:
+            return model.as_deployed(tp)
+        config = model.config or {}
+        self.stated_dtype = config.get("torch_dtype", config.get("dtype"))
+        if config.get("quantization_config") and not model.weight_bytes_per_param:
+            _log.warning(
+                "the quantisation of %s is not understood by the rules of BLIS: all its weights count %g bytes; "
+                "kv.capacity_rules vllm (--kv-capacity-rules) reads it",
+                model.name,
+                model.bytes_per_param,
+            )
+        return model
+
     def _model_of_file(self, path: str, origin: str) -> ModelSpec:
         file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
         self.places["model"] = str(file), ""
@@ -263,8 +284,8 @@ class _Resolver:
             return attrs.evolve(problem, file=file, path=place + bracket + index)
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
         if figure == "bytes_per_param":
-            rule = f"must be one of {', '.join(sorted(models.DTYPE_BYTES))}"
-            return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
+            rule = f"must be one of {', '.join(sorted(DTYPE_BYTES))}"
+            return attrs.evolve(problem, path=f"{place}{key}", rule=rule, value=self.stated_dtype, file=file)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
     def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
@@ -273,14 +294,7 @@ class _Resolver:
         if blocks is None and model is not None and gpu is not None and tp > 0:
             origin = f"computed from the memory of {tp} {gpu.name}"
             try:
-                blocks = kv_block_capacity(
-                    model,
-                    gpu_memory_gib=gpu.memory_gib,
-                    tp=tp,
-                    gpu_memory_utilization=kv.gpu_memory_utilization,
-                    block_size=kv.block_size,
-                    dp=dp,
-                )
+                blocks = self._computed_blocks(model, gpu, tp, dp)
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:
                     raise
@@ -295,6 +309,14 @@ class _Resolver:
         self._note("kv.blocks", blocks, origin)
         return blocks
 
+    def _computed_blocks(self, model: ModelSpec, gpu: Gpu, tp: int, dp: int) -> int:
+        kv = self.scenario.kv
+        if not self.vllm_rules:
+            return reference_kv_blocks(model, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp)
+        architecture = model.architecture
+        length = self.scenario.engine.max_model_len or architecture.max_model_len
+        return kv_blocks(architecture, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp, length)
+
     def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
         """Maximum length: as given, else derived from `model`, that of an analytical latency model.
 
@@ -303,7 +325,8 @@ class _Resolver:
         given = self.scenario.engine.max_model_len
         length, origin = given or 0, "default" if given is None else "scenario"
         if given is None and model is not None:
-            length, origin = derive_max_model_len(model), "derived from max_position_embeddings of the model"
+            length = model.architecture.max_model_len if self.vllm_rules else derive_max_model_len(model)
+            origin = "derived from max_position_embeddings of the model"
         block_size = self.scenario.kv.block_size
         needed = -(-length // block_size)
         if needed > num_blocks:

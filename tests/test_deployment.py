@@ -298,8 +298,8 @@ BAD_FIGURES = [
         "unknown dtype",
         {"config": {"torch_dtype": "float7"}},
         (
-            "tiny/config.json: torch_dtype must be one of bfloat16, float16, float32, fp8, int4, int8, nf4, uint8; "
-            "figures of tiny"
+            "tiny/config.json: torch_dtype must be one of bfloat16, float16, float32, fp8, int4, int8, nf4, uint8, "
+            "got 'float7'; figures of tiny"
         ),
     ),
     (

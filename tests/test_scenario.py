@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_reference():
     assert attrs.asdict(scenario.kv) == {
         "store": "single-tier",
         "blocks": None,
+        "capacity_rules": "blis",
         "block_size": 16,
         "gpu_memory_utilization": 0.9,
         "cpu_blocks": 0,

@@ -61,6 +61,13 @@ class KVSettings:
     block_size: int = setting(
         default=16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
     )
+    capacity_rules: str = setting(
+        default="blis",
+        help="How the blocks are computed: blis as the reference does, vllm from what the checkpoint really holds and "
+        "each GPU keeps.",
+        choices=("blis", "vllm"),
+        flag="--kv-capacity-rules",
+    )
     gpu_memory_utilization: float = setting(
         default=0.9,
         help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",

@@ -22,7 +22,7 @@ import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.cli.common import setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
@@ -269,7 +269,7 @@ def kv_capacity(row: dict[str, str]) -> int | str:
                 capacity_shared_expert_size=kv["shared_expert_ffn_dim"],
             )
         gpu = find_gpu(load_gpus(PARITY / "hardware.json"), row["gpu"], "hardware.json")
-        return kv_block_capacity(
+        return reference_kv_blocks(
             model,
             gpu_memory_gib=gpu.memory_gib,
             tp=int(row["tp"]),
@@ -294,7 +294,7 @@ def hf_config(case: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"model_config": figures, "max_model_len_before_kv_cap": derive_max_model_len(model)}
     gpu = find_gpu(load_gpus(PARITY / "hardware.json"), "H100", "hardware.json")
     try:
-        out["kv_blocks_h100_tp1"] = kv_block_capacity(model, gpu_memory_gib=gpu.memory_gib, tp=1)
+        out["kv_blocks_h100_tp1"] = reference_kv_blocks(model, gpu_memory_gib=gpu.memory_gib, tp=1)
     except ScenarioError as error:
         out["kv_params_error" if error.code == "moe_expert_count_missing" else "kv_blocks_h100_tp1_error"] = error.code
     if "kv_params_error" not in out:
