@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blis_simpy.calibration.calibrate import Calibration, calibrate
+    from blis_simpy.calibration.fitted import Fit
     from blis_simpy.cluster.admission import AlwaysAdmit, RejectAll, TokenBucket
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.capacity import Capacity, capacity
     from blis_simpy.experiment.comparison import Comparison, compare
     from blis_simpy.experiment.design_points import Range
+    from blis_simpy.experiment.fit import fit
     from blis_simpy.experiment.replications import Replications, replicate
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
@@ -88,6 +90,7 @@ __all__ = [
     "Empirical",
     "EngineSettings",
     "Exponential",
+    "Fit",
     "GammaArrivals",
     "Gaussian",
     "KVSettings",
@@ -138,6 +141,7 @@ __all__ = [
     "calibrate",
     "capacity",
     "compare",
+    "fit",
     "load_result",
     "load_scenario",
     "load_trace",
@@ -155,6 +159,8 @@ __all__ = [
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
 _MODULES = {
     "blis_simpy.calibration.calibrate": ("Calibration", "calibrate"),
+    "blis_simpy.experiment.fit": ("fit",),
+    "blis_simpy.calibration.fitted": ("Fit",),
     "blis_simpy.cluster.admission": ("AlwaysAdmit", "RejectAll", "TokenBucket"),
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),

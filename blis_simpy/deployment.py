@@ -27,6 +27,7 @@ from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_mode
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
+from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 
 if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -139,6 +140,8 @@ class _Resolver:
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
             num_blocks = self._num_blocks(model, gpu, tp, dp=getattr(latency, "dp", 1))
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
+        if scenario.latency.backend is not None and self.needs_architecture and model is not None and gpu is not None:
+            self._warn_of_impossible_times(latency, model, gpu, tp)
         return ResolvedDeployment(
             model=model,
             gpu=gpu,
@@ -283,10 +286,28 @@ class _Resolver:
         if part in ("alpha", "beta"):
             return attrs.evolve(problem, file=file, path=place + bracket + index)
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
+        if part == "gpu" and figure.startswith("kernels."):
+            key = figure
         if figure == "bytes_per_param":
             rule = f"must be one of {', '.join(sorted(DTYPE_BYTES))}"
             return attrs.evolve(problem, path=f"{place}{key}", rule=rule, value=self.stated_dtype, file=file)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
+
+    def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
+        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
+        excesses = []
+        if use.arithmetic > 1.0:
+            excesses.append(f"computes a prompt of {PROMPT_TOKENS} tokens at {use.arithmetic:.0%} of the peak rate")
+        if use.bandwidth > 1.0:
+            excesses.append(f"reads the weights at {use.bandwidth:.0%} of the memory bandwidth")
+        if excesses:
+            _log.warning(
+                "latency model %s %s of %s: too short a time",
+                type(latency).__name__,
+                " and ".join(excesses),
+                gpu.name,
+            )
 
     def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
         kv = self.scenario.kv

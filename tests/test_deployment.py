@@ -238,6 +238,28 @@ def test_maximum_length_is_cut_to_the_cache_with_a_warning(caplog):
     assert caplog.messages == ["max_model_len 40960 needs 2560 KV blocks, but the cache has 100: reduced to 1600"]
 
 
+def test_a_chosen_latency_model_that_beats_the_hardware_is_warned_of(caplog):
+    """Roofline counts two of the three matrices of an MLP, so decode steps read a third less than they must."""
+    with caplog.at_level(logging.WARNING):
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "trained-physics"}))
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "roofline"}))
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "kernels"}))
+    prompt, weights = (
+        "computes a prompt of 2048 tokens at 265% of the peak rate",
+        "reads the weights at 137% of the memory",
+    )
+    assert caplog.messages == [
+        f"latency model trained-physics {prompt} of H100: too short a time",
+        f"latency model roofline {weights} bandwidth of H100: too short a time",
+    ]
+
+
+def test_the_default_latency_model_is_not_warned_of(caplog):
+    with caplog.at_level(logging.WARNING):
+        resolve(Scenario(model=QWEN))
+    assert caplog.messages == []
+
+
 def test_capacity_is_assumed_where_nothing_is_known(caplog):
     scenario = Scenario(model="some/model").with_(**{"latency.alpha": (1, 2, 3), "latency.beta": (1, 2, 3)})
     with caplog.at_level(logging.WARNING):
@@ -258,6 +280,20 @@ BAD_FIGURES = [
         ),
     ),
     ("no bandwidth", {"gpu": {"BwPeakTBs": 0}}, "gpus.json: G.BwPeakTBs must be finite and > 0, got 0.0"),
+    (
+        "no bandwidth for kernels",
+        {"gpu": {"BwPeakTBs": 0}, "latency.backend": "kernels"},
+        "gpus.json: G.BwPeakTBs must be a finite number > 0, got 0.0",
+    ),
+    (
+        "bad kernel",
+        {"gpu": {"kernels": {"all_reduce": {"fixed_us": 1}}}, "latency.backend": "kernels"},
+        (
+            "gpus.json: G.kernels.all_reduce.per_gpu_us must be a finite number >= 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.pair_efficiency must be a finite number > 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.group_efficiency must be a finite number > 0, got None"
+        ),
+    ),
     ("no memory", {"gpu": {"MemoryGiB": 0}}, "gpus.json: G.MemoryGiB must be > 0, got 0.0"),
     (
         "impossible tp",

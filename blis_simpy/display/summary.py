@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
+    from blis_simpy.results.step_terms import DecodeStep
     from blis_simpy.results.subset import RequestSubset
     from blis_simpy.scenario_settings import ScenarioSettings
 
@@ -100,7 +101,23 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
         for name, duration in explanation.phases.items()
     ]
     rows.append(["total", "", total / 1000, 1.0, ""])
-    return [(f"{explanation.request}: {explanation.outcome}{preemptions}",), TextTable(columns, rows)]
+    page: list[Line | TextTable] = [(f"{explanation.request}: {explanation.outcome}{preemptions}",)]
+    page.append(TextTable(columns, rows))
+    return page if explanation.decode_step is None else [*page, _step_table(explanation.decode_step)]
+
+
+def _step_table(step: DecodeStep) -> TextTable:
+    columns = [TextColumn("term", align="left"), TextColumn("time", "ms", ",.3f"), TextColumn("share", spec=".1%")]
+    columns.append(TextColumn("", align="left"))
+    total = sum(term.value for term in step.terms)
+    rows = [
+        [term.name, term.value / 1000, term.value / total, Bar(term.value / total)] for term in step.terms if term.value
+    ]
+    title = (
+        f"decode step in the middle of its output: {step.requests:,} requests, "
+        f"{step.context_tokens:,} tokens of context"
+    )
+    return TextTable(columns, rows, title=title)
 
 
 def replica_table(result: Result) -> TextTable:

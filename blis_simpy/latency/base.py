@@ -55,12 +55,16 @@ class StepMember(NamedTuple):
         Tokens this step computes for it.
     output_tokens : int
         Planned output length, tokens.
+    cached_tokens : int
+        Prompt tokens that the prefix cache had and `progress` does not count: those of a request that joins the batch
+        in this step. Its context before the step is `progress` and these together.
     """
 
     input_tokens: int
     progress: int
     new_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
 
 
 class StepBatch:

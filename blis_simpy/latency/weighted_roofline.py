@@ -224,7 +224,7 @@ class WeightedRoofline(FixedDelays, ABC):
         Every chunk of a prompt attends to the whole prompt and half of itself, as the weights were fitted so.
         """
         tokens, attention = 0, 0.0
-        for input_tokens, _, new, _ in prefills:
+        for input_tokens, _, new, _, _ in prefills:
             tokens += new
             attention += self._attention * new * (input_tokens + new / 2.0) * self._head_dim
         if not tokens:

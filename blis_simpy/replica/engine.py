@@ -292,7 +292,8 @@ class Engine:
                 prefill_tokens += granted
                 # A request that was admitted in this step has made no progress yet, whatever it found in the cache.
                 progress = leg.computed if leg.scheduled_at < now else 0
-                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens))
+                cached = leg.computed - progress
+                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens, cached))
         duration = self._duration(members, missed)
         self._apply(now, duration, prefill_tokens, missed)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.cli.main import main
 from blis_simpy.load_files import shipped_scenarios
 
@@ -42,7 +43,7 @@ MISTAKES = [
     (
         ["rnu"],
         (
-            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, "
+            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, fit, compare, "
             "sweep, capacity, explain, workload, compose, convert, schema"
         ),
     ),
@@ -97,7 +98,7 @@ MISTAKES = [
         ["run", "gpu.yaml"],
         (
             "gpu.yaml: hardware is not a GPU of hardware_config.json, got 'H999' (line 2); "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (["run", "good.yaml", "--tp", "0x"], "--tp must be an integer, got '0x'"),
@@ -160,7 +161,7 @@ MISTAKES = [
         [*MODEL, "--hardware", "h100"],
         (
             "--hardware is not a GPU of hardware_config.json, got 'h100'; did you mean 'H100'? "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (
