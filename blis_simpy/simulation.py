@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.processes import start_process
 from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.observers import Hooks
 from blis_simpy.core.random_streams import RandomStreams
@@ -25,6 +26,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
+from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, ticks
@@ -75,6 +77,8 @@ class Simulation:
     ----------
     env : Environment
         The SimPy environment; time is in whole µs.
+    settings : ScenarioSettings
+        The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
     deployment : ResolvedDeployment
@@ -103,6 +107,7 @@ class Simulation:
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
+        self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
@@ -155,6 +160,8 @@ class Simulation:
         first_rounds = {request.session: request for request in requests if not request.round_index}
         for conversation in conversations:
             sessions.start(conversation, first_rounds[conversation.session])
+        for process in scenario.processes:
+            start_process(self, process)
         if self.horizon < FOREVER:
             # Before anything else of the first tick beyond the horizon.
             self.env.call_at(self.horizon + 1, -1, self._end)
@@ -194,7 +201,7 @@ class Simulation:
     def _generate(
         self, streams: RandomStreams
     ) -> tuple[list[Request], list[SessionBlueprint], dict[str, RequestDetails]]:
-        workload, horizon = self.scenario.workload, self.scenario.end
+        workload, horizon = self.settings.workload, self.settings.end
         if workload is None:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
         if isinstance(workload, Workload):
