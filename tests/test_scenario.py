@@ -52,7 +52,7 @@ def test_defaults_are_those_of_the_reference():
         "macro_steps": True,
     }
     assert attrs.asdict(scenario.kv) == {
-        "store": "single-tier",
+        "store": None,
         "blocks": None,
         "block_size": 16,
         "gpu_memory_utilization": 0.9,

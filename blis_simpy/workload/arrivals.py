@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -116,6 +116,9 @@ class WeibullArrivals:
     >>> round(WeibullArrivals(cv=2.0).shape, 6)
     0.542825
     """
+
+    CV_RANGE: ClassVar[tuple[float, float]] = (0.01, 10.4)
+    """Coefficients of variation that a client may have: beyond them the bisection finds no shape."""
 
     cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
 

@@ -7,12 +7,14 @@ relative to the shares of all others.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, Part, Parts
 from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.plugin_options import option_names
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 if TYPE_CHECKING:
@@ -41,8 +43,6 @@ SESSION_TIMEOUT_US = 300_000_000
 """Patience of clients with sessions, as in the reference."""
 
 _LONGEST = 2**31 - 1
-_WEIBULL_CV = (0.01, 10.4)
-_CLOCK_FREE = frozenset({"constant", "poisson"})  # their laws have no coefficient of variation to choose
 
 
 @settings_class(kw_only=False)
@@ -66,18 +66,22 @@ class Arrival:
         Raises
         ------
         ScenarioError
-            If it is not positive, or outside 0.01 to 10.4 for weibull; the path is ``arrival.cv``.
+            If it is not positive, or outside the range of the arrival process; the path is ``arrival.cv``.
         """
-        least, most = _WEIBULL_CV
-        if self.cv is not None and self.cv <= 0:
+        if self.cv is None:
+            return
+        if self.cv <= 0:
             raise ScenarioError.at("arrival.cv", "must be > 0", self.cv)
-        if self.cv is not None and self.process == "weibull" and not least <= self.cv <= most:
-            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for weibull", self.cv)
+        least, most = getattr(registry.get("arrivals", self.process), "CV_RANGE", (0.0, math.inf))
+        if not least <= self.cv <= most:
+            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for {self.process}", self.cv)
 
     def build(self) -> ArrivalProcess:
         """Make the process that draws the gaps."""
-        options = {} if self.cv is None or self.process in _CLOCK_FREE else {"cv": self.cv}
-        process: ArrivalProcess = registry.build("arrivals", self.process, **options)
+        # A process without a coefficient of variation ignores it, as in the reference.
+        known = option_names("arrivals", registry.get("arrivals", self.process))
+        takes_cv = self.cv is not None and (known is None or "cv" in known)
+        process: ArrivalProcess = registry.build("arrivals", self.process, **({"cv": self.cv} if takes_cv else {}))
         return process
 
 
