@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blis_simpy.display.text_table import Line, Strong, TextColumn, TextTable
+from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from blis_simpy.results.aggregate import Aggregate
@@ -186,9 +188,7 @@ def _deployment(scenario: ScenarioSettings) -> Line:
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
     place = f" on {scenario.hardware}" if scenario.hardware else ""
     width = f" tp {scenario.tp}" if scenario.tp else ""
-    backend = scenario.latency.chosen
-    name = backend.get("policy") if isinstance(backend, Mapping) else backend
-    model = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    model = plugin_label(scenario.latency.chosen)
     return count, Strong(scenario.model), f"{place}{width}, latency model {model}"
 
 

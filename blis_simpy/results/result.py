@@ -51,7 +51,7 @@ _STEP_COLUMNS = (
 
 def _orders(priority: Any) -> bool:
     """Whether a priority policy tells requests apart."""
-    return (priority.get("policy") if isinstance(priority, Mapping) else priority) != "constant"
+    return (priority.get("type") if isinstance(priority, Mapping) else priority) != "constant"
 
 
 class Result:
