@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 __all__ = [
-    "BUILD_ARGUMENTS",
     "GROUP_PREFIX",
     "add",
     "added",
@@ -32,6 +31,7 @@ __all__ = [
     "is_recipe",
     "is_shadowed",
     "names",
+    "num_build_arguments",
     "outsiders",
     "plugin_of",
     "remove",
@@ -39,8 +39,7 @@ __all__ = [
 
 GROUP_PREFIX = "blis_simpy."
 
-BUILD_ARGUMENTS = {"latency": 1, "kv_store": 2}
-"""Positional arguments that the library passes to what makes a plug-in, by kind, if it passes any."""
+_NUM_BUILD_ARGUMENTS = {"latency": 1, "kv_store": 2}
 
 _added: dict[tuple[str, str], Any] = {}
 _installed: dict[str, dict[str, list[EntryPoint]]] | None = None
@@ -140,6 +139,16 @@ def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
 def is_recipe(plugin: Any) -> bool:
     """Whether an object makes a plug-in when it is called: a class or a function, not an instance."""
     return isinstance(plugin, type) or (callable(plugin) and hasattr(plugin, "__code__"))
+
+
+def num_build_arguments(kind: str, plugin: Any) -> int:
+    """Return how many positional arguments the library passes to what makes a plug-in, before its options.
+
+    A function that is a process itself is passed the simulation.
+    """
+    if kind == "process" and not isinstance(plugin, type):
+        return 1
+    return _NUM_BUILD_ARGUMENTS.get(kind, 0)
 
 
 def plugin_of(kind: str, spec: Any) -> Any:

@@ -7,11 +7,12 @@ adds that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from os import PathLike
 from typing import Any, Self
 
+from blis_simpy.cluster.processes import Process
 from blis_simpy.cluster.settings import (
     Admission,
     AdmissionSettings,
@@ -24,7 +25,7 @@ from blis_simpy.cluster.settings import (
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts
+from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.settings import Workload
@@ -125,6 +126,11 @@ class ScenarioSettings:
     node_pools: Parts[NodePool] = setting(
         default=(),
         help="Nodes that replicas are placed on; without any, GPUs are no limit.",
+    )
+    processes: Accepts[tuple[Plugin, ...], Sequence[Process]] = setting(
+        default=(),
+        help="Processes to add to the simulation, each called with it before it runs.",
+        kind="process",
     )
     lifecycle: Part[LifecycleSettings] = setting(factory=LifecycleSettings, help="How replicas come and go.")
 

@@ -20,6 +20,7 @@ from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.observers import Observers
@@ -30,6 +31,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
+from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, ticks
@@ -71,6 +73,8 @@ class Simulation:
     ----------
     env : Environment
         The SimPy environment; time is in whole µs.
+    settings : ScenarioSettings
+        The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
     deployment : ResolvedDeployment
@@ -97,6 +101,7 @@ class Simulation:
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
+        self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
@@ -150,6 +155,8 @@ class Simulation:
             on_session_end=self._end_of_run.settle,
         )
         clients.start(workload)
+        for process in scenario.processes:
+            start_process(self, process)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(

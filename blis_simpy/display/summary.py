@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +9,12 @@ import numpy as np
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
+from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from blis_simpy.results.evaluation import Group
@@ -229,9 +231,7 @@ def _deployment(scenario: ScenarioSettings) -> Line:
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
     place = f" on {scenario.hardware}" if scenario.hardware else ""
     width = f" tp {scenario.tp}" if scenario.tp else ""
-    backend = scenario.latency.chosen
-    name = backend.get("policy") if isinstance(backend, Mapping) else backend
-    model = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    model = plugin_label(scenario.latency.chosen)
     return count, Strong(scenario.model), f"{place}{width}, latency model {model}"
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from blis_simpy import registry
 from blis_simpy.settings.field_types import Duration, Plugin
 from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.plugin_options import option_names
 
-__all__ = ["EngineSettings", "KVSettings"]
+__all__ = ["DEFAULT_STORE", "OFFLOADING_STORE", "EngineSettings", "KVSettings"]
+
+DEFAULT_STORE = "single-tier"
+"""KV store of a scenario that says nothing about it."""
+OFFLOADING_STORE = "two-tier"
+"""KV store of a scenario that gives CPU blocks only."""
 
 
 @settings_class
@@ -50,7 +57,11 @@ class EngineSettings:
 class KVSettings:
     """KV cache of a replica. Defaults are those of the reference."""
 
-    store: Plugin = setting(default="single-tier", help="Where KV blocks are kept.", kind="kv_store")
+    store: Plugin | None = setting(
+        default=None,
+        help=f"KV store; unset means {DEFAULT_STORE}, or {OFFLOADING_STORE} where there are CPU blocks.",
+        kind="kv_store",
+    )
     blocks: int | None = setting(
         default=None,
         help="KV blocks of a replica; unset means computed from the memory of the GPU.",
@@ -109,12 +120,14 @@ class KVSettings:
 
     @property
     def chosen_store(self) -> Plugin:
-        """The KV store that is meant: `store`, or the two-tier one where there are host blocks."""
-        if self.store not in ("single-tier", "two-tier") or (self.store == "single-tier" and self.cpu_blocks == 0):
-            return self.store
-        return {
-            "type": "two-tier",
+        """The KV store to use: `store`, else the default; one named without options has those of these settings."""
+        store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
+        if not isinstance(store, str):
+            return store
+        known = option_names("kv_store", registry.get("kv_store", store)) or ()
+        options = {
             "cpu_blocks": self.cpu_blocks,
             "bandwidth": self.transfer_bandwidth,
             "base_latency": self.transfer_base_latency,
         }
+        return {"type": store, **{name: value for name, value in options.items() if name in known}}

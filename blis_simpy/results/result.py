@@ -32,7 +32,7 @@ __all__ = ["Result"]
 
 def _has_order(priority: Any) -> bool:
     """Whether a priority policy gives requests different priorities."""
-    return (priority.get("policy") if isinstance(priority, Mapping) else priority) != "constant"
+    return (priority.get("type") if isinstance(priority, Mapping) else priority) != "constant"
 
 
 class Result(Rendered):

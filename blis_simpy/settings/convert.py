@@ -1,8 +1,8 @@
 """Plain data to settings classes, strictly: nothing is coerced, and all errors are reported together, in file order.
 
-The structure (which class, which keys, which items of a list) is cattrs' work. What a single value may be is decided by
-the `Setting` of its field. A mapping becomes the class of its field, a list of mappings a tuple of them, and a mapping
-with the type of a plug-in is checked against the options that the plug-in describes.
+Which keys a class has is cattrs' work; what a single value may be is decided by the `Setting` of its field. A mapping
+becomes the class of its field, a list of mappings a tuple of them, and a mapping with the type of a plug-in is checked
+against the options that the plug-in describes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings.description import Setting, find_setting, setting_of
-from blis_simpy.settings.field_types import is_optional, listed_class, nested_class, type_hints
+from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 from blis_simpy.settings.plugin_options import checked_options, options_of_spec, unknown_option
 from blis_simpy.settings.suggestions import unknown_key
@@ -107,9 +107,9 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
         value = known.forms.convert(value)
     part = nested_class(hint)
     if part is not None:
-        value = _accept_part(value, part, hint)
+        value = _accept_part(value, part, lenient)
     elif isinstance(value, tuple):
-        value = _accept_items(known, value, listed_class(hint))
+        value = _accept_items(known, value, listed_class(hint), lenient)
     elif isinstance(value, Mapping) and known.kind is not None and hint is not str:
         value = _accept_plugin(known, value)
     problem = known.judge(value, hint)
@@ -118,12 +118,12 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     return value
 
 
-def _accept_part(value: Any, part: type[Any], hint: Any) -> Any:
+def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
     """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
     if isinstance(value, Mapping):
-        return structure(value, part)
+        return structure(value, part, lenient=lenient)
     inline = inline_field(part)
-    if inline is None or isinstance(value, part) or (value is None and is_optional(hint)):
+    if inline is None or value is None or isinstance(value, part):
         return value
     try:
         return part(**{inline.alias: value})
@@ -132,13 +132,15 @@ def _accept_part(value: Any, part: type[Any], hint: Any) -> Any:
         raise ScenarioError(attrs.evolve(p, path=path) for p, path in zip(error.problems, paths, strict=True)) from None
 
 
-def _accept_items(known: Setting, items: tuple[Any, ...], item_class: type[Any] | None) -> tuple[Any, ...]:
+def _accept_items(
+    known: Setting, items: tuple[Any, ...], item_class: type[Any] | None, lenient: bool
+) -> tuple[Any, ...]:
     made: list[Any] = []
     problems: list[Problem] = []
     for position, item in enumerate(items):
         try:
-            if item_class is not None and isinstance(item, Mapping):
-                item = structure(item, item_class)
+            if item_class is not None and not isinstance(item, item_class):
+                item = structure(item, item_class, lenient=lenient)
             elif known.kind is not None and isinstance(item, Mapping):
                 item = _accept_plugin(known, item)
             made.append(item)
@@ -192,9 +194,7 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
     fields = [field for field in attrs.fields(cls) if field.init]
     names = {field.alias: None for field in fields}
     overrides: dict[str, Any] = {
-        field.alias + _MARK: override(
-            rename=field.alias, struct_hook=_field_hook(field, hints[field.name], converter, lenient)
-        )
+        field.alias + _MARK: override(rename=field.alias, struct_hook=_field_hook(field, hints[field.name], lenient))
         for field in fields
     }
     build = make_dict_structure_fn_from_attrs(
@@ -209,8 +209,6 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            if inline is not None:
-                return _accept_part(value, cls, cls)
             raise ScenarioError(Problem(rule="must be a mapping of settings", value=value))
         if lenient:
             value = {key: part for key, part in value.items() if part is not None or key not in names}
@@ -253,28 +251,8 @@ def _build_with_options(
     raise ScenarioError([*(beside(inline, problem) for problem in found), *problems])
 
 
-def _field_hook(attribute: attrs.Attribute[Any], hint: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
-    def structure_value(value: Any, _: Any) -> Any:
-        return accept(attribute, value, hint, lenient=lenient)
-
-    def structure_part(value: Any, _: Any) -> Any:
-        return None if value is None and is_optional(hint) else converter.structure(value, part)
-
-    def structure_list(value: Any, _: Any) -> Any:
-        if value is None and is_optional(hint):
-            return None
-        if not isinstance(value, list | tuple):
-            raise ScenarioError(Problem(rule="must be a list", value=value))
-        return converter.structure(value, part)
-
-    known = find_setting(attribute)
-    part: Any = nested_class(hint)
-    if part is not None and (known is None or known.convert is None):
-        return structure_part
-    if (item := listed_class(hint)) is not None:
-        part = tuple[item, ...]  # type: ignore[valid-type]
-        return structure_list
-    return structure_value
+def _field_hook(attribute: attrs.Attribute[Any], hint: Any, lenient: bool) -> Hook:
+    return lambda value, _: accept(attribute, value, hint, lenient=lenient)
 
 
 def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
@@ -299,9 +277,6 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
                 yield from _problems(inner, data[name], (*path, name))
         for inner in others:
             yield from _problems(inner, data, path)
-    elif isinstance(error, cattrs.IterableValidationError):
-        for inner, item in error.group_exceptions()[0]:
-            yield from _problems(inner, data[item.index], (*path, item.index))
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
         for key in data:
             if key in error.extra_fields:

@@ -245,5 +245,5 @@ def _in_words(hint: Any) -> str:
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
     known = words.get(get_origin(hint) or hint)
     if known is None and attrs.has(hint):
-        return f"a mapping of settings or of type {hint.__name__}"
+        return "a mapping of settings"
     return known or f"of type {hint.__name__}"

@@ -51,7 +51,7 @@ def option_names(kind: str, plugin: Any) -> tuple[str, ...] | None:
     if described is not None:
         return tuple(field.alias for field in attrs.fields(described) if field.init)
     try:
-        parameters = list(inspect.signature(plugin).parameters.values())[registry.BUILD_ARGUMENTS.get(kind, 0) :]
+        parameters = list(inspect.signature(plugin).parameters.values())[registry.num_build_arguments(kind, plugin) :]
     except (TypeError, ValueError):
         return None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

@@ -132,6 +132,8 @@ class SchemaWriter:
             yield {"type": "array", "items": self.reference(listed)}
         elif (nested := nested_class(hint)) is not None:
             yield from self._part(nested)
+        elif known.kind is not None and element is not None:
+            yield {"type": "array", "items": _any_of(list(self._plugins(known, names_only=False)))}
         elif known.kind is not None:
             yield from self._plugins(known, names_only=hint is str)
         elif known.choices:

@@ -159,6 +159,8 @@ class _Writer:
         return value is None and default is None if self._complete else bool(value == default)
 
     def value(self, value: Any, known: Setting, path: str) -> Any:
+        if known.kind is not None and isinstance(value, tuple):
+            return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
         if known.is_path and self._absolute_paths and value is not None:

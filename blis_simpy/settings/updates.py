@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -123,6 +123,8 @@ def _changed_plugin(spec: Any, options: Mapping[str, Any]) -> Any:
 def _changed_field(part: Any, changes: Mapping[str, Any], attribute: attrs.Attribute[Any], hint: Any) -> Any:
     """Copy what a field holds with some of it replaced; paths start below it."""
     known = find_setting(attribute)
+    if known is not None and known.kind is not None and isinstance(part, tuple):
+        return _changed_items(part, changes, _changed_plugin)
     if known is not None and known.kind is not None and isinstance(part, str | Mapping):
         return _changed_plugin(part, changes)
     nested = nested_class(hint) if part is None else None
@@ -137,7 +139,7 @@ def _changed_field(part: Any, changes: Mapping[str, Any], attribute: attrs.Attri
 
 def _changed_part(part: Any, changes: Mapping[str, Any]) -> Any:
     if isinstance(part, tuple):
-        return _changed_items(part, changes)
+        return _changed_items(part, changes, _changed_part)
     if attrs.has(type(part)):
         return updated(part, changes)
     if not isinstance(part, Mapping):
@@ -148,7 +150,9 @@ def _changed_part(part: Any, changes: Mapping[str, Any]) -> Any:
     return {**part, **changes}
 
 
-def _changed_items(items: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[Any, ...]:
+def _changed_items(
+    items: tuple[Any, ...], changes: Mapping[str, Any], change: Callable[[Any, Mapping[str, Any]], Any]
+) -> tuple[Any, ...]:
     made = list(items)
     inner: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
@@ -168,7 +172,7 @@ def _changed_items(items: tuple[Any, ...], changes: Mapping[str, Any]) -> tuple[
     for head, below in inner.items():
         index = int(head[1:-1])
         try:
-            made[index] = _changed_part(made[index], below)
+            made[index] = change(made[index], below)
         except ScenarioError as error:
             problems += _below(head, error)
     if problems:

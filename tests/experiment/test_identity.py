@@ -8,7 +8,7 @@ import sys
 import attrs
 import numpy as np
 import pytest
-from experiment_policies import Always, share_of_first
+from experiment_policies import Always, noted, share_of_first
 
 import blis_simpy as blis
 from blis_simpy import registry
@@ -51,6 +51,10 @@ def test_equal_scenarios_have_one_form_and_the_seed_is_no_part_of_it(small):
         {"router": Always(0)},
         {"router": Always(1)},
         {"router": {"policy": "weighted"}},
+        {"processes": [{"type": "outage", "start": 3}]},
+        {"processes": [{"type": "outage", "start": 4}]},
+        {"processes": [noted]},
+        {"processes": [Always]},
     ],
 )
 def test_whatever_is_changed_changes_the_form(small, change):

@@ -111,7 +111,7 @@ def test_a_table_names_points_with_their_intervals(small):
 
 def test_labels_are_short():
     assert (
-        label({"a": {"policy": "p", "k": 2}, "b": 0.1 + 0.2, "c": Always, "d": "text"})
+        label({"a": {"type": "p", "k": 2}, "b": 0.1 + 0.2, "c": Always, "d": "text"})
         == "a=p(k=2), b=0.3, c=Always, d=text"
     )
 
