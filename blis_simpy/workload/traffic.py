@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from blis_simpy.workload.preview import Preview
     from blis_simpy.workload.spec.client import TrafficSource
 
-__all__ = ["DEFAULT_SEED", "Traffic"]
+__all__ = ["Traffic"]
 
-DEFAULT_SEED = 42
+_DEFAULT_SEED = 42
 """Seed of a run whose scenario and workload set none, as in the reference."""
 
 
@@ -39,7 +39,7 @@ class Traffic:
     @property
     def default_seed(self) -> int:
         """Seed of the requests where no scenario sets one."""
-        return DEFAULT_SEED
+        return _DEFAULT_SEED
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Clients and members of cohorts, in the order in which simultaneous arrivals are sorted.

@@ -191,6 +191,16 @@ def test_files_in_our_form_and_in_that_of_blis_say_the_same():
     assert ours.clients[0].tenant == "blue"
 
 
+@pytest.mark.parametrize("words", [OURS, BLIS], ids=["ours", "BLIS"])
+def test_the_schema_of_specifications_accepts_both_forms(words):
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(blis.workload_schema())
+    data = parse(BOTH_FORMS.format(**words)).data
+    assert validator.is_valid(data)
+    data["clients"][0]["tenants"] = "blue"
+    assert not validator.is_valid(data)
+
+
 def test_a_specification_is_written_in_the_format_of_blis():
     written = parse(from_text(BOTH_FORMS.format(**OURS)).to_yaml()).data["clients"][0]
     assert (written["tenant_id"], written["arrival"]) == ("blue", {"process": "gamma"})
