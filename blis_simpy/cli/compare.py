@@ -5,26 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import (
-    EXPERIMENT_FLAGS,
-    check_files,
-    connected,
-    engine_options,
-    load_words,
-    resumable,
-    show,
-    shown_warnings,
-    with_settings,
-    write_files,
-)
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, load_words, with_settings
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.comparison import compare as compare_scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from blis_simpy.experiment.comparison import Comparison
     from blis_simpy.scenario import Scenario
 
 __all__ = ["compare"]
@@ -65,14 +53,10 @@ def compare(argv: Sequence[str]) -> None:
     given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)
-        check_files(given)
         options = engine_options(given)
         if "correction" in given:
             options["correction"] = None if given["correction"] == "none" else given["correction"]
-        with connected(given), resumable(given), shown_warnings():
-            comparison = compare_scenarios(scenarios, baseline=given.get("baseline"), **options)
-        write_files(given, results=lambda: _rows(comparison), runs=lambda: comparison.runs, html=comparison.write_html)
-        show(comparison.table(), given)
+        carry_out(given, lambda: compare_scenarios(scenarios, baseline=given.get("baseline"), **options))
 
 
 def _scenarios(given: Mapping[str, Any]) -> dict[str, Scenario]:
@@ -108,18 +92,3 @@ def _variants(texts: Sequence[str]) -> dict[str, list[str]]:
             raise ScenarioError.at("--variant", "must be NAME:SETTING=VALUE", text)
         variants.setdefault(name.strip(), []).append(change)
     return variants
-
-
-def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    for verdict in comparison.verdicts:
-        row: dict[str, Any] = {"metric": verdict.metric, "candidate": verdict.candidate, "baseline": verdict.baseline}
-        row |= {"replications": verdict.difference.count, "baseline_mean": verdict.means[0], "mean": verdict.means[1]}
-        for name in ("difference", "ratio"):
-            interval = getattr(verdict, name)
-            row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        yield row | {
-            "confidence": verdict.difference.confidence,
-            "p_value": verdict.p_value,
-            "finding": verdict.finding,
-            "replications_needed": verdict.needed,
-        }

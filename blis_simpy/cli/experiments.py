@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import numpy as np
 
 from blis_simpy.cli.common import LOG_FLAG, find_scenario
 from blis_simpy.cli.flags import Flag
 from blis_simpy.display.report_page import check_report_path
 from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
-from blis_simpy.experiment.design_points import changed_scenario, setting_label
+from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.experiment.findings import columns_of
 from blis_simpy.experiment.measurement import DEFAULT_METRICS
 from blis_simpy.experiment.runner import EXECUTORS
 from blis_simpy.experiment.store import Store
@@ -35,24 +35,18 @@ from blis_simpy.settings.loader import parse_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from blis_simpy.display.text_table import TextTable
+    from blis_simpy.experiment.findings import ExperimentFindings
     from blis_simpy.scenario import Scenario
 
 __all__ = [
     "EXPERIMENT_FLAGS",
-    "check_files",
-    "connected",
+    "carry_out",
     "engine_options",
     "load_words",
+    "one_scenario",
     "pair",
     "read_value",
-    "resumable",
-    "show",
-    "shown_warnings",
     "with_settings",
-    "write_files",
 ]
 
 _log = logging.getLogger(__name__)
@@ -210,6 +204,20 @@ def load_words(words: Sequence[str]) -> dict[str, Scenario]:
     return found
 
 
+def one_scenario(given: Mapping[str, Any]) -> Scenario:
+    """Load the scenario on the command line, with the settings of ``--set``.
+
+    Raises
+    ------
+    ScenarioError
+        If none is given, or something is wrong with it or a setting.
+    """
+    if "scenario" not in given:
+        raise ScenarioError(Problem(path="scenario", rule="is required"))
+    (scenario,) = load_words([given["scenario"]]).values()
+    return with_settings(scenario, given.get("set", []), "--set")
+
+
 def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenario:
     """Change settings of a scenario.
 
@@ -240,7 +248,7 @@ def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenar
         raise ScenarioError(attrs.evolve(p, path=f"{flag} {p.path}") for p in error.problems) from None
 
 
-def check_files(given: Mapping[str, Any]) -> None:
+def _check_files(given: Mapping[str, Any]) -> None:
     """Find out before anything is simulated what could not be written after it.
 
     Raises
@@ -280,7 +288,7 @@ def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(given: Mapping[str, Any]) -> Iterator[None]:
+def _connected(given: Mapping[str, Any]) -> Iterator[None]:
     """Be connected to the cluster where the work is done, if it is one, within a ``with`` block.
 
     Raises
@@ -300,7 +308,7 @@ def connected(given: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(given: Mapping[str, Any]) -> Iterator[None]:
+def _resumable(given: Mapping[str, Any]) -> Iterator[None]:
     """Say how to go on where the work is interrupted within a ``with`` block."""
     try:
         yield
@@ -353,7 +361,7 @@ _CLUSTERS = {"dask": _dask, "ray": _ray}
 
 
 @contextmanager
-def shown_warnings() -> Iterator[None]:
+def _shown_warnings() -> Iterator[None]:
     """Turn Python's warnings within a ``with`` block into log lines."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -362,54 +370,31 @@ def shown_warnings() -> Iterator[None]:
         _log.warning("%s", warning.message)
 
 
-def write_files(
-    given: Mapping[str, Any],
-    *,
-    results: Callable[[], Iterable[Mapping[str, Any]]],
-    runs: Callable[[], Mapping[str, NDArray[Any]]],
-    html: Callable[[str], None],
-) -> None:
-    """Write the files that were asked for.
+def carry_out(given: Mapping[str, Any], experiment: Callable[[], ExperimentFindings]) -> None:
+    """Carry out an experiment, write the files that were asked for and print the table of its findings.
 
     Parameters
     ----------
     given : mapping of str to object
         Values of the flags.
-    results : callable
-        Returns the rows of what was found.
-    runs : callable
-        Returns the columns of all runs.
-    html : callable
-        Writes the report to a path.
+    experiment : callable
+        Simulates, and returns what was found.
 
     Raises
     ------
     ScenarioError
-        If one cannot be written.
+        If a file cannot be written, which is found out before anything is simulated, or the experiment is wrong.
+    PluginError
+        If a library that an output or the executor needs is not installed.
     """
+    _check_files(given)
+    with _connected(given), _resumable(given), _shown_warnings():
+        found = experiment()
     if "results" in given:
-        write_table(_columns(list(results())), given["results"])
+        write_table(columns_of(found.rows), given["results"])
     if "runs" in given:
-        write_table(runs(), given["runs"])
+        write_table(found.runs, given["runs"])
     if "html" in given:
-        html(given["html"])
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    return {name: _column([row[name] for row in rows]) for name in rows[0]}
-
-
-def _column(values: list[Any]) -> NDArray[Any]:
-    """Array of values: of flags or numbers where all are such or None, which becomes NaN, else of text."""
-    kinds = {type(value) for value in values}
-    if kinds == {bool} or kinds == {int}:
-        return np.array(values)
-    if kinds <= {int, float, type(None)}:
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
-
-
-def show(table: TextTable, given: Mapping[str, Any]) -> None:
-    """Print a table on stdout, unless nothing is to be printed."""
+        found.write_html(given["html"])
     if given.get("report") != "none":
-        sys.stdout.write(f"{table.text()}\n")
+        sys.stdout.write(f"{found.table().text()}\n")

@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import (
-    EXPERIMENT_FLAGS,
-    check_files,
-    connected,
-    engine_options,
-    load_words,
-    pair,
-    read_value,
-    resumable,
-    show,
-    shown_warnings,
-    with_settings,
-    write_files,
-)
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario, pair, read_value
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import DESIGNS, Range
@@ -75,17 +62,10 @@ def sweep(argv: Sequence[str]) -> None:
     about = "Simulate a scenario over a range of settings: all combinations, or points between bounds."
     given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
-        if "scenario" not in given:
-            raise ScenarioError(Problem(path="scenario", rule="is required"))
-        (scenario,) = load_words([given["scenario"]]).values()
-        scenario = with_settings(scenario, given.get("set", []), "--set")
+        scenario = one_scenario(given)
         axes = _axes(given)
-        check_files(given)
         options = engine_options(given) | {name: given[name] for name in ("design", "samples") if name in given}
-        with connected(given), resumable(given), shown_warnings():
-            found = _swept(scenario, axes, options)
-        write_files(given, results=lambda: found.rows, runs=lambda: found.runs, html=found.write_html)
-        show(found.table(), given)
+        carry_out(given, lambda: _swept(scenario, axes, options))
 
 
 def _swept(scenario: Scenario, axes: Mapping[str, Any], options: dict[str, Any]) -> Any:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from blis_simpy.display.text_table import TextColumn, TextTable
@@ -19,7 +18,7 @@ from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.best_selection import BestSelection, select_best
 from blis_simpy.experiment.findings import ExperimentFindings
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import (
@@ -32,95 +31,20 @@ from blis_simpy.experiment.statistics import (
     ratio_interval,
     t_interval,
 )
+from blis_simpy.experiment.verdict import Finding, Verdict
 from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.display.text_table import Line
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
-__all__ = ["Comparison", "Verdict", "compare"]
-
-Finding = Literal["lower", "higher", "the same", "not decided"]
-
-
-@attrs.frozen(kw_only=True)
-class Verdict:
-    """What can be said of one metric of one candidate.
-
-    Attributes
-    ----------
-    candidate, baseline : str
-        Names of the scenarios.
-    metric : str
-        Which.
-    finding : {"lower", "higher", "the same", "not decided"}
-        The candidate's mean beside the baseline's. ``the same``: every pair of runs gave the very same value.
-    means : (float, float)
-        Of baseline and candidate.
-    difference, ratio : Interval
-        Candidate minus baseline, and divided by it; each at the confidence of the comparison by itself.
-    p_value : float, fraction
-        Adjusted for how many verdicts there are.
-    needed : int or None
-        Replications that would probably decide, 8 times of 10, if means and spread are as found; None = too many to
-        say, or nothing to decide.
-    correlation : float
-        Of the two scenarios' values; NaN where one does not vary.
-    variance_reduction : float
-        By what factor the pairs reduce the variance of the difference, compared with independent runs; infinite where
-        the difference does not vary.
-    """
-
-    candidate: str
-    baseline: str
-    metric: str
-    finding: Finding
-    means: tuple[float, float]
-    difference: Interval
-    ratio: Interval
-    p_value: float
-    needed: int | None
-    correlation: float
-    variance_reduction: float
-
-    @property
-    def change(self) -> str:
-        """Relative change with its interval, in percent."""
-        ratio = self.ratio
-        if not math.isfinite(ratio.estimate):
-            return f"{figure(self.difference.estimate)} [{figure(self.difference.low)}, {figure(self.difference.high)}]"
-        low, high = (figure(100 * (end - 1), 3) for end in (ratio.low, ratio.high))
-        return f"{_signed(ratio.estimate - 1)} [{low}, {high}]"
-
-    def __str__(self) -> str:
-        level, count = percent(self.difference.confidence, 4), self.difference.count
-        subject = f"{self.metric} of {self.candidate}"
-        found = f"{self.change}, {level}, {count} replications"
-        if self.finding == "the same":
-            return f"{subject} is the same as that of {self.baseline} in all {count} replications"
-        if self.finding != "not decided":
-            return f"{subject} is {self.finding} than that of {self.baseline}: {found}"
-        return f"{subject} against {self.baseline} is not decided: {found}; {self.outlook}"
-
-    @property
-    def outlook(self) -> str:
-        """Say what would decide."""
-        if not math.isfinite(self.difference.estimate):
-            return "some runs lack it"
-        if self.needed is None:
-            return "no reasonable number of replications would decide"
-        return f"about {max(self.needed, self.difference.count + 1):,} replications would probably decide"
-
-
-def _signed(change: float) -> str:
-    return f"{'+' if change > 0 else ''}{percent(change)}"
+__all__ = ["Comparison", "compare"]
 
 
 class Comparison(ExperimentFindings):
@@ -343,15 +267,29 @@ class Comparison(ExperimentFindings):
             **{column: np.concatenate([table[column] for table in tables.values()]) for column in columns},
         }
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return `runs` as a DataFrame.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        return frame(self.runs)
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a verdict: means, difference and ratio with their intervals, p-value and finding."""
+        rows = []
+        for verdict in self.verdicts:
+            row: dict[str, Any] = {
+                "metric": verdict.metric,
+                "candidate": verdict.candidate,
+                "baseline": verdict.baseline,
+                "replications": verdict.difference.count,
+                "baseline_mean": verdict.means[0],
+                "mean": verdict.means[1],
+            }
+            for name, interval in (("difference", verdict.difference), ("ratio", verdict.ratio)):
+                row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= {
+                "confidence": verdict.difference.confidence,
+                "p_value": verdict.p_value,
+                "finding": verdict.finding,
+                "replications_needed": verdict.needed,
+            }
+            rows.append(row)
+        return rows
 
     def table(self) -> TextTable:
         """Return the verdicts: means, relative change with its interval, what is found."""

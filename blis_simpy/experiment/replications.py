@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.measurement import Measurement
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
-__all__ = ["Replications", "frame", "replicate"]
+__all__ = ["Replications", "replicate"]
 
 FIRST_STAGE = 10
 """Replications to begin with where a precision is asked for."""
@@ -126,6 +125,27 @@ class Replications(Findings):
             raise ScenarioError.at("method", "must be one of t, bootstrap", method)
         return bootstrap_interval(self.values(metric), level)
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a metric: mean, bounds of its interval and standard deviation."""
+        rows = []
+        for metric in self.metrics:
+            interval = self.interval(metric)
+            rows.append(
+                {
+                    "metric": metric,
+                    "replications": len(self),
+                    "mean": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "standard_deviation": self._deviation(metric),
+                }
+            )
+        return rows
+
+    def _deviation(self, metric: str) -> float:
+        return float(self.values(metric).std(ddof=1)) if len(self) > 1 else math.nan
+
     def table(self, method: str = "t") -> TextTable:
         """Return mean, interval and spread of the metrics that are reported."""
         columns = [
@@ -135,7 +155,6 @@ class Replications(Findings):
         rows = []
         for metric in self.metrics:
             interval = self.interval(metric, method=method)
-            spread = float(self.values(metric).std(ddof=1)) if len(self) > 1 else math.nan
             rows.append(
                 (
                     metric,
@@ -143,7 +162,7 @@ class Replications(Findings):
                     figure(interval.half_width, 3),
                     figure(interval.low),
                     figure(interval.high),
-                    figure(spread, 3),
+                    figure(self._deviation(metric), 3),
                     percent(interval.relative_half_width) if math.isfinite(interval.relative_half_width) else "-",
                 )
             )
@@ -153,33 +172,6 @@ class Replications(Findings):
         missed = "; the precision was not reached" if self.precise is False else ""
         count = f"{len(self):,} replication{'s' if len(self) != 1 else ''}"
         return f"{count}, {percent(self.confidence, 4)} confidence intervals{missed}"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return `runs` as a DataFrame.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        return frame(self.runs)
-
-
-def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Make a DataFrame of columns.
-
-    Raises
-    ------
-    PluginError
-        If pandas is not installed.
-    """
-    try:
-        import pandas as pd
-    except ImportError:
-        from blis_simpy.errors import PluginError
-
-        raise PluginError("to_pandas needs pandas; pip install blis-simpy[tables]") from None
-    return pd.DataFrame(dict(columns))
 
 
 def replicate(

@@ -13,18 +13,15 @@ from blis_simpy.experiment.capacity import Capacity
 from blis_simpy.experiment.comparison import Comparison
 from blis_simpy.experiment.design_points import setting_label
 from blis_simpy.experiment.number_format import figure, percent
-from blis_simpy.experiment.plots import (
-    axes_of,
+from blis_simpy.experiment.plot_capacity import plot_capacity
+from blis_simpy.experiment.plot_comparison import (
     bounded_verdicts,
     comparison_height,
-    has_single_runs,
     is_wide,
-    plot_capacity,
     plot_comparison,
     plot_runs,
-    plot_sweep,
-    sweep_height,
 )
+from blis_simpy.experiment.plot_sweep import axes_of, has_single_runs, plot_sweep, sweep_height
 from blis_simpy.experiment.sweep import Sweep
 from blis_simpy.results.metrics import metric_label
 from blis_simpy.settings.serialize import to_plain

@@ -11,9 +11,9 @@ import numpy as np
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
-from blis_simpy.experiment.findings import ExperimentFindings
+from blis_simpy.experiment.findings import ExperimentFindings, column_of
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.results.metrics import higher_is_better
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.runner import Options
@@ -84,7 +83,7 @@ class Sweep(ExperimentFindings):
         """One row a run, one array a column: number of the ``point``, its settings, columns of `Replications.runs`."""
         tables = [point.replications.runs for point in self.points]
         counts = [len(point.replications) for point in self.points]
-        settings = {path: _column([point.settings.get(path) for point in self.points]) for path in self.settings}
+        settings = {path: column_of([point.settings.get(path) for point in self.points]) for path in self.settings}
         return {
             "point": np.repeat(np.arange(len(self.points)), counts),
             **{path: np.repeat(column, counts) for path, column in settings.items()},
@@ -96,7 +95,8 @@ class Sweep(ExperimentFindings):
         """One row a point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
         rows = []
         for point in self.points:
-            row: dict[str, Any] = {**point.settings, "replications": len(point.replications)}
+            row: dict[str, Any] = {path: point.settings.get(path) for path in self.settings}
+            row |= {"replications": len(point.replications)}
             for metric in self.metrics:
                 interval = point.replications.interval(metric)
                 row |= {
@@ -106,24 +106,6 @@ class Sweep(ExperimentFindings):
                 }
             rows.append(row)
         return rows
-
-    def to_pandas(self, *, runs: bool = False) -> pd.DataFrame:
-        """Return a DataFrame.
-
-        Parameters
-        ----------
-        runs : bool
-            One row a run, as in `runs`, in place of one a point, as in `rows`.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        if runs:
-            return frame(self.runs)
-        rows = self.rows
-        return frame({name: _column([row.get(name) for row in rows]) for name in rows[0]})
 
     def best(self, metric: str, *, maximise: bool | None = None) -> Point:
         """Return the point with the best mean; whether it is better than others the intervals tell.
@@ -165,14 +147,6 @@ class Sweep(ExperimentFindings):
         counts = {len(point.replications) for point in self.points}
         each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
-
-
-def _column(values: list[Any]) -> NDArray[Any]:
-    """Array of values: of numbers or text if all are alike, else of objects by name."""
-    kinds = {type(value) for value in values}
-    if kinds <= {int, float} or kinds == {bool}:
-        return np.array(values)
-    return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
 
 
 def sweep(

@@ -85,9 +85,14 @@ def test_runs_have_one_row_each(found):
     runs = found.runs
     assert runs["scenario"].tolist() == ["one"] * 8 + ["two"] * 8
     assert runs["seed"][:8].tolist() == runs["seed"][8:].tolist()
-    assert found.to_pandas().groupby("scenario")["e2e_mean_ms"].mean()["two"] == pytest.approx(
+    assert found.to_pandas(runs=True).groupby("scenario")["e2e_mean_ms"].mean()["two"] == pytest.approx(
         found.verdict("e2e_mean_ms").means[1]
     )
+
+
+def test_rows_have_one_verdict_each(found):
+    assert [(row["metric"], row["finding"]) for row in found.rows] == [(v.metric, v.finding) for v in found.verdicts]
+    assert found.to_pandas()["p_value"].tolist() == [verdict.p_value for verdict in found.verdicts]
 
 
 def test_what_the_evidence_does_not_decide_is_said_plainly(made_up):

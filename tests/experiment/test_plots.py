@@ -1,4 +1,4 @@
-"""What experiments draw of themselves."""
+"""Plots of experiments."""
 
 import pytest
 
@@ -31,6 +31,13 @@ def test_a_comparison_draws_each_change_with_its_interval(small):
     ax = found.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["e2e_mean_ms, two", "e2e_mean_ms, four"]
     assert ax.get_xlabel() == "change from one (%)"
+
+
+def test_a_comparison_draws_its_runs_by_scenario(small):
+    found = blis.compare({"one": small, "two": small.with_(replicas=2)}, 3, executor="serial", progress=False)
+    ax = found.plot.runs("e2e_mean_ms")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["one", "two"]
+    assert ax.get_ylabel() == "E2E mean (ms)"
 
 
 def test_a_comparison_without_intervals_says_so(small):
