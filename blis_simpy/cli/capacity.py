@@ -1,4 +1,4 @@
-"""``blis capacity``: find the rate, or the number of replicas, that still keeps a promise."""
+"""``blis capacity``: find the largest rate, or the fewest replicas, that meets a service level."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLAGS = (
         name="--slo",
         target="slo",
         hint=list[str],
-        help="A promise, as METRIC=LIMIT (or METRIC<=LIMIT, METRIC>=LIMIT); repeat it: all must be kept.",
+        help="Limit of a metric, as METRIC=LIMIT (or METRIC<=LIMIT, METRIC>=LIMIT); may be repeated: all must be met.",
     ),
     Flag(
         name="--vary",
@@ -36,20 +36,25 @@ _FLAGS = (
         help="Search the largest rate, or the smallest number of replicas.",
         default="workload.rate",
     ),
-    Flag(name="--low", target="low", hint=float, help="Where to search, from; unset means outwards from the scenario."),
-    Flag(name="--high", target="high", hint=float, help="Where to search, up to."),
+    Flag(
+        name="--low",
+        target="low",
+        hint=float,
+        help="Lower bound of the search; unset means to search outwards from the value of the scenario.",
+    ),
+    Flag(name="--high", target="high", hint=float, help="Upper bound of the search."),
     Flag(
         name="--resolution",
         target="resolution",
         hint=float,
-        help="How near to the limit a rate is wanted, as a fraction of it.",
+        help="Resolution of the rate, as a fraction.",
         default=0.02,
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each value, at least.", default=10),
+    Flag(name="--replications", target="replications", hint=int, help="Minimum number of runs per value.", default=10),
     *EXPERIMENT_FLAGS,
 )
 _SLO = re.compile(r"slo\['(.*)'\]")
-_PROMISE = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
+_LIMIT = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
 
 
 def capacity(argv: Sequence[str]) -> None:
@@ -60,41 +65,41 @@ def capacity(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``capacity``.
     """
-    about = "Find the largest rate, or the smallest number of replicas, that meets a service level with confidence."
+    about = "Find the largest rate, or the smallest number of replicas, that meets a service level."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)
-        promises = _promises(given.get("slo", []))
+        limits = _limits(given.get("slo", []))
         options = engine_options(given)
         options |= {name: given[name] for name in ("vary", "low", "high", "resolution") if name in given}
-        carry_out(given, lambda: _found(scenario, promises, options))
+        carry_out(given, lambda: _found(scenario, limits, options))
 
 
-def _found(scenario: Scenario, promises: dict[str, Any], options: dict[str, Any]) -> Capacity:
+def _found(scenario: Scenario, limits: dict[str, Any], options: dict[str, Any]) -> Capacity:
     try:
-        return find_capacity(scenario, promises, **options)
+        return find_capacity(scenario, limits, **options)
     except ScenarioError as error:
         named = (attrs.evolve(problem, path=_SLO.sub(r"--slo \1", problem.path)) for problem in error.problems)
         raise ScenarioError(named) from None
 
 
-def _promises(texts: Sequence[str]) -> dict[str, Any]:
+def _limits(texts: Sequence[str]) -> dict[str, Any]:
     if not texts:
         raise ScenarioError(Problem(path="--slo", rule="is required"))
-    promises: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     problems: list[Problem] = []
     for text in texts:
-        match = _PROMISE.fullmatch(text)
+        match = _LIMIT.fullmatch(text)
         if match is None:
             problems.append(Problem(path="--slo", rule="must be METRIC=LIMIT", value=text))
             continue
         metric, sign, limit = match.groups()
-        if metric in promises:
+        if metric in limits:
             problems.append(Problem(path=f"--slo {metric}", rule="is given twice"))
         elif find_metric(metric) is None:
             hint = nearest(metric, known_metrics())
             problems.append(Problem(path="--slo", rule="is of an unknown metric", value=metric, hint=hint))
-        promises[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
+        limits[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
     if problems:
         raise ScenarioError(problems)
-    return promises
+    return limits

@@ -1,4 +1,4 @@
-"""``blis compare``: tell scenarios, or variants of one, apart."""
+"""``blis compare``: compare scenarios, or variants of one."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _FLAGS = (
         name="--variant",
         target="variant",
         hint=list[str],
-        help="Compare the scenario with a variant, as NAME:PATH=VALUE; repeat it for more settings and more variants.",
+        help="Compare the scenario with a variant, as NAME:PATH=VALUE; may be repeated for more settings and variants.",
     ),
     Flag(
         name="--baseline",
         target="baseline",
         help="Scenario that the others are compared with; unset means the first one.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each scenario.", default=20),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs per scenario.", default=20),
     Flag(
         name="--correction",
         target="correction",
         choices=("holm", "bonferroni", "none"),
-        help="How verdicts are adjusted for their number.",
+        help="Adjustment of the verdicts for their number.",
         default="holm",
     ),
     *EXPERIMENT_FLAGS,
@@ -49,7 +49,7 @@ def compare(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``compare``.
     """
-    about = "Compare scenarios, or variants of one, under the same traffic: what differs, and with which confidence."
+    about = "Compare scenarios, or variants of one, under the same traffic, with confidence intervals and verdicts."
     given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)

@@ -25,13 +25,13 @@ _FLAGS = (
         name="--grid",
         target="grid",
         hint=list[str],
-        help="Values of a setting, as PATH=VALUE,VALUE,...; repeat it for each one: all combinations are simulated.",
+        help="Values of a setting, as PATH=VALUE,VALUE,...; may be repeated: all combinations are simulated.",
     ),
     Flag(
         name="--range",
         target="range",
         hint=list[str],
-        help="For the other designs, bounds of a setting: PATH=LOW:HIGH, or PATH=LOW:HIGH:log to space it by factors.",
+        help="Bounds of a setting for the other designs: PATH=LOW:HIGH, or PATH=LOW:HIGH:log for logarithmic spacing.",
     ),
     Flag(
         name="--design",
@@ -44,9 +44,9 @@ _FLAGS = (
         name="--samples",
         target="samples",
         hint=int,
-        help="How many points, for the other designs; a power of two for sobol.",
+        help="Number of points of the other designs; a power of two for sobol.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each point.", default=1),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs per point.", default=1),
     *EXPERIMENT_FLAGS,
 )
 
@@ -72,7 +72,7 @@ def _swept(scenario: Scenario, axes: Mapping[str, Any], options: dict[str, Any])
     try:
         return sweep_scenario(scenario, axes, **options)
     except ScenarioError as error:
-        # A value that is wrong by itself is wrong at many points: say so once, of the flag.
+        # A value that is invalid by itself is so at many points: one problem, with the flag as its path.
         named = [_of_flag(problem, axes) for problem in error.problems]
         raise ScenarioError({str(problem): problem for problem in named}.values()) from None
 
@@ -88,7 +88,7 @@ def _of_flag(problem: Problem, axes: Mapping[str, Any]) -> Problem:
 
 
 def _axes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values and bounds of the settings."""
+    """Return the values and bounds of the settings."""
     axes: dict[str, Any] = {}
     problems: list[Problem] = []
     for flag, read in (("--grid", _values), ("--range", _bounds)):

@@ -55,7 +55,7 @@ describe.register(TextTable, lambda table: [table])
 
 
 def html(thing: object) -> str:
-    """Render an object as HTML that stands alone, for a notebook."""
+    """Render an object as HTML for a notebook, without style sheet or script."""
     return page_html(describe(thing))
 
 

@@ -1,10 +1,4 @@
-"""How much a deployment carries, or how many replicas it takes, within a service level.
-
-First a search, then a proof. The search narrows down by bisection where the limit is, from replications with the same
-seeds at every value. What it arrives at has been chosen for its figures, which are therefore a little too good; so it
-is confirmed with new seeds, and what is not confirmed gives way to the next, safer value. Each attempt may err with
-half of the probability of the one before, so that all together keep to the confidence that is stated.
-"""
+"""Capacity: the largest rate, or the fewest replicas, that meets a service level."""
 
 from __future__ import annotations
 
@@ -41,20 +35,19 @@ class Capacity(ExperimentFindings):
     Attributes
     ----------
     value : float or None
-        It; None if none was confirmed.
+        The capacity; None if no value was confirmed.
     vary : str
         Setting that was varied.
     limits : list of Limit
         The service level.
     confidence : float, fraction
-        That the service level holds at `value`.
+        Confidence that the service level is met at `value`.
     misses_at : float or None
-        Nearest value that clearly misses it; None if none did. What lies between is not decided.
+        Nearest value that clearly misses it; None if none did. Values in between are not decided.
     monotone : bool
-        Whether no value was found to meet it beyond one that misses it. Where that is not so, a larger capacity may
-        exist.
+        Whether no value met the service level beyond one that misses it; if one did, the capacity may be larger.
     probes : list of Probe
-        All values that were tried, in order.
+        All values that were simulated, in order.
     """
 
     _kind = "capacity"
@@ -104,8 +97,8 @@ class Capacity(ExperimentFindings):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One row a probe: value, outcome, and each metric of the service level as ``_mean``, ``_low``, ``_high``."""
-        answer = self.probes[-1] if self.decided else None  # the search ends where a value is confirmed
+        """One row per probe: value, outcome, and each metric of the service level as ``_mean``, ``_low``, ``_high``."""
+        answer = self.probes[-1] if self.decided else None  # the search ends with the confirmed value
         rows = []
         for probe in self.probes:
             row: dict[str, Any] = {
@@ -122,9 +115,9 @@ class Capacity(ExperimentFindings):
 
     @property
     def runs(self) -> dict[str, NDArray[Any]]:
-        """One row a run: the value that was varied, and the columns of `Replications.runs`.
+        """One row per run as columns: the value that was varied, and the columns of `Replications.runs`.
 
-        A run that served two probes of the same value is listed once.
+        A run that two probes of the same value share is listed once.
         """
         runs = [probe.replications for probe in self.probes]
         values = np.repeat([probe.value for probe in self.probes], [len(replications) for replications in runs])
@@ -137,7 +130,7 @@ class Capacity(ExperimentFindings):
         return {self.vary: values[kept], **{name: column[kept] for name, column in columns.items()}}
 
     def table(self) -> TextTable:
-        """Return the values that were tried, in order."""
+        """Return the probes, in order."""
         columns = [
             TextColumn(self.vary),
             TextColumn("purpose", align="left"),
@@ -182,42 +175,43 @@ def capacity(
     Parameters
     ----------
     scenario : Scenario
-        What does not change. Runs must be long enough to show an overload: a queue that grows needs time to.
+        The settings that do not change. Its runs must be long enough for the queue of an overloaded replica to grow.
     slo : mapping of str to float or str
-        Limits of the means of metrics over replications, all of which must hold: ``{"ttft_p99_ms": 200}``; for the
+        Limits of the means of metrics over replications, all of which must be met: ``{"ttft_p99_ms": 200}``; for the
         other direction text, such as ``{"share_in_time": ">= 0.95"}``.
     vary : {"workload.rate", "replicas"}
-        What to search. The rate may be that of a workload specification.
+        Setting to search. The rate may be that of a workload specification.
     low, high : float, optional
-        Where to search. Unless given, outwards from the scenario's own value, by factors of two.
+        Bounds of the search; default is to search outwards from the scenario's value by factors of two.
     resolution : float, fraction
-        How near to the limit a rate is wanted.
+        Largest ratio, minus 1, of the rates between which the search stops.
     replications : int
-        Runs of each value, at least 2; up to four times as many where these leave it unclear, and twice as many to
-        confirm.
+        Number of runs of each value, at least 2; up to four times as many where these leave the outcome unclear, and
+        twice as many for the confirmation.
     confidence : float, fraction
-        That the service level holds at the value found.
+        Confidence that the service level is met at the value.
     seed : int, optional
-        Seed of the experiment; that of the scenario unless given.
+        Seed of the experiment; default is that of the scenario.
     **options
-        How to carry it out, see `blis_simpy.experiment.runner.Options`.
+        Options of all experiments, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------
     Capacity
-        The value, and all that were tried.
+        The value, and all probes.
 
     Raises
     ------
     ScenarioError
         If the scenario cannot be simulated or a parameter is wrong.
     PluginError
-        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+        If a plug-in cannot be pickled for the workers, or the function of a metric does not return a number.
 
     Notes
     -----
-    A larger rate, or fewer replicas, is supposed to be harder throughout; `Capacity.monotone` tells whether what was
-    tried contradicts that.
+    The search assumes that a higher rate, or fewer replicas, never improves a metric of the service level;
+    `Capacity.monotone` is False if the probes contradict that. See `blis_simpy.experiment.capacity_search` for the
+    procedure.
 
     Examples
     --------

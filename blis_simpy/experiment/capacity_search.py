@@ -1,4 +1,9 @@
-"""The search for a capacity: bisection with common seeds, then a confirmation with new ones."""
+"""Search for a capacity: bisection with common seeds, then confirmation with new ones.
+
+The value that bisection finds was selected for its figures, which are therefore biased. It is confirmed with new seeds;
+if that fails, the next safer value is tried. Each attempt may fail with half of the error probability of the one
+before, so that all together keep the stated confidence.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,13 @@ import attrs
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.experiment.intervals import one_sided_bounds
 from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.number_format import check_count, figure
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.service_level import Judgement, Limit
-from blis_simpy.experiment.statistics import one_sided_bounds
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 
@@ -28,30 +33,30 @@ __all__ = ["CapacitySearch", "Probe"]
 
 _MOST_DOUBLINGS = 10
 _ATTEMPTS = 5
-# Times the replications asked for, where these leave it unclear on which side of the limit a value is.
+# Multiple of the requested replications where these leave unclear whether a value meets the service level.
 _MOST_REPLICATIONS = 4
 
 
 @attrs.frozen(kw_only=True)
 class Probe:
-    """One value that was tried.
+    """One value that was simulated.
 
     Attributes
     ----------
     value : float
         Rate or number of replicas.
     purpose : {"search", "confirm"}
-        Why.
+        Part of the procedure.
     outcome : {"meets", "misses", "unclear"}
-        What the bounds say.
+        Position of the bounds relative to the limits.
     bounds : dict of str to (float, float)
         Lower and upper bound of each metric of the service level, each at `confidence`.
     confidence : float, fraction
-        Of the bounds.
+        Confidence of the bounds.
     served : float, fraction
         Share of the requests that completed.
     replications : Replications
-        Its figures.
+        Figures at this value.
     """
 
     value: float
@@ -65,7 +70,7 @@ class Probe:
 
 @attrs.define(kw_only=True)
 class CapacitySearch:
-    """The probes so far. Values are seen as loads: a larger one is harder, which for replicas is a smaller number."""
+    """The probes of a search. A value is harder than another if it is a higher rate, or fewer replicas."""
 
     scenario: Scenario
     limits: list[Limit]
@@ -95,7 +100,7 @@ class CapacitySearch:
         return None if good is None else self._confirmed(good, easy)
 
     def misses_at(self, value: float | None) -> float | None:
-        """Nearest harder value than the confirmed one that misses the level; None if none did."""
+        """Return the harder value nearest to the confirmed one that misses the service level; None if none did."""
         if value is None:
             return None
         harder = [miss for miss in self._values("misses") if self._is_harder(miss, value)]
@@ -105,7 +110,7 @@ class CapacitySearch:
 
     @property
     def is_monotone(self) -> bool:
-        """Whether no value met the level beyond one that missed it."""
+        """Whether no value met the service level that is harder than one that missed it."""
         return not any(self._is_harder(met, miss) for met in self._values("meets") for miss in self._values("misses"))
 
     def _values(self, outcome: Judgement) -> list[float]:
@@ -118,7 +123,7 @@ class CapacitySearch:
         return abs(good - bad) <= 1 if self._whole else bad / good <= 1 + self.resolution
 
     def _bounds(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
-        """Check the bounds; return the easy one and the hard one."""
+        """Check the bounds; return the easier and the harder one."""
         for name, bound in (("low", low), ("high", high)):
             if bound is not None and self._whole:
                 check_count(name, bound, 1)
@@ -129,7 +134,7 @@ class CapacitySearch:
         return (high, low or 1) if self._whole else (low, high)
 
     def _bracket(self, easy: float | None, hard: float | None) -> tuple[float | None, float | None]:
-        """Find a value that meets the level and a harder one that does not, as far as the bounds have such."""
+        """Find a value that meets the service level and a harder one that does not, if there are such in the bounds."""
         start = self._own_value() if easy is None else easy
         if hard is not None and self._is_harder(start, hard):
             start = hard
@@ -144,7 +149,7 @@ class CapacitySearch:
         return (before, None) if meets else (None, before)
 
     def _outwards(self, start: float, bound: float | None, *, harder: bool) -> Iterator[float]:
-        """Go to the bound, or double or halve."""
+        """Yield the bound; without one, double or halve the value."""
         if bound is not None:
             if start != bound:
                 yield bound
@@ -175,7 +180,7 @@ class CapacitySearch:
             count *= 2
 
     def _confirmed(self, value: float, easy: float | None) -> float | None:
-        """Confirm a value, or an easier one, with seeds that had no part in choosing it."""
+        """Confirm a value, or an easier one, with seeds that were not used to select it."""
         first = _MOST_REPLICATIONS * self.replications
         for attempt in range(1, _ATTEMPTS + 1):
             allowed = (1 - self.confidence) / 2**attempt

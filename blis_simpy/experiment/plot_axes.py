@@ -1,4 +1,4 @@
-"""Axes of plots of experiments: logarithmic where values cover much, named after what varies."""
+"""Axes of plots of experiments: scales and labels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["HEIGHT", "RATE", "WIDE", "name_axis", "widen"]
 
 RATE = "workload.rate"
 WIDE = 20
-"""Ratio of values from which on a linear axis, or one in percent, would show the largest ones only."""
+"""Ratio of values above which an axis is logarithmic; a linear one would show the largest values only."""
 HEIGHT = 3.6
-"""Of a plot with two axes of values, inches."""
+"""Height of a plot with two numeric axes, inches."""
 
 
 def widen(ax: Axes, values: Any) -> None:
-    """Make the axis of values logarithmic where they cover much."""
+    """Make the axis of values logarithmic if they cover a wide range."""
     positive = values[values > 0]
     if len(positive) and positive.min() == values.min() and positive.max() > WIDE * positive.min():
         ax.set_yscale("log")
@@ -29,7 +29,7 @@ def widen(ax: Axes, values: Any) -> None:
 
 
 def name_axis(ax: Axes, path: str, numbers: Sequence[float]) -> None:
-    """Label the axis of a setting; logarithmic where its values cover much, with a tick a value where they are few."""
+    """Label the axis of a setting; logarithmic if its values cover a wide range, one tick per value if they are few."""
     if path == RATE:
         ax.set_xlabel("arrival rate (requests/s)")
     else:

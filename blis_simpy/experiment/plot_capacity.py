@@ -20,16 +20,16 @@ __all__ = ["plot_capacity"]
 
 
 def plot_capacity(capacity: Capacity, metric: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the values that were tried and the limit that a metric has to keep.
+    """Draw the probes of a capacity and the limit of a metric.
 
     Parameters
     ----------
     capacity : Capacity
-        What to draw.
+        Object to draw.
     metric : str, optional
-        One of those with a limit; the first unless given.
+        Metric with a limit; default is the first.
     ax : matplotlib Axes, optional
-        Where to; a new figure unless given.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------

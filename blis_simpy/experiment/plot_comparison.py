@@ -1,4 +1,4 @@
-"""Plots of comparisons: changes with their intervals, and the runs in pairs."""
+"""Plots of a comparison: changes with their intervals, and the runs in pairs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["bounded_verdicts", "comparison_height", "is_wide", "plot_comparison"
 
 
 def bounded_verdicts(comparison: Comparison) -> list[Verdict]:
-    """Those whose relative change has an interval, by metric."""
+    """Return the verdicts whose relative change has a finite interval, by metric."""
     bounded = [v for v in comparison.verdicts if math.isfinite(v.ratio.low) and math.isfinite(v.ratio.high)]
     return sorted(bounded, key=lambda verdict: comparison.metrics.index(verdict.metric))
 
 
 def is_wide(verdicts: Sequence[Verdict]) -> bool:
-    """Whether changes are better drawn as ratios, on a logarithmic axis."""
+    """Whether to draw changes as ratios on a logarithmic axis."""
     ends = [end for verdict in verdicts for end in (verdict.ratio.low, verdict.ratio.high)]
     return min(ends) > 0 and (max(ends) > WIDE * min(ends) or max(ends) > WIDE / 2)
 
 
 def comparison_height(verdicts: Sequence[Verdict]) -> float:
-    """Height of `plot_comparison`, inches."""
+    """Return the height of `plot_comparison`, inches."""
     return 1.1 + 0.3 * len(verdicts)
 
 
@@ -47,14 +47,14 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     comparison : Comparison
-        What to draw; what has no interval is left out.
+        Object to draw; verdicts without a finite interval are left out.
     ax : matplotlib Axes, optional
-        Where to; a new figure unless given.
+        Axes to draw on; default is a new figure.
     """
     verdicts = bounded_verdicts(comparison)
     ax = figure_style.one(ax, comparison_height(verdicts))
     if not verdicts:
-        figure_style.say(ax, "no change has an interval")
+        figure_style.add_note(ax, "no change has an interval")
         return ax
     several = len(comparison.candidates) > 1
     names = [f"{v.metric}, {v.candidate}" if several else v.metric for v in verdicts]
@@ -73,7 +73,7 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
 
 
 def plot_runs(comparison: Comparison, metric: str, ax: Axes | None = None) -> Axes:
-    """Draw a metric of every run, runs with one seed joined by a line."""
+    """Draw a metric of every run; lines join runs with the same seed."""
     ax = figure_style.one(ax, HEIGHT)
     values = {name: runs.values(metric) for name, runs in comparison.replications.items()}
     plot_pairs(values, ylabel=metric_label(metric), ax=ax)

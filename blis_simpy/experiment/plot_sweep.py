@@ -29,7 +29,7 @@ _MOST_LINES = 40
 
 
 def axes_of(sweep: Sweep) -> list[str | None]:
-    """Choose the settings to draw a sweep over, one picture each; None is a picture with a line a point."""
+    """Choose the settings to draw a sweep over, one plot each; None is a plot with one row per point."""
     numbers = _numeric(sweep)
     axis = _axis(numbers)
     if axis is not None and _forms_curves(sweep, axis):
@@ -40,34 +40,34 @@ def axes_of(sweep: Sweep) -> list[str | None]:
 
 
 def sweep_height(sweep: Sweep, over: str | None) -> float:
-    """Height of `plot_sweep`, inches."""
+    """Return the height of `plot_sweep`, inches."""
     return HEIGHT if over is not None else 1.1 + 0.3 * len(sweep)
 
 
 def plot_sweep(sweep: Sweep, metric: str, over: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw a metric over a setting, with confidence bands; a curve for each choice of the other settings.
+    """Draw a metric over a setting, with confidence bands; one curve for each combination of the other settings.
 
     Parameters
     ----------
     sweep : Sweep
-        What to draw.
+        Object to draw.
     metric : str
         One of its metrics.
     over : str, optional
-        A setting with numbers; unless given, the one with the most values. Where there is none, each point is a line.
+        Numeric setting; default is the one with the most values. Without any, each point is a row.
     ax : matplotlib Axes, optional
-        Where to; a new figure unless given.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------
     ScenarioError
-        If the sweep has no such metric, or no such setting with numbers.
+        If the sweep has no such metric or numeric setting.
     """
     if metric not in sweep.metrics:
         raise ScenarioError.at("metric", "is unknown", metric, hint=nearest(metric, tuple(sweep.metrics)))
     numbers = _numeric(sweep)
     if over is not None and over not in numbers:
-        raise ScenarioError.at("over", "is no setting of the sweep that has numbers", over, hint=nearest(over, numbers))
+        raise ScenarioError.at("over", "is not a numeric setting of the sweep", over, hint=nearest(over, numbers))
     axis = over or _axis(numbers)
     ax = figure_style.one(ax, sweep_height(sweep, axis))
     if axis is None:
@@ -92,7 +92,7 @@ def _forms_curves(sweep: Sweep, axis: str) -> bool:
 
 
 def _others(sweep: Sweep, axis: str) -> dict[str, list[int]]:
-    """Points of each curve, by what it is called."""
+    """Return the indices of the points of each curve, by its name."""
     others: dict[str, list[int]] = {}
     for index, point in enumerate(sweep.points):
         rest = ", ".join(f"{path}={setting_label(value)}" for path, value in point.settings.items() if path != axis)
@@ -101,7 +101,7 @@ def _others(sweep: Sweep, axis: str) -> dict[str, list[int]]:
 
 
 def _numbers(points: Iterable[Point], path: str) -> list[float] | None:
-    """Values of a setting as numbers, if they are such, and not all the same."""
+    """Return the values of a setting as numbers; None if some are not numeric, or all are equal."""
     found = [_number(point.settings.get(path)) for point in points]
     numbers = [number for number in found if number is not None]
     return numbers if len(numbers) == len(found) and len(set(numbers)) > 1 else None
@@ -118,7 +118,7 @@ def _number(value: Any) -> float | None:
 
 
 def has_single_runs(sweep: Sweep) -> bool:
-    """Whether no point was simulated twice, so that there are no intervals."""
+    """Whether every point has one run only, so that there are no intervals."""
     return all(len(point.replications) < 2 for point in sweep.points)
 
 

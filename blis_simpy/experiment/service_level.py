@@ -1,4 +1,4 @@
-"""Limits of metrics that a deployment must keep."""
+"""Service level: limits of metrics that a deployment has to meet."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LIMIT = re.compile(r"\s*(<=|>=)\s*([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)\s*", re.IGNOR
 
 @attrs.frozen
 class Limit:
-    """One promise of a service level, about the mean over replications.
+    """A limit of the mean of a metric over replications.
 
     Attributes
     ----------
     metric : str
-        Which.
+        Name of the metric.
     value : float
-        Limit, which may be reached.
+        The limit; equality meets it.
     at_least : bool
         Whether it is a lower limit.
     """
@@ -42,12 +42,12 @@ class Limit:
     def of(cls, metric: str, limit: Any) -> Limit:
         """Read a limit: a number, or text such as ``<= 200`` or ``>= 0.95``.
 
-        A number is a lower limit of rates, completed requests and cache hits, else an upper one.
+        A number is a lower limit of a metric whose higher values are better, else an upper one.
 
         Raises
         ------
         ScenarioError
-            If it is none.
+            If it is neither.
         """
         at_least, value = higher_is_better(metric), limit
         if isinstance(limit, str) and (match := _LIMIT.fullmatch(limit)):
@@ -58,7 +58,7 @@ class Limit:
         return cls(metric, float(value), at_least)
 
     def judge(self, bounds: tuple[float, float]) -> Judgement:
-        """Say whether a mean between two bounds is within the limit."""
+        """Return whether a mean between two bounds is within the limit."""
         low, high = bounds if not self.at_least else (-bounds[1], -bounds[0])
         limit = -self.value if self.at_least else self.value
         return "meets" if high <= limit else "misses" if low > limit or math.isnan(low) else "unclear"

@@ -1,4 +1,4 @@
-"""One scenario with other settings, over and over."""
+"""Sweep: one scenario over a range of settings."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Point:
     Attributes
     ----------
     settings : dict of str to object
-        What was changed, by dotted path.
+        Changed settings, by dotted path.
     replications : Replications
-        Its figures, and the scenario.
+        Scenario and figures.
     """
 
     settings: dict[str, Any]
@@ -55,11 +55,11 @@ class Sweep(ExperimentFindings):
     Attributes
     ----------
     points : list of Point
-        In the order of the design.
+        Points in the order of the design.
     metrics : tuple of str
-        What is reported; other metrics can be asked for by name.
+        Metrics that are reported; others can be asked for by name.
     confidence : float, fraction
-        Of the intervals.
+        Confidence of the intervals.
     """
 
     _kind = "sweep"
@@ -75,12 +75,12 @@ class Sweep(ExperimentFindings):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Dotted paths of what was changed."""
+        """Dotted paths of the settings that were changed."""
         return tuple(dict.fromkeys(path for point in self.points for path in point.settings))
 
     @property
     def runs(self) -> dict[str, NDArray[Any]]:
-        """One row a run, one array a column: number of the ``point``, its settings, columns of `Replications.runs`."""
+        """One row per run as columns: index of the ``point``, its settings, columns of `Replications.runs`."""
         tables = [point.replications.runs for point in self.points]
         counts = [len(point.replications) for point in self.points]
         settings = {path: column_of([point.settings.get(path) for point in self.points]) for path in self.settings}
@@ -92,7 +92,7 @@ class Sweep(ExperimentFindings):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One row a point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
+        """One row per point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
         rows = []
         for point in self.points:
             row: dict[str, Any] = {path: point.settings.get(path) for path in self.settings}
@@ -108,14 +108,14 @@ class Sweep(ExperimentFindings):
         return rows
 
     def best(self, metric: str, *, maximise: bool | None = None) -> Point:
-        """Return the point with the best mean; whether it is better than others the intervals tell.
+        """Return the point with the best mean, whether or not it is significantly better than the others.
 
         Parameters
         ----------
         metric : str
-            What decides; points with runs that lack it do not count.
+            Name of the metric; points with a run without a value are left out.
         maximise : bool, optional
-            Whether more is better; unless given, it is for rates, completed requests and cache hits.
+            Whether the largest mean is the best; default is the direction of the metric.
 
         Raises
         ------
@@ -165,36 +165,36 @@ def sweep(
     Parameters
     ----------
     scenario : Scenario
-        What does not change.
+        The settings that do not change.
     grid : mapping of str to sequence or Range, or iterable of mappings
-        By dotted path, the values to combine: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other
-        designs a `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves.
-        ``workload.rate`` is the rate of a workload specification, too.
+        Values to combine, by dotted path: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other designs a
+        `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves. ``workload.rate`` is
+        also the rate of a workload specification.
     replications : int
-        Runs of each point. All points have the same seeds, hence the same random numbers.
+        Number of runs of each point. All points have the same seeds, hence the same random numbers.
     design : {"grid", "latin-hypercube", "sobol"}
         All combinations, or points that fill the space evenly.
     samples : int, optional
-        How many points, for the latter two; a power of two for Sobol points.
+        Number of points of the latter two designs; a power of two for Sobol points.
     confidence : float, fraction
-        Of the intervals.
+        Confidence of the intervals.
     seed : int, optional
-        Seed of the experiment and of the design; that of the scenario unless given.
+        Seed of the experiment and of the design; default is that of the scenario.
     **options
-        How to carry it out, see `blis_simpy.experiment.runner.Options`.
+        Options of all experiments, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------
     Sweep
-        A row a run and a row a point.
+        Figures of all points.
 
     Raises
     ------
     ScenarioError
-        If a setting does not exist or a value is wrong, before anything is run; or if a point cannot be simulated,
-        which the message names.
+        If a setting does not exist or a value is wrong, before anything is simulated; or if a point cannot be
+        simulated, which the message names.
     PluginError
-        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+        If a plug-in cannot be pickled for the workers, or the function of a metric does not return a number.
 
     Examples
     --------

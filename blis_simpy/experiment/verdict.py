@@ -1,4 +1,4 @@
-"""What can be concluded about one metric of one candidate in a comparison."""
+"""Verdict on one metric of one candidate in a comparison."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 
 import attrs
 
+from blis_simpy.experiment.intervals import Interval
 from blis_simpy.experiment.number_format import figure, percent
-from blis_simpy.experiment.statistics import Interval
 
 __all__ = ["Finding", "Verdict"]
 
@@ -24,22 +24,22 @@ class Verdict:
     candidate, baseline : str
         Names of the scenarios.
     metric : str
-        Which.
+        Name of the metric.
     finding : {"lower", "higher", "the same", "not decided"}
-        The candidate's mean beside the baseline's. ``the same``: every pair of runs gave the very same value.
+        The candidate's mean compared with the baseline's. ``the same``: all pairs of runs have equal values.
     means : (float, float)
-        Of baseline and candidate.
+        Means of baseline and candidate.
     difference, ratio : Interval
-        Candidate minus baseline, and divided by it; each at the confidence of the comparison by itself.
+        Candidate minus baseline, and candidate divided by baseline; not adjusted for the number of verdicts.
     p_value : float, fraction
-        Adjusted for how many verdicts there are.
+        Adjusted for the number of verdicts.
     needed : int or None
-        Replications that would probably decide, 8 times of 10, if means and spread are as found; None = too many to
-        say, or nothing to decide.
+        Number of replications that would decide with probability 0.8 if means and spread are as estimated; None if it
+        is too large to state, or there is nothing to decide.
     correlation : float
-        Of the two scenarios' values; NaN where one does not vary.
+        Correlation of the values of the two scenarios; NaN where one of them does not vary.
     variance_reduction : float
-        By what factor the pairs reduce the variance of the difference, compared with independent runs; infinite where
+        Factor by which pairing reduces the variance of the difference, compared with independent runs; infinite where
         the difference does not vary.
     """
 
@@ -76,9 +76,9 @@ class Verdict:
 
     @property
     def outlook(self) -> str:
-        """Say what would decide."""
+        """What would decide: a number of replications, if any."""
         if not math.isfinite(self.difference.estimate):
-            return "some runs lack it"
+            return "some runs have no value"
         if self.needed is None:
             return "no reasonable number of replications would decide"
         return f"about {max(self.needed, self.difference.count + 1):,} replications would probably decide"

@@ -27,10 +27,10 @@ def test_all_scenarios_of_a_replication_are_sent_the_same_requests(small):
 
 def test_common_random_numbers_are_checked(small, found):
     assert found.same_traffic
-    with pytest.warns(UserWarning, match="the scenarios were not sent the same requests"):
+    with pytest.warns(UserWarning, match="the scenarios did not receive the same requests"):
         other = blis.compare({"slow": small, "fast": small.with_(**{"workload.rate": 21})}, 2, executor="serial")
     assert not other.same_traffic
-    assert "the scenarios were not sent the same requests" in repr(other)
+    assert "the scenarios did not receive the same requests" in repr(other)
 
 
 def test_later_rounds_of_conversations_may_differ(small):
@@ -123,7 +123,7 @@ def test_runs_that_are_all_alike_are_the_same_and_need_no_more(made_up):
 
 def test_a_metric_that_some_runs_lack_decides_nothing(made_up):
     found = made_up({"a": {"m": [1, 2, math.nan]}, "b": {"m": [5, 6, 7]}})
-    assert str(found.verdict("m")).endswith("some runs lack it")
+    assert str(found.verdict("m")).endswith("some runs have no value")
 
 
 def test_verdicts_are_adjusted_for_their_number(made_up):
@@ -174,7 +174,7 @@ def test_candidates_are_named_where_there_are_several(made_up):
         found.verdict("m")
     with pytest.raises(ScenarioError, match="candidate is unknown, got 'a'; known: b, c"):
         found.verdict("m", "a")
-    with pytest.raises(ScenarioError, match="scenario is not compared, got 'd'; known: a, b, c"):
+    with pytest.raises(ScenarioError, match="scenario is unknown, got 'd'; known: a, b, c"):
         found.values("d", "m")
 
 

@@ -60,7 +60,7 @@ def test_a_sweep_draws_a_curve_for_each_choice_of_the_others(swept):
     ("metric", "over", "message"),
     [
         ("ttft_p50_ms", None, "metric is unknown, got 'ttft_p50_ms'"),
-        ("ttft_p99_ms", "seed", "over is no setting of the sweep that has numbers, got 'seed'"),
+        ("ttft_p99_ms", "seed", "over is not a numeric setting of the sweep, got 'seed'"),
     ],
 )
 def test_a_sweep_draws_what_it_has(swept, metric, over, message):

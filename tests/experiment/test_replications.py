@@ -6,9 +6,9 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.intervals import t_interval
 from blis_simpy.experiment.replications import _next_count
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.statistics import t_interval
 
 
 def test_a_replication_is_a_run_with_its_seed(small):

@@ -5,16 +5,8 @@ import pytest
 from scipy import stats
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.statistics import (
-    adjusted,
-    bootstrap_interval,
-    equivalence_test,
-    one_sided_bounds,
-    paired_test,
-    ratio_interval,
-    replications_needed,
-    t_interval,
-)
+from blis_simpy.experiment.intervals import bootstrap_interval, one_sided_bounds, ratio_interval, t_interval
+from blis_simpy.experiment.paired_tests import adjusted, equivalence_test, paired_test, replications_needed
 
 
 def test_t_interval_by_hand():
@@ -172,7 +164,7 @@ def test_adjustment_of_p_values_by_hand():
             lambda: paired_test([1.0], [2.0], alternative="less"),
             "alternative must be one of lower, higher, different, got 'less'",
         ),
-        (lambda: t_interval([[1.0]]), "values must be one number a replication, got (1, 1)"),
+        (lambda: t_interval([[1.0]]), "values must be one number per replication, got (1, 1)"),
     ],
 )
 def test_mistakes_are_named(call, message):
