@@ -27,7 +27,7 @@ from blis_simpy.workload.settings import Workload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["CapacitySearch", "Probe"]
 
@@ -167,7 +167,7 @@ class CapacitySearch:
             raise ScenarioError.at("workload", "must be given")
         if isinstance(workload, Workload):
             return workload.rate
-        rate: float = cast("WorkloadSpec", workload).expanded().aggregate_rate
+        rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
         return rate
 
     def _probe(self, value: float) -> Judgement:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["DESIGNS", "Range", "changed_scenario", "design_points", "label", "setting_label"]
 
@@ -156,8 +156,8 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
     """
     changes = dict(changes)
     if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
-        # The stages of an inference-perf benchmark set the rate; expanded, they are clients.
-        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).expanded())
+        # The stages of an inference-perf benchmark set the rate; listed, they are clients.
+        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).with_clients_listed())
         changes["workload.aggregate_rate"] = changes.pop("workload.rate")
     return scenario.with_(**changes)
 

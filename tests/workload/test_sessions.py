@@ -1,13 +1,14 @@
 import pytest
 from workloads import client, generated, turns
 
-from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.request import Leg, RequestOutcome
 from blis_simpy.core.token_spans import Span
 
 
 def ended(request, outcome=RequestOutcome.COMPLETED, tokens=None):
-    request.outcome = outcome
-    request.generated_tokens = request.output_tokens if tokens is None else tokens
+    request.leg = leg = Leg(request, replica=0)
+    leg.outcome = outcome
+    leg.generated_tokens = request.output_tokens if tokens is None else tokens
     return request
 
 
@@ -77,7 +78,7 @@ def test_empty_answer_leaves_no_span():
 
 def test_labels_of_a_follow_up():
     workload = generated(
-        client("c", tenant_id="t", slo_class="batch", model="m", streaming=True, reasoning=turns(3, 50)), num_requests=1
+        client("c", tenant="t", slo_class="batch", model="m", streaming=True, reasoning=turns(3, 50)), num_requests=1
     )
     follow_up = workload.sessions[0].next_request(ended(workload.requests[0]), 2_000_000, 17)
     assert follow_up.id == "session_c-0_round_1_17"

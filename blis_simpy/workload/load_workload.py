@@ -1,4 +1,4 @@
-"""Workload specifications from YAML: strict keys, all problems at once, each with its line."""
+"""Workload specifications from YAML files: unknown keys are refused, and all problems reported with their lines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
-from blis_simpy.workload.spec.upgrade import upgraded
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.spec.reference_format import TENANT_KEY, from_reference
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -19,12 +19,12 @@ __all__ = ["load_workload", "read_workload", "workload_schema"]
 
 
 def load_workload(path: str | PathLike[str]) -> WorkloadSpec:
-    """Read a workload specification from a YAML file; version 1 is upgraded with a warning.
+    """Read a workload specification from a YAML file, in our format or in that of BLIS.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file. Version 1 is upgraded with a warning.
 
     Raises
     ------
@@ -35,12 +35,13 @@ def load_workload(path: str | PathLike[str]) -> WorkloadSpec:
 
 
 def read_workload(source: Document | Mapping[str, Any]) -> WorkloadSpec:
-    """Make a workload specification from plain data; version 1 is upgraded with a warning.
+    """Make a workload specification from plain data, in our format or in that of BLIS.
 
     Parameters
     ----------
     source : Document or mapping
-        A YAML document, whose file and lines then stand in the errors, or data made in Python.
+        A YAML document, whose file and lines the errors name, or data made in Python. Version 1 is upgraded with a
+        warning.
 
     Raises
     ------
@@ -48,23 +49,26 @@ def read_workload(source: Document | Mapping[str, Any]) -> WorkloadSpec:
         With one problem for every unknown or missing key, wrong type and broken rule.
     """
     data: Any = source if isinstance(source, Mapping) else source.data
-    new = upgraded(data)
+    new = from_reference(data)
     return structure(new if isinstance(source, Mapping) else source.with_data(new), WorkloadSpec, lenient=True)
 
 
 def workload_schema() -> dict[str, Any]:
-    """Describe files that `load_workload` reads, in version 2.
+    """Describe the files that `load_workload` reads, in version 2.
 
     Returns
     -------
     dict of str to object
-        A JSON Schema (draft 2020-12), with the arrival processes and length laws that are installed.
+        A JSON Schema (draft 2020-12) with the arrival processes and length distributions that are installed.
     """
-    from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
+    from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely needed
 
     writer = SchemaWriter(lenient=True)
     specification = {
         **writer.mapping(WorkloadSpec),
-        "anyOf": [{"required": [source]} for source in ("clients", "cohorts", "servegen_data", "inference_perf")],
+        "anyOf": [{"required": [origin]} for origin in ("clients", "cohorts", "servegen_data", "inference_perf")],
     }
+    for name in ("Client", "Cohort"):
+        properties = writer.definitions[name]["properties"]
+        properties[TENANT_KEY] = {**properties["tenant"], "description": "The same as tenant, in files of BLIS."}
     return {"$schema": DIALECT, "title": "Workload specification", **specification, "$defs": writer.definitions}

@@ -1,4 +1,4 @@
-"""Workload specifications made from others, from presets and from the formats of other tools."""
+"""Workload specifications made from other specifications, from presets and from the formats of other tools."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.spec.client import Arrival, Client
-from blis_simpy.workload.spec.length_distribution import LengthDistribution
-from blis_simpy.workload.spec.load_workload import load_workload
+from blis_simpy.workload.load_workload import load_workload
+from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.servegen import ServegenData
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +20,7 @@ __all__ = ["compose", "from_inference_perf", "from_preset", "from_servegen"]
 
 
 def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
-    """Put the clients of several specifications side by side.
+    """Combine the clients of several specifications.
 
     Parameters
     ----------
@@ -32,13 +30,13 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
     Returns
     -------
     WorkloadSpec
-        With the category of the first and the sum of the rates. Seed, horizon, number of requests and all sources but
-        the clients are dropped, as in the reference.
+        With the category of the first and the sum of the rates. Seed, horizon, number of requests, cohorts,
+        `servegen_data` and `inference_perf` are dropped, as in the reference.
 
     Raises
     ------
     ScenarioError
-        If there is none, or no client in any.
+        If there is no specification, or none of them has a client.
 
     Examples
     --------
@@ -64,12 +62,12 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
 
 
 def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaults: str | None = None) -> WorkloadSpec:
-    """Spell out a named workload of the defaults file.
+    """Make a specification of a preset of the defaults file.
 
     Parameters
     ----------
     name : str
-        Its name, e.g. ``chatbot``.
+        Name of the preset, e.g. ``chatbot``.
     rate : float
         Requests per second, > 0.
     num_requests : int
@@ -80,58 +78,38 @@ def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaul
     Raises
     ------
     ScenarioError
-        If there is no such preset, or a figure is out of range.
+        If there is no such preset, or a number is out of range.
     """
     if num_requests <= 0:
         raise ScenarioError.at("num_requests", "must be > 0", num_requests)
-    preset = Catalog.load(defaults).preset(name)
-    prompt, output = (
-        LengthDistribution(
-            "gaussian",
-            {
-                "mean": getattr(preset, f"{part}_tokens"),
-                "std_dev": getattr(preset, f"{part}_tokens_stdev"),
-                "min": getattr(preset, f"{part}_tokens_min"),
-                "max": getattr(preset, f"{part}_tokens_max"),
-            },
-        )
-        for part in ("prompt", "output")
-    )
-    client = Client(
-        id=f"preset-{name}",
-        rate_fraction=1.0,
-        arrival=Arrival("constant"),
-        input_distribution=prompt,
-        output_distribution=output,
-        prefix_group="shared" if preset.prefix_tokens else "",
-        prefix_length=preset.prefix_tokens,
-    )
-    return WorkloadSpec(category="language", clients=(client,), aggregate_rate=rate, num_requests=num_requests)
+    spec = Workload(num_requests=num_requests, preset=name).specification(defaults)
+    client = attrs.evolve(spec.clients[0], id=f"preset-{name}")
+    return attrs.evolve(spec, category="language", clients=(client,), aggregate_rate=rate)
 
 
 def from_servegen(path: str | PathLike[str]) -> WorkloadSpec:
-    """Spell out a folder in the layout of ServeGen.
+    """Make a specification of a folder in the layout of ServeGen.
 
     Parameters
     ----------
     path : path-like
-        The folder. All of its time is taken.
+        The folder. Data of all times is used.
 
     Returns
     -------
     WorkloadSpec
-        Clients whose fractions are their rates (1/s); the aggregate rate is 1 and wants to be set.
+        Clients whose fractions are their rates (1/s); the aggregate rate is a placeholder of 1.
 
     Raises
     ------
     ScenarioError
         If the files cannot be read or are wrong.
     """
-    return WorkloadSpec(servegen_data=ServegenData(path=str(path)), aggregate_rate=1.0).expanded()
+    return WorkloadSpec(servegen_data=ServegenData(path=str(path)), aggregate_rate=1.0).with_clients_listed()
 
 
 def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
-    """Spell out the benchmark's load in a specification.
+    """List the clients of the inference-perf load in a specification.
 
     Parameters
     ----------
@@ -146,9 +124,9 @@ def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
     Raises
     ------
     ScenarioError
-        If the file cannot be read, is wrong, or has no such load.
+        If the file cannot be read, is wrong, or has no key ``inference_perf``.
     """
     spec = load_workload(path)
     if spec.inference_perf is None:
         raise ScenarioError.at("inference_perf", "is required", file=str(path))
-    return attrs.evolve(spec.expanded(), cohorts=(), horizon=0, num_requests=0)
+    return attrs.evolve(spec.with_clients_listed(), cohorts=(), horizon=0, num_requests=0)

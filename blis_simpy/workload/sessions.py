@@ -1,4 +1,4 @@
-"""Closed-loop sessions: conversations whose next round is made when the one before has ended."""
+"""Closed-loop sessions: multi-turn conversations whose next round is made when the previous one has ended."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ import numpy as np
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.token_spans import Span, TokenSpans
-from blis_simpy.workload.length_sampler import validate_samples
 from blis_simpy.workload.lengths import LengthSampler
+from blis_simpy.workload.plugin_draws import validate_samples
 
 __all__ = ["SessionBlueprint", "input_stream", "output_stream", "spans"]
 
 
 def input_stream(session: str, round_index: int) -> str:
-    """Name of the tokens that the user adds in a round."""
+    """Stream name of the tokens that the user adds in a round."""
     return f"session:{session}:input:{round_index}"
 
 
 def output_stream(session: str, round_index: int) -> str:
-    """Name of the tokens that the model answers in a round."""
+    """Stream name of the tokens that the model generates in a round."""
     return f"session:{session}:output:{round_index}"
 
 
 def spans(*pieces: tuple[str, int]) -> TokenSpans:
-    """Content of the first tokens of streams, those that have any."""
+    """Content made of the first tokens of streams; streams without tokens are left out."""
     return tuple(Span(stream, 0, tokens) for stream, tokens in pieces if tokens)
 
 
 @attrs.define(eq=False, kw_only=True)
 class SessionBlueprint:
-    """One session: what its further rounds are made of, and how far it has come.
+    """One session: the parameters of its later rounds, and its progress.
 
     Attributes
     ----------
     client, session, tenant, slo_class, model : str
         Labels of its requests.
     max_rounds : int
-        Rounds, the first included.
+        Rounds, including the first one.
     think_time_us : int, µs
         Pause from the end of a round to the next one.
     accumulates : bool
-        Whether a prompt repeats what was said before.
+        Whether a prompt repeats the earlier prompts and outputs.
     timeout_us : int, µs
         From an arrival to its deadline; 0 = no deadline.
     horizon : int, tick
         Last tick at which a round may arrive.
     prefix : TokenSpans
-        What further prompts begin with if they do not repeat the first one.
+        Beginning of the later prompts if they do not repeat the first one.
     prompts, outputs : LengthSampler
-        Laws of a round's new prompt tokens and of its output.
+        Distributions of the new prompt tokens and of the output tokens of a round.
     streams : RandomStreams
         Random streams of the run.
     stream : str
-        Name of the session's own stream, taken with its second round.
+        Name of the random stream of the session, taken with its second round.
     rounds_sent : int
         Rounds so far.
     is_active : bool
@@ -86,17 +86,17 @@ class SessionBlueprint:
         Parameters
         ----------
         finished : Request
-            The session's latest request, with its outcome.
+            The latest request of the session, with its outcome.
         ended_at : int, tick
             When it ended.
         counter : int
-            Number of further rounds of the whole simulation, this one included; part of its name.
+            Number of later rounds in the whole simulation, including this one; part of the request's id.
 
         Returns
         -------
         Request or None
-            It arrives after the think time. None if the session is over: all rounds sent, a round not completed, or
-            the next one beyond the horizon.
+            It arrives after the think time. None if the session is over: all rounds are sent, a round was not
+            completed, or the next one would arrive after the horizon.
         """
         arrived_at = ended_at + self.think_time_us
         self.is_active = (
@@ -136,7 +136,7 @@ class SessionBlueprint:
             round_index=round_index,
         )
 
-    def _draw(self, law: LengthSampler) -> int:
+    def _draw(self, distribution: LengthSampler) -> int:
         if self._rng is None:
             self._rng = self.streams.generator(self.stream)
-        return int(validate_samples("lengths", law, law.sample(self._rng, 1), 1, at_least=0)[0])
+        return int(validate_samples("lengths", distribution, distribution.sample(self._rng, 1), 1, at_least=0)[0])
