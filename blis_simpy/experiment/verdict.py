@@ -17,7 +17,7 @@ Finding = Literal["lower", "higher", "the same", "not decided"]
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What can be said of one metric of one candidate.
+    """Verdict on one metric of one candidate.
 
     Attributes
     ----------

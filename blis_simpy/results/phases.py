@@ -20,9 +20,9 @@ __all__ = ["PHASES", "Explanation", "explain", "phase_bounds"]
 
 PHASES = {
     "admission": "waiting for admission",
-    "routing": "routing and delivery to the wait queue",
+    "routing": "routing and processing before the queue",
     "queue": "waiting to join a batch",
-    "preempted": "computed before a preemption and discarded, and waiting to restart",
+    "preempted": "discarded computation and waiting to restart",
     "prefill": "computing the prompt",
     "decode": "first token to last token",
 }
