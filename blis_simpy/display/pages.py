@@ -1,11 +1,11 @@
-"""Objects as pages: the lines and tables that describe them, whatever the format.
+"""Descriptions of objects as pages, that is lines and tables, and the renderers for HTML and text.
 
-`describe` knows the objects, a renderer only lines and tables, so a new format is one function::
+`describe` knows the objects; a renderer needs to know lines and tables only, so a new format is one function::
 
     def markdown(thing: object) -> str:
         return "".join(as_markdown(part) for part in describe(thing))
 
-A type that it does not know is added with ``describe.register(type, function)``.
+``describe.register(type, function)`` adds a description of another type.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ describe.register(TextTable, lambda table: [table])
 
 
 def html(thing: object) -> str:
-    """Render an object as HTML that stands alone, for a notebook."""
+    """Render an object as HTML for a notebook, without style sheet or script."""
     return page_html(describe(thing))
 
 

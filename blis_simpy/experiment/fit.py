@@ -18,7 +18,7 @@ from blis_simpy.calibration.least_squares import posterior_mode
 from blis_simpy.calibration.measured import Latencies, Measured
 from blis_simpy.calibration.parameters import as_options, parameters_for
 from blis_simpy.errors import CalibrationError
-from blis_simpy.experiment.run_warnings import captured, deferred, report
+from blis_simpy.experiment.run_warnings import captured, deferred, log_summaries
 from blis_simpy.settings.fields import evolved
 from blis_simpy.simulation import Simulation
 from blis_simpy.trace_files.load_trace import load_trace
@@ -170,7 +170,7 @@ class _Replay:
             requests = simulation.run().requests
         self.tp = simulation.deployment.tp
         if self.num_simulations == 1:
-            report(warnings)
+            log_summaries(warnings)
         rows = self._measured.rows
         lost = int((requests["outcome"][rows] != "completed").sum())
         if lost:

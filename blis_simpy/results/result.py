@@ -141,7 +141,7 @@ class Result(Rendered):
 
     @property
     def rejected(self) -> list[str]:
-        """Ids of the requests that admission or routing rejected, in order."""
+        """Ids of the requests that admission rejected, in order."""
         return list(self.requests["id"][self.record.rejected])
 
     def explain(self, request_id: str) -> Explanation:

@@ -128,7 +128,7 @@ def test_labels_are_short():
         (
             {"replicas": (1, 3)},
             {"design": "sobol", "samples": 3},
-            "samples must be a power of two for Sobol points, which are even only then, got 3",
+            "samples must be a power of two for the design 'sobol', got 3",
         ),
         (
             {"replicas": (3, 1)},

@@ -89,9 +89,9 @@ def test_the_comparison_behind_it_tells_the_rest(experiment):
 
 def test_unlike_traffic_is_mentioned_where_a_claim_fails(experiment):
     run, _ = experiment
-    with pytest.warns(UserWarning, match="were not sent the same requests"):
+    with pytest.warns(UserWarning, match="did not receive the same requests"):
         outcome = run(baseline=SCENARIO, candidate=SCENARIO.with_(**{"workload.rate": 30}))
-    with pytest.raises(AssertionError, match=r"\n  the scenarios were not sent the same requests$"):
+    with pytest.raises(AssertionError, match=r"\n  the scenarios did not receive the same requests$"):
         outcome.assert_higher("e2e_mean_ms")
 
 

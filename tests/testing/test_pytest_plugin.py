@@ -342,5 +342,5 @@ def test_pytest_does_not_mind_that_the_library_was_imported_before():
 
 def test_its_options_and_its_mark_and_its_fixtures_are_documented(project):
     project.run("--help").stdout.fnmatch_lines(["policy experiments (blis_simpy):", "  --blis-replications=N*"])
-    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.policy_experiment(replications=, seed=): how to *"])
+    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.policy_experiment(replications=*): options of *"])
     project.run("--fixtures").stdout.fnmatch_lines(["simulate [[]session scope[]] *", "policy_experiment *"])

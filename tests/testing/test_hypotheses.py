@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.statistics import replications_needed
+from blis_simpy.experiment.paired_tests import replications_needed
 from blis_simpy.testing.hypotheses import Hypothesis, judge
 
 UNIT = "; with absolute=True it is in the unit of the metric"

@@ -46,7 +46,7 @@ def test_a_warning_of_every_run_is_logged_once_with_how_many_runs_it_is_of(
 def test_warnings_that_differ_in_a_value_are_counted_as_one(small, caplog, options):
     found = blis.replicate(small, 3, metrics={"mine": warn_twice}, **options)
     assert warned(caplog) == [
-        f"{found.values('e2e_mean_ms')[0]:.6f} ms were needed (and 2 more like it, in 3 runs)",
+        f"{found.values('e2e_mean_ms')[0]:.6f} ms were needed (and 2 similar ones, in 3 runs)",
         "that was it (in 3 runs)",
     ]
 

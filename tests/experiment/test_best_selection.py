@@ -27,7 +27,7 @@ def test_two_scenarios_need_as_many_as_the_paired_t_test_asks_for():
     assert selection.needed == int(np.ceil(stats.t.ppf(0.95, 3) ** 2 * (2 / 3) / 0.25)) == 15
     assert selection.best == "b"
     assert not selection.decided
-    assert "takes 15 replications, there are 4" in str(selection)
+    assert "need 15 replications, there are 4" in str(selection)
     assert select_best({"a": first, "b": first - [3, 5, 4, 4]}, indifference=2.0).decided
 
 
@@ -58,18 +58,18 @@ def test_the_best_is_selected_as_often_as_promised():
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ({"a": [1.0, 2.0]}, {}, "values must be two scenarios and two replications at least"),
+        ({"a": [1.0, 2.0]}, {}, "values must be of at least two scenarios and two replications"),
         ({"a": [1.0, 2.0], "b": [1.0, 2.0]}, {"indifference": 0}, "indifference must be > 0, got 0"),
         ({"a": [1.0, 2.0], "b": [1.0, 2.0]}, {"first_stage": 3}, "first_stage must be >= 2 and <= 2, got 3"),
         (
             {"a": [1.0, 2.0], "b": [1.0, 2.0]},
             {"confidence": 0.4},
-            "confidence must be above that of a guess, 1 / 2, got 0.4",
+            "confidence must be > 1 / 2, one over the number of scenarios, got 0.4",
         ),
         (
             {"a": [1.0, float("nan")], "b": [1.0, 2.0]},
             {"metric": "ttft_p99_ms"},
-            "ttft_p99_ms is missing in some of the runs: nothing can be selected by it",
+            "ttft_p99_ms is missing in some of the runs",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What experiments draw of themselves."""
+"""Plots of experiments."""
 
 import pytest
 
@@ -33,6 +33,13 @@ def test_a_comparison_draws_each_change_with_its_interval(small):
     assert ax.get_xlabel() == "change from one (%)"
 
 
+def test_a_comparison_draws_its_runs_by_scenario(small):
+    found = blis.compare({"one": small, "two": small.with_(replicas=2)}, 3, executor="serial", progress=False)
+    ax = found.plot.runs("e2e_mean_ms")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["one", "two"]
+    assert ax.get_ylabel() == "E2E mean (ms)"
+
+
 def test_a_comparison_without_intervals_says_so(small):
     nothing = small.with_(**{"kv.blocks": 1})  # no prompt fits
     found = blis.compare({"a": small, "b": nothing}, replications=2, executor="serial", metrics=["e2e_mean_ms"])
@@ -53,7 +60,7 @@ def test_a_sweep_draws_a_curve_for_each_choice_of_the_others(swept):
     ("metric", "over", "message"),
     [
         ("ttft_p50_ms", None, "metric is unknown, got 'ttft_p50_ms'"),
-        ("ttft_p99_ms", "seed", "over is no setting of the sweep that has numbers, got 'seed'"),
+        ("ttft_p99_ms", "seed", "over is not a numeric setting of the sweep, got 'seed'"),
     ],
 )
 def test_a_sweep_draws_what_it_has(swept, metric, over, message):

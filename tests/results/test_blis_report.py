@@ -1,3 +1,5 @@
+"""Reports in the formats of the reference."""
+
 import json
 import math
 
@@ -5,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.errors import ScenarioError
 from blis_simpy.results.blis_report import metrics_rows, number, replay_results, sections, to_json
+from blis_simpy.results.fitness import Fitness
 
+QUIET = {"blocks": [], "anomaly": {}, "kv": {}, "slo": {}}
 ZERO_KV = {"preemption_rate": 0.0, "cache_hit_rate": 0.0, "kv_thrashing_rate": 0.0}
 
 
@@ -115,3 +121,88 @@ def test_report_of_a_run_with_everything(serve):
         "    E2E:  mean=8580.00 p99=8580.00 (n=1)",
     ]
     assert "Rejected Requests: 0" in served.result.blis_report("replay")
+
+
+def titles(text):
+    return [line.strip("= ") for line in text.splitlines() if line.startswith("===")]
+
+
+def test_report_of_a_run_has_all_sections_in_order(logged):
+    assert titles(logged.blis_report("run", fitness_weights="throughput:1", summarize_trace=True)) == [
+        "Simulation Metrics",
+        "Fitness Evaluation",
+        "Anomaly Counters",
+        "Per-SLO Metrics",
+        "Per-Model Metrics",
+        "Trace Summary",
+    ]
+
+
+def test_report_of_a_replay_has_neither_fitness_nor_models(logged):
+    assert titles(logged.blis_report("replay", fitness_weights="nonsense", summarize_trace=True)) == [
+        "Simulation Metrics",
+        "Anomaly Counters",
+        "Per-SLO Metrics",
+        "Trace Summary",
+    ]
+
+
+def test_summary_of_decisions_is_printed_on_request_only(two_tenants, logged):
+    assert "Trace Summary" not in logged.blis_report()
+    assert "Trace Summary" not in two_tenants.blis_report(summarize_trace=True)
+
+
+def test_wrong_weights_are_an_error_of_the_report(two_tenants):
+    with pytest.raises(ScenarioError, match="must name fitness metrics, got 'speed'"):
+        two_tenants.blis_report(fitness_weights="speed:1")
+
+
+def test_fitness_section_has_six_decimals():
+    fitness = Fitness(0.618252, {"mean_e2e": 0.0187590001, "throughput": 0.5}, {"mean_e2e": 1.0, "throughput": 1.0})
+    assert sections(command="run", **QUIET, fitness=fitness).splitlines() == [
+        "=== Fitness Evaluation ===",
+        "Score: 0.618252",
+        "  mean_e2e: 0.018759",
+        "  throughput: 0.500000",
+    ]
+
+
+def test_model_section_shows_ticks_and_rates(two_tenants):
+    """1 / 1120 µs = 892.857 requests/s, and twice as many tokens."""
+    assert sections(command="run", **QUIET, models=two_tenants.evaluation.models).splitlines() == [
+        "=== Per-Model Metrics ===",
+        "  any/model:",
+        "    TTFT: p50=110.00 p99=110.00 (n=1)",
+        "    E2E:  p50=220.00 p99=220.00 (n=1)",
+        "    Throughput: 892.86 req/s, 1785.71 tok/s",
+    ]
+
+
+def test_decision_section_lists_targets():
+    summary = {
+        "total_decisions": 3,
+        "admitted": 2,
+        "rejected": 1,
+        "unique_targets": 2,
+        "target_distribution": {"instance_0": 1, "instance_10": 1},
+        "mean_regret": 0.8,
+        "max_regret": 2.0,
+    }
+    assert sections(command="replay", **QUIET, decisions=summary).splitlines() == [
+        "=== Trace Summary ===",
+        "Total Decisions: 3",
+        "  Admitted: 2",
+        "  Rejected: 1",
+        "Unique Targets: 2",
+        "Target Distribution:",
+        "  instance_0: 1",
+        "  instance_10: 1",
+        "Mean Regret: 0.800000",
+        "Max Regret: 2.000000",
+    ]
+
+
+def test_decision_section_without_targets_has_no_heading_for_them():
+    text = sections(command="run", **QUIET, decisions=DecisionLog().summary())
+    assert "Target Distribution" not in text
+    assert text.endswith("Unique Targets: 0\nMean Regret: 0.000000\nMax Regret: 0.000000\n")

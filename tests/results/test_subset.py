@@ -73,7 +73,7 @@ def test_gaps_without_a_token_are_left_out_of_a_selection_too(serve):
 
 
 def test_choice_by_a_column_that_is_not_there_is_an_error(result):
-    with pytest.raises(blis.ScenarioError, match=r"tennant is no column of the requests; did you mean 'tenant'\?"):
+    with pytest.raises(blis.ScenarioError, match=r"tennant is not a column of the requests; did you mean 'tenant'\?"):
         result.where(tennant="a")
     with pytest.raises(blis.ScenarioError, match="start must be a duration"):
         result.where(start="early")

@@ -89,7 +89,7 @@ def test_what_cannot_be_sent_is_refused_unless_it_need_not_be(small):
 
     scenario = small.with_(router=Held())
     with pytest.raises(
-        PluginError, match=r"something cannot be sent to other processes: .*the executor 'threads' needs not"
+        PluginError, match=r"scenario or metrics cannot be sent to other processes: .*use the executor 'threads'"
     ):
         blis.replicate(scenario, 2, workers=2)
     assert len(blis.replicate(scenario, 2, executor="threads")) == 2
@@ -150,7 +150,7 @@ def test_a_broken_file_is_made_again(small, tmp_path, caplog, text):
     next(tmp_path.iterdir()).write_text(text)
     assert blis.replicate(small, 2, store=tmp_path, executor="serial").values("e2e_mean_ms").tolist() == before
     assert blis.replicate(small, 2, store=tmp_path, executor="serial").values("e2e_mean_ms").tolist() == before
-    assert caplog.text.count("made again") == 1
+    assert caplog.text.count("simulated again") == 1
 
 
 def test_what_has_no_identity_is_not_stored_but_refused(small, tmp_path):
