@@ -111,6 +111,7 @@ class Cluster:
         self.router = Router(
             env, admission=admission, routing=routing, timing=timing, snapshots=self._snapshots, observers=observers
         )
+        # Before the observers that the life cycle and the user add: those see the request at its replica.
         observers.add("routed", self._dispatch)
         observers.add("leg_finished", self._leg_finished)
         observers.add("replica_state", self._replica_state)
