@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
-    from blis_simpy.core.request import Request, RequestOutcome
+    from blis_simpy.core.observers import Observer
+    from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -76,11 +77,13 @@ __all__ = [
     "KVSettings",
     "LatencySettings",
     "LeastLoaded",
+    "Leg",
     "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
     "NodePool",
     "ObserveSettings",
+    "Observer",
     "ParetoLognormal",
     "PluginError",
     "PolicyContext",
@@ -136,7 +139,8 @@ _MODULES = {
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
     "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
     "blis_simpy.core.token_spans": ("Span",),
-    "blis_simpy.core.request": ("RequestOutcome", "Request"),
+    "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
         "CalibrationError",

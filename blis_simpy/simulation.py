@@ -368,7 +368,7 @@ class Simulation:
         """
         return Sampler(self.env, self, every, figures)
 
-    def observe(self, observer: object) -> None:
+    def add_observer(self, observer: object) -> None:
         """Add an observer of requests and replicas.
 
         Its methods are called right after the events, at the same tick, and may do whatever a process may do.
@@ -385,15 +385,13 @@ class Simulation:
 
         Examples
         --------
-        >>> class Preemptions:
-        ...     legs = []
-        ...     def preempted(self, leg):
-        ...         self.legs.append((leg.request.id, leg.finished_at))
-        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3)))
-        >>> simulation.observe(Preemptions())
+        >>> class Idle(Observer):
+        ...     def idle(self, replica):
+        ...         print(f"replica {replica} is idle at {simulation.env.now} us")
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
+        >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        >>> Preemptions.legs
-        []
+        replica 0 is idle at 259396 us
         """
         self._observers.subscribe(observer, deferred=True)
 

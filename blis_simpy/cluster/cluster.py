@@ -113,7 +113,8 @@ class Cluster:
         )
         # Before the observers that the life cycle and the user add: those see the request at its replica.
         observers.add("routed", self._dispatch)
-        observers.add("leg_finished", self._leg_finished)
+        # After all others, because it announces the end of the request, which follows.
+        observers.add("leg_finished", self._leg_finished, last=True)
         observers.add("replica_state", self._replica_state)
         observers.add("idle", self._end_drain)
         self._lifecycle = ReplicaLifecycle(env, settings=lifecycle, pools=pools, streams=streams, observers=observers)

@@ -24,6 +24,14 @@ def test_functions_are_called_in_the_order_in_which_they_were_added(observers):
     assert log == [("a", "r"), ("b", "r"), ("c", "r")]
 
 
+def test_last_function_is_called_after_those_that_are_added_later(observers):
+    log = []
+    observers.add("ended", lambda request: log.append("last"), last=True)
+    observers.add("ended", lambda request: log.append("later"))
+    observers.ended("r")
+    assert log == ["later", "last"]
+
+
 def test_single_function_is_called_directly(observers):
     log = []
     observers.add("idle", log.append)
@@ -52,15 +60,15 @@ def test_methods_that_are_not_overridden_are_not_called(observers):
 
 
 def test_any_object_with_a_method_of_the_name_is_an_observer(observers):
-    class Duck:
-        states = []
+    states = []
 
+    class Duck:
         def replica_state(self, replica, state):
-            self.states.append((replica, state))
+            states.append((replica, state))
 
     observers.subscribe(Duck())
     observers.replica_state(3, "active")
-    assert Duck.states == [(3, "active")]
+    assert states == [(3, "active")]
 
 
 @pytest.mark.parametrize("observer", [object(), Observer(), 5])

@@ -21,7 +21,7 @@ class FirstVictim(ContinuousBatching):
 
 
 def test_policy_may_choose_whom_it_preempts(serve):
-    """Two prompts of a block in 3 blocks: at 100 r0 takes the third. At 200 there is none for r1, so r0 has to leave."""
+    """Two prompts of a block in 3 blocks: at 100 r0 takes the third. At 200 there is none for r1: r0 has to leave."""
     served = serve((4, 6, 0), (3, 6, 0), blocks=3, batching=FirstVictim(), horizon=250, **LINE)
     assert served.result.preemptions[0] == ("request_0", 200)
     ordinary = serve((4, 6, 0), (3, 6, 0), blocks=3, horizon=250, **LINE)

@@ -63,7 +63,7 @@ requests = st.lists(st.tuples(st.integers(0, 40), st.integers(2, 60)), min_size=
 
 @given(requests, st.integers(1, 9), st.integers(0, 30), st.integers(0, 60))
 def test_blocks_taken_are_those_of_the_single_requests(rows, block_size, done, free_blocks):
-    """`done` steps have been taken; then blocks of single steps, of all of them, and how many steps the free ones last."""
+    """After `done` steps: blocks of single steps, of several, and how many steps the free ones last."""
     batch = DecodeBatch(block_size)
     for position, (prompt, output) in enumerate(rows):
         decoding(batch, position, prompt=prompt, output=output, first_step=1)

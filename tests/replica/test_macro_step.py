@@ -39,7 +39,7 @@ def test_request_that_arrives_within_a_run_joins_at_the_end_of_the_current_step(
 
 
 def test_observation_within_a_run_shows_the_steps_that_have_started(planned, prepare):
-    """One block of 16 holds the prompt of 10 and 6 tokens: the decode step that starts at 110 + 6 * 110 takes another."""
+    """A block of 16 holds the prompt of 10 and 6 tokens: the decode step that starts at 110 + 6 * 110 takes another."""
     simulation = prepare((10, 50, 0), blocks=10)
     replica = simulation.replicas[0]
     seen = []

@@ -1,4 +1,7 @@
-"""The replica as a process among others. A step takes 100 + prompt tokens + 10 x decode tokens, a block has 16 tokens."""
+"""The replica as a process among others.
+
+A step takes 100 + prompt tokens + 10 x decode tokens, a block has 16 tokens.
+"""
 
 
 def hold_blocks(simulation, at, blocks, until, log=None):
@@ -102,7 +105,7 @@ def test_blocked_replica_leaves_the_queue_of_the_resource_when_its_own_queue_is_
 
 
 def test_waiting_for_blocks_evicts_nothing(prepare):
-    """r0 leaves 4 cached blocks of its 5; r1, with the same prompt and one token more, finds them all after its wait."""
+    """r0 leaves 4 cached blocks; r1, with the same prompt and one token more, finds them all after its wait."""
     same = {"prefix": ("same", 64)}
     simulation = prepare((64, 1, 0, same), (65, 1, 1000, same), blocks=6)
     hold_blocks(simulation, 500, 2, 2000)

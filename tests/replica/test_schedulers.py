@@ -28,7 +28,7 @@ def test_schedulers_order_the_requests_that_waited_for_the_first(serve, schedule
 
 
 class Clockwise:
-    """A scheduler whose order depends on the clock: even hundreds of µs put the shortest prompt first, odd the longest."""
+    """The shortest prompt first in even hundreds of µs, the longest in odd ones."""
 
     def key(self, request, priority, now):
         return request.input_tokens if now // 100 % 2 == 0 else -request.input_tokens
