@@ -46,12 +46,16 @@ if TYPE_CHECKING:
     from blis_simpy.trace_files.trace import Trace
     from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
+    from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
     from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
+    from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec.client import Arrival, Client, MultiTurn, Reasoning
+    from blis_simpy.workload.spec.arrival import Arrival
+    from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
-    from blis_simpy.workload.spec.load_workload import load_workload, workload_schema
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.traffic import Traffic
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = [
     "HOUR",
@@ -59,6 +63,7 @@ __all__ = [
     "MINUTE",
     "MS",
     "SECOND",
+    "ActivityWindows",
     "AdmissionDecision",
     "AlwaysAdmit",
     "AlwaysBusiest",
@@ -68,11 +73,16 @@ __all__ = [
     "CalibrationError",
     "Capacity",
     "Client",
+    "Cohort",
     "Comparison",
     "Constant",
+    "ConstantArrivals",
+    "Diurnal",
+    "Drain",
     "Empirical",
     "EngineSettings",
     "Exponential",
+    "GammaArrivals",
     "Gaussian",
     "KVSettings",
     "LatencySettings",
@@ -81,11 +91,13 @@ __all__ = [
     "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
+    "Multimodal",
     "NodePool",
     "ObserveSettings",
     "Observer",
     "ParetoLognormal",
     "PluginError",
+    "PoissonArrivals",
     "PolicyContext",
     "Problem",
     "Range",
@@ -106,10 +118,14 @@ __all__ = [
     "SimulationError",
     "Snapshot",
     "Span",
+    "Spike",
     "Sweep",
     "TokenBucket",
     "Trace",
+    "Traffic",
+    "WeibullArrivals",
     "Weighted",
+    "Window",
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
@@ -169,12 +185,23 @@ _MODULES = {
     "blis_simpy.scenario": ("Scenario",),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
-    "blis_simpy.workload.spec.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
-    "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.arrivals": ("ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"),
     "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
-    "blis_simpy.workload.spec.load_workload": ("load_workload", "workload_schema"),
+    "blis_simpy.workload.load_workload": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
-    "blis_simpy.workload.spec.workload_spec": ("WorkloadSpec",),
+    "blis_simpy.workload.spec.arrival": ("Arrival",),
+    "blis_simpy.workload.spec.client": (
+        "ActivityWindows",
+        "Client",
+        "MultiTurn",
+        "Multimodal",
+        "Reasoning",
+        "Window",
+    ),
+    "blis_simpy.workload.spec.cohort": ("Cohort", "Diurnal", "Drain", "Spike"),
+    "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.traffic": ("Traffic",),
+    "blis_simpy.workload.workload_spec": ("WorkloadSpec",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
