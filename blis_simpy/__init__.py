@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         ReplicaGroup,
         RouterSettings,
     )
-    from blis_simpy.core.request import Request, RequestOutcome
+    from blis_simpy.core.observers import Observer
+    from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -96,12 +97,14 @@ __all__ = [
     "KVSettings",
     "LatencySettings",
     "LeastLoaded",
+    "Leg",
     "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
     "Multimodal",
     "NodePool",
     "ObserveSettings",
+    "Observer",
     "ParetoLognormal",
     "PluginError",
     "PoissonArrivals",
@@ -172,7 +175,8 @@ _MODULES = {
         "RouterSettings",
     ),
     "blis_simpy.core.token_spans": ("Span",),
-    "blis_simpy.core.request": ("RequestOutcome", "Request"),
+    "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
         "CalibrationError",

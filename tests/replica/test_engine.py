@@ -1,9 +1,9 @@
-"""Timelines worked out by hand: a step takes 100 + prompt tokens + 10 x decode tokens, a block holds 16 tokens."""
+"""Steps worked out by hand: a step takes 100 + prompt tokens + 10 x decode tokens, a block holds 16 tokens."""
 
 import pytest
 
 
-def test_requests_join_leave_and_are_told_their_latencies(serve):
+def test_requests_join_leave_and_have_their_latencies(serve):
     """Entry takes 5 + in/2, each token 2 more to process.
 
     r0 enters at 15: step of 20 tokens, 120, ends 135, TTFT 137. r2 enters at 70, r1 at 75: step at 135 of 1 decode and
@@ -120,27 +120,6 @@ def test_maximum_length_ends_a_request_one_token_short_of_it(serve, lengths, ttf
     assert (served.column("generated_tokens"), served.column("itl_mean_us")) == ([generated], [gap])
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "priority", "order"),
-    [
-        ("fcfs", "constant", "zcbad"),
-        ("sjf", "constant", "zadcb"),
-        ("priority-fcfs", "constant", "zcabd"),
-        ("priority-fcfs", "slo-based", "zcabd"),
-        ("priority-fcfs", "inverted-slo", "zdabc"),
-        ("reverse-priority", "slo-based", "zdabc"),
-    ],
-)
-def test_schedulers_order_those_who_waited_for_the_first(serve, scheduler, priority, order):
-    """One slot. z runs until 110, when c, b, a, d wait, in the order of their entry."""
-    rows = {"z": (10, 1, 0), "c": (25, 2, 1), "b": (30, 2, 5), "a": (20, 2, 5), "d": (20, 2, 9)}
-    served = serve(
-        *((*row, {"id": name}) for name, row in rows.items()), max_num_seqs=1, scheduler=scheduler, priority=priority
-    )
-    started = sorted(zip(served.column("scheduled_at_us"), rows, strict=True))
-    assert "".join(name for _, name in started) == order
-
-
 def test_token_budget_of_one_serves_prompts_token_by_token(serve):
     """Blocks of 2, budget 1, and one prompt of 2 tokens three times. Its only full block is not looked up.
 
@@ -174,7 +153,7 @@ class WithOverheads:
 
 
 @pytest.mark.parametrize(("output", "e2e", "generated"), [(0, 113, 0), (1, 113 + 7, 1), (2, 113 + 113 + 7, 2)])
-def test_overheads_are_added_to_what_a_request_is_told(serve, output, e2e, generated):
+def test_overheads_are_added_to_the_latencies_of_a_request(serve, output, e2e, generated):
     """TTFT 110 + 3. No output: nothing more. One token: 7 more. Two: a gap of 110 + 3 as well."""
     served = serve((10, output, 0), backend=WithOverheads)
     assert (served.column("ttft_us"), served.column("e2e_us")) == ([113], [e2e])
