@@ -73,14 +73,14 @@ def _inference_perf(given: Mapping[str, Any]) -> WorkloadSpec:
 # The targets are the paths under which the library reports problems.
 _SOURCES = {
     "servegen": _Source(
-        "Spell out a folder in the layout of ServeGen, with the rates that were measured.",
+        "Print a folder in the layout of ServeGen as a specification, with the measured rates.",
         (Flag(name="--path", target="servegen_data.path", help="The folder.", absent=""),),
         _servegen,
     ),
     "preset": _Source(
-        "Spell out a named workload of the defaults file.",
+        "Print a preset of the defaults file as a specification.",
         (
-            Flag(name="--name", target="workload.preset", help="Its name, e.g. chatbot.", absent=""),
+            Flag(name="--name", target="workload.preset", help="Name of the preset, e.g. chatbot.", absent=""),
             Flag(name="--rate", target="aggregate_rate", hint=float, help="Requests per second.", default=1.0),
             Flag(name="--num-requests", target="num_requests", hint=int, help="Number of requests.", default=100),
             Flag(name="--defaults-filepath", target="defaults", help="Defaults file.", absent=""),
@@ -88,7 +88,7 @@ _SOURCES = {
         _preset,
     ),
     "inference-perf": _Source(
-        "Spell out the load of the inference-perf benchmark.",
+        "Print the load of the inference-perf benchmark as a specification.",
         (Flag(name="--spec", target="spec", help="Specification with the key inference_perf.", absent=""),),
         _inference_perf,
     ),

@@ -404,7 +404,7 @@ class _Search:
             raise ScenarioError.at("workload", "must be given")
         if isinstance(workload, Workload):
             return workload.rate
-        rate: float = cast("WorkloadSpec", workload).specification().aggregate_rate
+        rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
         return rate
 
     def _probe(self, value: float) -> Outcome:

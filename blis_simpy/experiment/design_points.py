@@ -157,7 +157,7 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
     changes = dict(changes)
     if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
         # A benchmark's stages set the rate; its clients do not.
-        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).specification())
+        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).with_clients_listed())
         changes["workload.aggregate_rate"] = changes.pop("workload.rate")
     return scenario.with_(**changes)
 

@@ -104,15 +104,15 @@ class ClientProcesses:
         ranks : iterable of int
             Positions of the requests to send, ascending by arrival.
         """
-        env = self._env
+        env, submit, sessions = self._env, self._submit, self._sessions
         for rank in ranks:
             request = requests[rank]
             yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
-            if request.session in self._sessions:
+            if request.session in sessions:
                 # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
-                env.process(self.converse(self._sessions[request.session], request, request.done))
-            self._submit(request)
+                env.process(self.converse(sessions[request.session], request, request.done))
+            submit(request)
 
     def converse(self, session: SessionBlueprint, first: Request, ended: Event) -> Generator[Event, None, None]:
         """Send the later rounds of a session: wait for the end of a round, think, send the next one.

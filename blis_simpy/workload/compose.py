@@ -105,7 +105,7 @@ def from_servegen(path: str | PathLike[str]) -> WorkloadSpec:
     ScenarioError
         If the files cannot be read or are wrong.
     """
-    return WorkloadSpec(servegen_data=ServegenData(path=str(path)), aggregate_rate=1.0).specification()
+    return WorkloadSpec(servegen_data=ServegenData(path=str(path)), aggregate_rate=1.0).with_clients_listed()
 
 
 def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
@@ -129,4 +129,4 @@ def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
     spec = load_workload(path)
     if spec.inference_perf is None:
         raise ScenarioError.at("inference_perf", "is required", file=str(path))
-    return attrs.evolve(spec.specification(), cohorts=(), horizon=0, num_requests=0)
+    return attrs.evolve(spec.with_clients_listed(), cohorts=(), horizon=0, num_requests=0)

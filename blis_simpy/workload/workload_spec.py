@@ -103,8 +103,8 @@ class WorkloadSpec(Traffic):
         """Its seed."""
         return self.seed
 
-    def specification(self, defaults: str | None = None) -> WorkloadSpec:
-        """Return the same traffic with all clients listed: those of a benchmark's load or measured data, too.
+    def with_clients_listed(self) -> WorkloadSpec:
+        """Return the same traffic with a list of clients in place of `inference_perf` or `servegen_data`.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class WorkloadSpec(Traffic):
         The random streams of a source are named after its id; an id that is empty or taken gets ``#<position>``
         appended.
         """
-        spec = self.specification(defaults)
+        spec = self.with_clients_listed()
         named = [(client.id, client, index, client.id) for index, client in enumerate(spec.clients)]
         for index, cohort in enumerate(spec.cohorts, start=len(spec.clients)):
             member = cohort.member()

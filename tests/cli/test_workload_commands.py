@@ -95,8 +95,8 @@ def test_compose_tells_what_it_does_not_keep(capsys):
     assert lines == [
         "warning: bounded.yaml: seed, num_requests not kept; set them in the result",
         (
-            "warning: half.yaml: rate fractions add up to 0.5, not 1: in the result its clients weigh 0.5 times "
-            "what they should"
+            "warning: half.yaml: rate fractions add up to 0.5, not 1: in the result the weight of its clients is "
+            "multiplied by 0.5"
         ),
     ]
 
@@ -107,7 +107,7 @@ def test_compose_refuses_to_lose_traffic(capsys):
         "",
         [
             "day.yaml: cohorts cannot be composed; write the members as clients",
-            ("load.yaml: inference_perf cannot be composed; spell it out with 'blis convert inference-perf' first"),
+            ("load.yaml: inference_perf cannot be composed; convert it with 'blis convert inference-perf' first"),
         ],
     )
 

@@ -85,7 +85,7 @@ inference_perf:
   shared_prefix: {{num_unique_system_prompts: 1, num_users_per_system_prompt: 2, enable_multi_turn_chat: {chats}}}
 """
     with caplog.at_level(logging.WARNING):
-        found = from_text(text).specification()
+        found = from_text(text).with_clients_listed()
     assert (found.category, found.aggregate_rate, found.seed, len(found.clients)) == (category, 10.0, 3, 2)
     assert caplog.messages == ["aggregate_rate 5 is replaced by that of the stages"]
 

@@ -39,13 +39,13 @@ class _Row(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class ServegenData:
-    """The folder, and which part of its time to take."""
+    """Folder in the layout of ServeGen, and the part of its time that is used."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: str = setting(help="Folder of the files; relative to the working directory.")
-    span_start: int = setting(0, help="First second to take; 0 means no bound.", unit="s")
-    span_end: int = setting(0, help="First second after those to take; 0 means no bound.", unit="s")
+    path: str = setting(help="Folder, relative to the working directory.")
+    span_start: int = setting(0, help="First second that is used; 0 means no bound.", unit="s")
+    span_end: int = setting(0, help="First second that is not used any more; 0 means no bound.", unit="s")
 
     def __attrs_post_init__(self) -> None:
         if not self.path:
