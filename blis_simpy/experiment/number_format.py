@@ -1,4 +1,4 @@
-"""How experiments write numbers."""
+"""Numbers in texts and tables of experiments, and checks of numbers that users give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_count", "check_fraction", "figure", "percent"]
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """Write a number with so many significant digits, but never fewer than those before the point.
+    """Format a number with significant digits, but never fewer than those before the decimal point.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def figure(value: float, digits: int = 4) -> str:
 
 
 def percent(fraction: float, digits: int = 3) -> str:
-    """Write a fraction in percent.
+    """Format a fraction in percent.
 
     Examples
     --------
@@ -38,24 +38,24 @@ def percent(fraction: float, digits: int = 3) -> str:
 
 
 def check_fraction(name: str, value: Any) -> None:
-    """Refuse what is no number between 0 and 1.
+    """Check that a parameter is a number between 0 and 1.
 
     Raises
     ------
     ScenarioError
-        That names the parameter.
+        If it is not; the message names the parameter.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise ScenarioError.at(name, "must be > 0 and < 1", value)
 
 
 def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, or too small a one.
+    """Check that a parameter is an integer of at least `least`.
 
     Raises
     ------
     ScenarioError
-        That names the parameter.
+        If it is not; the message names the parameter.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ScenarioError.at(name, f"must be an integer >= {least}", value)

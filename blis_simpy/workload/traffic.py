@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.settings.fields import ReprMixin
-
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.generator import GeneratedWorkload
@@ -18,7 +16,7 @@ _DEFAULT_SEED = 42
 """Seed of a run whose scenario and workload set none, as in the reference."""
 
 
-class Traffic(ReprMixin):
+class Traffic:
     """Base class of workloads: `Workload` is the short form, `WorkloadSpec` the long one.
 
     A subclass lists its traffic sources; generation and preview are the same for all.

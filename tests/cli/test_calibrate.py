@@ -145,7 +145,7 @@ def test_the_trace_is_read_before_the_results(files, capsys):
 
 def test_nothing_is_written_if_nothing_can_be_compared(files, capsys, tmp_path):
     assert problems(words(files, "--warmup-requests", "9"), capsys) == [
-        "no request of the trace has a simulated counterpart with the same number"
+        "no request of the trace has a simulated request with the same number"
     ]
     assert not (tmp_path / "out.json").exists()
 

@@ -99,7 +99,7 @@ def test_other_traffic_is_warned_of_in_one_line(blis):
     status, _, lines = blis("compare", "busy.yaml", "--variant", "more:workload.rate=30/s", *ALONE)
     assert status == 0
     assert lines == [
-        "warning: the scenarios were not sent the same requests: differences are also those of the traffic"
+        "warning: the scenarios did not receive the same requests: differences are also due to the traffic"
     ]
 
 
