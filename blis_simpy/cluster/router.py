@@ -78,26 +78,32 @@ def _may_decide_on_arrival(policy: object, method: str) -> bool:
 
 
 class DelayStage:
-    """A process that decides on requests one by one, each after the same delay."""
+    """A process that decides on requests one by one, each after the same delay.
+
+    Attributes
+    ----------
+    pending : deque of (int, Request)
+        Requests to decide on, and when, in order. Other objects only read it.
+    """
 
     def __init__(self, env: Environment, kind: ControlEvent, delay_us: int, decide: Callable[[Request], None]) -> None:
         self._env = env
         self._delay_us = delay_us
         self._decide = decide
-        self._pending: deque[tuple[int, Request]] = deque()
+        self.pending: deque[tuple[int, Request]] = deque()
         self._wakeup = Wakeup(env, event_priority(CONTROL_PLANE, kind))
         self._wakeup.process = env.process(self.serve())
 
     def put(self, request: Request) -> None:
         """Add a request, to be decided on after the delay."""
         due = self._env.now + self._delay_us
-        self._pending.append((due, request))
-        if len(self._pending) == 1:
+        self.pending.append((due, request))
+        if len(self.pending) == 1:
             self._wakeup.move(due)
 
     def serve(self) -> Generator[Event, None, None]:
         """Decide on each request when its delay is over."""
-        pending = self._pending
+        pending = self.pending
         while True:
             yield self._wakeup.at(pending[0][0]) if pending else self._wakeup.never()
             # It stays first until the decision is taken, so that a request that is put meanwhile does not move the
@@ -164,7 +170,13 @@ class Router:
         """Take a request that arrives now."""
         if self._observers.arrived is not None:
             self._observers.arrived(request)
-        if not (self._decides_on_arrival and self._snapshots.num_replicas == 1):
+        if (
+            not self._decides_on_arrival
+            or self._snapshots.num_replicas > 1
+            # A request that was submitted again at this tick, and has not been decided on, comes first.
+            or self._admissions.pending
+            or self._routings.pending
+        ):
             self._admissions.put(request)
             return
         state = self._state(request)
