@@ -43,25 +43,32 @@ _FLAGS = (
         name="--slo",
         target="slo",
         hint=list[str],
-        help="A promise, as METRIC=LIMIT (or METRIC<=LIMIT, METRIC>=LIMIT); repeat it: all must be kept.",
+        help="SLO, as METRIC=LIMIT (or METRIC<=LIMIT, METRIC>=LIMIT); can be repeated: all must be met.",
     ),
     Flag(
         name="--vary",
         target="vary",
         choices=("workload.rate", "replicas"),
-        help="Search the largest rate, or the smallest number of replicas.",
+        help="What to search: the highest rate, or the smallest number of replicas.",
         default="workload.rate",
     ),
-    Flag(name="--low", target="low", hint=float, help="Where to search, from; unset means outwards from the scenario."),
-    Flag(name="--high", target="high", hint=float, help="Where to search, up to."),
+    Flag(
+        name="--low",
+        target="low",
+        hint=float,
+        help="Lower end of the search; without it the search starts from the value of the scenario.",
+    ),
+    Flag(name="--high", target="high", hint=float, help="Upper end of the search."),
     Flag(
         name="--resolution",
         target="resolution",
         hint=float,
-        help="How near to the limit a rate is wanted, as a fraction of it.",
+        help="Resolution of the rate, as a fraction of it.",
         default=0.02,
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each value, at least.", default=10),
+    Flag(
+        name="--replications", target="replications", hint=int, help="Minimum number of runs of each value.", default=10
+    ),
     *EXPERIMENT_FLAGS,
 )
 _SLO = re.compile(r"slo\['(.*)'\]")
@@ -69,12 +76,12 @@ _PROMISE = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
 
 
 def capacity(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``capacity``.
+        Arguments after ``capacity``.
     """
     about = "Find the largest rate, or the smallest number of replicas, that meets a service level with confidence."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")

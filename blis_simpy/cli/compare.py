@@ -34,19 +34,19 @@ _FLAGS = (
         name="--variant",
         target="variant",
         hint=list[str],
-        help="Compare the scenario with a variant, as NAME:PATH=VALUE; repeat it for more settings and more variants.",
+        help="Variant to compare the scenario with, as NAME:PATH=VALUE; can be repeated.",
     ),
     Flag(
         name="--baseline",
         target="baseline",
-        help="Scenario that the others are compared with; unset means the first one.",
+        help="Scenario that the others are compared with; the first one unless given.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each scenario.", default=20),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs of each scenario.", default=20),
     Flag(
         name="--correction",
         target="correction",
         choices=("holm", "bonferroni", "none"),
-        help="How verdicts are adjusted for their number.",
+        help="Correction of the verdicts for multiple comparisons.",
         default="holm",
     ),
     *EXPERIMENT_FLAGS,
@@ -54,14 +54,14 @@ _FLAGS = (
 
 
 def compare(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``compare``.
+        Arguments after ``compare``.
     """
-    about = "Compare scenarios, or variants of one, under the same traffic: what differs, and with which confidence."
+    about = "Compare scenarios, or variants of one scenario, under the same traffic, with confidence intervals."
     given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)
@@ -79,8 +79,8 @@ def _scenarios(given: Mapping[str, Any]) -> dict[str, Scenario]:
     words = given.get("scenario", [])
     variants = _variants(given.get("variant", []))
     if not words or (len(words) == 1 and not variants):
-        hint = "name two, or one and a --variant"
-        raise ScenarioError(Problem(path="scenario", rule="must be at least two", hint=hint))
+        hint = "give two scenarios, or one scenario and a --variant"
+        raise ScenarioError(Problem(path="scenario", rule="needs another one to compare with", hint=hint))
     if len(words) > 1 and variants:
         raise ScenarioError(Problem(path="--variant", rule="needs a single scenario to start from", value=words))
     loaded = load_words(words)

@@ -35,7 +35,7 @@ __all__ = ["convert"]
 _log = logging.getLogger(__name__)
 
 _TRACE_FLAGS = (
-    Flag(name="--path", target="path", help="The file; required.", absent=""),
+    Flag(name="--path", target="path", help="File to convert; required.", absent=""),
     Flag(name="--output", target="output", help="Name of the trace, without .yaml and .csv; required.", absent=""),
 )
 
@@ -75,13 +75,13 @@ def _inference_perf(given: Mapping[str, Any]) -> WorkloadSpec:
 _SOURCES = {
     "servegen": _Source(
         "Spell out a folder in the layout of ServeGen, with the rates that were measured.",
-        (Flag(name="--path", target="servegen_data.path", help="The folder.", absent=""),),
+        (Flag(name="--path", target="servegen_data.path", help="Folder of the files.", absent=""),),
         _servegen,
     ),
     "preset": _Source(
         "Spell out a named workload of the defaults file.",
         (
-            Flag(name="--name", target="workload.preset", help="Its name, e.g. chatbot.", absent=""),
+            Flag(name="--name", target="workload.preset", help="Name of the preset, e.g. chatbot.", absent=""),
             Flag(name="--rate", target="aggregate_rate", hint=float, help="Requests per second.", default=1.0),
             Flag(name="--num-requests", target="num_requests", hint=int, help="Number of requests.", default=100),
             Flag(name="--defaults-filepath", target="defaults", help="Defaults file.", absent=""),
@@ -97,7 +97,7 @@ _SOURCES = {
 
 
 def convert(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------

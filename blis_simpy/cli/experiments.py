@@ -1,7 +1,7 @@
-"""What the commands of experiments share: flags, the scenarios they name, where the work is done, what is written.
+"""Parts that the commands of experiments share: flags, loading of scenarios, executors and outputs.
 
-A flag such as ``--set PATH=VALUE`` takes the place of the flags that ``blis run`` has for single settings. Its value is
-read as it would be in a scenario file.
+``--set PATH=VALUE`` replaces the flags that ``blis run`` has for single settings. Its value is read as in a scenario
+file.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ _OUTPUTS = (
     Flag(
         name="--results",
         target="results",
-        help="Write what was found as a table: .csv, .json, .parquet, .csv.gz or .json.gz.",
+        help="Write the results as a table: .csv, .json, .parquet, .csv.gz or .json.gz.",
         absent="",
     ),
-    Flag(name="--runs", target="runs", help="Write all runs as a table, a row a run, in the same formats.", absent=""),
+    Flag(name="--runs", target="runs", help="Write a table with one row per run, in the same formats.", absent=""),
     Flag(
         name="--html",
         target="html",
-        help="Write a report with pictures: one HTML file that stands alone.",
+        help="Write a report with plots, as one self-contained HTML file.",
         absent="",
     ),
 )
@@ -80,48 +80,54 @@ EXPERIMENT_FLAGS = (
         name="--set",
         target="set",
         hint=list[str],
-        help="Change a setting, as PATH=VALUE: engine.max_num_seqs=8; repeat it for each one.",
+        help="Value of a setting, as PATH=VALUE: engine.max_num_seqs=8; can be repeated.",
     ),
     Flag(
         name="--metrics",
         target="metrics",
         hint=tuple[str, ...],
-        help="What to report.",
+        help="Metrics to report.",
         default=",".join(DEFAULT_METRICS),
     ),
     Flag(
         name="--warm-up",
         target="warm_up",
-        help="Requests that arrive before it count in no metric: 30s, or mser to find it out for each run.",
+        help="Exclude requests that arrive before this time from the metrics: 30s, or mser to estimate it.",
     ),
-    Flag(name="--confidence", target="confidence", hint=float, help="Of intervals and verdicts.", default=0.95),
+    Flag(
+        name="--confidence",
+        target="confidence",
+        hint=float,
+        help="Confidence level of intervals and verdicts.",
+        default=0.95,
+    ),
     Flag(
         name="--seed",
         target="seed",
         hint=int,
-        help="Seed of the experiment, which those of its runs are made from; unset means that of the scenario.",
+        help="Seed of the experiment, from which the seeds of its runs are derived; that of the scenario unless given.",
     ),
     Flag(
         name="--executor",
         target="executor",
         choices=tuple(EXECUTORS),
-        help="Where to simulate: processes of this machine, or a cluster.",
+        help="Executor of the runs: processes of this machine, or a cluster.",
         default="loky",
     ),
-    Flag(name="--workers", target="workers", hint=int, help="How many runs at a time; unset means one a core."),
+    Flag(name="--workers", target="workers", hint=int, help="Number of runs at a time; one per core unless given."),
     Flag(
         name="--cluster",
         target="cluster",
-        help="Address of the cluster: tcp://HOST:8786 of a Dask scheduler; HOST:6379 of a Ray, or auto.",
+        help="Address of the cluster: tcp://HOST:8786 of a Dask scheduler, HOST:6379 of Ray, or auto.",
     ),
     Flag(
         name="--store",
         target="store",
-        help="Folder that keeps every run: what was interrupted goes on where it was.",
+        help="Folder that keeps every run, so that an interrupted experiment continues where it stopped.",
         absent="",
     ),
     *_OUTPUTS,
-    Flag(name="--report", target="report", choices=("summary", "none"), help="What to print.", default="summary"),
+    Flag(name="--report", target="report", choices=("summary", "none"), help="Output.", default="summary"),
     LOG_FLAG,
 )
 """Flags of every experiment."""
@@ -147,7 +153,7 @@ def read_value(text: str, where: str) -> Any:
     Raises
     ------
     ScenarioError
-        If it is broken; says where it stands.
+        If it is broken; names its place.
     """
     try:
         return parse_value(text)
@@ -157,7 +163,7 @@ def read_value(text: str, where: str) -> Any:
 
 
 def for_each(items: Iterable[_Item], step: Callable[[_Item], None]) -> None:
-    """Do something with each item, and report the mistakes of all of them at once.
+    """Do something with each item, and report the errors of all of them together.
 
     Raises
     ------
@@ -177,7 +183,7 @@ def for_each(items: Iterable[_Item], step: Callable[[_Item], None]) -> None:
 
 
 def load_words(words: Sequence[str]) -> dict[str, Scenario]:
-    """Load the scenarios that stand on the command line.
+    """Load the scenarios that are named on the command line.
 
     Parameters
     ----------
@@ -241,7 +247,7 @@ def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenar
 
 
 def check_files(given: Mapping[str, Any]) -> None:
-    """Find out before anything is simulated what could not be written after it.
+    """Check the files to write before anything is simulated.
 
     Raises
     ------
@@ -281,7 +287,7 @@ def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def connected(given: Mapping[str, Any]) -> Iterator[None]:
-    """Be connected to the cluster where the work is done, if it is one, within a ``with`` block.
+    """Connect to the cluster of the executor, if it has one, within a ``with`` block.
 
     Raises
     ------
@@ -369,7 +375,7 @@ def write_files(
     runs: Callable[[], Mapping[str, NDArray[Any]]],
     html: Callable[[str], None],
 ) -> None:
-    """Write the files that were asked for.
+    """Write the output files.
 
     Parameters
     ----------

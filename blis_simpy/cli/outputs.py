@@ -39,7 +39,7 @@ _TEXTS = (
     Flag(
         name="--prometheus-output",
         target="write_prometheus",
-        help="Write the final state under the metric names of vLLM (text format of Prometheus).",
+        help="Write the final state in the text format of Prometheus, under the metric names of vLLM.",
         absent="",
     ),
 )
@@ -48,7 +48,7 @@ OUTPUT_FLAGS = (*_TABLES, *_TEXTS)
 
 
 def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find out before the simulation which files could not be written after it.
+    """Check the output files before the simulation.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
-    """Find files that would be written over another one of the same command.
+    """Find output files that would replace another file of the same command.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
 
 
 def write_outputs(result: Result, options: Mapping[str, Any]) -> None:
-    """Write the files that were asked for.
+    """Write the output files.
 
     Raises
     ------

@@ -38,41 +38,41 @@ _FLAGS = (
         name="--grid",
         target="grid",
         hint=list[str],
-        help="Values of a setting, as PATH=VALUE,VALUE,...; repeat it for each one: all combinations are simulated.",
+        help="Values of a setting, as PATH=VALUE,VALUE,...; can be repeated: all combinations are simulated.",
     ),
     Flag(
         name="--range",
         target="range",
         hint=list[str],
-        help="For the other designs, bounds of a setting: PATH=LOW:HIGH, or PATH=LOW:HIGH:log to space it by factors.",
+        help="Bounds of a setting for the other designs: PATH=LOW:HIGH, or PATH=LOW:HIGH:log for a logarithmic scale.",
     ),
     Flag(
         name="--design",
         target="design",
         choices=DESIGNS,
-        help="All combinations, or points that fill the space between bounds evenly.",
+        help="All combinations of a grid, or points that fill the space between bounds evenly.",
         default="grid",
     ),
     Flag(
         name="--samples",
         target="samples",
         hint=int,
-        help="How many points, for the other designs; a power of two for sobol.",
+        help="Number of points of the other designs; a power of two for sobol.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each point.", default=1),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs of each point.", default=1),
     *EXPERIMENT_FLAGS,
 )
 
 
 def sweep(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``sweep``.
+        Arguments after ``sweep``.
     """
-    about = "Simulate a scenario over a range of settings: all combinations, or points between bounds."
+    about = "Simulate a scenario with many values of its settings: all combinations, or points between bounds."
     given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         if "scenario" not in given:

@@ -16,19 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["workload"]
 
 _SPEC_FLAGS = (
-    Flag(name="--seed", target="seed", hint=int, help="Seed of the sample, in place of the specification's."),
+    Flag(name="--seed", target="seed", hint=int, help="Seed of the sample; that of the specification unless given."),
     Flag(
         name="--num-requests",
         target="num_requests",
         hint=int,
-        help="Requests of the sample, in place of the specification's number; 0 means up to the horizon.",
+        help="Number of requests of the sample; that of the specification unless given; 0 means up to the horizon.",
     ),
-    Flag(name="--horizon", target="horizon", hint=int, help="End of the sample, ticks or text like 2s.", absent=""),
+    Flag(
+        name="--horizon",
+        target="horizon",
+        hint=int,
+        help="End of the sample, in ticks or as text such as 2s.",
+        absent="",
+    ),
 )
 
 
 def workload(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -37,10 +43,10 @@ def workload(argv: Sequence[str]) -> None:
     """
     file = argv[0] if argv and not argv[0].startswith("-") else None
     flags = (*_SPEC_FLAGS, LOG_FLAG)
-    about = "Draw one sample of a workload specification: rate over time, lengths, shares of the clients."
+    about = "Summarize one sample of a workload specification: rate over time, lengths, shares of the clients."
     given = read_flags(argv if file is None else argv[1:], flags, command="workload SPEC", about=about)
     if file is None:
-        raise ScenarioError(Problem(path="workload", rule="needs the file of a specification as its first word"))
+        raise ScenarioError(Problem(path="workload", rule="needs the file of a specification as its first argument"))
     with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
         preview = updated(load_workload(file), given).preview()
     from blis_simpy.display.workload_page import print_preview

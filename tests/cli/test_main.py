@@ -84,7 +84,7 @@ def test_length_flags_are_ignored_beside_a_preset_with_a_warning(capsys):
     assert main([*FEW, "--workload", "chatbot", "--prompt-tokens", "5000"]) == 0
     beside = capsys.readouterr()
     assert beside.out == alone.out
-    assert beside.err == "warning: preset chatbot has prompt lengths of its own: flags for them are ignored\n"
+    assert beside.err == "warning: flags of the prompt lengths have no effect: the preset chatbot sets them\n"
 
 
 def test_log_level_hides_warnings(capsys):
