@@ -1,4 +1,4 @@
-"""``blis capacity``: find the rate, or the number of replicas, that still keeps a promise."""
+"""``blis capacity``: find the highest rate, or the smallest number of replicas, that meets an SLO."""
 
 from __future__ import annotations
 
@@ -83,35 +83,35 @@ def capacity(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``capacity``.
     """
-    about = "Find the largest rate, or the smallest number of replicas, that meets a service level with confidence."
+    about = "Find the highest rate, or the smallest number of replicas, that meets an SLO, with a confidence level."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         if "scenario" not in given:
             raise ScenarioError(Problem(path="scenario", rule="is required"))
         (scenario,) = load_words([given["scenario"]]).values()
         scenario = with_settings(scenario, given.get("set", []), "--set")
-        promises = _promises(given.get("slo", []))
+        limits = _limits(given.get("slo", []))
         check_files(given)
         options = engine_options(given)
         options |= {name: given[name] for name in ("vary", "low", "high", "resolution") if name in given}
         with connected(given), resumable(given), shown_warnings():
-            found = _found(scenario, promises, options)
+            found = _found(scenario, limits, options)
         write_files(given, results=lambda: _rows(found), runs=lambda: _runs(found), html=found.write_html)
         show(found.table(), given)
 
 
-def _found(scenario: Scenario, promises: dict[str, Any], options: dict[str, Any]) -> Capacity:
+def _found(scenario: Scenario, limits: dict[str, Any], options: dict[str, Any]) -> Capacity:
     try:
-        return find_capacity(scenario, promises, **options)
+        return find_capacity(scenario, limits, **options)
     except ScenarioError as error:
         named = (attrs.evolve(problem, path=_SLO.sub(r"--slo \1", problem.path)) for problem in error.problems)
         raise ScenarioError(named) from None
 
 
-def _promises(texts: Sequence[str]) -> dict[str, Any]:
+def _limits(texts: Sequence[str]) -> dict[str, Any]:
     if not texts:
         raise ScenarioError(Problem(path="--slo", rule="is required"))
-    promises: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     problems: list[Problem] = []
     for text in texts:
         match = _PROMISE.fullmatch(text)
@@ -119,15 +119,15 @@ def _promises(texts: Sequence[str]) -> dict[str, Any]:
             problems.append(Problem(path="--slo", rule="must be METRIC=LIMIT", value=text))
             continue
         metric, sign, limit = match.groups()
-        if metric in promises:
+        if metric in limits:
             problems.append(Problem(path=f"--slo {metric}", rule="is given twice"))
         elif not is_known(metric):
             hint = nearest(metric, metric_names())
             problems.append(Problem(path="--slo", rule="is of an unknown metric", value=metric, hint=hint))
-        promises[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
+        limits[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
     if problems:
         raise ScenarioError(problems)
-    return promises
+    return limits
 
 
 def _rows(found: Capacity) -> Iterator[dict[str, Any]]:

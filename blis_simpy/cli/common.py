@@ -363,7 +363,7 @@ def report(result: Result, command: str, options: Mapping[str, Any]) -> None:
         Name of the command; the reference's report depends on it.
     options : mapping of str to object
         The command's own options. Without `report`, it is ``summary`` in a terminal, else ``blis``; also in a terminal
-        where something is asked for that only the latter has.
+        if an option needs the latter.
     """
     weights, summarize = options["fitness_weights"], bool(options["summarize_trace"])
     form = options["report"] or ("summary" if sys.stdout.isatty() and not (weights or summarize) else "blis")

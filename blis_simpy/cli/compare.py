@@ -1,4 +1,4 @@
-"""``blis compare``: tell scenarios, or variants of one, apart."""
+"""``blis compare``: compare scenarios, or variants of one scenario."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
     Parameters
     ----------
     options : mapping of str to object
-        Paths by target, None where nothing was asked for.
+        Paths by target; None for outputs that are not written.
     """
     from blis_simpy.export.tables import check_table_path
     from blis_simpy.files.text_files import check_writable

@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
-    """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
+    """Return the workload that the flags change: one with normal lengths where a length flag is given."""
     from blis_simpy.workload.lengths import Gaussian
 
     workload: Traffic = base.workload or Workload()
@@ -125,17 +125,17 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_lengths(scenario: Scenario, given: dict[str, Any]) -> None:
-    """Hold the length flags to the reference's rules, which are stricter than those of a normal distribution."""
+    """Apply the rules of the reference to the length flags; they are stricter than those of the distribution."""
     problems: list[Problem] = []
     for field in ("prompt", "output"):
         if not any(target.startswith(f"workload.{field}.") for target in given):
             continue
-        law = getattr(scenario.workload, field)
+        lengths = getattr(scenario.workload, field)
         flag = f"--{field}-tokens"
-        if law.min < 1:
-            problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=law.min))
-        for path, value in ((flag, law.mean), (f"{flag}-stdev", law.std_dev)):
-            if not law.min <= value <= law.max:
-                problems.append(Problem(path=path, rule=f"must be within [{law.min}, {law.max}]", value=value))
+        if lengths.min < 1:
+            problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=lengths.min))
+        for path, value in ((flag, lengths.mean), (f"{flag}-stdev", lengths.std_dev)):
+            if not lengths.min <= value <= lengths.max:
+                problems.append(Problem(path=path, rule=f"must be within [{lengths.min}, {lengths.max}]", value=value))
     if problems:
         raise ScenarioError(problems)

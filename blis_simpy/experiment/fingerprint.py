@@ -89,14 +89,14 @@ def scenario_form(scenario: Scenario) -> Any:
     form = canonical(evolved(scenario, seed=0))
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
-    return [form, files, _outsiders(json.dumps(form))]
+    return [form, files, _third_party(json.dumps(form))]
 
 
-def _outsiders(text: str) -> Any:
+def _third_party(text: str) -> Any:
     """Identities of plug-ins that are not the library's and whose names occur in a scenario."""
     return {
         f"{kind} {name}": canonical(registry.get(kind, name))
-        for kind, name in registry.outsiders()
+        for kind, name in registry.third_party()
         if json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name)
     }
 
