@@ -1,7 +1,7 @@
 """Writes tables of settings into their pages.
 
-``[[settings Scenario]]`` on a page becomes a table for each settings class below `Scenario`, made of the descriptions of
-its fields.
+``[[settings Scenario]]`` on a page becomes a table for each settings class below `Scenario`, made of the descriptions
+of its fields.
 """
 
 from __future__ import annotations
