@@ -1,6 +1,6 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and
+Reading order: `scenario_settings` (what can be described), `simulation` (how it is wired), `replica.replica` and
 `replica.engine` (what happens), `results.result` (what comes out).
 
 PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blis_simpy.calibration.calibrate import Calibration, calibrate
+    from blis_simpy.calibration.fitted import Fit
     from blis_simpy.cluster.admission import AlwaysAdmit, RejectAll, TokenBucket
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
-    from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
-    from blis_simpy.core.request import Request, RequestOutcome
+    from blis_simpy.cluster.settings import (
+        AdmissionSettings,
+        LifecycleSettings,
+        NodePool,
+        ReplicaGroup,
+        RouterSettings,
+    )
+    from blis_simpy.core.observers import Observer
+    from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.capacity import Capacity, capacity
     from blis_simpy.experiment.comparison import Comparison, compare
     from blis_simpy.experiment.design_points import Range
+    from blis_simpy.experiment.fit import fit
     from blis_simpy.experiment.replications import Replications, replicate
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
@@ -64,6 +73,7 @@ __all__ = [
     "SECOND",
     "ActivityWindows",
     "AdmissionDecision",
+    "AdmissionSettings",
     "AlwaysAdmit",
     "AlwaysBusiest",
     "Arrival",
@@ -81,17 +91,20 @@ __all__ = [
     "Empirical",
     "EngineSettings",
     "Exponential",
+    "Fit",
     "GammaArrivals",
     "Gaussian",
     "KVSettings",
     "LatencySettings",
     "LeastLoaded",
+    "Leg",
     "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
     "Multimodal",
     "NodePool",
     "ObserveSettings",
+    "Observer",
     "ParetoLognormal",
     "PluginError",
     "PoissonArrivals",
@@ -107,6 +120,7 @@ __all__ = [
     "RequestOutcome",
     "Result",
     "RoundRobin",
+    "RouterSettings",
     "RouterState",
     "RoutingDecision",
     "Scenario",
@@ -130,6 +144,7 @@ __all__ = [
     "calibrate",
     "capacity",
     "compare",
+    "fit",
     "load_result",
     "load_scenario",
     "load_trace",
@@ -147,12 +162,21 @@ __all__ = [
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
 _MODULES = {
     "blis_simpy.calibration.calibrate": ("Calibration", "calibrate"),
+    "blis_simpy.experiment.fit": ("fit",),
+    "blis_simpy.calibration.fitted": ("Fit",),
     "blis_simpy.cluster.admission": ("AlwaysAdmit", "RejectAll", "TokenBucket"),
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
-    "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
+    "blis_simpy.cluster.settings": (
+        "AdmissionSettings",
+        "LifecycleSettings",
+        "NodePool",
+        "ReplicaGroup",
+        "RouterSettings",
+    ),
     "blis_simpy.core.token_spans": ("Span",),
-    "blis_simpy.core.request": ("RequestOutcome", "Request"),
+    "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
         "CalibrationError",

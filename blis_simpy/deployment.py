@@ -21,10 +21,13 @@ from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_blocks import kv_blocks
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
+from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
+from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 
 if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -110,13 +113,12 @@ class _Resolver:
         self.catalog = self._load_catalog()
         self.catalog_name = scenario.defaults or "catalog"
         self.backend = scenario.latency.chosen
-        self.backend_options = self.backend if isinstance(self.backend, Mapping) else {}
-        self.backend_name = self.backend_options.get("policy", self.backend)
-        named = isinstance(self.backend_name, str)
-        self.backend_class = registry.get("latency", self.backend_name) if named else self.backend
+        self.backend_class = registry.plugin_of("latency", self.backend)
         # A ready instance has all it needs.
-        self.ready = not (named or callable(self.backend_name))
+        self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
+        self.stated_dtype: object = None
+        self.vllm_rules = scenario.kv.capacity_rules == "vllm"
         # File and key path that the figures of model, GPU and latency model stand under, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
@@ -132,10 +134,14 @@ class _Resolver:
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
         gpu = self._gpu(hardware_name) if wanted else None
+        if model is not None:
+            model = self._as_read(model, tp)
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
-            num_blocks = self._num_blocks(model, gpu, tp)
+            num_blocks = self._num_blocks(model, gpu, tp, dp=getattr(latency, "dp", 1))
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
+        if scenario.latency.backend is not None and self.needs_architecture and model is not None and gpu is not None:
+            self._warn_of_impossible_times(latency, model, gpu, tp)
         return ResolvedDeployment(
             model=model,
             gpu=gpu,
@@ -187,7 +193,8 @@ class _Resolver:
         if given.alpha is not None and given.beta is not None:
             return Coefficients(given.alpha, given.beta), "latency", "scenario"
         name = getattr(self.backend_class, "global_coefficients", None)
-        if self.ready or (name is None and self.backend_name != "blackbox"):
+        is_measured = getattr(self.backend_class, "coefficients_of_deployment", False)
+        if self.ready or not (name or is_measured):
             return Coefficients((), ()), "latency", "this latency model takes none"
         if self.catalog is None:
             raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")
@@ -198,7 +205,8 @@ class _Resolver:
         return found, place, f"{self.catalog_name}: {place}"
 
     def _inputs(self, found: Coefficients, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> LatencyInputs:
-        alpha = found.alpha or (_NO_DELAYS if self.backend_name == "roofline" else ())
+        takes_coefficients = getattr(self.backend_class, "takes_coefficients", True)
+        alpha = found.alpha or (() if takes_coefficients else _NO_DELAYS)
         return LatencyInputs(alpha=alpha, beta=found.beta, model=model, gpu=gpu, tp=tp)
 
     def _model(self) -> ModelSpec | None:
@@ -213,6 +221,21 @@ class _Resolver:
             self._note("model_config", None, f"{self.catalog_name}: models")
             return spec
         return self._model_of_hub() if self.needs_architecture else None
+
+    def _as_read(self, model: ModelSpec, tp: int) -> ModelSpec:
+        """Return the figures by the rules that are chosen."""
+        if self.vllm_rules:
+            return model.as_deployed(tp)
+        config = model.config or {}
+        self.stated_dtype = config.get("torch_dtype", config.get("dtype"))
+        if config.get("quantization_config") and not model.weight_bytes_per_param:
+            _log.warning(
+                "the quantisation of %s is not understood by the rules of BLIS: all its weights count %g bytes; "
+                "kv.capacity_rules vllm (--kv-capacity-rules) reads it",
+                model.name,
+                model.bytes_per_param,
+            )
+        return model
 
     def _model_of_file(self, path: str, origin: str) -> ModelSpec:
         file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
@@ -263,25 +286,36 @@ class _Resolver:
         if part in ("alpha", "beta"):
             return attrs.evolve(problem, file=file, path=place + bracket + index)
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
+        if part == "gpu" and figure.startswith("kernels."):
+            key = figure
         if figure == "bytes_per_param":
-            rule = f"must be one of {', '.join(sorted(models.DTYPE_BYTES))}"
-            return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
+            rule = f"must be one of {', '.join(sorted(DTYPE_BYTES))}"
+            return attrs.evolve(problem, path=f"{place}{key}", rule=rule, value=self.stated_dtype, file=file)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
-    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
+    def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
+        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
+        excesses = []
+        if use.arithmetic > 1.0:
+            excesses.append(f"computes a prompt of {PROMPT_TOKENS} tokens at {use.arithmetic:.0%} of the peak rate")
+        if use.bandwidth > 1.0:
+            excesses.append(f"reads the weights at {use.bandwidth:.0%} of the memory bandwidth")
+        if excesses:
+            _log.warning(
+                "latency model %s %s of %s: too short a time",
+                type(latency).__name__,
+                " and ".join(excesses),
+                gpu.name,
+            )
+
+    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
         kv = self.scenario.kv
         blocks, origin = kv.blocks, "scenario"
         if blocks is None and model is not None and gpu is not None and tp > 0:
             origin = f"computed from the memory of {tp} {gpu.name}"
             try:
-                blocks = kv_block_capacity(
-                    model,
-                    gpu_memory_gib=gpu.memory_gib,
-                    tp=tp,
-                    gpu_memory_utilization=kv.gpu_memory_utilization,
-                    block_size=kv.block_size,
-                    dp=self.backend_options.get("dp", 1),
-                )
+                blocks = self._computed_blocks(model, gpu, tp, dp)
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:
                     raise
@@ -296,6 +330,14 @@ class _Resolver:
         self._note("kv.blocks", blocks, origin)
         return blocks
 
+    def _computed_blocks(self, model: ModelSpec, gpu: Gpu, tp: int, dp: int) -> int:
+        kv = self.scenario.kv
+        if not self.vllm_rules:
+            return reference_kv_blocks(model, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp)
+        architecture = model.architecture
+        length = self.scenario.engine.max_model_len or architecture.max_model_len
+        return kv_blocks(architecture, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp, length)
+
     def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
         """Maximum length: as given, else derived from `model`, that of an analytical latency model.
 
@@ -304,7 +346,8 @@ class _Resolver:
         given = self.scenario.engine.max_model_len
         length, origin = given or 0, "default" if given is None else "scenario"
         if given is None and model is not None:
-            length, origin = derive_max_model_len(model), "derived from max_position_embeddings of the model"
+            length = model.architecture.max_model_len if self.vllm_rules else derive_max_model_len(model)
+            origin = "derived from max_position_embeddings of the model"
         block_size = self.scenario.kv.block_size
         needed = -(-length // block_size)
         if needed > num_blocks:

@@ -83,6 +83,10 @@ class Problem:
     hint: str = ""
     code: str = ""
 
+    def inside(self, outer: str) -> Problem:
+        """Return the problem with the path of the part that it is in; one of another file stays as it is."""
+        return self if self.file is not None else attrs.evolve(self, path=joined(outer, self.path))
+
     def __str__(self) -> str:
         text = f"{self.file}: " if self.file else ""
         text += f"{self.path} {self.rule}" if self.path else self.rule
@@ -179,7 +183,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess}known: {', '.join(known)}"
 
 
-def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
+def unknown_setting(path: str, name: str, known: Iterable[str], rule: str = "is not a setting") -> Problem:
     """Say that there is no such setting, with the likeliest one, or else all there are.
 
     Examples
@@ -189,5 +193,5 @@ def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-    return Problem(path=path, rule="is not a setting", hint=hint, code="unknown_setting")
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}" if known else ""
+    return Problem(path=path, rule=rule, hint=hint, code="unknown_setting")

@@ -21,9 +21,25 @@ from blis_simpy.errors import PluginError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP_PREFIX", "add", "added", "additions", "build", "get", "is_shadowed", "names", "outsiders", "remove"]
+__all__ = [
+    "GROUP_PREFIX",
+    "add",
+    "added",
+    "additions",
+    "build",
+    "get",
+    "is_recipe",
+    "is_shadowed",
+    "names",
+    "num_build_arguments",
+    "outsiders",
+    "plugin_of",
+    "remove",
+]
 
 GROUP_PREFIX = "blis_simpy."
+
+_NUM_BUILD_ARGUMENTS = {"latency": 1, "kv_store": 2}
 
 _added: dict[tuple[str, str], Any] = {}
 _installed: dict[str, dict[str, list[EntryPoint]]] | None = None
@@ -96,7 +112,7 @@ def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
     kind : str
         Kind of plug-in.
     spec : str, mapping, class or instance
-        A registered name; a mapping with the name under ``policy`` and options beside it; a class or function to
+        A registered name; a mapping with the name under ``type`` and options beside it; a class or function to
         call; or a ready instance, returned as it is.
     *args, **options
         Passed on to what is called, before the mapping's own options.
@@ -106,21 +122,47 @@ def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
     PluginError
         If the name is unknown or the options do not fit.
     """
-    label = spec
+    label = spec.get("type", "") if isinstance(spec, Mapping) else spec
     if isinstance(spec, Mapping):
-        label = spec.get("policy", "")
-        options = {**options, **{k: v for k, v in spec.items() if k != "policy"}}
-        spec = get(kind, str(label))
-    elif isinstance(spec, str):
-        spec = get(kind, spec)
-    elif not (isinstance(spec, type) or (callable(spec) and hasattr(spec, "__code__"))):
-        return spec
+        options = {**options, **{k: v for k, v in spec.items() if k != "type"}}
+    plugin = plugin_of(kind, spec)
+    if not is_recipe(plugin):
+        return plugin
     try:
-        return spec(*args, **options)
+        return plugin(*args, **options)
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
             raise
         raise PluginError.at(f"{kind} {label!r}", f"does not take these options: {error}") from error
+
+
+def is_recipe(plugin: Any) -> bool:
+    """Whether an object makes a plug-in when it is called: a class or a function, not an instance."""
+    return isinstance(plugin, type) or (callable(plugin) and hasattr(plugin, "__code__"))
+
+
+def num_build_arguments(kind: str, plugin: Any) -> int:
+    """Return how many positional arguments the library passes to what makes a plug-in, before its options.
+
+    A function that is a process itself is passed the simulation.
+    """
+    if kind == "process" and not isinstance(plugin, type):
+        return 1
+    return _NUM_BUILD_ARGUMENTS.get(kind, 0)
+
+
+def plugin_of(kind: str, spec: Any) -> Any:
+    """Return the object that `build` would call: that of a registered name, or what was given in its place.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of plug-in.
+    spec : str, mapping, class or instance
+        As for `build`.
+    """
+    name = spec.get("type", "") if isinstance(spec, Mapping) else spec
+    return get(kind, name) if isinstance(name, str) else spec
 
 
 def add(kind: str, name: str, obj: Any) -> None:

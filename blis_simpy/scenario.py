@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
+from blis_simpy.settings.parameter_docs import documented
 from blis_simpy.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Scenario"]
 
 
+@documented
 class Scenario(ScenarioSettings):
     """Description of a serving deployment and its traffic.
 
@@ -35,7 +37,7 @@ class Scenario(ScenarioSettings):
 
         Returns
         -------
-        Deployment
+        ResolvedDeployment
             Latency model, KV capacity and so on; ``settings`` says where each value comes from.
 
         Raises

@@ -7,55 +7,83 @@ adds that.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from os import PathLike
+from typing import Any, Self
 
-import attrs
-
-from blis_simpy.cluster.scorers import parse_scorers
-from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup, structure_list
+from blis_simpy.cluster.processes import Process
+from blis_simpy.cluster.settings import (
+    Admission,
+    AdmissionSettings,
+    LifecycleSettings,
+    NodePool,
+    ReplicaGroup,
+    RouterSettings,
+    Routing,
+)
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.settings import fields
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
+from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-
 __all__ = ["ScenarioSettings"]
 
+# What distinguishes a specification, client by client, from the settings of one stream of requests.
+_SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
 
-@attrs.frozen(kw_only=True, repr=False)
-class ScenarioSettings(fields.ReprMixin):
+
+def _read_traffic(value: Any) -> Any:
+    """Read a workload specification, from its file or from plain data; anything else is returned as it is.
+
+    A mapping is a specification if it has a key that only a specification has.
+    """
+    is_specification = isinstance(value, Mapping) and not _SPECIFICATION_KEYS.isdisjoint(value)
+    if isinstance(value, str) or is_specification:
+        # Few scenarios have one, and its classes take a while to make.
+        from blis_simpy.workload.load_workload import load_workload, read_workload
+
+        return load_workload(value) if isinstance(value, str) else read_workload(value)
+    if not isinstance(value, Mapping | Traffic | None):
+        rule = "must be a Workload, a WorkloadSpec, a mapping of settings or the name of a file"
+        raise ScenarioError(Problem(rule=rule, value=value))
+    return value
+
+
+@settings_class
+class ScenarioSettings:
     """Description of a serving deployment and its traffic."""
 
     model: str = setting(help="Model, as organisation/name; case does not matter.", flag="--model")
-    model_config: str | None = setting(
-        None,
+    model_config: OptionalPath = setting(
+        default=None,
         help="Folder that holds the model's config.json; unset means looked up beside the defaults file.",
         is_path=True,
         flag="--model-config-folder",
     )
     hardware: str | None = setting(
-        None, help="GPU, in the spelling of the hardware table; unset means the model's default.", flag="--hardware"
+        default=None,
+        help="GPU, in the spelling of the hardware table; unset means the model's default.",
+        flag="--hardware",
     )
-    hardware_config: str | None = setting(
-        None,
+    hardware_config: OptionalPath = setting(
+        default=None,
         help="GPU table (JSON); unset means the one beside the defaults file.",
         is_path=True,
         flag="--hardware-config",
     )
-    defaults: str | None = setting(
-        None, help="Defaults file; unset means the one that is shipped.", is_path=True, flag="--defaults-filepath"
+    defaults: OptionalPath = setting(
+        default=None,
+        help="Defaults file; unset means the one that is shipped.",
+        is_path=True,
+        flag="--defaults-filepath",
     )
     tp: int | None = setting(
-        None,
+        default=None,
         help="Tensor-parallel degree; unset means the model's default.",
         unit="GPUs",
         ge=1,
@@ -63,105 +91,52 @@ class ScenarioSettings(fields.ReprMixin):
         absent="0",
     )
     engine_version: str | None = setting(
-        None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
+        default=None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
     )
-    replicas: int = setting(1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
-    admission: Plugin = setting(
-        "always-admit", help="Who is let into the cluster.", kind="admission", flag="--admission-policy"
+    replicas: int = setting(default=1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    admission: Accepts[AdmissionSettings, AdmissionSettings | Admission] = setting(
+        factory=AdmissionSettings, help="Admission of requests into the cluster."
     )
-    token_bucket_capacity: float = setting(
-        10_000.0,
-        help="What the bucket of the admission policy token-bucket holds; > 0 if that is used.",
-        unit="tokens",
-        flag="--token-bucket-capacity",
+    router: Accepts[RouterSettings, RouterSettings | Routing] = setting(
+        factory=RouterSettings, help="Routing of admitted requests to replicas."
     )
-    token_bucket_refill_rate: float = setting(
-        1_000.0,
-        help="How fast the bucket of the admission policy token-bucket refills; > 0 if that is used.",
-        unit="tokens/s",
-        flag="--token-bucket-refill-rate",
-    )
-    admission_latency: int = setting(
-        0,
-        help="Time from the arrival of a request to its admission.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--admission-latency",
-    )
-    routing: Plugin = setting("round-robin", help="Who goes to which replica.", kind="routing", flag="--routing-policy")
-    routing_latency: int = setting(
-        0,
-        help="Time from the admission of a request to its routing.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--routing-latency",
-    )
-    scorers: Any = setting(
-        None,
-        help="Mix of the routing policy weighted, as name:weight,...; unset means that of the reference.",
-        flag="--routing-scorers",
-        absent="",
-    )
-    snapshot_refresh_interval: int = setting(
-        0,
-        help="Age from which the router looks at a replica anew; 0 means always.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--snapshot-refresh-interval",
-    )
-    trace_level: str = setting(
-        "none",
-        help="Which decisions to keep a log of: none, or decisions, which means all of them.",
-        choices=("none", "decisions"),
-        flag="--trace-level",
-    )
-    counterfactual_k: int = setting(
-        0,
-        help="How many candidates to log with each routing decision, and their regret; 0 means neither.",
-        unit="replicas",
-        ge=0,
-        flag="--counterfactual-k",
-    )
-    seed: int = setting(42, help="Seed of all random streams.", ge=0, flag="--seed")
-    horizon: int | None = setting(
-        None,
+    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, flag="--seed")
+    horizon: OptionalDuration = setting(
+        default=None,
         help="End of simulated time, or text like 2s; unset: when all is served, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
         dimension="duration",
         flag="--horizon",
     )
-    latency: LatencySettings = setting(factory=LatencySettings, help="Latency model.")
-    engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
-    kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
-    workload: Workload | Traffic | None = setting(
-        None,
+    latency: Accepts[LatencySettings, LatencySettings | Latency] = setting(
+        factory=LatencySettings, help="Latency model and its coefficients."
+    )
+    engine: Part[EngineSettings] = setting(factory=EngineSettings, help="Limits and policies of a replica.")
+    kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
+    workload: Accepts[Workload | Traffic | None, Traffic | Mapping[str, Any] | str | PathLike[str] | None] = setting(
+        default=None,
+        convert=_read_traffic,
         help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
     )
-    groups: tuple[ReplicaGroup, ...] = setting(
-        (),
+    groups: Parts[ReplicaGroup] = setting(
+        default=(),
         help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs.",
-        converter=partial(structure_list, "groups", ReplicaGroup),
     )
-    node_pools: tuple[NodePool, ...] = setting(
-        (),
+    node_pools: Parts[NodePool] = setting(
+        default=(),
         help="Nodes that replicas are placed on; without any, GPUs are no limit.",
-        converter=partial(structure_list, "node_pools", NodePool),
     )
-    lifecycle: LifecycleSettings = setting(factory=LifecycleSettings, help="How replicas come and go.")
+    processes: Accepts[tuple[Plugin, ...], Sequence[Process]] = setting(
+        default=(),
+        help="Processes to add to the simulation, each called with it before it runs.",
+        kind="process",
+    )
+    lifecycle: Part[LifecycleSettings] = setting(factory=LifecycleSettings, help="How replicas come and go.")
 
     def __attrs_post_init__(self) -> None:
         if not self.model:
             raise ScenarioError(Problem(path="model", rule="must not be empty"))
-        if self.admission == "token-bucket":
-            for name in ("token_bucket_capacity", "token_bucket_refill_rate"):
-                if getattr(self, name) <= 0:
-                    raise ScenarioError.at(name, "must be > 0", getattr(self, name))
-        if self.routing == "weighted" and self.scorers is not None:
-            parse_scorers(self.scorers)
         if isinstance(self.workload, Workload) and self.workload.num_requests == 0 and self.horizon is None:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
@@ -253,5 +228,5 @@ class ScenarioSettings(fields.ReprMixin):
         """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
         if not self.groups:
             return [self]
-        alone = attrs.evolve(self, groups=())
-        return [attrs.evolve(alone, **group.changes()) for group in self.groups]
+        alone = evolved(self, groups=())
+        return [evolved(alone, **group.changes()) for group in self.groups]

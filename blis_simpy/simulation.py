@@ -20,6 +20,7 @@ from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.observers import Observers
@@ -30,6 +31,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
+from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, ticks
@@ -71,6 +73,8 @@ class Simulation:
     ----------
     env : Environment
         The SimPy environment; time is in whole µs.
+    settings : ScenarioSettings
+        The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
     deployment : ResolvedDeployment
@@ -97,6 +101,7 @@ class Simulation:
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
+        self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
@@ -117,11 +122,11 @@ class Simulation:
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        admission, routing = build_admission(scenario), build_routing(scenario)
+        admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy in (admission, routing):
             self.env.call_at(self.env.now, -1, partial(_start, policy, context))
-        self._log = build_decision_log(scenario)
+        self._log = build_decision_log(scenario.router)
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
             observers.subscribe(self._log)
@@ -131,9 +136,9 @@ class Simulation:
             admission=admission,
             routing=routing,
             timing=RouterTiming(
-                admission_delay_us=scenario.admission_latency,
-                routing_delay_us=scenario.routing_latency,
-                snapshot_interval_us=scenario.snapshot_refresh_interval,
+                admission_delay_us=scenario.admission.delay,
+                routing_delay_us=scenario.router.delay,
+                snapshot_interval_us=scenario.router.snapshot_interval,
             ),
             lifecycle=scenario.lifecycle,
             pools=scenario.node_pools,
@@ -150,6 +155,8 @@ class Simulation:
             on_session_end=self._end_of_run.settle,
         )
         clients.start(workload)
+        for process in scenario.processes:
+            start_process(self, process)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
@@ -188,25 +195,25 @@ class Simulation:
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
-        What `wait_for` was told of has to happen, too, before the end has come.
+        The end also waits for the events that were given to `wait_for`.
 
         Parameters
         ----------
         until : int, tick, or str, optional
-            Where to pause: before anything of that tick happens. Text such as ``5s`` will do. Call `run` again to go
-            on; the outcome is the same as without the pause.
+            Where to pause: before the events of that tick, e.g. 5000000 or ``5s``. Call `run` again to go on; the
+            outcome is the same as without the pause.
         progress : callable, optional
             Called now and then with the number of requests that have ended and of all.
 
         Returns
         -------
         Result
-            Figures of the run so far. What happens later does not change them.
+            Figures of the run so far. Later events do not change them.
 
         Raises
         ------
         ScenarioError
-            If `until` is no time, or lies in the past.
+            If `until` is no tick or duration, or lies in the past.
         """
         self._end_of_run.progress = progress
         if self.is_over:
@@ -234,7 +241,7 @@ class Simulation:
         return tick
 
     def result(self) -> Result:
-        """Figures as of now; once the simulation is over, what is still planned up to the horizon is carried out."""
+        """Return the figures as of now; once the simulation is over, also those of planned steps up to the horizon."""
         if self.is_over:
             ended_at = [replica.finish(self.horizon) for replica in self.replicas]
         else:
@@ -253,7 +260,7 @@ class Simulation:
 
     @property
     def router(self) -> Router:
-        """Admits requests and sends them to replicas; hand it requests of your own with `submit`."""
+        """Admits requests and sends them to replicas; `submit` adds requests of the user."""
         return self.cluster.router
 
     @property
@@ -262,17 +269,17 @@ class Simulation:
         return self.cluster.replicas
 
     def submit(self, request: Request) -> Event:
-        """Send a request of your own, as any other is sent; it is among the requests of the result.
+        """Add a request, which is served like any other and is among the requests of the result.
 
         Parameters
         ----------
         request : Request
-            A new one, which arrives at its `arrived_at`: now or later.
+            A new request; its `arrived_at` is now or later.
 
         Returns
         -------
         simpy.Event
-            Succeeds when it has ended, in whatever way. At the start of its last step, see `on_first_token`.
+            Succeeds when the request has ended, in whatever way: at the start of its last step, see `on_first_token`.
 
         Raises
         ------
@@ -302,12 +309,12 @@ class Simulation:
         return request.done
 
     def wait_for(self, event: Event) -> None:
-        """Do not end before something has happened, although all requests so far have ended.
+        """Let the run go on until an event has happened, even if all requests have ended before.
 
         Parameters
         ----------
         event : simpy.Event
-            Such as a process of yours that submits requests.
+            Such as a process that submits requests.
 
         Examples
         --------
@@ -323,7 +330,7 @@ class Simulation:
         self._end_of_run.wait_for(event)
 
     def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
-        """Write figures down at regular intervals, from now to the end.
+        """Record figures at regular intervals, from now to the end.
 
         Parameters
         ----------
@@ -335,7 +342,7 @@ class Simulation:
         Returns
         -------
         Sampler
-            A table of what was seen: ``at_us`` and a column a figure. It grows while the simulation runs.
+            A table with ``at_us`` and a column a figure, which grows while the simulation runs.
 
         Raises
         ------
@@ -352,7 +359,7 @@ class Simulation:
         """
         return Sampler(self.env, self, every, figures)
 
-    def observe(self, observer: object) -> None:
+    def add_observer(self, observer: object) -> None:
         """Add an observer of requests and replicas.
 
         Its methods are called right after the events, at the same tick, and may do whatever a process may do.
@@ -369,15 +376,13 @@ class Simulation:
 
         Examples
         --------
-        >>> class Preemptions:
-        ...     legs = []
-        ...     def preempted(self, leg):
-        ...         self.legs.append((leg.request.id, leg.finished_at))
-        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3)))
-        >>> simulation.observe(Preemptions())
+        >>> class Idle(Observer):
+        ...     def idle(self, replica):
+        ...         print(f"replica {replica} is idle at {simulation.env.now} us")
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
+        >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        >>> Preemptions.legs
-        []
+        replica 0 is idle at 259396 us
         """
         self._observers.subscribe(observer, deferred=True)
 

@@ -9,7 +9,8 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.errors import joined
 from blis_simpy.scenario import Scenario
-from blis_simpy.settings import fields
+from blis_simpy.settings.description import setting_of
+from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +28,10 @@ def tables() -> Iterator[str]:
     """Lines of one table for each settings class, the scenario's own first."""
     parts: dict[str, type] = {"": Scenario}
     for attribute in attrs.fields(Scenario):
-        hint = fields.type_hints(Scenario)[attribute.name]
-        if (nested := fields.nested_class(hint)) is not None:
+        hint = type_hints(Scenario)[attribute.name]
+        if (nested := nested_class(hint)) is not None:
             parts[attribute.name] = nested
-        if (listed := fields.listed_class(hint)) is not None:
+        if (listed := listed_class(hint)) is not None:
             parts[f"{attribute.name}[i]"] = listed
     for name, cls in parts.items():
         yield from ("", f"## {name or 'Scenario'}", "", *HEAD)
@@ -40,7 +41,7 @@ def tables() -> Iterator[str]:
 
 
 def _row(path: str, attribute: attrs.Attribute[Any]) -> str:
-    known = fields.of(attribute)
+    known = setting_of(attribute)
     words = [known.help]
     names = registry.names(known.kind) if known.kind else known.choices
     if names:

@@ -9,7 +9,7 @@ SCENARIO = blis.Scenario(
     tp=1,
     engine_version="any",
     replicas=2,
-    routing="least-loaded",
+    router="least-loaded",
     latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(8_000.0, 20.0, 40.0)),
     engine=blis.EngineSettings(max_num_seqs=16),
     kv=blis.KVSettings(blocks=4_000),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Calibration", "calibrate", "check_network"]
+__all__ = ["Calibration", "calibrate", "check_network", "recorded_rtt_us"]
 
 _log = logging.getLogger(__name__)
 
@@ -179,12 +179,21 @@ def calibrate(
     if warm_up_requests is None:
         warm_up_requests = trace.header.warm_up_requests
     if network_rtt_us is None:
-        network = trace.header.network
-        network_rtt_us = _measured_rtt_us(network.measured_rtt_ms) if network is not None else 0
+        network_rtt_us = recorded_rtt_us(trace)
     return _paired(trace, simulated, warm_up_requests, network_rtt_us, network_bandwidth_mbps)
 
 
-def _measured_rtt_us(rtt_ms: float) -> int:
+def recorded_rtt_us(trace: Trace) -> int:
+    """Round trip between client and server as the header of a trace tells it, µs; 0 if it does not.
+
+    Raises
+    ------
+    CalibrationError
+        If it is out of range.
+    """
+    if trace.header.network is None:
+        return 0
+    rtt_ms = trace.header.network.measured_rtt_ms
     if not rtt_ms * 1000 < 2**63:
         raise CalibrationError.at("network.measured_rtt_ms", "must be a number of us within 64 bits", rtt_ms)
     return int(max(rtt_ms * 1000, 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,15 @@ import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
+from blis_simpy.cli.policy_flags import POLICY_FLAGS, effective_changes
 from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest
 from blis_simpy.load_files import load_scenario, shipped_scenarios
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
+from blis_simpy.settings.fields import fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blis_simpy.results.result import Result
 
@@ -100,7 +101,8 @@ COMMON_FLAGS = (
 
 def setting_flags(*, workload: bool) -> tuple[Flag, ...]:
     """Derive the flags that change a scenario, with or without those of its traffic."""
-    return tuple(flag for flag in flags_of(Scenario) if workload or not flag.target.startswith("workload."))
+    flags = {flag.name: flag for flag in (*flags_of(Scenario), *POLICY_FLAGS)}
+    return tuple(flag for flag in flags.values() if workload or not flag.target.startswith("workload."))
 
 
 def find_scenario(name: str | None) -> Path | None:
@@ -166,28 +168,10 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     ScenarioError
         With the problems of all flags.
     """
-    changes = {**_bundle(options), **changes}
+    changes = effective_changes(base, {**_bundle(options), **changes})
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
-    return base.with_(**{**changes, **_freed_options(base, changes)})
-
-
-# Options that a scenario may write beside the name of a policy, by the setting that stands for them elsewhere.
-_POLICY_OPTIONS = {
-    "token_bucket_capacity": ("admission", "capacity"),
-    "token_bucket_refill_rate": ("admission", "refill_rate"),
-    "scorers": ("routing", "scorers"),
-}
-
-
-def _freed_options(base: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Policies of the scenario without the options that a flag or the bundle gives: those win over the file."""
-    freed: dict[str, Any] = {}
-    for setting, (policy, option) in _POLICY_OPTIONS.items():
-        spec = freed.get(policy, changes.get(policy, getattr(base, policy)))
-        if setting in changes and isinstance(spec, Mapping) and option in spec:
-            freed[policy] = {key: value for key, value in spec.items() if key != option}
-    return freed
+    return base.with_(**changes)
 
 
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +231,7 @@ def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: M
     if problem.file is not None or not problem.path:
         return problem
     place = loader.parts(problem.path)
-    if place[0] not in attrs.fields_dict(Scenario):
+    if place[0] not in {field.name for field in fields_of(Scenario)}:
         file = None
     targets = [problem.path.partition("[")[0], problem.path.partition(".")[0]]
     flag = min(
@@ -303,7 +287,7 @@ def check_outputs(
     ScenarioError
         If something could not be written, would replace a file that is needed, or the weights of the score are wrong.
     """
-    if options["summarize_trace"] and scenario.trace_level == "none":
+    if options["summarize_trace"] and not scenario.router.decision_log:
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
     if options["fitness_weights"] is not None:
         if command == "run":

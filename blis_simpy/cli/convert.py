@@ -18,6 +18,7 @@ from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.files.text_files import check_writable
+from blis_simpy.settings.fields import evolved
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
 from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
@@ -51,7 +52,7 @@ class _Source:
 def _servegen(given: Mapping[str, Any]) -> WorkloadSpec:
     spec = from_servegen(given["servegen_data.path"])
     # The fractions are rates of their own, so their sum keeps the load that was measured.
-    return attrs.evolve(spec, aggregate_rate=sum(client.rate_fraction for client in spec.clients))
+    return evolved(spec, aggregate_rate=sum(client.rate_fraction for client in spec.clients))
 
 
 def _preset(given: Mapping[str, Any]) -> WorkloadSpec:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError, nearest
-from blis_simpy.settings.fields import Setting, nested_class, type_hints
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import nested_class, type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Flag", "flags_of", "read_flags"]
 
@@ -27,11 +29,12 @@ _BOOLEANS = {
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
 _LENGTH_FLAGS = (
-    ("", "mean", float, "mean"),
-    ("-stdev", "std_dev", float, "standard deviation"),
-    ("-min", "min", int, "shortest"),
-    ("-max", "max", int, "longest"),
+    ("", "mean", float, "Mean {} length"),
+    ("-stdev", "std_dev", float, "Standard deviation of the {} length"),
+    ("-min", "min", int, "Minimum {} length"),
+    ("-max", "max", int, "Maximum {} length"),
 )
+"""Ending of the flag, parameter of the normal distribution, its type, and its meaning."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +55,8 @@ class Flag:
         For the help only.
     choices : tuple of str
         Allowed texts; empty if any.
+    values : mapping of str to object or None
+        Value of each choice; None if the text itself is the value.
     absent : str or None
         Text that means "not given".
     """
@@ -62,16 +67,17 @@ class Flag:
     help: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
+    values: Mapping[str, Any] | None = None
     absent: str | None = None
 
 
 def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
     """Derive the flags of a settings class and of those nested in it.
 
-    A field that holds a length distribution has four: mean, standard deviation, shortest and longest.
+    A field that holds a length distribution has four, for the parameters of a normal distribution.
     """
     for attribute in attrs.fields(cls):
-        known: Setting = attribute.metadata[Setting]
+        known = setting_of(attribute)
         hint = type_hints(cls)[attribute.name]
         target = prefix + attribute.name
         nested = nested_class(hint)
@@ -79,14 +85,14 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
             yield from flags_of(nested, target + ".")
         elif known.flag is not None and known.kind == "lengths":
             for ending, field, number, words in _LENGTH_FLAGS:
-                words = f"{known.help.removesuffix('.')}, if normal: {words} (tokens)."
+                words = f"{words.format(attribute.name)} (normal distribution). [tokens]"
                 yield Flag(name=known.flag + ending, target=f"{target}.{field}", hint=number, help=words)
         elif known.flag is not None:
+            if known.convert is not None:
+                hint = str  # the setting reads the text
             text = known.help + (f" [{known.unit}]" if known.unit else "")
             absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
-            default = attribute.default
-            if default is attrs.NOTHING or isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-                default = None
+            default = attribute.default if isinstance(attribute.default, str | int | float) else None
             yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)
 
 
@@ -154,13 +160,13 @@ def read_flags(
             problems.append(Problem(path=name, rule="needs a value"))
             continue
         flag = known[name]
-        if flag.choices and texts[-1] not in flag.choices:
+        if flag.choices and texts[-1] not in (*flag.choices, flag.absent):
             hint = nearest(texts[-1], flag.choices)
             problems.append(Problem(path=name, rule="is unknown", value=texts[-1], hint=hint))
         if flag.hint is bool and texts[-1] not in _BOOLEANS:
             problems.append(Problem(path=name, rule="must be true or false", value=texts[-1]))
         elif texts[-1] != flag.absent:
-            values[flag.target] = _value(texts, flag.hint)
+            values[flag.target] = _value(texts, flag.hint) if flag.values is None else flag.values.get(texts[-1])
     if problems:
         raise ScenarioError(problems)
     return values

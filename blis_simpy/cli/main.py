@@ -24,6 +24,7 @@ _COMMANDS = {
     "replay": "simulate the requests of a recorded trace",
     "observe": "send a workload to a real server and record what happens",
     "calibrate": "compare a recording with a simulation of it",
+    "fit": "estimate the latency model's options from a recording",
     "compare": "tell scenarios apart, with confidence intervals",
     "sweep": "simulate a grid of settings",
     "capacity": "find the rate or the number of replicas that still keeps a promise",

@@ -18,7 +18,8 @@ from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.files.text_files import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
-from blis_simpy.settings.fields import Setting
+from blis_simpy.settings.description import Setting
+from blis_simpy.settings.fields import fields_of
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload
@@ -155,7 +156,7 @@ def _specified(file: str, traffic: dict[str, Any]) -> WorkloadSpec:
 
 def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Values of the flags about the server, by the name of the setting."""
-    values = {name: given[name] for name in attrs.fields_dict(ObserveSettings) if name in given}
+    values = {name: given[name] for field in fields_of(ObserveSettings) if (name := field.name) in given}
     if given.get("no_streaming"):
         values["streaming"] = "never"
     if "extra_body" in values:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from blis_simpy.trace_files.trace import Trace
 
-__all__ = ["replay"]
+__all__ = ["TRACE_FLAGS", "replay", "trace_of"]
 
-_TRACE_FLAGS = (
+TRACE_FLAGS = (
     Flag(
         name="--trace-header",
         target="trace_header",
@@ -54,11 +54,11 @@ def replay(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``replay``.
     """
-    flags = (*_TRACE_FLAGS, *COMMON_FLAGS, *setting_flags(workload=False))
+    flags = (*TRACE_FLAGS, *COMMON_FLAGS, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
     given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
-    options = {flag.target: given.pop(flag.target, None) for flag in (*_TRACE_FLAGS, *COMMON_FLAGS)}
-    required = _TRACE_FLAGS[:2] if options["trace_format"] is None else _TRACE_FLAGS[1:2]
+    options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS)}
+    required = TRACE_FLAGS[:2] if options["trace_format"] is None else TRACE_FLAGS[1:2]
     missing = [flag for flag in required if options[flag.target] is None]
     if missing:
         raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
@@ -70,9 +70,9 @@ def replay(argv: Sequence[str]) -> None:
             if shown_config(scenario, file, given, options):
                 return
             read = [("the scenario", None if file is None else str(file))]
-            read += [(flag.name, options[flag.target]) for flag in _TRACE_FLAGS[:2]]
+            read += [(flag.name, options[flag.target]) for flag in TRACE_FLAGS[:2]]
             check_outputs(scenario, "replay", options, read=read)
-            trace = _trace(options)
+            trace = trace_of(options)
             from blis_simpy.simulation import replay as simulate
 
             with request_counter() as progress:
@@ -83,9 +83,16 @@ def replay(argv: Sequence[str]) -> None:
         report(result, "replay", options)
 
 
-def _trace(options: Mapping[str, Any]) -> Trace:
-    header, data, name = (options[flag.target] for flag in _TRACE_FLAGS)
-    if name is None:
+def trace_of(options: Mapping[str, Any]) -> Trace:
+    """Read the trace that `TRACE_FLAGS` name: TraceV2 where there is a header, else of its format, named or recognised.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the trace cannot be read.
+    """
+    header, data, name = (options[flag.target] for flag in TRACE_FLAGS)
+    if name is None and header is not None:
         from blis_simpy.trace_files.trace_v2 import read_trace
 
         return read_trace(header, data)

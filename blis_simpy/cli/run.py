@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
-
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
@@ -23,6 +21,7 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
         limit = given.get("workload.num_requests", specification.num_requests)
         for target in [target for target in given if target.startswith("workload.")]:
             del given[target]
-        return {"workload": attrs.evolve(specification, num_requests=limit)}
+        return {"workload": evolved(specification, num_requests=limit)}
     changes: dict[str, Any] = {"workload": workload}
     if given.get("workload.preset") == "distribution":
         given["workload.preset"] = None

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.deployment import Resolved, resolve
-from blis_simpy.settings import fields, loader
+from blis_simpy.settings import loader
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import nested_class, type_hints
+from blis_simpy.settings.plugin_options import all_options
 from blis_simpy.settings.serialize import plain_value, to_yaml
 from blis_simpy.workload.settings import Workload
 
@@ -87,17 +91,26 @@ def _lines(
 ) -> Iterator[tuple[str, str]]:
     """Text and origin of each line, for a scenario or a part of it."""
     cls: Any = type(part)
-    hints = fields.type_hints(cls)
+    hints = type_hints(cls)
     indent = "  " * prefix.count(".")
     for attribute in attrs.fields(cls):
         name, path = attribute.name, prefix + attribute.name
         value = getattr(part, name)
-        if attrs.has(type(value)) and fields.nested_class(hints[name]):
+        if attrs.has(type(value)) and nested_class(hints[name]):
             yield f"{indent}{name}:", ""
             yield from _lines(value, f"{path}.", resolved, origin)
             continue
         known = resolved.get(path)
         source = origin(path) if known is None or known.origin == "scenario" else known.origin
         shown = value if known is None else known.value
-        data = plain_value(shown, fields.of(attribute), path, complete=True, absolute_paths=True)
-        yield f"{indent}{name}: {to_yaml(data, one_line=True)}", source
+        setting = setting_of(attribute)
+        data = plain_value(shown, setting, path, complete=True, absolute_paths=True)
+        if not setting.inline or shown is None:
+            yield f"{indent}{name}: {to_yaml(data, one_line=True)}", source
+            continue
+        assert setting.kind is not None
+        yield f"{indent}{name}: {data['type'] if isinstance(data, Mapping) else data}", source
+        for option, held in all_options(setting.kind, shown, structure).items():
+            if held is not None:
+                data = plain_value(held, Setting(help=""), prefix + option, complete=True)
+                yield f"{indent}{option}: {to_yaml(data, one_line=True)}", origin(prefix + option)

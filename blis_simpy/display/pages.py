@@ -14,8 +14,10 @@ from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from blis_simpy.calibration.calibrate import Calibration
+from blis_simpy.calibration.fitted import Fit
 from blis_simpy.core.table import Table
 from blis_simpy.display.calibration_page import calibration_page
+from blis_simpy.display.fits import fit_page
 from blis_simpy.display.summary import explanation_page, result_page, subset_page, table_page
 from blis_simpy.display.text_table import TextTable, page_html, page_text
 from blis_simpy.display.workload_page import preview_page
@@ -51,6 +53,7 @@ def describe(thing: object) -> Sequence[Line | TextTable]:
 
 describe.register(Calibration, calibration_page)
 describe.register(Explanation, explanation_page)
+describe.register(Fit, fit_page)
 describe.register(Preview, preview_page)
 describe.register(RequestSubset, subset_page)
 describe.register(Result, result_page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +9,19 @@ import numpy as np
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
+from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
+    from blis_simpy.results.step_terms import DecodeStep
     from blis_simpy.results.subset import RequestSubset
     from blis_simpy.scenario_settings import ScenarioSettings
 
@@ -100,7 +103,23 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
         for name, duration in explanation.phases.items()
     ]
     rows.append(["total", "", total / 1000, 1.0, ""])
-    return [(f"{explanation.request}: {explanation.outcome}{preemptions}",), TextTable(columns, rows)]
+    page: list[Line | TextTable] = [(f"{explanation.request}: {explanation.outcome}{preemptions}",)]
+    page.append(TextTable(columns, rows))
+    return page if explanation.decode_step is None else [*page, _step_table(explanation.decode_step)]
+
+
+def _step_table(step: DecodeStep) -> TextTable:
+    columns = [TextColumn("term", align="left"), TextColumn("time", "ms", ",.3f"), TextColumn("share", spec=".1%")]
+    columns.append(TextColumn("", align="left"))
+    total = sum(term.value for term in step.terms)
+    rows = [
+        [term.name, term.value / 1000, term.value / total, Bar(term.value / total)] for term in step.terms if term.value
+    ]
+    title = (
+        f"decode step in the middle of its output: {step.requests:,} requests, "
+        f"{step.context_tokens:,} tokens of context"
+    )
+    return TextTable(columns, rows, title=title)
 
 
 def replica_table(result: Result) -> TextTable:
@@ -212,9 +231,7 @@ def _deployment(scenario: ScenarioSettings) -> Line:
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
     place = f" on {scenario.hardware}" if scenario.hardware else ""
     width = f" tp {scenario.tp}" if scenario.tp else ""
-    backend = scenario.latency.chosen
-    name = backend.get("policy") if isinstance(backend, Mapping) else backend
-    model = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    model = plugin_label(scenario.latency.chosen)
     return count, Strong(scenario.model), f"{place}{width}, latency model {model}"
 
 

@@ -169,8 +169,9 @@ def setting_label(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        options = ", ".join(f"{key}={setting_label(item)}" for key, item in value.items() if key != "policy")
-        name = value.get("policy", "")
+        key_of_name = next((key for key in ("type", "policy", "backend") if key in value), "")
+        options = ", ".join(f"{key}={setting_label(item)}" for key, item in value.items() if key != key_of_name)
+        name = value.get(key_of_name, "")
         return f"{name}({options})" if options else str(name)
     if isinstance(value, type):
         return value.__name__

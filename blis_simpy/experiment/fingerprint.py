@@ -26,7 +26,8 @@ from blis_simpy import registry
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.source_digest import content_of, is_foreign, source_of_module
-from blis_simpy.settings.fields import Setting
+from blis_simpy.settings.description import find_setting
+from blis_simpy.settings.fields import evolved
 
 if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
@@ -87,8 +88,8 @@ def scenario_form(scenario: Scenario) -> Any:
     # The content of the workload's files counts, not their names.
     expand = getattr(scenario.workload, "expanded", None)
     if expand is not None:
-        scenario = attrs.evolve(scenario, workload=expand())
-    form = canonical(attrs.evolve(scenario, seed=0))
+        scenario = evolved(scenario, workload=expand())
+    form = canonical(evolved(scenario, seed=0))
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
     return [form, files, _outsiders(json.dumps(form))]
@@ -176,7 +177,7 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
 def _fields(value: Any, around: tuple[int, ...]) -> Any:
     fields = {}
     for field in attrs.fields(type(value)):
-        held, known = getattr(value, field.name), field.metadata.get(Setting)
+        held, known = getattr(value, field.name), find_setting(field)
         is_path = known is not None and known.is_path and held is not None
         fields[field.name] = {"content": _content(held)} if is_path else _canonical(held, around)
     return fields

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from blis_simpy.catalog.hardware import Gpu
     from blis_simpy.catalog.models import ModelSpec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_alpha",
     "check_beta",
+    "check_kernel_figures",
     "check_model_shape",
     "check_roofline_figures",
     "check_sharded_figures",
@@ -160,8 +161,7 @@ def check_sharded_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int) -> 
     """
     problems = [_missing_model()] if model is None else []
     if gpu is None:
-        rule = "must be known: the figures of the GPU are needed"
-        problems.append(Problem(path="hardware", rule=rule, value=None, code="missing_gpu"))
+        problems.append(_missing_gpu())
     if model is None or gpu is None:
         raise ScenarioError(problems)
     problems = _shape_problems(model, *_CODE_OF_SHAPE)
@@ -180,6 +180,65 @@ def check_sharded_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int) -> 
     if problems:
         raise ScenarioError(problems)
     return model, gpu
+
+
+def check_kernel_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> tuple[ModelSpec, Gpu]:
+    """Require the figures of the model and of the GPU that kernel times rest on, and a placement that vLLM accepts.
+
+    Unlike `check_sharded_figures`, it lets `tp` be a multiple of the KV heads: each is then on several GPUs.
+
+    Returns
+    -------
+    model, gpu
+        Those given, now known to be there.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each figure that is wrong: codes of `check_sharded_figures`, ``bad_bytes_per_param``,
+        ``bad_experts_per_token``, ``bad_dp``, ``dp_needs_experts``.
+    """
+    problems = [_missing_model()] if model is None else []
+    if gpu is None:
+        problems.append(_missing_gpu())
+    if model is None or gpu is None:
+        raise ScenarioError(problems)
+    problems = _shape_problems(model, "num_layers", "num_heads", "hidden_size")
+    mixture = model.num_experts > 1
+    width = (mixture and model.moe_intermediate_size) or model.intermediate_size
+    if width <= 0:
+        problems += _shape_problems(model, "intermediate_size")
+    if model.num_heads > 0:
+        problems += _placement_problems(model, tp)
+    if not _positive(model.bytes_per_param):
+        path, rule = "model.bytes_per_param", "must be finite and > 0"
+        problems.append(Problem(path=path, rule=rule, value=model.bytes_per_param, code="bad_bytes_per_param"))
+    if mixture and not 0 < model.experts_per_token <= model.num_experts:
+        path, rule = "model.experts_per_token", f"must be from 1 to the {model.num_experts} experts"
+        problems.append(Problem(path=path, rule=rule, value=model.experts_per_token, code="bad_experts_per_token"))
+    if dp < 1:
+        problems.append(Problem(path="dp", rule="must be >= 1", value=dp, code="bad_dp"))
+    elif dp > 1 and not mixture:
+        rule, hint = "must be 1 without a mixture of experts", "add replicas to scale a dense model"
+        problems.append(Problem(path="dp", rule=rule, value=dp, hint=hint, code="dp_needs_experts"))
+    if problems:
+        raise ScenarioError(problems)
+    return model, gpu
+
+
+def _placement_problems(model: ModelSpec, tp: int) -> Iterator[Problem]:
+    if model.num_heads % tp:
+        rule = f"must divide the {model.num_heads} attention heads of {model.name or 'the model'}"
+        yield Problem(path="tp", rule=rule, value=tp, code="heads_not_divisible_by_tp")
+    kv_heads = model.kv_heads
+    if not model.kv_lora_rank and kv_heads % tp and tp % kv_heads:
+        rule = f"must divide the {kv_heads} KV heads of {model.name or 'the model'}, or be a multiple of them"
+        yield Problem(path="tp", rule=rule, value=tp, code="kv_heads_not_divisible_by_tp")
+
+
+def _missing_gpu() -> Problem:
+    rule = "must be known: the figures of the GPU are needed"
+    return Problem(path="hardware", rule=rule, value=None, code="missing_gpu")
 
 
 def _missing_model() -> Problem:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import Duration
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.units import SECOND
 
 __all__ = ["ObserveSettings"]
@@ -17,7 +16,7 @@ __all__ = ["ObserveSettings"]
 _RESERVED = frozenset({"model", "prompt", "messages", "stream", "stream_options"})
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class ObserveSettings:
     """Where requests go, what they ask for, and how many of them may be under way.
 
@@ -31,40 +30,43 @@ class ObserveSettings:
     url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")
     model: str = setting(help="Model to ask for, where the client of a request names none.", flag="--model")
     api_format: str = setting(
-        "completions", help="What the server is asked for.", choices=("completions", "chat"), flag="--api-format"
+        default="completions",
+        help="What the server is asked for.",
+        choices=("completions", "chat"),
+        flag="--api-format",
     )
     streaming: str = setting(
-        "always",
+        default="always",
         help="Whether answers come in pieces; by-client: as the client of the specification says.",
         choices=("always", "never", "by-client"),
         flag="--streaming",
     )
     unconstrained_output: bool = setting(
-        False, help="Let the model end its answers itself.", flag="--unconstrained-output"
+        default=False, help="Let the model end its answers itself.", flag="--unconstrained-output"
     )
-    max_concurrency: int = setting(256, help="Requests under way at a time.", gt=0, flag="--max-concurrency")
+    max_concurrency: int = setting(default=256, help="Requests under way at a time.", gt=0, flag="--max-concurrency")
     warmup_requests: int = setting(
-        0, help="How many of the first requests are sent, but not recorded.", ge=0, flag="--warmup-requests"
+        default=0, help="How many of the first requests are sent, but not recorded.", ge=0, flag="--warmup-requests"
     )
-    timeout: int = setting(
-        300 * SECOND,
+    timeout: Duration = setting(
+        default=300 * SECOND,
         help="Longest time for one answer.",
         unit="us",
         gt=0,
         dimension="duration",
         flag="--timeout",
     )
-    api_key: str = setting("", help="Key that is sent as a bearer token.", flag="--api-key")
+    api_key: str = setting(default="", help="Key that is sent as a bearer token.", flag="--api-key")
     extra_body: Mapping[str, Any] = setting(
         factory=dict, help="Further keys of every request's body, e.g. ignore_eos, temperature."
     )
     distinct_prompts: bool = setting(
-        False,
+        default=False,
         help="Fill prompts with words of their own in place of hello, lest a prefix cache finds them equal.",
         flag="--distinct-prompts",
     )
-    server_type: str = setting("vllm", help="Kind of server; only recorded.", flag="--server-type")
-    rtt_ms: float = setting(0.0, help="Round-trip time to it; only recorded.", unit="ms", ge=0, flag="--rtt-ms")
+    server_type: str = setting(default="vllm", help="Kind of server; only recorded.", flag="--server-type")
+    rtt_ms: float = setting(default=0.0, help="Round-trip time to it; only recorded.", unit="ms", ge=0, flag="--rtt-ms")
 
     def __attrs_post_init__(self) -> None:
         problems: list[Problem] = []

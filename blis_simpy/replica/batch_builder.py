@@ -104,7 +104,8 @@ class BatchBuilder:
         batch = self._batch
         for leg in batch.prefilling:
             leg.granted = 0
-        batch.name_outputs(step, 0)
+        if batch.with_named_output:
+            batch.name_outputs(step, 0)
 
     def close(self) -> list[RunningRequest]:
         """End the formation; return the decoding requests that were granted no token, in batch order."""
@@ -162,13 +163,12 @@ class BatchBuilder:
         bool
             False if they do not; then nothing has changed, and requests are served one by one with `grant`.
         """
-        batch, kv, step = self._batch, self._kv, self.step
+        batch, kv = self._batch, self._kv
         decodes = batch.decodes
         budget = self.token_budget - decodes.count
-        needed = for_decodes = decodes.blocks_in_step(step)
-        prefilling = batch.prefilling
-        chunks = []
-        for leg in prefilling:
+        needed = for_decodes = decodes.blocks_in_step(self.step)
+        chunks: list[tuple[RunningRequest, int]] = []
+        for leg in batch.prefilling:
             chunk = min(leg.input_tokens - leg.computed, self._max_chunk)
             if chunk > budget:
                 # The budget goes to the requests that were admitted first: it may only fall short for the last of all.
@@ -176,12 +176,13 @@ class BatchBuilder:
                     return False
                 chunk = budget
             budget -= chunk
-            chunks.append(chunk)
+            chunks.append((leg, chunk))
             needed += kv.blocks_to_extend(leg, leg.computed + chunk)
         if budget < 0 or needed > self._kv_blocks.free:
             return False
-        batch.name_outputs(step, 1)
-        for leg, chunk in zip(prefilling, chunks, strict=True):
+        if batch.with_named_output:
+            batch.name_outputs(self.step, 1)
+        for leg, chunk in chunks:
             leg.granted = chunk
             kv.extend(leg, leg.computed + chunk)
         if for_decodes:
@@ -222,6 +223,7 @@ class BatchBuilder:
             if self._batch.decodes.needs_block(leg, self.step) and not kv.take(1):
                 return False
             self.token_budget -= 1
+            # Until the step is closed, so that `stored_tokens` counts the token if the request is preempted meanwhile.
             leg.granted = 1
             if self._granted_decodes is not None:
                 self._granted_decodes.append(leg)
@@ -273,6 +275,7 @@ class BatchBuilder:
         """
         leg = self._queue.head
         assert leg is not None
+        # Looked up again at each attempt: running requests evict and add blocks while it waits.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
         if not self._kv.admit(leg, prefix, end):
@@ -302,7 +305,7 @@ class BatchBuilder:
         """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
         # A head whose place depends on the clock may be another one by then. Named output of running requests may fill
         # blocks that its prompt contains.
-        if not self._queue.time_invariant or self._batch.has_named_output:
+        if not self._queue.time_invariant or self._batch.with_named_output:
             return False
         first_chunk = self._head_chunk()
         return first_chunk is not None and self._kv.stays_blocked(*first_chunk)

@@ -26,13 +26,14 @@ from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import BatchSlots, KVBlocks
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.batch_policies import BatchPolicy
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.settings import EngineSettings
     from blis_simpy.replica.wait_queue import WaitQueue
@@ -49,8 +50,8 @@ class Engine:
     ----------
     settings : EngineSettings
         Limits of a step.
-    max_model_len : int
-        Cap on prompt and output, tokens; 0 = none.
+    limits : LengthLimits
+        Limits on the length of a request.
     block_size : int
         Tokens a KV block.
     latency : LatencyModel
@@ -90,7 +91,7 @@ class Engine:
         self,
         *,
         settings: EngineSettings,
-        max_model_len: int,
+        limits: LengthLimits,
         block_size: int,
         latency: LatencyModel,
         policy: BatchPolicy,
@@ -113,7 +114,7 @@ class Engine:
         self.batch = RunningBatch(slots, kv, block_size)
         self.latency = latency
         self.host_tier = kv if isinstance(kv, HostTier) else None
-        self._max_model_len = max_model_len
+        self._limits = limits
         self._block_size = block_size
         self._policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
@@ -165,21 +166,16 @@ class Engine:
         log = self.log
         log.last_activity = now
         request = leg.request
-        length = leg.input_tokens
-        if not self._servable(length, request.max_output_tokens):
+        if not self._limits.is_servable(request):
             self.drop(leg, now)
             return False
-        log.input_tokens += length
+        # From here on the request counts as injected, even if it times out at once.
+        log.input_tokens += leg.input_tokens
         if 0 < request.deadline <= now:
             log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
-        limit = self._max_model_len
-        last_progress = length + max(request.output_tokens, 1) - 1
-        if 0 < limit <= last_progress:
-            leg.capped = True
-            last_progress = limit - 1
-        leg.last_progress = last_progress
+        leg.last_progress, leg.capped = self._limits.last_progress(request)
         leg.position = self._num_entered
         self._num_entered += 1
         leg.outcome = RequestOutcome.QUEUED
@@ -189,17 +185,10 @@ class Engine:
             self._observers.enqueued(leg)
         return True
 
-    def _servable(self, length: int, budget: int) -> bool:
-        limit = self._max_model_len
-        if budget < 0 or (limit and (length >= limit or length + budget > limit)):
-            return False
-        if limit and not budget:
-            budget = limit - length
-        return -(-(length + budget) // self._block_size) <= self.num_blocks
-
     def _finish(self, leg: RunningRequest, outcome: RequestOutcome, at: int) -> None:
         leg.outcome = outcome
         leg.finished_at = at
+        leg.close()
         if self._observers.leg_finished is not None:
             self._observers.leg_finished(leg)
 
@@ -226,6 +215,7 @@ class Engine:
     def remove_all(self) -> list[RunningRequest]:
         """Remove all requests, first the running ones, and forget the content of the prefix cache."""
         running = list(self.batch.members.values())
+        # In this order the requests are routed again, and their order of arrival elsewhere follows from it.
         for leg in running:
             self._remove(leg)
             leg.num_preemptions += 1
@@ -249,6 +239,8 @@ class Engine:
             self._count_gaps(leg)
 
     def _count_gaps(self, leg: RunningRequest) -> None:
+        # Nothing is counted token by token: each gap is a step, so their sum is a difference of the busy time, plus the
+        # processing time of each token, which does not occupy the engine.
         if leg.first_decode_step >= 0:
             leg.itl_count = gaps = self.num_steps - leg.first_decode_step
             leg.itl_first_step = leg.first_decode_step
@@ -276,7 +268,8 @@ class Engine:
         """
         builder, batch = self._builder, self.batch
         step = self.num_steps
-        self.queue.refresh(now)
+        if not self.queue.time_invariant:
+            self.queue.sort(now)
         builder.begin(now, step)
         self._policy.form(builder)
         if builder.unservable:
@@ -284,6 +277,8 @@ class Engine:
         if not batch.members and not builder.num_preempted and self.is_steady():
             return False
         missed = builder.close()
+        # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
+        # does.
         members: list[StepMember] = []
         prefill_tokens = 0
         for leg in batch.prefilling:
@@ -292,8 +287,25 @@ class Engine:
                 prefill_tokens += granted
                 # A request that was admitted in this step has made no progress yet, whatever it found in the cache.
                 progress = leg.computed if leg.scheduled_at < now else 0
-                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens))
-        duration = self._duration(members, missed)
+                cached = leg.computed - progress
+                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens, cached))
+        decodes = batch.decodes
+        if missed:
+            shown = self._batch_without(missed, members)
+        else:
+            shown = StepBatch(members, decodes.count, decodes.context_tokens, self.decode_contexts)
+        duration = self.latency.step_time(shown)
+        if type(duration) is not int:
+            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
+        if self.host_tier is not None:
+            duration += self.host_tier.claim_transfer()
+        # A step of no time would let the replica step for ever within one tick.
+        if duration < 1:
+            duration = 1
+        self._last_step_start = now
+        self.next_step_at = now + duration
+        # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
+        # the step sees the free blocks and slots of the requests that it completes.
         self._apply(now, duration, prefill_tokens, missed)
         return True
 
@@ -310,38 +322,28 @@ class Engine:
             self.drop(leg, now)
         self._builder.unservable.clear()
 
-    def _duration(self, members: list[StepMember], missed: list[RunningRequest]) -> int:
-        """Duration of the step, in which some prefilling members and all decoding ones but the missed get tokens."""
-        decodes = self.batch.decodes
-        num_decodes, context_tokens = decodes.count, decodes.context_tokens
-        contexts: Callable[[], list[int]] = self.decode_contexts
-        if missed:
-            num_decodes -= len(missed)
-            context_tokens -= sum(decodes.progress(leg, self.num_steps) for leg in missed)
-            excluded = {leg.batch_position for leg in missed}
-            contexts = lambda: self.batch.decode_contexts(self.num_steps, excluded)  # noqa: E731
-        duration = self.latency.step_time(StepBatch(members, num_decodes, context_tokens, contexts))
-        if type(duration) is not int:
-            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
-        if self.host_tier is not None:
-            duration += self.host_tier.claim_transfer()
-        return duration if duration > 0 else 1
+    def _batch_without(self, missed: list[RunningRequest], members: list[StepMember]) -> StepBatch:
+        """Return the batch of a step in which some decoding requests get no token."""
+        decodes, step = self.batch.decodes, self.num_steps
+        context_tokens = decodes.context_tokens - sum(decodes.progress(leg, step) for leg in missed)
+        positions = {leg.batch_position for leg in missed}
+        return StepBatch(
+            members,
+            decodes.count - len(missed),
+            context_tokens,
+            lambda: self.batch.decode_contexts(step, excluded=positions),
+        )
 
     def decode_contexts(self) -> list[int]:
         """Progress of each decoding request before the next step, in batch order."""
         return self.batch.decode_contexts(self.num_steps)
 
     def _apply(self, now: int, duration: int, prefill_tokens: int, missed: list[RunningRequest]) -> None:
-        """Count the tokens of the step that starts now, and end the requests whose last token it produces.
-
-        All of it now: the reference does so, and what the router sees in between depends on it.
-        """
+        """Count the tokens of a step, and end the requests whose last token it produces."""
         batch, decodes = self.batch, self.batch.decodes
         step = self.num_steps
         end = now + duration
         self.busy_us += duration
-        self._last_step_start = now
-        self.next_step_at = end
         num_decodes = decodes.count
         if missed:
             num_decodes -= len(missed)
@@ -352,14 +354,17 @@ class Engine:
         ended = decodes.pop_ended(step)
         if batch.prefilling:
             ended += self._advance_prefills(step, end)
+        # Completions, below, free blocks that are in use in this step.
         used = self.num_blocks - self.kv_blocks.free
         self.steps.step(now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue.waiting), used)
         if self.host_tier is not None:
             self.offload()
+        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
         if ended or prefill_tokens:
             self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
             self._last_decision = step
         if ended:
+            # In batch order, as in the reference: it decides in which order blocks are freed, and so evicted later.
             if len(ended) > 1:
                 ended.sort(key=lambda leg: leg.batch_position)
             for leg in ended:
@@ -414,7 +419,8 @@ class Engine:
             leg.generated_tokens = gaps + 1
         elif output_tokens:
             leg.generated_tokens = output_tokens
-            # The last token is stored like any other before all blocks are put back; that is of the reference, too.
+            # The last token is stored like any other before all blocks are put back, although no step reads it: as in
+            # the reference. If there is no block for it, the request completes all the same.
             if tokens % self._block_size or self.kv.take(1):
                 tokens += 1
             else:
@@ -448,6 +454,7 @@ class Engine:
         blocks = sum(blocks_by_step)
         if blocks:
             self.kv.take(blocks)
+        # One record for the whole run: the log spreads it out when it is read.
         self.steps.run(start, durations, blocks_by_step, self.batch.decodes.count, len(self.queue.waiting), used)
         self.busy_us += end - start
         self._last_step_start = last_start

@@ -19,6 +19,7 @@ from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event
 from blis_simpy.core.request import Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.engine import Engine
+from blis_simpy.replica.length_limits import LengthLimits
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
 from blis_simpy.replica.running_request import RunningRequest
@@ -119,7 +120,7 @@ class Replica:
         )
         self._engine = Engine(
             settings=settings,
-            max_model_len=max_model_len,
+            limits=LengthLimits(max_model_len, num_blocks, kv_settings.block_size),
             block_size=kv_settings.block_size,
             latency=latency,
             policy=registry.build("batching", settings.batching),
@@ -135,7 +136,6 @@ class Replica:
         self._step_priority = event_priority(actor, ReplicaEvent.STEP)
         self._timeout_priority = event_priority(actor, ReplicaEvent.TIMEOUT)
         self._asleep = True
-        self._stepping = False
         # First waiting request, while the process waits for slots or blocks that other processes hold.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
@@ -145,15 +145,15 @@ class Replica:
 
     def serve(self) -> Generator[Event, None, None]:
         """Step while there is work; wait otherwise."""
-        engine, planner, wakeup = self._engine, self._planner, self._wakeup
+        env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup
         due = wakeup.never()
         while True:
             yield due
             planner.commit_all()
-            stepped = engine.has_work and self._step()
+            stepped = engine.has_work and engine.step(env.now)
             while not stepped and (reservation := self._reservation()) is not None:
                 yield from self._wait_for(reservation)
-                stepped = self._step()
+                stepped = engine.step(env.now)
                 self.slots.serve_waiting()
                 self.kv_blocks.serve_waiting()
             if stepped:
@@ -164,14 +164,6 @@ class Replica:
                 self._asleep = True
                 if self._observers.idle is not None:
                     self._observers.idle(self.index)
-
-    def _step(self) -> bool:
-        # Blocks and slots that the step puts back may be handed to a waiting process within the step, which must not
-        # wake the process that is taking it.
-        self._stepping = True
-        stepped = self._engine.step(self.env.now)
-        self._stepping = False
-        return stepped
 
     def _reservation(self) -> SlotReservation | BlockReservation | None:
         """Ask for the slot or the blocks that the first waiting request lacks because other processes hold them."""
@@ -204,10 +196,12 @@ class Replica:
             if engine.has_work:
                 self._wake(self.env.now)
         elif self._blocked is not None:
+            # As long as the same request is first, the process keeps its place in the queue of the resource.
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
         elif planner.has_plan and not (plan_holds and engine.is_steady()):
+            # The current step goes on to its end; without another planned step the process waits for that end already.
             planned = engine.next_step_at
             planner.cancel_rest()
             if engine.next_step_at != planned:
@@ -240,8 +234,8 @@ class Replica:
         # The leg that entered may have been preempted, and so replaced by another on its position in the queue.
         if (
             not isinstance(leg, RunningRequest)
-            or (leg.replica, leg.position) != (self.index, entered.position)
             or leg.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
+            or (leg.replica, leg.position) != (self.index, entered.position)
         ):
             return
         self.catch_up()
@@ -296,7 +290,9 @@ class Replica:
 
     def resources_changed(self) -> None:
         """React to another process that has taken slots or blocks or put them back."""
-        if not self._stepping:
+        # Within a step, slots and blocks that it puts back may go to a process that waits: that is no change from
+        # outside, which would make the replica step again.
+        if self.env.active_process is not self.process:
             self._after_change(plan_holds=False)
 
     @property

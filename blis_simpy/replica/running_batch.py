@@ -1,8 +1,7 @@
 """The running batch of a replica: the requests that hold its batch slots, in order of admission.
 
-It is the only owner of this state. The batch builder decides who joins and who is preempted, the engine counts tokens;
-both use the methods below. Requests whose prompt is not done are kept one by one, decoding ones as sums
-(`DecodeBatch`).
+It is the only owner of this state. The batch builder admits and preempts requests, the engine counts tokens; both use
+the methods below. Requests whose prompt is not done are kept one by one, decoding ones as sums (`DecodeBatch`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class RunningBatch:
     slots : BatchSlots
         Batch slots; a member holds one.
     kv : KVStore
-        KV store, which is told the blocks that named output fills.
+        KV store, which records the blocks that named output fills.
     block_size : int
         Tokens a KV block.
 
@@ -41,6 +40,8 @@ class RunningBatch:
         Members whose prompt is not done, in order of admission. Other objects only read it.
     decodes : DecodeBatch
         Sums over the other members.
+    with_named_output : list of RunningRequest
+        Members whose output a later prompt may contain, in order of admission. Other objects only read it.
     slots : BatchSlots
         Batch slots.
     """
@@ -49,32 +50,27 @@ class RunningBatch:
         self.members: dict[int, RunningRequest] = {}
         self.prefilling: list[RunningRequest] = []
         self.decodes = DecodeBatch(block_size)
+        self.with_named_output: list[RunningRequest] = []
         self.slots = slots
         self._kv = kv
         self._next_position = 0
-        # Members whose output a later prompt may contain, in batch order.
-        self._with_named_output: list[RunningRequest] = []
 
     @property
     def latest(self) -> RunningRequest:
         """The member that was admitted last."""
         return next(reversed(self.members.values()))
 
-    @property
-    def has_named_output(self) -> bool:
-        """Whether the output of a member may be found in the prefix cache, as it fills blocks."""
-        return bool(self._with_named_output)
-
     def join(self, leg: RunningRequest) -> None:
         """Add a request, which takes a batch slot; there must be a free one."""
         acquired = self.slots.try_acquire()
         assert acquired, "a request joins the batch without a free slot"
+        # Positions are never used twice, so an entry of a heap or list that names one can be recognised as stale.
         leg.batch_position = position = self._next_position
         self._next_position = position + 1
         self.members[position] = leg
         self.prefilling.append(leg)
         if leg.request.output_stream is not None:
-            self._with_named_output.append(leg)
+            self.with_named_output.append(leg)
 
     def end_prefills(self, still_prefilling: list[RunningRequest]) -> None:
         """Keep only some of the prefilling members as such, in their order; the others decode or leave."""
@@ -92,8 +88,9 @@ class RunningBatch:
         """Remove a member that is in no sum any more, and give its batch slot back."""
         del self.members[leg.batch_position]
         if leg.request.output_stream is not None:
-            self._with_named_output.remove(leg)
+            self.with_named_output.remove(leg)
         leg.batch_position = -1
+        # Last: it may hand the slot to a waiting process at once.
         self.slots.put_back()
 
     def stored_tokens(self, leg: RunningRequest, step: int) -> int:
@@ -103,7 +100,7 @@ class RunningBatch:
 
     def name_outputs(self, step: int, new_tokens: int) -> None:
         """Tell the KV store which blocks the output of decoding members fills, once `new_tokens` more are stored."""
-        for leg in self._with_named_output:
+        for leg in self.with_named_output:
             if leg.first_decode_step >= 0:
                 self._kv.name_output(leg, self.stored_tokens(leg, step) + new_tokens)
 

@@ -2,66 +2,85 @@
 
 from __future__ import annotations
 
-import attrs
+from blis_simpy import registry
+from blis_simpy.settings.field_types import Duration, Plugin
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.plugin_options import option_names
 
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+__all__ = ["DEFAULT_STORE", "OFFLOADING_STORE", "EngineSettings", "KVSettings"]
 
-__all__ = ["EngineSettings", "KVSettings"]
+DEFAULT_STORE = "single-tier"
+"""KV store of a scenario that says nothing about it."""
+OFFLOADING_STORE = "two-tier"
+"""KV store of a scenario that gives CPU blocks only."""
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class EngineSettings(ReprMixin):
+@settings_class
+class EngineSettings:
     """How a replica forms its steps. Defaults are those of the reference."""
 
     max_num_seqs: int = setting(
-        256,
+        default=256,
         help="Batch slots: the most requests that run at once.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
     max_num_batched_tokens: int = setting(
-        2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
+        default=2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
     )
     long_prefill_token_threshold: int = setting(
-        0,
+        default=0,
         help="Most prompt tokens that one request gets in a step; 0 means no such limit.",
         unit="tokens",
         ge=0,
         flag="--long-prefill-token-threshold",
     )
     max_model_len: int | None = setting(
-        None,
+        default=None,
         help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
     )
-    scheduler: Plugin = setting("fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
+    scheduler: Plugin = setting(default="fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
     priority: Plugin = setting(
-        "constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
+        default="constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
     )
-    batching: Plugin = setting("continuous", help="Who joins a step.", kind="batching")
+    batching: Plugin = setting(default="continuous", help="Who joins a step.", kind="batching")
     macro_steps: bool = setting(
-        True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
+        default=True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
     )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class KVSettings(ReprMixin):
+@settings_class
+class KVSettings:
     """KV cache of a replica. Defaults are those of the reference."""
 
-    store: Plugin = setting("single-tier", help="Where KV blocks are kept.", kind="kv_store")
+    store: Plugin | None = setting(
+        default=None,
+        help=f"KV store; unset means {DEFAULT_STORE}, or {OFFLOADING_STORE} where there are CPU blocks.",
+        kind="kv_store",
+    )
     blocks: int | None = setting(
-        None,
+        default=None,
         help="KV blocks of a replica; unset means computed from the memory of the GPU.",
         unit="blocks",
         ge=1,
         flag="--total-kv-blocks",
     )
-    block_size: int = setting(16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens")
+    block_size: int = setting(
+        default=16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+    )
+    capacity_rules: str = setting(
+        default="blis",
+        help="How the blocks are computed: blis as the reference does, vllm from what the checkpoint really holds and "
+        "each GPU keeps.",
+        choices=("blis", "vllm"),
+        flag="--kv-capacity-rules",
+    )
     gpu_memory_utilization: float = setting(
-        0.9,
+        default=0.9,
         help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",
         unit="fraction",
         gt=0,
@@ -69,21 +88,21 @@ class KVSettings(ReprMixin):
         flag="--gpu-memory-utilization",
     )
     cpu_blocks: int = setting(
-        0,
+        default=0,
         help="KV blocks in host memory behind the GPU's; 0 means no second tier.",
         unit="blocks",
         ge=0,
         flag="--kv-cpu-blocks",
     )
     transfer_bandwidth: float = setting(
-        100.0,
+        default=100.0,
         help="Blocks that one microsecond brings back from host memory.",
         unit="blocks/us",
         gt=0,
         flag="--kv-transfer-bandwidth",
     )
-    transfer_base_latency: int = setting(
-        0,
+    transfer_base_latency: Duration = setting(
+        default=0,
         help="Fixed part of the time to bring back one block.",
         unit="us",
         ge=0,
@@ -91,7 +110,7 @@ class KVSettings(ReprMixin):
         flag="--kv-transfer-base-latency",
     )
     offload_threshold: float = setting(
-        0.9,
+        default=0.9,
         help="Accepted for compatibility; it has no effect.",
         unit="fraction",
         ge=0,
@@ -101,12 +120,14 @@ class KVSettings(ReprMixin):
 
     @property
     def chosen_store(self) -> Plugin:
-        """The KV store that is meant: `store`, or the two-tier one where there are host blocks."""
-        if self.store not in ("single-tier", "two-tier") or (self.store == "single-tier" and self.cpu_blocks == 0):
-            return self.store
-        return {
-            "policy": "two-tier",
+        """The KV store to use: `store`, else the default; one named without options has those of these settings."""
+        store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
+        if not isinstance(store, str):
+            return store
+        known = option_names("kv_store", registry.get("kv_store", store)) or ()
+        options = {
             "cpu_blocks": self.cpu_blocks,
             "bandwidth": self.transfer_bandwidth,
             "base_latency": self.transfer_base_latency,
         }
+        return {"type": store, **{name: value for name, value in options.items() if name in known}}

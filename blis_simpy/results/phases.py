@@ -10,11 +10,13 @@ import numpy as np
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.core.request import NEVER
 from blis_simpy.errors import ScenarioError
+from blis_simpy.results.step_terms import DecodeStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
 
 __all__ = ["PHASES", "Explanation", "explain", "phase_bounds"]
 
@@ -46,12 +48,15 @@ class Explanation(Rendered):
         Duration by name of the phase, in order; they add up to `total_us`.
     preempted_at : list of int, ticks
         When it was preempted.
+    decode_step : DecodeStep or None
+        Terms of the decode step in the middle of its output, if it had one and the latency model explains it.
     """
 
     request: str
     outcome: str
     phases: dict[str, int]
     preempted_at: list[int]
+    decode_step: DecodeStep | None = None
 
     @property
     def total_us(self) -> int:

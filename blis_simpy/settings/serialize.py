@@ -19,7 +19,9 @@ import yaml
 
 from blis_simpy import registry
 from blis_simpy.errors import PluginError, Problem, ScenarioError, joined
-from blis_simpy.settings.fields import Setting, default_of, type_hints
+from blis_simpy.settings.description import Setting, find_setting
+from blis_simpy.settings.field_types import type_hints
+from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.loader import SCALARS
 
 if TYPE_CHECKING:
@@ -142,8 +144,12 @@ class _Writer:
             name, value = attribute.alias, getattr(part, attribute.name)
             if not attribute.init or (name not in always and self._is_understood(value, default_of(attribute))):
                 continue
-            known = attribute.metadata.get(Setting) or Setting(help="")
+            known = find_setting(attribute) or Setting(help="")
             data = self.value(value, known, joined(path, name))
+            if known.inline and isinstance(data, dict):
+                result[name] = data.pop("type")
+                result.update(data)
+                continue
             if isinstance(data, dict) and get_origin(type_hints(cls).get(attribute.name)) is Mapping:
                 data = dict(sorted(data.items()))
             result[name] = data
@@ -153,6 +159,8 @@ class _Writer:
         return value is None and default is None if self._complete else bool(value == default)
 
     def value(self, value: Any, known: Setting, path: str) -> Any:
+        if known.kind is not None and isinstance(value, tuple):
+            return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
         if known.is_path and self._absolute_paths and value is not None:
@@ -185,13 +193,13 @@ class _Writer:
         name = _registered_name(known.kind, recipe)
         if name is None:
             return self._refuse(path, f"{recipe.__name__} is not registered under a name")
-        key = known.tag or "policy"
         options: dict[str, Any] = {}
         if not is_recipe and attrs.has(type(value)):
             options = self.settings(value, path)
         elif not is_recipe and inspect.signature(recipe).parameters:
-            return self._refuse(path, f"what this {recipe.__name__} was made with is not known; name it under {key!r}")
-        return {key: name, **options} if options or (known.tag and str not in known.also) else name
+            return self._refuse(path, f"what this {recipe.__name__} was made with is not known; name it under 'type'")
+        has_name = known.forms is None or str in known.forms.types
+        return {"type": name, **options} if options or not has_name else name
 
     def _refuse(self, path: str, reason: str) -> Any:
         self.problems.append(Problem(path=path, rule=f"cannot be written: {reason}"))

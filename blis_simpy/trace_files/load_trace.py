@@ -81,9 +81,9 @@ class Excerpt:
     120000000
     """
 
-    limit: int | None = setting(None, help="Rows or records of the file to read at most.", ge=1, flag="--limit")
+    limit: int | None = setting(default=None, help="Rows or records of the file to read at most.", ge=1, flag="--limit")
     start: int | None = setting(
-        None,
+        default=None,
         help="Leave out what arrives earlier after the first arrival, ticks or text like 10s.",
         ge=0,
         dimension="duration",
@@ -91,14 +91,16 @@ class Excerpt:
         absent="",
     )
     end: int | None = setting(
-        None,
+        default=None,
         help="Leave out what arrives so long after the first arrival, or later.",
         gt=0,
         dimension="duration",
         flag="--end",
         absent="",
     )
-    scale: float = setting(1.0, help="Stretch the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale")
+    scale: float = setting(
+        default=1.0, help="Stretch the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale"
+    )
 
     def of(self, trace: Trace, file: str) -> Trace:
         """Cut a part out of a trace that has been read up to the limit; it then begins at tick 0.

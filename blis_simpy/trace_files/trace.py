@@ -36,34 +36,34 @@ _IDLE_HORIZON = 600_000_000
 class ServerInfo:
     """The recorded server; for information only."""
 
-    type: str = setting("", help="Kind of server, e.g. vllm.")
-    model: str = setting("", help="Model it served.")
-    tensor_parallel: int = setting(0, help="Tensor-parallel degree.", unit="GPUs")
-    max_num_seqs: int = setting(0, help="Batch slots.")
-    block_size: int = setting(0, help="KV block size.", unit="tokens")
-    gpu_memory_utilization: float = setting(0.0, help="Fraction of GPU memory it may use.")
-    max_model_len: int = setting(0, help="Longest context.", unit="tokens")
+    type: str = setting(default="", help="Kind of server, e.g. vllm.")
+    model: str = setting(default="", help="Model it served.")
+    tensor_parallel: int = setting(default=0, help="Tensor-parallel degree.", unit="GPUs")
+    max_num_seqs: int = setting(default=0, help="Batch slots.")
+    block_size: int = setting(default=0, help="KV block size.", unit="tokens")
+    gpu_memory_utilization: float = setting(default=0.0, help="Fraction of GPU memory it may use.")
+    max_model_len: int = setting(default=0, help="Longest context.", unit="tokens")
 
 
 @attrs.frozen(kw_only=True)
 class NetworkInfo:
     """The network between the recording client and the server."""
 
-    measured_rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
+    measured_rtt_ms: float = setting(default=0.0, help="Round-trip time.", unit="ms")
 
 
 @attrs.frozen(kw_only=True)
 class TraceHeader:
     """What the header file says; every key may be missing."""
 
-    trace_version: int = setting(2, help="Version of the layout.", ge=2, le=NEWER_VERSION)
-    time_unit: str = setting("microseconds", help="Unit of all times.", choices=("microseconds", "us"))
-    created_at: str = setting("", help="When it was made, free text.")
-    mode: str = setting("", help="'generated' by a simulation or 'real', recorded from a server.")
-    warm_up_requests: int = setting(0, help="Requests, by id from 0, that a calibration leaves out.")
-    workload_spec: str = setting("", help="File of the workload that it was generated from.")
-    server: ServerInfo | None = setting(None, help="The recorded server.")
-    network: NetworkInfo | None = setting(None, help="The network to it.")
+    trace_version: int = setting(default=2, help="Version of the layout.", ge=2, le=NEWER_VERSION)
+    time_unit: str = setting(default="microseconds", help="Unit of all times.", choices=("microseconds", "us"))
+    created_at: str = setting(default="", help="When it was made, free text.")
+    mode: str = setting(default="", help="'generated' by a simulation or 'real', recorded from a server.")
+    warm_up_requests: int = setting(default=0, help="Requests, by id from 0, that a calibration leaves out.")
+    workload_spec: str = setting(default="", help="File of the workload that it was generated from.")
+    server: ServerInfo | None = setting(default=None, help="The recorded server.")
+    network: NetworkInfo | None = setting(default=None, help="The network to it.")
 
 
 @attrs.frozen(eq=False)

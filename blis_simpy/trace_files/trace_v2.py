@@ -119,7 +119,7 @@ class TraceV2:
     """TraceV2, the layout of BLIS (CSV beside a YAML header)."""
 
     header: str | None = setting(
-        None,
+        default=None,
         help="Header of the trace (YAML); unset: the file of the same name that ends in .yaml, if it is there.",
         is_path=True,
         flag="--header",

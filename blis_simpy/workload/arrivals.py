@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import attrs
 import numpy as np
 
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class PoissonArrivals:
         return _whole(rng.standard_exponential(n) / _rate_per_us(rate_per_s))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class GammaArrivals:
     """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
 
@@ -88,7 +88,7 @@ class GammaArrivals:
     as 1. Both as in the reference. Where it is so small that no number holds its square, the gaps are constant.
     """
 
-    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+    cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
 
     def __attrs_post_init__(self) -> None:
         if self._shape < _MIN_GAMMA_SHAPE:
@@ -111,7 +111,7 @@ class GammaArrivals:
         return _whole(rng.standard_gamma(self._shape, n) * (mean / self._shape))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class WeibullArrivals:
     """A renewal process with Weibull-distributed gaps.
 
@@ -124,7 +124,7 @@ class WeibullArrivals:
     CV_RANGE: ClassVar[tuple[float, float]] = (0.01, 10.4)
     """Range that the reference allows for clients."""
 
-    cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
+    cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
 
     @property
     def shape(self) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.load_workload import load_workload
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.servegen import ServegenData
@@ -41,7 +40,7 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
     Examples
     --------
     >>> one = from_preset("chatbot", rate=5)
-    >>> both = compose([one, attrs.evolve(one, aggregate_rate=10)])
+    >>> both = compose([one, evolved(one, aggregate_rate=10)])
     >>> both.aggregate_rate, [round(client.rate_fraction, 3) for client in both.clients]
     (15.0, [0.333, 0.667])
     """
@@ -54,7 +53,7 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
         category=specs[0].category,
         aggregate_rate=total,
         clients=tuple(
-            attrs.evolve(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
+            evolved(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
             for spec in specs
             for client in spec.clients
         ),
@@ -83,8 +82,8 @@ def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaul
     if num_requests <= 0:
         raise ScenarioError.at("num_requests", "must be > 0", num_requests)
     spec = Workload(num_requests=num_requests, preset=name).specification(defaults)
-    client = attrs.evolve(spec.clients[0], id=f"preset-{name}")
-    return attrs.evolve(spec, category="language", clients=(client,), aggregate_rate=rate)
+    client = evolved(spec.clients[0], id=f"preset-{name}")
+    return evolved(spec, category="language", clients=(client,), aggregate_rate=rate)
 
 
 def from_servegen(path: str | PathLike[str]) -> WorkloadSpec:
@@ -129,4 +128,4 @@ def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
     spec = load_workload(path)
     if spec.inference_perf is None:
         raise ScenarioError.at("inference_perf", "is required", file=str(path))
-    return attrs.evolve(spec.with_clients_listed(), cohorts=(), horizon=0, num_requests=0)
+    return evolved(spec.with_clients_listed(), cohorts=(), horizon=0, num_requests=0)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +45,7 @@ class LengthSampler(Protocol):
         ...
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Constant:
     """The same length every time.
 
@@ -63,7 +62,7 @@ class Constant:
         return np.full(n, self.value, dtype=np.int64)
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Gaussian:
     """Normally distributed lengths, clamped into [min, max].
 
@@ -78,8 +77,8 @@ class Gaussian:
 
     mean: float = setting(help="Mean before clamping.", unit="tokens")
     std_dev: float = setting(help="Standard deviation before clamping.", unit="tokens", ge=0)
-    min: int = setting(1, help="Shortest length.", unit="tokens", ge=0, le=_UNBOUNDED)
-    max: int = setting(_UNBOUNDED, help="Longest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+    min: int = setting(default=1, help="Shortest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+    max: int = setting(default=_UNBOUNDED, help="Longest length.", unit="tokens", ge=0, le=_UNBOUNDED)
 
     def __attrs_post_init__(self) -> None:
         if self.min > self.max:
@@ -93,7 +92,7 @@ class Gaussian:
         return _whole(lengths.clip(self.min, self.max))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Exponential:
     """Exponentially distributed lengths.
 
@@ -110,7 +109,7 @@ class Exponential:
         return _whole(self.mean * rng.standard_exponential(n))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class ParetoLognormal:
     """A heavy-tailed mixture: Pareto lengths with one probability, lognormal ones otherwise.
 
@@ -141,7 +140,7 @@ class ParetoLognormal:
         return _whole(np.where(np.isfinite(lengths), lengths, 1.0).clip(0.0, _UNBOUNDED))
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Empirical:
     """Lengths from a table with weights.
 

@@ -11,10 +11,9 @@ import logging
 from typing import ClassVar
 from urllib.parse import quote
 
-import attrs
-
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import Duration, OptionalPart, Parts, Rate
+from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_yaml
 from blis_simpy.workload.spec.arrival import check_cv
 from blis_simpy.workload.spec.client import Client, TrafficSource
@@ -31,7 +30,7 @@ _log = logging.getLogger("blis_simpy")
 CATEGORIES = ("language", "multimodal", "reasoning")
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@settings_class
 class WorkloadSpec(Traffic):
     """Traffic described client by client. `Workload` is the short form for a single client.
 
@@ -51,30 +50,37 @@ class WorkloadSpec(Traffic):
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"version", "seed", "category", "clients", "aggregate_rate"})
 
-    version: str = setting("2", help="Version of the file format.")
-    seed: int = setting(0, help="Seed of the requests where no scenario sets one.")
-    category: str = setting("", help="Label; empty means none.", choices=CATEGORIES, absent="")
-    clients: tuple[Client, ...] = setting((), help="Clients.")
-    cohorts: tuple[Cohort, ...] = setting((), help="Populations of equal clients.")
-    aggregate_rate: float = setting(
-        0.0,
+    version: str = setting(default="2", help="Version of the file format.")
+    seed: int = setting(default=0, help="Seed of the requests where no scenario sets one.")
+    category: str = setting(default="", help="Label; empty means none.", choices=CATEGORIES, absent="")
+    clients: Parts[Client] = setting(default=(), help="Clients.")
+    cohorts: Parts[Cohort] = setting(default=(), help="Populations of equal clients.")
+    aggregate_rate: Rate = setting(
+        default=0.0,
         help="Requests, or starts of sessions, per second of all clients and cohorts together; > 0 but for "
         "inference_perf, whose stages set it.",
         unit="1/s",
         ge=0,
         dimension="rate",
     )
-    horizon: int = setting(
-        0, help="End of simulated time unless the scenario sets one; 0 means none.", unit="ticks", dimension="duration"
+    horizon: Duration = setting(
+        default=0,
+        help="End of simulated time unless the scenario sets one; 0 means none.",
+        unit="ticks",
+        dimension="duration",
     )
     num_requests: int = setting(
-        0,
+        default=0,
         help="Number of requests, without those that sessions add in the simulation; 0 means all before the horizon.",
         unit="requests",
         ge=0,
     )
-    servegen_data: ServegenData | None = setting(None, help="Clients from measured data in the layout of ServeGen.")
-    inference_perf: InferencePerf | None = setting(None, help="Clients from the load of the inference-perf benchmark.")
+    servegen_data: OptionalPart[ServegenData] = setting(
+        default=None, help="Clients from measured data in the layout of ServeGen."
+    )
+    inference_perf: OptionalPart[InferencePerf] = setting(
+        default=None, help="Clients from the load of the inference-perf benchmark."
+    )
 
     def __attrs_post_init__(self) -> None:
         origins = [name for name in ("clients", "servegen_data", "inference_perf") if getattr(self, name)]
@@ -116,7 +122,7 @@ class WorkloadSpec(Traffic):
             if self.aggregate_rate not in (0, load.aggregate_rate):
                 _log.warning("aggregate_rate %g is replaced by that of the stages", self.aggregate_rate)
             chats = load.shared_prefix.enable_multi_turn_chat
-            return attrs.evolve(
+            return evolved(
                 self,
                 clients=load.clients(),
                 inference_perf=None,
@@ -124,7 +130,7 @@ class WorkloadSpec(Traffic):
                 category=self.category or ("reasoning" if chats else "language"),
             )
         if self.servegen_data is not None:
-            return attrs.evolve(self, clients=self.servegen_data.clients(), servegen_data=None)
+            return evolved(self, clients=self.servegen_data.clients(), servegen_data=None)
         return self
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:

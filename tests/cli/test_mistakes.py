@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.cli.main import main
 from blis_simpy.load_files import shipped_scenarios
 
@@ -22,7 +23,7 @@ FILES = {
     "nomodel.yaml": "tp: 1\n",
     "two.yaml": "model: qwen/qwen3-14b\nengine:\n  max_num_seq: 3\nworkload:\n  rate: -1\n",
     "types.yaml": "model: qwen/qwen3-14b\ntp: '1'\nseed: 1.0\nreplicas: true\nworkload: {rate: .nan}\n",
-    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {policy: sfj}\n",
+    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {type: sfj}\n",
     "lengths.yaml": "model: qwen/qwen3-14b\nworkload:\n  prompt: {type: gaussian, mean: 9}\n",
     "gpu.yaml": "model: qwen/qwen3-14b\nhardware: H999\n",
     "good.yaml": "model: qwen/qwen3-14b\nworkload: {num_requests: 1}\n",
@@ -42,7 +43,7 @@ MISTAKES = [
     (
         ["rnu"],
         (
-            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, "
+            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, fit, compare, "
             "sweep, capacity, explain, workload, compose, convert, schema"
         ),
     ),
@@ -90,14 +91,14 @@ MISTAKES = [
     ),
     (
         ["run", "policy.yaml"],
-        f"policy.yaml: engine.scheduler.policy is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
+        f"policy.yaml: engine.scheduler.type is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
     ),
     (["run", "lengths.yaml"], "lengths.yaml: workload.prompt.std_dev is required (line 3)"),
     (
         ["run", "gpu.yaml"],
         (
             "gpu.yaml: hardware is not a GPU of hardware_config.json, got 'H999' (line 2); "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (["run", "good.yaml", "--tp", "0x"], "--tp must be an integer, got '0x'"),
@@ -149,7 +150,7 @@ MISTAKES = [
     ([*MODEL, *COEFFICIENTS, "--alpha-coeffs", "x"], "--alpha-coeffs[3] must be a number, got 'x'"),
     (
         [*MODEL, *COEFFICIENTS, "--latency-model", "roofline"],
-        "--alpha-coeffs must not be given with the roofline model, which has none",
+        "--alpha-coeffs must not be given: the latency model takes no coefficients",
     ),
     # results
     ([*MODEL, "--results-path", "no/x.json"], "no/x.json: cannot be written: there is no directory no"),
@@ -160,7 +161,7 @@ MISTAKES = [
         [*MODEL, "--hardware", "h100"],
         (
             "--hardware is not a GPU of hardware_config.json, got 'h100'; did you mean 'H100'? "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (

@@ -30,11 +30,11 @@ def test_all_combinations_are_simulated_the_last_setting_changing_fastest(blis):
 
 
 def test_values_read_as_in_a_scenario_file(blis):
-    grid = ("--grid", "workload.rate=60/min,2/s,0x1", "--grid", "routing=round-robin,{policy: least-loaded}")
+    grid = ("--grid", "workload.rate=60/min,2/s,0x1", "--grid", "router=round-robin,{policy: least-loaded}")
     status, out, _ = blis("sweep", "fast.yaml", *grid, "--metrics", "ttft_p99_ms", *SERIAL)
     assert status == 0
     assert [line[:2] for line in lines_of(out)] == [
-        [rate, routing] for rate in ("60/min", "2/s", "1") for routing in ("round-robin", "least-loaded")
+        [rate, router] for rate in ("60/min", "2/s", "1") for router in ("round-robin", "least-loaded")
     ]
 
 

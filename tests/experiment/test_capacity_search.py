@@ -120,7 +120,7 @@ def test_what_the_evidence_does_not_decide_is_said(poisson):
 
 def test_requests_that_were_not_served_are_pointed_out(server):
     """A bucket lets in a request of 100 tokens now and then: those that are in are served fast."""
-    strict = server.with_(admission="token-bucket", token_bucket_capacity=200.0, token_bucket_refill_rate=1000.0)
+    strict = server.with_(admission={"policy": "token-bucket", "capacity": 200.0, "refill_rate": 1000.0})
     found = blis.capacity(strict, {"ttft_p99_ms": 6}, low=10, high=40, replications=2, executor="serial")
     assert found.value == 40
     assert "of the requests did not complete and have no latency" in str(found)

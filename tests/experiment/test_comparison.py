@@ -17,7 +17,7 @@ def found(small):
 def test_all_scenarios_of_a_replication_are_sent_the_same_requests(small):
     one, two = (
         [scenario.run(seed=seed).requests for seed in blis.replicate(small, 3, executor="serial").seeds]
-        for scenario in (small, small.with_(replicas=2, routing="least-loaded", admission="reject-all"))
+        for scenario in (small, small.with_(replicas=2, router="least-loaded", admission="reject-all"))
     )
     for first, second in zip(one, two, strict=True):
         for column in ("arrived_at_us", "input_tokens", "output_tokens"):

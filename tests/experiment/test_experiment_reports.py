@@ -76,17 +76,17 @@ def test_a_scenario_that_cannot_be_written_is_said_to_be_so(written, small):
         def route(self, request, state):
             return 0
 
-    page = written(blis.sweep(small.with_(routing=Mine), {"replicas": [1, 2]}, metrics="completed", executor="serial"))
-    assert "routing cannot be written: Mine is not registered under a name" in page
+    page = written(blis.sweep(small.with_(router=Mine), {"replicas": [1, 2]}, metrics="completed", executor="serial"))
+    assert "router.policy cannot be written: Mine is not registered under a name" in page
 
 
 @pytest.mark.parametrize(
     ("grid", "over"),
     [
         ({"workload.rate": [10, 20, 40], "replicas": [1, 2]}, ["workload.rate"]),
-        ({"workload.rate": ["10/s", "20/s"], "routing": ["round-robin", "least-loaded"]}, ["workload.rate"]),
+        ({"workload.rate": ["10/s", "20/s"], "router": ["round-robin", "least-loaded"]}, ["workload.rate"]),
         ({"engine.max_num_seqs": [2, 8, 256]}, ["engine.max_num_seqs"]),
-        ({"routing": ["round-robin", "least-loaded"], "trace_level": ["none"]}, ["routing, trace_level"]),
+        ({"router": ["round-robin", "least-loaded"], "router.decision_log": [False]}, ["router, router.decision_log"]),
         # Each point differs in both: curves would join what does not belong together.
         ([{"replicas": 1, "workload.rate": 10}, {"replicas": 2, "workload.rate": 20}], ["replicas", "workload.rate"]),
     ],

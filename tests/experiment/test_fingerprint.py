@@ -8,7 +8,7 @@ import sys
 import attrs
 import numpy as np
 import pytest
-from experiment_policies import Always, share_of_first
+from experiment_policies import Always, noted, share_of_first
 
 import blis_simpy as blis
 from blis_simpy import registry
@@ -46,15 +46,19 @@ def test_equal_scenarios_have_one_form_and_the_seed_is_no_part_of_it(small):
         {"replicas": 2},
         {"workload.rate": 20.000001},
         {"workload.prompt": blis.Gaussian(100, 30, 10, 201)},
-        {"routing": "least-loaded"},
-        {"routing": Always},
-        {"routing": Always(0)},
-        {"routing": Always(1)},
-        {"routing": {"policy": "weighted"}},
+        {"router": "least-loaded"},
+        {"router": Always},
+        {"router": Always(0)},
+        {"router": Always(1)},
+        {"router": {"policy": "weighted"}},
+        {"processes": [{"type": "outage", "start": 3}]},
+        {"processes": [{"type": "outage", "start": 4}]},
+        {"processes": [noted]},
+        {"processes": [Always]},
     ],
 )
 def test_whatever_is_changed_changes_the_form(small, change):
-    forms = {digest(scenario_form(small.with_(**other))) for other in ({}, {"routing": Always(2)}, change)}
+    forms = {digest(scenario_form(small.with_(**other))) for other in ({}, {"router": Always(2)}, change)}
     assert len(forms) == 3
 
 
@@ -116,9 +120,9 @@ def test_the_source_around_a_class_is_part_of_its_identity(tmp_path, monkeypatch
 
 def test_a_plug_in_that_a_scenario_names_is_part_of_it(small):
     with registry.added("routing", "mine", Always):
-        mine = scenario_form(small.with_(routing="mine"))
+        mine = scenario_form(small.with_(router="mine"))
     with registry.added("routing", "mine", share_of_first):
-        assert scenario_form(small.with_(routing="mine")) != mine
+        assert scenario_form(small.with_(router="mine")) != mine
     with registry.added("routing", "of-no-concern", Always):
         assert scenario_form(small) == scenario_form(small)
         assert "of-no-concern" not in str(scenario_form(small))

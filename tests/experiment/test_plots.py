@@ -69,7 +69,7 @@ def test_a_sweep_draws_what_it_has(swept, metric, over, message):
 
 
 def test_settings_without_numbers_are_lines(small):
-    grid = {"routing": ["round-robin", "least-loaded"]}
+    grid = {"router": ["round-robin", "least-loaded"]}
     found = blis.sweep(small.with_(replicas=2), grid, metrics=["ttft_mean_ms"], executor="serial", progress=False)
     labels = [label.get_text() for label in found.plot("ttft_mean_ms").get_yticklabels()]
     assert labels == ["round-robin", "least-loaded"]

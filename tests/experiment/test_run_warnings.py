@@ -20,8 +20,8 @@ def warn_twice(result):
 
 
 @pytest.fixture
-def with_vain_scorers(small):
-    return small.with_(replicas=2, routing="round-robin", scorers="queue-depth:1")
+def with_vain_alternatives(small):
+    return small.with_(replicas=2, router={"decision_alternatives": 1})
 
 
 def warned(caplog):
@@ -29,12 +29,14 @@ def warned(caplog):
 
 
 @pytest.mark.parametrize("options", EXECUTORS)
-def test_a_warning_of_every_run_is_logged_once_with_how_many_runs_it_is_of(with_vain_scorers, caplog, capfd, options):
-    blis.replicate(with_vain_scorers, 4, **options)
+def test_a_warning_of_every_run_is_logged_once_with_how_many_runs_it_is_of(
+    with_vain_alternatives, caplog, capfd, options
+):
+    blis.replicate(with_vain_alternatives, 4, **options)
     (message,) = warned(caplog)
     assert message == (
-        "scorers (--routing-scorers) has no effect when the routing policy is 'round-robin': only 'weighted' uses it "
-        "(in 4 runs)"
+        "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
+        "(--trace-level decisions) (in 4 runs)"
     )
     assert caplog.records[0].name == "blis_simpy"
     assert capfd.readouterr() == ("", "")
@@ -51,13 +53,17 @@ def test_warnings_that_differ_in_a_value_are_counted_as_one(small, caplog, optio
 
 def test_a_warning_of_one_run_is_logged_as_it_is(small, caplog):
     blis.sweep(
-        small.with_(replicas=2, scorers="queue-depth:1"), {"routing": ["weighted", "round-robin"]}, executor="serial"
+        small.with_(replicas=2, **{"router.decision_alternatives": 1}),
+        {"router.decision_log": [True, False]},
+        executor="serial",
     )
-    assert warned(caplog)[0].endswith("only 'weighted' uses it")
+    assert warned(caplog)[0].endswith("without router.decision_log (--trace-level decisions)")
 
 
-def test_an_experiment_in_several_parts_says_it_once(with_vain_scorers, caplog):
-    found = blis.capacity(with_vain_scorers, {"ttft_p99_ms": 1000}, low=1, high=4, replications=2, executor="serial")
+def test_an_experiment_in_several_parts_says_it_once(with_vain_alternatives, caplog):
+    found = blis.capacity(
+        with_vain_alternatives, {"ttft_p99_ms": 1000}, low=1, high=4, replications=2, executor="serial"
+    )
     assert len(found.probes) > 2
     runs = len({(probe.value, seed) for probe in found.probes for seed in probe.replications.seeds})
     assert [text.rpartition(" (")[2] for text in warned(caplog)] == [f"in {runs} runs)"]
@@ -75,11 +81,11 @@ def test_other_records_are_shown_while_runs_are_made(small, caplog):
     assert texts.count("no warning") == 2
 
 
-def test_what_was_warned_of_is_said_when_the_experiment_fails(with_vain_scorers, caplog):
+def test_what_was_warned_of_is_said_when_the_experiment_fails(with_vain_alternatives, caplog):
     def broken(result):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        blis.replicate(with_vain_scorers, 2, metrics={"mine": broken}, executor="serial")
-    blis.replicate(with_vain_scorers, 1, executor="serial")
+        blis.replicate(with_vain_alternatives, 2, metrics={"mine": broken}, executor="serial")
+    blis.replicate(with_vain_alternatives, 1, executor="serial")
     assert len(warned(caplog)) == 1

@@ -49,7 +49,7 @@ def test_results_come_back_in_the_order_of_the_jobs(small):
 
 def test_a_policy_cannot_remember_the_run_before(small):
     """Each run has a policy of its own: the first request of every run goes to the second replica."""
-    scenario = small.with_(replicas=2, routing=Forgetful())
+    scenario = small.with_(replicas=2, router=Forgetful())
     for options in ({"executor": "serial"}, {"executor": "threads", "workers": 2}, {"workers": 2}):
         found = blis.replicate(scenario, 3, metrics={"share": share_of_first}, **options)
         assert found.values("share").tolist() == [49 / 50] * 3
@@ -60,7 +60,7 @@ def test_a_policy_of_a_class_inside_a_function_cannot_remember_either(small):
         pass
 
     found = blis.replicate(
-        small.with_(replicas=2, routing=Inside()), 3, metrics={"share": share_of_first}, executor="serial"
+        small.with_(replicas=2, router=Inside()), 3, metrics={"share": share_of_first}, executor="serial"
     )
     assert found.values("share").tolist() == [49 / 50] * 3
 
@@ -71,7 +71,7 @@ def test_plug_ins_that_were_added_here_work_in_other_processes(small):
             return 1
 
     with registry.added("routing", "only-here", OnlyHere):
-        scenario = small.with_(replicas=2, routing="only-here")
+        scenario = small.with_(replicas=2, router="only-here")
         found = blis.replicate(scenario, 2, metrics={"share": lambda result: share_of_first(result) + 1}, workers=2)
     assert found.values("share").tolist() == [1.0, 1.0]
     # Nothing of it is left in the workers.
@@ -87,7 +87,7 @@ def test_what_cannot_be_sent_is_refused_unless_it_need_not_be(small):
         def route(self, request, state):
             return 0
 
-    scenario = small.with_(routing=Held())
+    scenario = small.with_(router=Held())
     with pytest.raises(
         PluginError, match=r"scenario or metrics cannot be sent to other processes: .*use the executor 'threads'"
     ):
@@ -106,7 +106,7 @@ def test_a_scenario_that_cannot_be_simulated_is_named_with_its_settings(small, o
 
 def test_an_error_without_a_value_says_the_same_from_another_process(small):
     with pytest.raises(PluginError) as raised:
-        blis.replicate(small.with_(routing=NoPolicy), 2, workers=2)
+        blis.replicate(small.with_(router=NoPolicy), 2, workers=2)
     assert re.fullmatch(r"routing policy NoPolicy has no method route; seed [0-9]+", str(raised.value))
 
 
@@ -156,7 +156,7 @@ def test_a_broken_file_is_made_again(small, tmp_path, caplog, text):
 def test_what_has_no_identity_is_not_stored_but_refused(small, tmp_path):
     with pytest.raises(PluginError, match=r"<lambda> cannot be identified: it is defined inside a function; move it"):
         blis.replicate(small, 1, metrics={"mine": lambda result: 1.0}, store=tmp_path, executor="serial")
-    assert len(blis.replicate(small.with_(routing=Always), 1, store=tmp_path, executor="serial")) == 1
+    assert len(blis.replicate(small.with_(router=Always), 1, store=tmp_path, executor="serial")) == 1
 
 
 PROGRAM = """

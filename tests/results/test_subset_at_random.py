@@ -22,8 +22,8 @@ def runs(draw):
         model="any/model",
         horizon=draw(st.none() | st.integers(1000, 6000)),
         replicas=2,
-        admission_latency=draw(st.integers(0, 50)),
-        routing_latency=draw(st.integers(0, 50)),
+        admission={"delay": draw(st.integers(0, 50))},
+        router={"delay": draw(st.integers(0, 50))},
         lifecycle=blis.LifecycleSettings(warm_up_requests=draw(st.integers(0, 3)), warm_up_ttft_factor=1.7),
         latency=blis.LatencySettings(backend="blackbox", alpha=(3, 0, 2), beta=(100, 1, 10)),
         engine=blis.EngineSettings(

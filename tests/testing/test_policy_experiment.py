@@ -41,7 +41,7 @@ def experiment():
 def test_two_policies_that_are_alike_but_for_their_luck_are_rarely_told_apart(experiment):
     """Sixty times, at 95 %: three false alarms are expected, and more than eight in 1 of 200 such tests."""
     run, verdicts = experiment
-    first, second = (SCENARIO.with_(routing=Anywhere(name)) for name in ("one", "other"))
+    first, second = (SCENARIO.with_(router=Anywhere(name)) for name in ("one", "other"))
     for seed in range(60):
         try:
             run(baseline=first, candidate=second, seed=seed).assert_lower("e2e_mean_ms")

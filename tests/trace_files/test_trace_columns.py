@@ -303,7 +303,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS)
 def test_whatever_a_csv_writer_writes_is_read_back(files, rows):
     with Path("t.csv").open("w", newline="", encoding="utf-8") as file:

@@ -149,7 +149,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS)
 def test_whatever_is_written_is_read_back(rows):
     texts, ticks, counts, flags, ratios = map(list, zip(*rows, strict=True))

@@ -44,12 +44,12 @@ class CustomTable:
 
     columns: Any = setting(
         factory=dict,
-        converter=_as_mapping,
+        convert=_as_mapping,
         help=f"What the file calls {', '.join(_NAMES)}: arrival=ts,input_tokens=prompt,...; the same if not said.",
         flag="--columns",
     )
     time_unit: str = setting(
-        "s",
+        default="s",
         help="Unit of the arrivals; iso means dates with times.",
         choices=(*TIME_UNITS, "iso"),
         flag="--time-unit",

@@ -28,7 +28,9 @@ __all__ = ["Mooncake"]
 class Mooncake:
     """Mooncake traces (JSON lines); their block hashes drive the prefix cache."""
 
-    block_size: int = setting(512, help="Tokens that a hash stands for.", unit="tokens", ge=1, flag="--block-size")
+    block_size: int = setting(
+        default=512, help="Tokens that a hash stands for.", unit="tokens", ge=1, flag="--block-size"
+    )
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

@@ -62,7 +62,7 @@ class ShareGPT:
     """Conversations in the layout of ShareGPT (JSON); rates and think times are yours."""
 
     rate: float | None = setting(
-        None,
+        default=None,
         help="Conversations that begin each second, or text like 30/min; required, as the file has no times.",
         unit="1/s",
         gt=0,
@@ -70,19 +70,19 @@ class ShareGPT:
         flag="--rate",
     )
     arrivals: str = setting(
-        "poisson", help="How conversations begin.", choices=("constant", "poisson"), flag="--arrivals"
+        default="poisson", help="How conversations begin.", choices=("constant", "poisson"), flag="--arrivals"
     )
     think_time: int = setting(
-        10_000_000,
+        default=10_000_000,
         help="From the arrival of a round to that of the next one, ticks or text like 30s.",
         unit="us",
         ge=0,
         dimension="duration",
         flag="--think-time",
     )
-    seed: int = setting(42, help="Seed of the arrivals.", ge=0, flag="--seed")
+    seed: int = setting(default=42, help="Seed of the arrivals.", ge=0, flag="--seed")
     tokenizer: Any = setting(
-        None, help="Callable that gives the tokens of a text, or their number; unset: one for every four bytes."
+        default=None, help="Callable that gives the tokens of a text, or their number; unset: one for every four bytes."
     )
 
     not_kept: ClassVar[str] = "the texts"

@@ -27,7 +27,7 @@ class VLLMBenchmark:
     """Results of vLLM's serving benchmark with --save-detailed (JSON); failed requests are left out."""
 
     rate: float | None = setting(
-        None,
+        default=None,
         help="Requests per second, evenly spaced; required if the file has no start_times.",
         unit="1/s",
         gt=0,

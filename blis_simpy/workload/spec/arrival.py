@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.description import PluginForms
+from blis_simpy.settings.field_types import Accepts, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from blis_simpy.workload.arrivals import ArrivalProcess
 
-__all__ = ["Arrival", "arrival_setting", "check_cv"]
+__all__ = ["ARRIVALS", "Arrival", "ArrivalField", "check_cv"]
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Arrival:
     """Arrival process by name, with the one parameter that files of BLIS know.
 
@@ -32,7 +32,7 @@ class Arrival:
 
     process: str = setting(help="Arrival process.", kind="arrivals")
     cv: float | None = setting(
-        None,
+        default=None,
         help="Coefficient of variation of the gaps; unset means 1. Processes without such a parameter ignore it.",
     )
 
@@ -45,29 +45,35 @@ class Arrival:
         return process
 
 
-def arrival_setting(name: str, default: Any = attrs.NOTHING, **known: Any) -> Any:
-    """Declare a field that holds an arrival process.
+ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, Any]]
+"""Type of a field that holds an arrival process: an instance or a class, made from any form that `ARRIVALS` takes."""
 
-    The field takes an instance, a class, a registered name, a mapping with the name under ``process`` and options
-    beside it, or an `Arrival`. It keeps an instance or a class.
+
+def _to_process(value: Any) -> Any:
+    """Make an arrival process of one of its forms.
 
     Parameters
     ----------
-    name : str
-        Name of the field.
-    default, **known
-        As for `blis_simpy.settings.fields.setting`.
+    value : object
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
+        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+
+    Raises
+    ------
+    ScenarioError
+        If a mapping is wrong; the paths start below the field.
     """
-    form: dict[str, Any] = {"kind": "arrivals", "tag": "process", "also": (str, Arrival)}
-    return setting(default, converter=partial(_process, name, form), **form, **known)
+    if isinstance(value, str) and value in registry.names("arrivals"):
+        return registry.build("arrivals", value)
+    if isinstance(value, Mapping) and "type" not in value:
+        if set(value) - {"process", "cv"} and value.get("process") in registry.names("arrivals"):
+            return {"type" if key == "process" else key: option for key, option in value.items()}
+        value = structure(value, Arrival)
+    return value.build() if isinstance(value, Arrival) else value
 
 
-def _process(name: str, form: Mapping[str, Any], value: Any) -> Any:
-    if isinstance(value, str):
-        # The field itself refuses a name that is not registered.
-        return tagged(name, value={"process": value}, **form) if value in registry.names("arrivals") else value
-    made = tagged(name, value=value, **form)
-    return made.build() if isinstance(made, Arrival) else made
+ARRIVALS = PluginForms(_to_process, (str, Arrival))
+"""Forms of an arrival process beside a mapping of type and options."""
 
 
 def check_cv(process: Any, path: str = "arrival") -> None:

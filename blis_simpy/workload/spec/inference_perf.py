@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import attrs
-
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import Part, Parts, Rate
+from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.units import SECOND
 from blis_simpy.workload.spec.arrival import Arrival
 from blis_simpy.workload.spec.client import ActivityWindows, Client, MultiTurn, Reasoning, Window
@@ -19,15 +18,15 @@ __all__ = ["InferencePerf", "SharedPrefix", "Stage"]
 _LONGEST = 2**31 - 1
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Stage:
     """Interval of constant rate."""
 
-    rate: float = setting(help="Requests per second.", unit="1/s", gt=0, dimension="rate")
+    rate: Rate = setting(help="Requests per second.", unit="1/s", gt=0, dimension="rate")
     duration: int = setting(help="Length of the stage.", unit="s", gt=0, le=10**12)
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class SharedPrefix:
     """Users, and the system prompts that they share."""
 
@@ -36,19 +35,21 @@ class SharedPrefix:
     num_unique_system_prompts: int = setting(help="Number of system prompts.", gt=0, le=100_000)
     num_users_per_system_prompt: int = setting(help="Users of each system prompt.", gt=0, le=100_000)
     system_prompt_len: int = setting(
-        0, help="Length of a system prompt; 0 means 50, as for every prefix.", unit="tokens", ge=0, le=_LONGEST
+        default=0, help="Length of a system prompt; 0 means 50, as for every prefix.", unit="tokens", ge=0, le=_LONGEST
     )
-    question_len: int = setting(0, help="Length of a question; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
-    output_len: int = setting(0, help="Length of an answer; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
-    enable_multi_turn_chat: bool = setting(False, help="Each user has one conversation that lasts for the whole stage.")
+    question_len: int = setting(default=0, help="Length of a question; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
+    output_len: int = setting(default=0, help="Length of an answer; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
+    enable_multi_turn_chat: bool = setting(
+        default=False, help="Each user has one conversation that lasts for the whole stage."
+    )
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class InferencePerf:
     """Load of the inference-perf benchmark. The duration of a single stage is not enforced, as in the reference."""
 
-    stages: tuple[Stage, ...] = setting(help="Stages, one after the other.")
-    shared_prefix: SharedPrefix = setting(help="Users and system prompts.")
+    stages: Parts[Stage] = setting(help="Stages, one after the other.")
+    shared_prefix: Part[SharedPrefix] = setting(help="Users and system prompts.")
 
     def __attrs_post_init__(self) -> None:
         if not self.stages:
@@ -93,7 +94,7 @@ class InferencePerf:
             reasoning=self._reasoning(stage) if prefix.enable_multi_turn_chat else None,
         )
         return [
-            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant=prompt, prefix_group=prompt)
+            evolved(one, id=f"{label}{prompt}-user-{user}", tenant=prompt, prefix_group=prompt)
             for prompt in (f"prompt-{index}" for index in range(prefix.num_unique_system_prompts))
             for user in range(prefix.num_users_per_system_prompt)
         ]

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 import attrs
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.workload.spec.arrival import Arrival, check_cv
 from blis_simpy.workload.spec.client import Client
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
@@ -37,15 +37,15 @@ class _Row(NamedTuple):
     pattern: str
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class ServegenData:
     """Folder in the layout of ServeGen, and the part of its time that is used."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str = setting(help="Folder, relative to the working directory.")
-    span_start: int = setting(0, help="First second that is used; 0 means no bound.", unit="s")
-    span_end: int = setting(0, help="First second that is not used any more; 0 means no bound.", unit="s")
+    span_start: int = setting(default=0, help="First second that is used; 0 means no bound.", unit="s")
+    span_end: int = setting(default=0, help="First second that is not used any more; 0 means no bound.", unit="s")
 
     def __attrs_post_init__(self) -> None:
         if not self.path:
