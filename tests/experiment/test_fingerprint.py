@@ -167,12 +167,12 @@ class Local:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (lambda result: 1.0, "test_identity.<lambda> cannot be identified: it is defined inside a function"),
+        (lambda result: 1.0, "test_fingerprint.<lambda> cannot be identified: it is defined inside a function"),
         (Local().make(), "Local.make.<locals>.Inside cannot be identified: it is defined inside a function"),
         ((generator for generator in ()), "cannot be identified"),
         (
             type("Knob", (), {}),
-            "test_identity.Knob cannot be identified: it is not what the module has under this name",
+            "test_fingerprint.Knob cannot be identified: it is not what the module has under this name",
         ),
     ],
 )
