@@ -49,12 +49,14 @@ class DrawingSuite(ConformanceSuite):
         """What one client draws does not depend on another that uses the same instance."""
         if self._drawn(self.make(), 100) != self._drawn(self.make(), 100):
             return
-        plugin, alone = self.make(), self._drawn(self.make(), 100)
-        mine, others = self.stream(), self.stream(2)
+        plugin, instance = self.make(), self.make()
+        stream, mine, others = self.stream(), self.stream(), self.stream(2)
+        alone: list[int] = []
         together: list[int] = []
-        for n in (30, 70):
+        for n, between in ((30, 11), (30, 6), (40, 1)):
+            alone += self._listed(instance, stream, n)
             together += self._listed(plugin, mine, n)
-            self._listed(plugin, others, 7)
+            self._listed(plugin, others, between)
         rule = "must keep no state between calls: an instance serves several clients in turn"
         require(together == alone, plugin, rule, alone=alone[:40], together=together[:40])
 

@@ -30,9 +30,11 @@ class MetricTests(ConformanceSuite):
         require(
             isinstance(metric, Metric | LatencyFamily), name, "must be a Metric or a LatencyFamily", is_a=type(metric)
         )
-        require(_NAME.fullmatch(metric.name), name, "the name must be of lower-case letters, digits and underscores")
+        rule = "the name must be of lower-case letters, digits and underscores"
+        require(_NAME.fullmatch(metric.name), name, rule, found=metric.name)
         for field in ("label", "definition", *(["unit"] if isinstance(metric, Metric) else [])):
-            require(getattr(metric, field), name, f"{field} must not be empty")
+            found = getattr(metric, field)
+            require(found, name, f"{field} must not be empty", found=found)
         better = ("lower", "higher", None) if isinstance(metric, Metric) else ("lower", "higher")
         require(metric.direction in better, name, f"direction must be one of {better}", found=metric.direction)
 
@@ -53,10 +55,18 @@ class MetricTests(ConformanceSuite):
         metric = self.make()
         for figure, same in zip(_figures(metric), _figures(self.make()), strict=True):
             for (label, one), (_, other) in zip(_sources(figure), _sources(same), strict=True):
-                values = (figure.value(one), figure.value(one), same.value(other))
+                values = (_value(figure, one), _value(figure, one), _value(same, other))
                 good = len(set(values)) == 1 or all(map(math.isnan, values))
                 rule = "must have the same value each time, and for an equal run"
                 require(good, f"metric {figure.name!r}", rule, requests=label, values=values)
+
+
+def _value(figure: Metric, source: Any) -> float:
+    """Return a value; NaN where the function fails, which another test reports."""
+    try:
+        return figure.value(source)
+    except Exception:
+        return math.nan
 
 
 def _figures(metric: Any) -> list[Metric]:

@@ -44,20 +44,19 @@ class PolicySuite(ConformanceSuite):
         """New instances answer alike if they are asked alike and get the same random streams."""
         policy = self.make()
         first, second = self.run(policy, router_cases(1)), self.run(self.make(), router_cases(1))
-        _require_equal(
-            policy, "must draw random numbers from context.streams alone, so that equal runs are equal", first, second
-        )
+        rule = "must draw random numbers from context.streams alone, so that equal runs are equal"
+        _require_equal(policy, rule, first_run=first, second_run=second)
 
     def test_one_instance_can_serve_several_runs(self) -> None:
         """`start` discards what an instance knows from the run before."""
         if not self.is_reproducible():
             return
         policy = self.make()
-        first = self.run(policy, router_cases(1))
-        # Together a prime number of questions, so that a counter that goes on does not happen to fit.
-        self.run(policy, router_cases(2)[:36], seed=2)
-        again = self.run(policy, router_cases(1))
-        _require_equal(policy, "must begin each run anew: state that belongs to a run is made in start", first, again)
+        # A prime number of questions, so that a counter that goes on does not fit by chance.
+        self.run(policy, router_cases(2)[:37], seed=2)
+        later, alone = self.run(policy, router_cases(1)), self.run(self.make(), router_cases(1))
+        rule = "must begin each run anew: state that belongs to a run is made in start"
+        _require_equal(policy, rule, in_a_new_instance=alone, after_another_run=later)
 
     def test_requests_are_left_unchanged(self) -> None:
         """A policy reads requests; it changes none of their fields."""
@@ -85,7 +84,7 @@ class PolicySuite(ConformanceSuite):
             case.request.output_tokens += 1 + case.request.input_tokens % 7 * 100
         expected, found = self.run(policy, router_cases(1)), self.run(self.make(), others)
         rule = "must not use request.output_tokens, which no real router knows (or set knows_output_length = True)"
-        _require_equal(policy, rule, expected, found)
+        _require_equal(policy, rule, answer=expected, with_another_output=found)
 
     def test_snapshots_are_used_during_the_call_only(self) -> None:
         """A snapshot is valid during the call that it is handed to; a policy that keeps one reads another state."""
@@ -98,10 +97,12 @@ class PolicySuite(ConformanceSuite):
             self.ask(policy, request, StateView(state.now, views))  # type: ignore[arg-type]
 
 
-def _require_equal(policy: object, rule: str, expected: list[Any], found: list[Any]) -> None:
+def _require_equal(policy: object, rule: str, **answers: list[Any]) -> None:
+    """Fail unless two lists of answers are equal; the message shows the first pair that is not."""
     __tracebackhide__ = True
-    for number, (one, other) in enumerate(zip(expected, found, strict=True)):
-        require(_equal(one, other), policy, rule, question=number, first_answer=one, other_answer=other)
+    for number, pair in enumerate(zip(*answers.values(), strict=True)):
+        found = dict(zip(answers, pair, strict=True))
+        require(_equal(*pair), policy, rule, request=f"request_{number}", **found)
 
 
 def _equal(one: object, other: object) -> bool:

@@ -82,17 +82,10 @@ class TraceFormatTests(ConformanceSuite):
     def test_it_is_a_settings_class(self) -> None:
         """A format is a frozen attrs class with a docstring, whose options have defaults."""
         plugin = self.make()
-        require(attrs.has(type(plugin)), plugin, "must be a frozen attrs class, whose fields are its options")
-        try:
-            plugin.__setattr__("any_name", 1)
-        except attrs.exceptions.FrozenInstanceError:
-            pass
-        except AttributeError:
-            violated(plugin, "must be a frozen attrs class")
-        else:
-            violated(plugin, "must be a frozen attrs class")
+        good = attrs.has(type(plugin)) and _is_frozen(plugin)
+        require(good, plugin, "must be a frozen attrs class, whose fields are its options", found=type(plugin))
         doc = (type(plugin).__doc__ or "").strip()
-        require(doc, plugin, "must have a docstring: its first line is what `blis convert --help` says")
+        require(doc, plugin, "must have a docstring: its first line is what `blis convert --help` says", found=doc)
         required = [field.name for field in attrs.fields(type(plugin)) if field.default is attrs.NOTHING]
         require(not required, plugin, "every option must have a default", without=required)
 
@@ -144,6 +137,8 @@ class TraceFormatTests(ConformanceSuite):
         plugin = self.make()
         with self._file(self._bytes()) as path:
             plain = plugin.read(path, None)
+            if _difference(plain, plugin.read(path, None)):
+                return
         with self._file(gzip.compress(self._bytes())) as path:
             try:
                 packed = plugin.read(path, None)
@@ -203,6 +198,8 @@ class TraceFormatTests(ConformanceSuite):
         plugin = self.make()
         with self._file(self._bytes()) as path:
             trace = plugin.read(path, None)
+            if _difference(trace, plugin.read(path, None)):
+                return
             self.write(trace, path)
             again = plugin.read(path, None)
         _require_equal(plugin, "what is written must be read back", trace, again)
@@ -232,6 +229,16 @@ class TraceFormatTests(ConformanceSuite):
         return None
 
 
+def _is_frozen(plugin: object) -> bool:
+    try:
+        plugin.__setattr__("any_name", 1)
+    except attrs.exceptions.FrozenInstanceError:
+        return True
+    except AttributeError:
+        pass
+    return False
+
+
 def _as_bytes(content: bytes | str) -> bytes:
     return content.encode() if isinstance(content, str) else content
 
@@ -248,10 +255,21 @@ def _damaged(content: bytes) -> Iterator[bytes]:
 
 def _require_equal(plugin: object, rule: str, one: Trace, other: Trace) -> None:
     __tracebackhide__ = True
-    require(list(one.columns) == list(other.columns), plugin, rule, first=list(one.columns), second=list(other.columns))
+    difference = _difference(one, other)
+    require(not difference, plugin, rule, **difference)
+
+
+def _difference(one: Trace, other: Trace) -> dict[str, object]:
+    """Return the first part in which two traces differ; empty if they are equal."""
+    names = list(one.columns), list(other.columns)
+    if names[0] != names[1]:
+        return {"first": names[0], "second": names[1]}
     for name, column in one.columns.items():
-        same = np.array_equal(np.asarray(column), np.asarray(other.columns[name]))
-        require(same, plugin, rule, column=name, first=list(column)[:5], second=list(other.columns[name])[:5])
+        first, second = np.asarray(column), np.asarray(other.columns[name])
+        if not np.array_equal(first, second):
+            return {"column": name, "first": first.tolist(), "second": second.tolist()}
     for name in ("contents", "output_streams"):
-        found = tuple(None if (of := getattr(trace, name)) is None else list(of) for trace in (one, other))
-        require(found[0] == found[1], plugin, rule, of=name, first=found[0], second=found[1])
+        parts = [None if (part := getattr(trace, name)) is None else list(part) for trace in (one, other)]
+        if parts[0] != parts[1]:
+            return {"of": name, "first": parts[0], "second": parts[1]}
+    return {}
