@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "RouterTiming", "State"]
+__all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
 
 _BOOLS = (bool, np.bool_)
 
@@ -67,7 +67,7 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-def _may_decide_on_arrival(policy: object, method: str) -> bool:
+def may_decide_on_arrival(policy: object, method: str) -> bool:
     """Whether the class that defines a method of a policy, or one derived from it, says so."""
     for kind in type(policy).__mro__:
         if "may_decide_on_arrival" in vars(kind):
@@ -160,8 +160,8 @@ class Router:
         # keep state.
         self._decides_on_arrival = (
             timing.admission_delay_us == timing.routing_delay_us == 0
-            and _may_decide_on_arrival(admission, "admit")
-            and _may_decide_on_arrival(routing, "route")
+            and may_decide_on_arrival(admission, "admit")
+            and may_decide_on_arrival(routing, "route")
         )
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
