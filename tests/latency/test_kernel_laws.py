@@ -9,9 +9,11 @@ from blis_simpy.catalog.hardware import Gpu, load_gpus
 from blis_simpy.catalog.kernel_coefficients import kernel_coefficients
 from blis_simpy.latency.base import StepMember
 from blis_simpy.latency.explain import total_time
+from blis_simpy.latency.kernel_blocks import LatentAttention
 from blis_simpy.latency.kernel_overheads import KernelOverheads
 from blis_simpy.latency.kernel_rates import Rates
-from blis_simpy.latency.kernel_shape import BF16, KernelShape, LatentAttention
+from blis_simpy.latency.kernel_shape import KernelShape
+from blis_simpy.latency.kernel_work import attention_products
 from blis_simpy.latency.kernels import KernelTimes
 
 RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -31,7 +33,7 @@ def shapes(draw):
     linear_layers = draw(st.sampled_from([0, 0, (layers - window_layers) // 2]))
     latent = draw(st.sampled_from([None, None, LatentAttention(rank=512, rotary=64, query_rank=1536)]))
     types = st.sampled_from(list(WEIGHTS.values()))
-    return KernelShape(
+    return KernelShape.uniform(
         layers=layers,
         moe_layers=moe_layers,
         hidden=draw(st.sampled_from([1024, 4096, 8192])),
@@ -138,33 +140,37 @@ def hardware_floor_us(model, step):
         arithmetic += 2.0 * times * num_weights / tp / flops
 
     hidden = shape.hidden
-    if shape.latent is None:
-        kv_heads = max(shape.kv_heads, tp)
-        attention = hidden * shape.head_dim * (2 * shape.heads + 2 * kv_heads)
-        kv_bytes = 2 * kv_heads / tp * shape.head_dim * shape.kv_bytes
-    else:
-        latent = shape.latent
-        query = shape.heads * (latent.plain + latent.rotary)
-        cached = latent.rank + latent.rotary
-        attention = latent.query_rank * (hidden + query) + hidden * shape.heads * latent.value
-        attention += shape.heads * (latent.plain + latent.value) * latent.rank
-        kv_bytes = cached * shape.kv_bytes
-    product("gemm", shape.weights, shape.layers * attention, tokens)
-    matrices = 3 if shape.gated else 2
-    product("gemm", shape.weights, shape.dense_layers * matrices * hidden * shape.dense_width, tokens)
-    product("gemm", shape.weights, shape.moe_layers * matrices * hidden * shape.shared_width, tokens)
-    if shape.moe_layers:
-        one = shape.moe_layers * 3 * hidden * shape.expert_width
+    decoded = step.decode_context_tokens + step.num_decodes
+    for block in shape.attention:
+        if block.latent is None:
+            kv_heads = max(block.kv_heads, tp)
+            entry = kv_heads / tp * block.entry_numbers * shape.kv_bytes + block.entry_bytes
+        else:
+            entry = block.entry_numbers * shape.kv_bytes + block.entry_bytes
+        products = attention_products(block, hidden, 1)
+        product("gemm", block.weights, block.layers * sum(of.columns * of.depth for of in products), tokens)
+        if block.window or block.tokens_per_entry != 1:
+            continue
+        read = decoded + sum(m.progress + m.cached_tokens for m in step.prefills)
+        memory += block.layers * read * entry / rates.memory
+        if block.latent is None:
+            pairs = decoded
+            pairs += sum(m.new_tokens * (m.progress + m.cached_tokens + m.new_tokens / 2) for m in step.prefills)
+            widths = block.head_dim + block.value_dim
+            arithmetic += block.layers * pairs * 2 * block.heads / tp * widths / rates.bf16
+    for block in shape.recurrent:
+        inner = hidden * (block.input_columns + block.inner)
+        product("gemm", block.weights, block.layers * inner, tokens)
+        memory += block.layers * 2 * step.num_decodes * block.state_bytes / tp / rates.memory
+    for block in shape.mlps:
+        product("gemm", block.weights, block.layers * block.matrices * hidden * block.width, tokens)
+    for block in shape.experts:
+        shared = block.layers * block.shared_matrices * hidden * block.shared_width
+        product("gemm", block.shared_weights, shared, tokens)
+        one = block.layers * block.matrices * block.input_width * block.width
         # Whatever the routing, the tokens reach at least as many experts as one of them.
-        product("experts", shape.expert_weights, one, tokens * shape.experts_per_token, one * shape.experts_per_token)
-    product("gemm", BF16, shape.vocabulary * hidden, step.size)
-    read = step.decode_context_tokens + step.num_decodes + sum(m.progress + m.cached_tokens for m in step.prefills)
-    full = shape.layers - shape.window_layers - shape.linear_layers
-    memory += full * read * kv_bytes / rates.memory
-    pairs = step.decode_context_tokens + step.num_decodes
-    pairs += sum(m.new_tokens * (m.progress + m.cached_tokens + m.new_tokens / 2) for m in step.prefills)
-    if shape.latent is None:
-        arithmetic += full * pairs * 4 * shape.heads / tp * shape.head_dim / rates.bf16
+        product("experts", block.weights, one, tokens * block.experts_per_token, one * block.experts_per_token)
+    product("gemm", shape.output_weights, shape.vocabulary * hidden, step.size)
     return max(memory, arithmetic)
 
 
