@@ -1,7 +1,7 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and `replica.engine`
-(what happens), `result` (what comes out).
+Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and
+`replica.engine` (what happens), `result` (what comes out).
 
 PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
 """

@@ -1,23 +1,28 @@
-"""Wires the rooms of a simulation and runs it. Start reading here.
+"""A simulation: built from a scenario, observed, run. Start reading here.
 
-A *source* process hands each request to the *router* at its arrival, which admits it and picks a *replica*, which
-queues, batches and completes it; when all is done, or at the horizon, what the replicas have to say becomes a `Result`.
-All of them live in one SimPy environment, `Simulation.env`, in which your own processes are welcome.
+A *client* process hands each request to the *router* at its arrival. The router admits it and chooses a *replica*,
+which queues, batches and completes it. Each of them announces what it did, and *observers* react (`core.observers`):
+the cluster hands a routed request to its replica, the decision log records, the end of the run counts. When all
+requests have ended, or at the horizon, the records of the replicas become a `Result`. All processes live in one SimPy
+environment, `Simulation.env`, to which users add their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from math import inf
 from operator import index
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
 
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
+from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.core.environment import FOREVER, Environment
-from blis_simpy.core.observers import Hooks
+from blis_simpy.core.observers import Observers
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
@@ -49,14 +54,10 @@ if TYPE_CHECKING:
 __all__ = ["Simulation", "replay"]
 
 Hook = Callable[[Request], object]
-"""Called with a request right after something happened to it, at the same tick."""
+"""Called with a request right after an event, at the same tick."""
 
 Progress = Callable[[int, int], None]
 """Called now and then with the number of requests that have ended and of all."""
-
-_PROGRESS_EVERY = 256
-# After SimPy's own priorities: what other processes do at the last tick still counts.
-_AFTER_PROCESSES = 2
 
 
 class Simulation:
@@ -84,8 +85,6 @@ class Simulation:
         The same for each group.
     requests : list of Request
         All requests so far, in the order of the workload; further rounds of conversations follow as they are made.
-    is_over : bool
-        Whether all requests have ended, or the horizon has come.
 
     Raises
     ------
@@ -119,45 +118,43 @@ class Simulation:
         self._details = details
         arrivals = sorted(requests, key=lambda request: request.arrived_at)
         self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
-        # Requests that have not ended, conversations that are not over, and what somebody else waits for.
-        self._num_pending = len(requests) + len(conversations)
         self._ids: set[str] | None = None
-        self.is_over = False
-        self._hooks = Hooks(self.env)
         self._wall_clock_s = 0.0
-        self._progress: Progress | None = None
+        self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        self._log = build_decision_log(scenario)
         admission, routing = build_admission(scenario), build_routing(scenario)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy in (admission, routing):
             self.env.call_at(self.env.now, -1, partial(_start, policy, context))
+        self._log = build_decision_log(scenario)
+        if self._log is not None:
+            # Before the cluster, so that decisions are recorded before the request counts as in flight.
+            observers.subscribe(self._log)
         self.cluster = Cluster(
             self.env,
             kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
             admission=admission,
-            admission_delay_us=scenario.admission_latency,
             routing=routing,
-            routing_delay_us=scenario.routing_latency,
-            snapshot_interval_us=scenario.snapshot_refresh_interval,
+            timing=RouterTiming(
+                admission_delay_us=scenario.admission_latency,
+                routing_delay_us=scenario.routing_latency,
+                snapshot_interval_us=scenario.snapshot_refresh_interval,
+            ),
             lifecycle=scenario.lifecycle,
             pools=scenario.node_pools,
             streams=streams,
-            log=self._log,
-            on_end=self._ended,
-            on_idle=self._stop_when_done,
-            hooks=self._hooks,
+            observers=observers,
         )
-        accept = self._arrive
+        accept = self.cluster.router.accept
         self.env.process(send_all(self.env, arrivals, accept))
-        sessions = Sessions(self.env, submit=accept, on_request=self._announced, on_over=self._settled)
+        self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
+        self._end_of_run.expect_requests(len(self.requests))
+        self._end_of_run.expect(len(conversations))
+        sessions = Sessions(self.env, submit=accept, on_request=self._announced, on_over=self._end_of_run.settle)
         first_rounds = {request.session: request for request in requests if not request.round_index}
         for conversation in conversations:
             sessions.start(conversation, first_rounds[conversation.session])
-        if self.horizon < FOREVER:
-            # Before anything else of the first tick beyond the horizon.
-            self.env.call_at(self.horizon + 1, -1, self._end)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
@@ -168,14 +165,7 @@ class Simulation:
             make=partial(self._make_replica, group, deployment),
         )
 
-    def _make_replica(
-        self,
-        group: ScenarioSettings,
-        deployment: ResolvedDeployment,
-        index: int,
-        on_end: Callable[[Request], None],
-        on_idle: Callable[[], None],
-    ) -> Replica:
+    def _make_replica(self, group: ScenarioSettings, deployment: ResolvedDeployment, index: int) -> Replica:
         return Replica(
             self.env,
             index=index,
@@ -186,9 +176,7 @@ class Simulation:
             max_model_len=deployment.max_model_len,
             latency=deployment.latency,
             horizon=self.horizon,
-            on_end=on_end,
-            on_idle=on_idle,
-            hooks=self._hooks,
+            observers=self._observers,
         )
 
     def _generate(
@@ -204,46 +192,14 @@ class Simulation:
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
-        self._num_pending += 1
+        self._end_of_run.expect_requests(1)
         if self._ids is not None:
             self._ids.add(request.id)
 
-    def _arrive(self, request: Request) -> None:
-        if self._hooks.arrival is not None:
-            self._hooks.arrival(request)
-        self.cluster.router.accept(request)
-
-    def _ended(self, request: Request) -> None:
-        hooks = self._hooks
-        if hooks.completed is not None and request.outcome is RequestOutcome.COMPLETED:
-            hooks.completed(request)
-        if hooks.ended is not None:
-            hooks.ended(request)
-        if request.done is not None:
-            request.done.succeed()
-        self._settled()
-
-    def _settled(self) -> None:
-        self._num_pending -= 1
-        if self._progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
-            self._progress(len(self.requests) - self._num_pending, len(self.requests))
-        if not self._num_pending:
-            self._stop_when_done()
-
-    def _stop_when_done(self) -> None:
-        """End the run when all requests have, once the last step is over; processes of others may go on for ever."""
-        if self._num_pending == 0 and self.cluster.is_idle:
-            self.env.call_at(self.env.now, _AFTER_PROCESSES, self._end_if_done)
-
-    def _end_if_done(self, turn: Event) -> None:
-        if self._num_pending == 0 and self.cluster.is_idle:
-            self._end(turn)
-
-    def _end(self, _turn: Event) -> None:
-        self.is_over = True
-        self.env.stop()
-
-    # ------------------------------------------------------------------------------------------------ running
+    @property
+    def is_over(self) -> bool:
+        """Whether all requests have ended, or the horizon has come."""
+        return self._end_of_run.is_over
 
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
@@ -268,19 +224,19 @@ class Simulation:
         ScenarioError
             If `until` is no time, or lies in the past.
         """
-        self._progress = progress
+        self._end_of_run.progress = progress
         if self.is_over:
             if until is not None:
                 self._checked_pause(until)
             return self.result()
         pause = None if until is None else self.env.call_at(self._checked_pause(until), -1, self.env.stop)
-        if self._num_pending == 0:
-            self._stop_when_done()
+        self._end_of_run.stop_when_done()
         started_at = perf_counter()
         try:
             self.env.run()
-            # Nothing is left to happen, although requests may wait: somebody keeps what they need for ever.
-            self.is_over = self.is_over or not self.env._queue
+            # Without an event left the run is over, although requests may wait: another process keeps what they need.
+            if self.env.peek() == inf:
+                self._end_of_run.is_over = True
         finally:
             self._wall_clock_s += perf_counter() - started_at
             if pause is not None:
@@ -310,8 +266,6 @@ class Simulation:
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
-
-    # ------------------------------------------------------------------------------------------------ looking in
 
     @property
     def router(self) -> Router:
@@ -360,7 +314,7 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING, lambda _turn: self._arrive(request))
+        self.env.call_at(request.arrived_at, FOLLOWING, lambda _event: self.router.accept(request))
         return request.done
 
     def wait_for(self, event: Event) -> None:
@@ -382,9 +336,7 @@ class Simulation:
         >>> simulation.run().metric("completed")
         3.0
         """
-        if event.callbacks is not None:
-            self._num_pending += 1
-            event.callbacks.append(lambda _event: self._settled())
+        self._end_of_run.wait_for(event)
 
     def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
         """Write figures down at regular intervals, from now to the end.
@@ -416,44 +368,78 @@ class Simulation:
         """
         return Sampler(self.env, self, every, figures)
 
+    def observe(self, observer: object) -> None:
+        """Add an observer of requests and replicas.
+
+        Its methods are called right after the events, at the same tick, and may do whatever a process may do.
+
+        Parameters
+        ----------
+        observer : object
+            Has some of the methods of `blis_simpy.core.observers.Observer`, from which it may be derived.
+
+        Raises
+        ------
+        ScenarioError
+            If the object has no such method.
+
+        Examples
+        --------
+        >>> class Preemptions:
+        ...     legs = []
+        ...     def preempted(self, leg):
+        ...         self.legs.append((leg.request.id, leg.finished_at))
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3)))
+        >>> simulation.observe(Preemptions())
+        >>> _ = simulation.run()
+        >>> Preemptions.legs
+        []
+        """
+        self._observers.subscribe(observer, deferred=True)
+
     def on_arrival(self, hook: Hook) -> Hook:
         """Call a function with each request that arrives; usable as a decorator, as are the others.
 
-        It runs at the same tick, right after what it is told of, and may do whatever a process may do.
+        It is called at the same tick, right after the event, and may do whatever a process may do.
         """
-        return self._listen("arrival", hook)
+        return self._add_hook("arrived", hook, hook)
 
     def on_admitted(self, hook: Hook) -> Hook:
-        """Call a function with each request that is let into the cluster."""
-        return self._listen("admitted", hook)
+        """Call a function with each request that is admitted to the cluster."""
+        return self._add_hook("admitted", hook, lambda request, _reason: hook(request))
 
     def on_routed(self, hook: Hook) -> Hook:
-        """Call a function with each request that was handed to its `replica`."""
-        return self._listen("routed", hook)
+        """Call a function with each request that is sent to its `replica`."""
+        return self._add_hook("routed", hook, lambda route: hook(route.request))
 
     def on_first_token(self, hook: Hook) -> Hook:
         """Call a function with each request whose prefill is over.
 
-        At the start of the step that ends it, when all effects of a step come about; `Request.ttft` counts to its end.
+        At the start of the step that ends it, when all effects of a step apply; `Request.ttft` counts to its end.
         """
-        return self._listen("first_token", hook)
+        return self._add_hook("first_token", hook, lambda leg: hook(leg.request))
 
     def on_preempt(self, hook: Hook) -> Hook:
-        """Call a function with each request that lost its place in the batch, those of a replica that failed aside."""
-        return self._listen("preempted", hook)
+        """Call a function with each request that is preempted; the failure of a replica is no preemption here."""
+        return self._add_hook("preempted", hook, lambda leg: hook(leg.request))
 
     def on_complete(self, hook: Hook) -> Hook:
-        """Call a function with each request that completed; at the start of its last step, see `on_first_token`."""
-        return self._listen("completed", hook)
+        """Call a function with each request that completes; at the start of its last step, see `on_first_token`."""
+
+        def call_if_completed(request: Request) -> None:
+            if request.outcome is RequestOutcome.COMPLETED:
+                hook(request)
+
+        return self._add_hook("ended", hook, call_if_completed)
 
     def on_end(self, hook: Hook) -> Hook:
-        """Call a function with each request that ended in whatever way: completed, timed out, dropped or rejected."""
-        return self._listen("ended", hook)
+        """Call a function with each request that ends, in whatever way: completed, timed out, dropped or rejected."""
+        return self._add_hook("ended", hook, hook)
 
-    def _listen(self, what: str, hook: Hook) -> Hook:
+    def _add_hook(self, event: str, hook: Hook, function: Callable[..., object]) -> Hook:
         if not callable(hook):
             raise ScenarioError.at("hook", "must be a function that takes a request", hook)
-        self._hooks.add(what, hook)
+        self._observers.add_deferred(event, function)
         return hook
 
     def __repr__(self) -> str:

@@ -109,7 +109,9 @@ def table(result):
 
 def test_unused_hooks_are_not_there(prepare):
     simulation = prepare((10, 1, 0))
-    assert all(getattr(simulation._hooks, name) is None for name in ("arrival", "routed", "first_token", "completed"))
+    observers = simulation._observers
+    events = ("arrived", "admitted", "rejected", "enqueued", "scheduled", "first_token", "preempted")
+    assert all(getattr(observers, event) is None for event in events)
 
 
 def test_samples_are_taken_at_regular_intervals_until_the_end(prepare):

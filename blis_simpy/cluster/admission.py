@@ -20,6 +20,8 @@ _ADMITTED = AdmissionDecision(True)
 class AlwaysAdmit:
     """Everyone is let in (registered as ``always-admit``)."""
 
+    may_decide_on_arrival = True
+
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
         """Let the request in."""
         return _ADMITTED
@@ -28,6 +30,7 @@ class AlwaysAdmit:
 class RejectAll:
     """Nobody is let in; to test what happens then (registered as ``reject-all``)."""
 
+    may_decide_on_arrival = True
     _rejected = AdmissionDecision(False, "reject-all")
 
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
@@ -53,6 +56,7 @@ class TokenBucket:
         If one of them is not a finite number above 0.
     """
 
+    may_decide_on_arrival = True
     _rejected = AdmissionDecision(False, "insufficient tokens")
 
     def __init__(self, capacity: float = 10_000.0, refill_rate: float = 1_000.0) -> None:

@@ -1,4 +1,4 @@
-"""What else a router could have chosen, and what that would have been worth by its own measure."""
+"""Other replicas that a router could have chosen, and how it rated them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING
 from blis_simpy.cluster.decision_records import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from blis_simpy.cluster.policies import RoutingDecision, Snapshot
+    from blis_simpy.core.request import Route
 
 __all__ = ["alternatives"]
 
 
-def alternatives(
-    decision: RoutingDecision, snapshots: Sequence[Snapshot], num_candidates: int
-) -> tuple[tuple[Candidate, ...], float]:
+def alternatives(route: Route, num_candidates: int) -> tuple[tuple[Candidate, ...], float]:
     """Rank the replicas that a request could have gone to.
 
     Parameters
     ----------
-    decision : RoutingDecision
-        What was decided. A policy without scores is measured by the effective load, negated: less is better.
-    snapshots : sequence of Snapshot
-        What it was decided on, the chosen replica among it.
+    route : Route
+        The decision, with the snapshots that it was based on. Without scores, the effective load is used, negated: less
+        is better.
     num_candidates : int
-        How many to return, >= 1.
+        Number of candidates to return, >= 1.
 
     Returns
     -------
@@ -35,11 +30,11 @@ def alternatives(
     regret : float
         Best score over all replicas less that of the chosen one, >= 0.
     """
-    scores = decision.scores
+    scores = route.scores
     if scores is None:
-        scores = [-float(snapshot.effective_load) for snapshot in snapshots]
-    ranked = sorted(zip(scores, snapshots, strict=True), key=lambda pair: (-pair[0], pair[1].name))
-    chosen = next(score for score, snapshot in ranked if snapshot.replica == decision.replica)
+        scores = [-float(snapshot.effective_load) for snapshot in route.snapshots]
+    ranked = sorted(zip(scores, route.snapshots, strict=True), key=lambda pair: (-pair[0], pair[1].name))
+    chosen = next(score for score, snapshot in ranked if snapshot.replica == route.replica)
     candidates = tuple(
         Candidate(
             name=snapshot.name,

@@ -1,7 +1,7 @@
-"""The decision log: why each request was let in, and why it went where it went.
+"""The decision log: why each request was admitted or rejected, and why it was sent to its replica.
 
-The router tells it of every decision at the moment it is taken, before the request counts as in flight. The log only
-grows; without one, nothing is recorded and nothing is paid.
+It observes the router (`blis_simpy.core.observers`): decisions are recorded when they are taken, before the request
+counts as in flight. Without a log nothing is recorded, and nothing is computed for it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot
-    from blis_simpy.core.request import Request
+    from blis_simpy.core.request import Request, Route
 
 __all__ = ["DecisionLog"]
 
@@ -50,21 +49,34 @@ class DecisionLog:
         self.admissions: list[AdmissionRecord] = []
         self.routings: list[RoutingRecord] = []
 
-    def admission(self, request: Request, now: int, decision: AdmissionDecision) -> None:
-        """Record that a request was let in, or not."""
-        self.admissions.append(AdmissionRecord(request.id, now, decision.admitted, decision.reason))
+    def admitted(self, request: Request, reason: str) -> None:
+        """Record that a request was admitted."""
+        self.admissions.append(AdmissionRecord(request.id, request.admitted_at, True, reason))
 
-    def routing(self, request: Request, now: int, decision: RoutingDecision, snapshots: Sequence[Snapshot]) -> None:
-        """Record where a request goes; `snapshots` are those that were decided on, before it counts as in flight."""
+    def rejected(self, request: Request, reason: str) -> None:
+        """Record that a request was refused, if admission refused it."""
+        if request.admitted_at < 0:
+            self.admissions.append(AdmissionRecord(request.id, request.rejected_at, False, reason))
+
+    def routed(self, route: Route) -> None:
+        """Record where a request goes, before it counts as in flight."""
         scores = None
-        if decision.scores is not None:
-            scores = {snapshot.name: score for snapshot, score in zip(snapshots, decision.scores, strict=True)}
+        if route.scores is not None:
+            scores = {snapshot.name: score for snapshot, score in zip(route.snapshots, route.scores, strict=True)}
         candidates: tuple[Candidate, ...] = ()
         regret = 0.0
         if self.counterfactual_k:
-            candidates, regret = alternatives(decision, snapshots, self.counterfactual_k)
+            candidates, regret = alternatives(route, self.counterfactual_k)
         self.routings.append(
-            RoutingRecord(request.id, now, decision.replica, decision.reason, scores, candidates, regret)
+            RoutingRecord(
+                request=route.request.id,
+                at=route.at,
+                replica=route.replica,
+                reason=route.reason,
+                scores=scores,
+                candidates=candidates,
+                regret=regret,
+            )
         )
 
     def summary(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The lives of replicas: from a place on a node over loading and warm-up to work, and out again.
+"""The life cycle of replicas: placement on a node, loading, warm-up, service, draining.
 
 ::
 
     scheduling -> loading -> warming-up -> active -> draining -> terminated -> scheduling (restored)
 
-Stages that take no time are passed in the same moment; any stage may end in *terminated*. The router sees a replica
-while it warms up or is active.
+A replica that has to wait for GPUs or to load its model has a process that does so (`ReplicaLifecycle.bring_up`).
+Stages that take no time are passed at once. Any stage may end in *terminated*, which interrupts that process. The
+router sends requests to a replica while it warms up or is active.
 """
 
 from __future__ import annotations
@@ -14,26 +15,32 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import attrs
+import simpy
+from simpy.exceptions import Interrupt
 
-from blis_simpy.cluster.gpu_nodes import GpuNodes, RandomDelay
+from blis_simpy.cluster.gpu_nodes import GpuNodes, GpuRequest, RandomDelay
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
+from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import SimulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Generator, Sequence
 
     from simpy.events import Event
 
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
+    from blis_simpy.core.observers import Observers
     from blis_simpy.core.random_streams import RandomStreams
-    from blis_simpy.core.request import Request
+    from blis_simpy.core.request import Leg, Request, Route
 
 __all__ = ["ReplicaLifecycle", "ReplicaState"]
 
+_LOADED = event_priority(CONTROL_PLANE, ControlEvent.INSTANCE)
+
 
 class ReplicaState(StrEnum):
-    """How a replica stands."""
+    """State of a replica."""
 
     SCHEDULING = "scheduling"
     """It waits for GPUs."""
@@ -43,7 +50,7 @@ class ReplicaState(StrEnum):
     """It serves, and has not completed its first requests."""
     ACTIVE = "active"
     DRAINING = "draining"
-    """It finishes what it has and gets nothing new."""
+    """It finishes its requests and gets no new ones."""
     TERMINATED = "terminated"
 
     @property
@@ -63,20 +70,22 @@ _NEXT = {
 
 
 @attrs.define
-class _ReplicaStage:
-    """Where one replica is in its life, and what it needs to live."""
+class _ReplicaLifecycle:
+    """State of one replica, and what it needs."""
 
     gpu_type: str
     num_gpus: int
-    state: ReplicaState = ReplicaState.SCHEDULING
-    # Counts the lives: what was under way in an earlier one is void.
-    number: int = 0
-    to_mark: int = 0
+    state: ReplicaState = ReplicaState.TERMINATED
+    gpus: GpuRequest | None = None
+    # Brings the replica up, while that takes time.
+    process: simpy.Process | None = None
+    # Requests that are still to be counted as slowed, and to be completed, before the warm-up is over.
+    to_slow: int = 0
     to_complete: int = 0
 
 
 class ReplicaLifecycle:
-    """Moves replicas through their lives.
+    """Moves replicas through their states.
 
     Parameters
     ----------
@@ -85,18 +94,16 @@ class ReplicaLifecycle:
     settings : LifecycleSettings
         Delays and warm-up.
     pools : sequence of NodePool
-        Where replicas are placed; without any, GPUs are no limit.
+        Nodes that replicas are placed on; without any, GPUs are no limit.
     streams : RandomStreams
         Random streams of the run; loading delays draw from ``instance-loading``.
-    on_routable : callable
-        Told when the router may, or must not any more, send requests to a replica.
+    observers : Observers
+        Observers of the states of replicas.
 
     Attributes
     ----------
     placement : GpuNodes or None
         Nodes and GPUs, if there are node pools.
-    slowed : set of Request
-        Requests that were among the first of their replica.
     """
 
     def __init__(
@@ -106,93 +113,109 @@ class ReplicaLifecycle:
         settings: LifecycleSettings,
         pools: Sequence[NodePool],
         streams: RandomStreams,
-        on_routable: Callable[[int, bool], None],
+        observers: Observers,
     ) -> None:
-        self.placement = GpuNodes(env, pools, streams, self._load) if pools else None
-        self.slowed: set[Request] = set()
+        self.placement = GpuNodes(env, pools, streams) if pools else None
         self._env = env
         self._settings = settings
         self._delays = RandomDelay(streams, "instance-loading")
-        self._on_routable = on_routable
-        self._lives: list[_ReplicaStage] = []
+        self._observers = observers
+        self._replicas: list[_ReplicaLifecycle] = []
+        self._slowed_legs: list[Leg] = []
+        if settings.warm_up_requests:
+            observers.add("routed", self._routed)
+            observers.add("leg_finished", self._leg_finished)
+
+    @property
+    def slowed(self) -> set[Request]:
+        """Requests that were among the first of their replica, while it warmed up, and that it has not given up."""
+        return {
+            leg.request for leg in self._slowed_legs if leg.request.leg is not None and leg.request.leg.first is leg
+        }
 
     def state(self, replica: int) -> ReplicaState:
-        """How a replica stands."""
-        return self._lives[replica].state
+        """State of a replica."""
+        return self._replicas[replica].state
 
     def add(self, gpu_type: str, num_gpus: int) -> None:
-        """Take in the replica of the next index, which waits to be started."""
-        self._lives.append(_ReplicaStage(gpu_type, num_gpus, ReplicaState.TERMINATED))
+        """Add the replica of the next index, which waits to be started."""
+        self._replicas.append(_ReplicaLifecycle(gpu_type, num_gpus))
 
     def start(self, replica: int, *, loaded: bool = False) -> None:
-        """Begin a life; where there are no node pools, a replica may have been loaded before."""
-        life = self._lives[replica]
+        """Place, load and warm up a replica; without node pools, it may have been loaded before."""
+        this = self._replicas[replica]
         self._move(replica, ReplicaState.SCHEDULING)
-        life.number += 1
         if self.placement is not None:
-            if self.placement.place(replica, life.gpu_type, life.num_gpus):
-                self._load(replica)
-        elif loaded:
-            self._move(replica, ReplicaState.LOADING)
-            self._serve(replica)
+            this.gpus = self.placement.gpus.get(this.num_gpus, this.gpu_type, replica)
+            if not this.gpus.triggered:
+                this.process = self._env.process(self.bring_up(replica, this.gpus))
+                return
+            loaded = False
+        delay = self._load(replica, loaded=loaded)
+        if delay:
+            loaded_event = self._env.event_at(self._env.now + delay, _LOADED)
+            this.process = self._env.process(self.bring_up(replica, loaded_event))
         else:
-            self._load(replica)
+            self._serve(replica)
+
+    def bring_up(self, replica: int, event: Event) -> Generator[Event, None, None]:
+        """Wait until the replica has its GPUs, then until it is loaded; `event` is what it waits for first."""
+        try:
+            yield event
+            if isinstance(event, GpuRequest) and (delay := self._load(replica)):
+                yield self._env.event_at(self._env.now + delay, _LOADED)
+        except Interrupt:
+            return
+        self._serve(replica)
 
     def drain(self, replica: int) -> None:
-        """Send a replica no more requests; one that does not serve yet is terminated."""
+        """Send no more requests to a replica; one that does not serve yet is terminated."""
         if self.state(replica) in (ReplicaState.SCHEDULING, ReplicaState.LOADING):
             self.terminate(replica)
         else:
             self._move(replica, ReplicaState.DRAINING)
 
     def terminate(self, replica: int) -> None:
-        """End a life, and give the GPUs back."""
+        """Take a replica out of service, and give its GPUs back."""
+        this = self._replicas[replica]
         self._move(replica, ReplicaState.TERMINATED)
-        if self.placement is not None:
-            self.placement.release(replica)
+        if this.process is not None:
+            this.process.interrupt("terminated")
+            this.process = None
+        if self.placement is not None and this.gpus is not None:
+            self.placement.gpus.put_back(this.gpus)
+            this.gpus = None
 
-    def routed(self, replica: int, request: Request) -> None:
-        """Take note of a request that was sent to a replica."""
-        life = self._lives[replica]
-        if life.to_mark:
-            life.to_mark -= 1
-            self.slowed.add(request)
-
-    def completed(self, replica: int) -> None:
-        """Take note of a request that a replica completed."""
-        life = self._lives[replica]
-        if life.state is ReplicaState.WARMING_UP:
-            life.to_complete -= 1
-            if not life.to_complete:
-                self._move(replica, ReplicaState.ACTIVE)
-
-    def _load(self, replica: int) -> None:
+    def _load(self, replica: int, *, loaded: bool = False) -> int:
+        """Begin to load the model; return how long that takes, µs."""
         self._move(replica, ReplicaState.LOADING)
-        delay = self._delays.draw(self._settings.loading_delay, self._settings.loading_delay_stddev)
-        if delay:
-            priority = event_priority(CONTROL_PLANE, ControlEvent.INSTANCE)
-            life = replica, self._lives[replica].number
-            self._env.call_at(self._env.now + delay, priority, self._loaded, life)
-        else:
-            self._serve(replica)
-
-    def _loaded(self, turn: Event) -> None:
-        replica, number = turn._value
-        life = self._lives[replica]
-        if life.state is ReplicaState.LOADING and life.number == number:
-            self._serve(replica)
+        return 0 if loaded else self._delays.draw(self._settings.loading_delay, self._settings.loading_delay_stddev)
 
     def _serve(self, replica: int) -> None:
-        life = self._lives[replica]
-        life.to_mark = life.to_complete = self._settings.warm_up_requests
-        self._move(replica, ReplicaState.WARMING_UP if life.to_complete else ReplicaState.ACTIVE)
+        this = self._replicas[replica]
+        this.process = None
+        this.to_slow = this.to_complete = self._settings.warm_up_requests
+        self._move(replica, ReplicaState.WARMING_UP if this.to_complete else ReplicaState.ACTIVE)
+
+    def _routed(self, route: Route) -> None:
+        this = self._replicas[route.replica]
+        if this.to_slow and route.request.leg is not None:
+            this.to_slow -= 1
+            self._slowed_legs.append(route.request.leg)
+
+    def _leg_finished(self, leg: Leg) -> None:
+        this = self._replicas[leg.replica]
+        if leg.outcome is RequestOutcome.COMPLETED and this.state is ReplicaState.WARMING_UP:
+            this.to_complete -= 1
+            if not this.to_complete:
+                self._move(leg.replica, ReplicaState.ACTIVE)
 
     def _move(self, replica: int, state: ReplicaState) -> None:
-        life = self._lives[replica]
-        before = life.state
+        this = self._replicas[replica]
+        before = this.state
         to_end = state is ReplicaState.TERMINATED and before is not ReplicaState.TERMINATED
         if state not in _NEXT[before] and not to_end:
             raise SimulationError.at(f"replica {replica}", f"is {before} and cannot become {state}")
-        life.state = state
-        if before.is_routable != state.is_routable:
-            self._on_routable(replica, state.is_routable)
+        this.state = state
+        if self._observers.replica_state is not None:
+            self._observers.replica_state(replica, state)

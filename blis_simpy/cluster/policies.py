@@ -10,6 +10,12 @@ last refresh. A policy is any object with the one method of its protocol; it nee
 Pass the class, an instance or a registered name: ``Scenario(routing=Coldest, ...)``. A policy that keeps state or needs
 random numbers has a method ``start(context)``, called once before each run: state that is made there belongs to one
 run, and one instance can serve many.
+
+Optional attribute of admission and routing policies: ``may_decide_on_arrival = True`` says that on a cluster of a
+single replica the decision does not depend on the figures of that replica. If both policies say so and decisions take
+no time, the router asks them as soon as a request arrives, which makes the simulation faster; otherwise it asks at the
+places of admission and routing in the tick, after all arrivals. The attribute counts for the method `admit` or `route`
+of the class that sets it, not for one that a subclass puts in its place.
 """
 
 from __future__ import annotations

@@ -1,44 +1,60 @@
-"""The way of a request into the cluster: admission, then routing, then a replica.
+"""The router: admission, then routing, then a replica.
 
-Two processes take these decisions, each after the delay of its stage and in its own turn, even where the delay is 0: of
-the requests of one tick all are admitted before the first is routed, and all are routed before any replica moves. So
-routing decisions of one tick see the same replicas, but each other's requests in flight.
+Two processes take these decisions, each after the delay of its stage and at its own place in the tick, even if the
+delay is 0: of the requests of one tick all are admitted before the first is routed, and all are routed before any
+replica steps. So routing decisions of one tick are based on the same state of the replicas, but count each other's
+requests in flight.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 import numpy as np
 
-from blis_simpy.cluster.admission import AlwaysAdmit
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, Snapshot, broken
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, broken
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, Wakeup, event_priority
-from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request import NEVER, Phase, Request, Route
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from simpy.events import Event
 
-    from blis_simpy.cluster.decision_log import DecisionLog
-    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy, Snapshot
     from blis_simpy.cluster.snapshots import SnapshotTable
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.observers import Hooks
+    from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "State"]
+__all__ = ["Router", "RouterTiming", "State"]
+
+_BOOLS = (bool, np.bool_)
 
 
-@attrs.frozen
-class State:
-    """What there is to decide on: the tick, and the replicas that may get the request."""
+@attrs.frozen(kw_only=True)
+class RouterTiming:
+    """Times of the router.
+
+    Attributes
+    ----------
+    admission_delay_us, routing_delay_us : int, µs
+        Delay of an admission and of a routing decision.
+    snapshot_interval_us : int, µs
+        Age from which a snapshot of a replica is refreshed; 0 = always fresh.
+    """
+
+    admission_delay_us: int = 0
+    routing_delay_us: int = 0
+    snapshot_interval_us: int = 0
+
+
+class State(NamedTuple):
+    """State of the cluster that a decision is based on: the tick, and the replicas that may get the request."""
 
     now: int
     snapshots: Sequence[Snapshot]
@@ -51,29 +67,41 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
+def _may_decide_on_arrival(policy: object, method: str) -> bool:
+    """Whether the class that defines a method of a policy, or one derived from it, says so."""
+    for kind in type(policy).__mro__:
+        if "may_decide_on_arrival" in vars(kind):
+            return bool(vars(kind)["may_decide_on_arrival"])
+        if method in vars(kind):
+            return False
+    return False
+
+
 class DelayStage:
-    """A process that deals with requests one by one, each after the same delay."""
+    """A process that decides on requests one by one, each after the same delay."""
 
     def __init__(self, env: Environment, kind: ControlEvent, delay_us: int, decide: Callable[[Request], None]) -> None:
         self._env = env
         self._delay_us = delay_us
         self._decide = decide
         self._pending: deque[tuple[int, Request]] = deque()
-        self._alarm = Wakeup(env, event_priority(CONTROL_PLANE, kind))
-        self._alarm.process = env.process(self.serve())
+        self._wakeup = Wakeup(env, event_priority(CONTROL_PLANE, kind))
+        self._wakeup.process = env.process(self.serve())
 
     def put(self, request: Request) -> None:
-        """Hand over a request."""
+        """Add a request, to be decided on after the delay."""
         due = self._env.now + self._delay_us
         self._pending.append((due, request))
         if len(self._pending) == 1:
-            self._alarm.move(due)
+            self._wakeup.move(due)
 
     def serve(self) -> Generator[Event, None, None]:
-        """Deal with each request in its turn."""
+        """Decide on each request when its delay is over."""
         pending = self._pending
         while True:
-            yield self._alarm.at(pending[0][0]) if pending else self._alarm.off()
+            yield self._wakeup.at(pending[0][0]) if pending else self._wakeup.never()
+            # It stays first until the decision is taken, so that a request that is put meanwhile does not move the
+            # wake-up of this process while it runs.
             self._decide(pending[0][1])
             pending.popleft()
 
@@ -86,30 +114,22 @@ class Router:
     env : Environment
         The simulation's environment.
     admission : AdmissionPolicy
-        Who is let in.
-    admission_delay_us : int, µs
-        Time that takes.
+        Decides which requests are accepted.
     routing : RoutingPolicy
-        Who goes where.
-    routing_delay_us : int, µs
-        Time that takes.
-    book : SnapshotTable
-        What is known of the replicas.
-    dispatch : callable
-        Sends a request to the replica of an index.
-    log : DecisionLog or None
-        Told of each decision.
-    on_rejected : callable
-        Told of each request that was refused.
-    hooks : Hooks
-        Told of each request that was let in, and of each that was handed to a replica.
+        Chooses the replica of each request.
+    timing : RouterTiming
+        Delays of these decisions.
+    snapshots : SnapshotTable
+        Snapshots of the replicas.
+    observers : Observers
+        Observers of the decisions; that of `routed` hands the request to its replica.
 
     Attributes
     ----------
     rejected : list of Request
-        Requests refused at admission, in order.
+        Requests refused by admission, in order.
     num_unroutable : int
-        Requests that found no replica for their model.
+        Requests for whose model there was no replica.
     """
 
     def __init__(
@@ -117,87 +137,83 @@ class Router:
         env: Environment,
         *,
         admission: AdmissionPolicy,
-        admission_delay_us: int,
         routing: RoutingPolicy,
-        routing_delay_us: int,
-        book: SnapshotTable,
-        dispatch: Callable[[int, Request], None],
-        log: DecisionLog | None,
-        on_rejected: Callable[[Request], None],
-        hooks: Hooks,
+        timing: RouterTiming,
+        snapshots: SnapshotTable,
+        observers: Observers,
     ) -> None:
         self.rejected: list[Request] = []
         self.num_unroutable = 0
         self._env = env
         self._admission = admission
         self._routing = routing
-        self._book = book
-        self._dispatch = dispatch
-        self._log = log
-        self._on_rejected = on_rejected
-        self._hooks = hooks
-        # Without delays, these policies decide the same for a single replica at once as in the turns of their stages.
-        # The routing policy is asked all the same: other replicas may be added, and it may have learnt something.
-        self._trivial = (
-            admission_delay_us == routing_delay_us == 0
-            and log is None
-            and type(admission) is AlwaysAdmit
-            and getattr(routing, "takes_the_only_one", False)
+        self._snapshots = snapshots
+        self._observers = observers
+        # Without delays, such policies decide the same for a single replica on arrival as at their places in the tick,
+        # which saves two events a request. They are asked all the same: other replicas may be added, and a policy may
+        # keep state.
+        self._decides_on_arrival = (
+            timing.admission_delay_us == timing.routing_delay_us == 0
+            and _may_decide_on_arrival(admission, "admit")
+            and _may_decide_on_arrival(routing, "route")
         )
-        self._admissions = DelayStage(env, ControlEvent.ADMISSION, admission_delay_us, self._admit)
-        self._routings = DelayStage(env, ControlEvent.ROUTING, routing_delay_us, self._route)
+        self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._admit_and_pass_on)
+        self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._route)
 
     def accept(self, request: Request) -> None:
         """Take a request that arrives now."""
-        if not (self._trivial and self._book.num_replicas == 1):
+        if self._observers.arrived is not None:
+            self._observers.arrived(request)
+        if not (self._decides_on_arrival and self._snapshots.num_replicas == 1):
             self._admissions.put(request)
-        else:
-            self._admitted(request)
+        elif self._admit(request):
             self._route(request)
 
     def resubmit(self, request: Request) -> None:
-        """Take a request that a replica gave up, at any place in the tick; it goes through both stages again."""
+        """Take a request that its replica gave up, at any place in the tick; it is admitted and routed again."""
+        request.admitted_at = NEVER
         self._admissions.put(request)
 
-    def _admit(self, request: Request) -> None:
+    def _admit_and_pass_on(self, request: Request) -> None:
+        if self._admit(request):
+            self._routings.put(request)
+
+    def _admit(self, request: Request) -> bool:
         now = self._env.now
-        state = State(now, self._book.look(now, request.model))
         try:
-            answer: object = self._admission.admit(request, state)
+            answer: object = self._admission.admit(
+                request, State(now, self._snapshots.snapshots_for(now, request.model))
+            )
         except Exception as error:
             raise broken("policy", self._admission, "admit", error) from error
         decision = answer if isinstance(answer, AdmissionDecision) else AdmissionDecision(answer)  # type: ignore[arg-type]
-        if not isinstance(decision.admitted, bool | np.bool_):
+        if not isinstance(decision.admitted, _BOOLS):
             raise self._misbehaved(self._admission, "admit must return an AdmissionDecision or a bool", answer)
-        if self._log is not None:
-            self._log.admission(request, now, decision)
-        if decision.admitted:
-            self._admitted(request)
-            self._routings.put(request)
-        else:
+        if not decision.admitted:
             self.rejected.append(request)
-            self._reject(request)
-
-    def _admitted(self, request: Request) -> None:
-        request.admitted_at = self._env.now
-        if self._hooks.admitted is not None:
-            self._hooks.admitted(request)
+            self._reject(request, decision.reason)
+            return False
+        request.admitted_at = now
+        if self._observers.admitted is not None:
+            self._observers.admitted(request, decision.reason)
+        return True
 
     def _route(self, request: Request) -> None:
         now = self._env.now
-        snapshots = self._book.look(now, request.model)
+        snapshots = self._snapshots.snapshots_for(now, request.model)
         if not snapshots:
-            self._turn_away(request)
+            self.num_unroutable += 1
+            self._reject(request, "no replica serves this model")
             return
         try:
             answer = self._routing.route(request, State(now, snapshots))
         except Exception as error:
             raise broken("policy", self._routing, "route", error) from error
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
-        if type(decision.replica) is not int:
-            decision = attrs.evolve(decision, replica=self._as_index(decision.replica))
         chosen = decision.replica
-        if not self._book.shows(chosen, request.model):
+        if type(chosen) is not int:
+            chosen = self._as_index(chosen)
+        if not self._snapshots.is_routable(chosen, request.model):
             shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
             raise self._misbehaved(
                 self._routing, f"route must return the index of a replica it was shown ({shown})", chosen
@@ -207,14 +223,11 @@ class Router:
             raise self._misbehaved(
                 self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
-        if self._log is not None:
-            self._log.routing(request, now, decision, snapshots)
-        self._dispatch(chosen, request)
-        if self._hooks.routed is not None:
-            self._hooks.routed(request)
+        if self._observers.routed is not None:
+            self._observers.routed(Route(request, now, ((chosen, Phase.BOTH),), decision.reason, scores, snapshots))
 
     def _as_index(self, chosen: object) -> int:
-        """Take any whole number, such as numpy's, for an index."""
+        """Accept any whole number, such as numpy's, as an index."""
         if not isinstance(chosen, bool):
             try:
                 return index(chosen)  # type: ignore[arg-type]
@@ -222,14 +235,12 @@ class Router:
                 pass
         raise self._misbehaved(self._routing, "route must return the index of a replica or a RoutingDecision", chosen)
 
-    def _turn_away(self, request: Request) -> None:
-        self.num_unroutable += 1
-        self._reject(request)
-
-    def _reject(self, request: Request) -> None:
-        request.outcome = RequestOutcome.REJECTED
-        request.finished_at = self._env.now
-        self._on_rejected(request)
+    def _reject(self, request: Request, reason: str) -> None:
+        request.rejected_at = self._env.now
+        if self._observers.rejected is not None:
+            self._observers.rejected(request, reason)
+        if self._observers.ended is not None:
+            self._observers.ended(request)
 
     @staticmethod
     def _misbehaved(policy: object, rule: str, value: object) -> PluginError:

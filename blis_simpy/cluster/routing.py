@@ -33,7 +33,7 @@ class RoundRobin:
 
     _decisions = 0
 
-    takes_the_only_one = True
+    may_decide_on_arrival = True
 
     def start(self, context: PolicyContext) -> None:
         """Begin with the first replica."""
@@ -50,7 +50,7 @@ class RoundRobin:
 class AlwaysBusiest:
     """The replica with the greatest effective load, the first of several; a bad idea, to compare others with."""
 
-    takes_the_only_one = True
+    may_decide_on_arrival = True
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the busiest replica."""
@@ -62,7 +62,6 @@ class AlwaysBusiest:
 class _Drawing:
     """Draws between equals, from a given stream or the run's own for this purpose."""
 
-    takes_the_only_one = True
     _stream: Stream
 
     def __init__(self, stream: Stream | None = None) -> None:
@@ -88,6 +87,8 @@ class LeastLoaded(_Drawing):
         Where ties are drawn from; the run's stream ``router`` if not given.
     """
 
+    may_decide_on_arrival = True
+
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the least loaded replica."""
         loads = [snapshot.effective_load for snapshot in state.snapshots]
@@ -111,6 +112,8 @@ class Weighted(_Drawing):
     ScenarioError
         If the mix is wrong.
     """
+
+    may_decide_on_arrival = True
 
     def __init__(self, scorers: Any = None, stream: Stream | None = None) -> None:
         super().__init__(stream)

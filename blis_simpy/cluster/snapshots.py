@@ -1,7 +1,8 @@
-"""What the router knows of the replicas, and how old it is.
+"""Snapshots: what the router knows of the replicas, and how old that is.
 
-Without an interval every look is fresh. With one, a replica is read anew when somebody looks and the last reading is at
-least that old; until the first such look the router believes it empty. Nothing is read that nobody looks at.
+Without a refresh interval a snapshot shows the replica as it is. With one, the replica is observed again when a
+decision is due and the last observation is at least that old; until the first one it counts as empty. No figure is
+computed that no policy reads.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FreshSnapshot", "SnapshotTable", "StaleSnapshot"]
 
-_NOTHING_SEEN = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, total_blocks=1, hit_rate=0.0)
+_NOT_OBSERVED = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, total_blocks=1, hit_rate=0.0)
 
 
 class _Snapshot:
-    """What is always up to date. Policies hold it, so nothing of it can be set."""
+    """The part that is always up to date. Policies get it, so none of it can be set."""
 
     __slots__ = ("_in_flight", "_index", "_model", "_name", "_replica")
 
@@ -49,7 +50,7 @@ class _Snapshot:
 
     @property
     def in_flight(self) -> int:
-        """Requests sent to it that have not ended."""
+        """Requests that were sent to it and have not ended there."""
         return self._in_flight
 
     def __repr__(self) -> str:
@@ -62,7 +63,7 @@ class FreshSnapshot(_Snapshot):
     Parameters
     ----------
     replica : Replica
-        Which one.
+        The replica.
     model : str
         Name of the model that it serves, lower case.
     """
@@ -76,7 +77,7 @@ class FreshSnapshot(_Snapshot):
         self._total_blocks = int(replica.kv_blocks.capacity)
 
     def refresh(self, now: int) -> int:
-        """Do nothing: it is fresh. Returns when to do so again: now."""
+        """Do nothing, as it is always fresh; return when the next refresh is due: now."""
         return now
 
     @property
@@ -111,137 +112,138 @@ class FreshSnapshot(_Snapshot):
 
 
 class StaleSnapshot(_Snapshot):
-    """A replica as it was at the last refresh, but for the requests in flight.
+    """A replica as it was at the last refresh, except for the requests in flight.
 
     Parameters
     ----------
     replica : Replica
-        Which one.
+        The replica.
     model : str
         Name of the model that it serves, lower case.
     interval_us : int, µs
-        Age from which a look reads it anew.
+        Age from which a snapshot is refreshed.
     """
 
-    __slots__ = ("_free_kv_blocks", "_interval_us", "_load", "_read_at", "_seen")
+    __slots__ = ("_free_kv_blocks", "_interval_us", "_load", "_observed", "_observed_at")
 
     def __init__(self, replica: Replica, model: str, interval_us: int) -> None:
         super().__init__(replica, model)
         self._interval_us = interval_us
-        self._read_at = 0
-        self._seen = _NOTHING_SEEN
+        self._observed_at = 0
+        self._observed = _NOT_OBSERVED
         self._load = 0
-        # Believed empty, and yet without free blocks: as in the reference.
+        # Taken for empty, and yet without free blocks: as in the reference.
         self._free_kv_blocks = 0
 
     def refresh(self, now: int) -> int:
-        """Read the replica if the last reading is too old; return the tick from which it is."""
-        if now - self._read_at < self._interval_us:
-            return self._read_at + self._interval_us
-        self._read_at = now
-        self._seen = seen = self._replica.observe()
-        self._load = seen.queue_depth + seen.batch_size
-        self._free_kv_blocks = seen.free_blocks
+        """Observe the replica if the last observation is too old; return the tick from which it is."""
+        if now - self._observed_at < self._interval_us:
+            return self._observed_at + self._interval_us
+        self._observed_at = now
+        self._observed = observed = self._replica.observe()
+        self._load = observed.queue_depth + observed.batch_size
+        self._free_kv_blocks = observed.free_blocks
         return now + self._interval_us
 
     @property
     def queue_depth(self) -> int:
-        """Requests in the wait queue, then."""
-        return self._seen.queue_depth
+        """Requests in the wait queue at the last refresh."""
+        return self._observed.queue_depth
 
     @property
     def batch_size(self) -> int:
-        """Requests in the running batch, then."""
-        return self._seen.batch_size
+        """Requests in the running batch at the last refresh."""
+        return self._observed.batch_size
 
     @property
     def kv_utilization(self) -> float:
-        """Fraction of KV blocks in use, then."""
-        return self._seen.kv_utilization
+        """Fraction of KV blocks in use at the last refresh."""
+        return self._observed.kv_utilization
 
     @property
     def free_kv_blocks(self) -> int:
-        """KV blocks not in use, then."""
+        """KV blocks not in use at the last refresh."""
         return self._free_kv_blocks
 
     @property
     def hit_rate(self) -> float:
-        """Fraction of KV blocks that came from the prefix cache, then."""
-        return self._seen.hit_rate
+        """Fraction of KV blocks that came from the prefix cache, at the last refresh."""
+        return self._observed.hit_rate
 
     @property
     def effective_load(self) -> int:
-        """Queue and batch then, and requests in flight now."""
+        """Queue and batch at the last refresh, and requests in flight now."""
         return self._load + self._in_flight
 
 
 class SnapshotTable:
-    """Snapshots of all replicas, and the ledger of requests in flight.
+    """Snapshots of all replicas, and the number of requests in flight on each.
 
     Parameters
     ----------
     interval_us : int, µs
-        Age from which a look reads a replica anew; 0 = always.
+        Age from which a snapshot is refreshed; 0 = always fresh.
     """
 
     def __init__(self, interval_us: int) -> None:
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
-        self._closed: set[int] = set()
-        # By model, the empty name being all: the open ones, and the tick up to which none of them is too old. Policies
-        # get these very tuples, which they cannot change.
-        self._open: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] = {"": ()}
+        self._routable: set[int] = set()
+        # By model, the empty name being all models: snapshots of the routable replicas; None if they must be grouped
+        # again. Policies get these very tuples, which they cannot change.
+        self._by_model: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] | None = None
+        # By model: the tick up to which none of these snapshots is too old.
         self._fresh_until: dict[str, int] = {}
 
-    def add(self, replica: Replica, model: str) -> None:
-        """Add a replica; its index must be the next."""
-        snapshot = (
+    def add(self, replica: Replica) -> None:
+        """Add a replica, which is not routable at first; its index must be the next."""
+        model = replica.model.lower()
+        self._snapshots.append(
             StaleSnapshot(replica, model, self._interval_us) if self._interval_us else FreshSnapshot(replica, model)
         )
-        self._snapshots.append(snapshot)
-        self._sort_out()
 
     def set_routable(self, replica: int, routable: bool) -> None:
         """Show a replica to the policies, or hide it."""
-        (self._closed.discard if routable else self._closed.add)(replica)
-        self._sort_out()
+        if routable != (replica in self._routable):
+            (self._routable.add if routable else self._routable.discard)(replica)
+            self._by_model = None
+            self._fresh_until = {}
 
-    def _sort_out(self) -> None:
+    def _grouped(self) -> dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]]:
         by_model: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
         for snapshot in self._snapshots:
-            if snapshot.replica not in self._closed:
+            if snapshot.replica in self._routable:
                 by_model[""].append(snapshot)
                 by_model.setdefault(snapshot.model, []).append(snapshot)
-        self._open = {model: tuple(snapshots) for model, snapshots in by_model.items()}
-        self._fresh_until = {}
+        return {model: tuple(snapshots) for model, snapshots in by_model.items()}
 
-    def look(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
-        """Return the snapshots of the replicas that serve a model, refreshed where due; an empty name is any model."""
+    def snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
+        """Return the snapshots of the routable replicas of a model, refreshed where due; an empty name is any model."""
+        if self._by_model is None:
+            self._by_model = self._grouped()
         model = model.lower()
-        snapshots = self._open.get(model, ())
+        snapshots = self._by_model.get(model, ())
         if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
             self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
         return snapshots
 
     @property
     def num_replicas(self) -> int:
-        """Number of replicas, shown or hidden."""
+        """Number of replicas, routable or not."""
         return len(self._snapshots)
 
-    def shows(self, replica: int, model: str) -> bool:
-        """Whether a replica is among those that a look for a model finds."""
-        if not 0 <= replica < len(self._snapshots) or replica in self._closed:
-            return False
-        return not model or self._snapshots[replica].model == model.lower()
+    def is_routable(self, replica: int, model: str) -> bool:
+        """Whether requests for a model may be sent to a replica."""
+        return replica in self._routable and (not model or self._snapshots[replica].model == model.lower())
 
     def sent(self, replica: int) -> None:
-        """Count a request that went to a replica."""
+        """Count a request that was sent to a replica."""
         self._snapshots[replica]._in_flight += 1
 
-    def ended(self, replica: int, requests: int = 1) -> None:
-        """Count requests that ended on a replica."""
-        self._snapshots[replica]._in_flight -= requests
+    def finished(self, replica: int) -> None:
+        """Count a request that is over on a replica."""
+        self._snapshots[replica]._in_flight -= 1
 
     def in_flight(self, replica: int) -> int:
-        """Count the requests that went to a replica and have not ended."""
+        """Return the number of requests that were sent to a replica and have not ended there."""
         return self._snapshots[replica].in_flight

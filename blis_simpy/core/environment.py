@@ -1,9 +1,9 @@
-"""The clock and the one total order of what happens.
+"""The clock and the total order of events.
 
-Time is a whole number of microseconds (a *tick*). Things of the same tick happen in a fixed order: first whatever a
-user's own processes do, then the control plane, then replica 0, replica 1, and so on; within each of these by the kind
-of turn, then in the order in which the turns were asked for. SimPy sorts its queue by (time, priority, sequence), so
-one priority number per turn is all it takes.
+Time is a whole number of microseconds (a *tick*). Events of the same tick happen in a fixed order: first those of the
+user's own processes, then those of the control plane, then those of replica 0, replica 1, and so on; within each of
+these *actors* by the kind of event, then in the order in which they were scheduled. SimPy sorts its queue by (time,
+priority, sequence number) and accepts any integer as a priority, so one number an event states its place in this order.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ FOREVER = 2**63 - 1
 """The largest tick: no horizon."""
 
 CONTROL_PLANE = 0
-"""Lane of everything in front of the replicas."""
+"""Actor index of the nodes, the life cycle of replicas, the clients and the router."""
 
-# SimPy's own priorities are 0 (urgent) and 1 (normal); turns come after both.
-_FIRST_TURN = 16
+# SimPy's own priorities are 0 (urgent) and 1 (normal); those of ordered events are larger.
+_FIRST_PRIORITY = 16
 
 
-def replica_actor(index: int) -> int:
-    """Lane of a replica."""
-    return index + 1
+def replica_actor(replica: int) -> int:
+    """Actor index of a replica."""
+    return replica + 1
 
 
 class ControlEvent(IntEnum):
-    """Kinds of turns in the control plane, in their order within a tick."""
+    """Kinds of events of the control plane, in their order within a tick."""
 
     NODE = 0
     INSTANCE = 1
@@ -59,7 +59,7 @@ class ControlEvent(IntEnum):
 
 
 class ReplicaEvent(IntEnum):
-    """Kinds of turns of a replica, in their order within a tick."""
+    """Kinds of events of a replica, in their order within a tick."""
 
     ARRIVAL = 0
     QUEUED = 1
@@ -67,19 +67,19 @@ class ReplicaEvent(IntEnum):
     TIMEOUT = 5
 
 
-def event_priority(lane: int, kind: IntEnum, index: int = 0) -> int:
-    """Place of a turn within its tick.
+def event_priority(actor: int, kind: IntEnum, index: int = 0) -> int:
+    """Priority of an event, which is its place within a tick.
 
     Parameters
     ----------
-    lane : int
-        `CONTROL_PLANE` or the lane of a replica.
+    actor : int
+        `CONTROL_PLANE`, or `replica_actor` of a replica.
     kind : ControlEvent or ReplicaEvent
-        What the turn is for.
-    index : int
-        Orders turns of one lane and kind, e.g. by source; below 2**32.
+        Kind of the event.
+    index : int, default 0
+        Orders events of the same actor and kind, e.g. by their source; below 2**32.
     """
-    return _FIRST_TURN + (((lane << 3) | kind) << 32) + index
+    return _FIRST_PRIORITY + (((actor << 3) | kind) << 32) + index
 
 
 class OrderedEvent(Event):
@@ -88,17 +88,19 @@ class OrderedEvent(Event):
     Parameters
     ----------
     env : Environment
-        Where it happens.
+        The environment.
     at : int, tick
         When it happens.
     priority : int
         Its place within the tick, from `event_priority`.
-    value : object
-        Handed to whoever waits for it.
+    value : object, optional
+        Value of the event.
     """
 
     def __init__(self, env: Environment, at: int, priority: int, value: Any = None) -> None:
-        # Written out instead of calling Event.__init__ and schedule(): one turn a request and a step adds up.
+        # Private parts of SimPy (`_value`, `_ok`, `_queue`, `_eid`): the public way, Event() and schedule(), knows no
+        # absolute time and costs a third more, for several events a request. A test checks the layout of the heap
+        # entry.
         self.env = env
         self.callbacks = []
         self._value = value
@@ -107,14 +109,14 @@ class OrderedEvent(Event):
 
 
 class Wakeup:
-    """What one of our processes waits for: a turn, which can be changed while it waits.
+    """The event that one process waits for, which other processes can move to another tick.
 
     Parameters
     ----------
     env : Environment
-        Where it rings.
+        The environment.
     priority : int
-        Place of its turns within a tick.
+        Place of the event within its tick.
     """
 
     __slots__ = ("_env", "_event", "_priority", "process")
@@ -124,45 +126,47 @@ class Wakeup:
         self._priority = priority
         self._event: Event = Event(env)
         self.process: simpy.Process | None = None
-        """The process that waits; whoever starts it sets this."""
+        """The process that waits; set by whoever starts it."""
 
     def at(self, tick: int) -> Event:
-        """Return the event to yield in order to wait for a turn at a tick."""
+        """Return the event to yield in order to wait for a tick."""
         self._event = OrderedEvent(self._env, tick, self._priority)
         return self._event
 
-    def off(self) -> Event:
-        """Return the event to yield in order to wait until `move` says for what."""
+    def never(self) -> Event:
+        """Return the event to yield in order to wait until `move` sets a tick."""
         self._event = Event(self._env)
         return self._event
 
     def move(self, tick: int) -> None:
-        """Let the process that waits take its turn at another tick."""
-        turn = OrderedEvent(self._env, tick, self._priority)
-        # The process follows its callback to the new event; the old one passes unheard.
-        turn.callbacks, self._event.callbacks = self._event.callbacks, []
-        self._event = turn
+        """Let the waiting process resume at another tick."""
+        event = OrderedEvent(self._env, tick, self._priority)
+        # SimPy cannot take an event off its heap, and `Process.interrupt`, the public way, costs four times as much. So
+        # the callbacks, which resume the process, are handed to the new event; the old one fires without any. SimPy
+        # reads `_target` to find the callback of a process that is interrupted.
+        event.callbacks, self._event.callbacks = self._event.callbacks, []
+        self._event = event
         assert self.process is not None
-        self.process._target = turn
+        self.process._target = event
 
 
 class Environment(simpy.Environment):
-    """A SimPy environment whose clock only knows whole microseconds.
+    """A SimPy environment whose clock counts whole microseconds.
 
     Parameters
     ----------
     start : int, tick
-        Where the clock starts.
+        Start of the clock.
 
     Attributes
     ----------
-    place : int
-        How far the present tick has got in the total order: the largest priority that had its turn in it.
+    tick_position : int
+        How far the current tick has advanced in the total order: the largest priority of its events so far.
     """
 
     def __init__(self, start: int = 0) -> None:
         super().__init__(start)
-        self.place = 0
+        self.tick_position = 0
 
     @property
     def now(self) -> int:
@@ -170,33 +174,37 @@ class Environment(simpy.Environment):
         return self._now  # type: ignore[return-value]
 
     def step(self) -> None:
-        """Process the next event, as in SimPy, and keep track of the place within the tick.
+        """Process the next event as SimPy does, and record the position within the tick.
 
         Raises
         ------
         simpy.core.EmptySchedule
             If there is none.
         """
+        # SimPy's method does not tell the priority of the event that it takes off the heap. Reading it beforehand from
+        # `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event.
         try:
             now, priority, _, event = heappop(self._queue)
         except IndexError:
             raise EmptySchedule from None
         if now != self._now:
             self._now = now
-            self.place = priority
-        elif priority > self.place:
-            self.place = priority
+            self.tick_position = priority
+        elif priority > self.tick_position:
+            self.tick_position = priority
         callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
         try:
             for callback in callbacks:
                 callback(event)
         except StopSimulation:
+            # The other callbacks of this event follow when the run goes on.
             event.callbacks = callbacks[callbacks.index(callback) + 1 :]
             if event.callbacks:
                 self.schedule(event, EventPriority(-1))
             raise
         if not event._ok and not hasattr(event, "_defused"):
-            # Itself, not a copy made from its arguments: errors of ours carry more than those.
+            # The exception itself, not a copy made from its arguments as in SimPy: errors of ours carry more than
+            # those.
             raise event._value
 
     def stop(self, _event: Event | None = None) -> None:
@@ -204,7 +212,7 @@ class Environment(simpy.Environment):
         raise StopSimulation(None)
 
     def schedule(self, event: Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
-        """Put an event into the queue, as in SimPy.
+        """Put an event into the queue as SimPy does.
 
         Raises
         ------
@@ -217,12 +225,12 @@ class Environment(simpy.Environment):
             )
         super().schedule(event, priority, delay)
 
-    def turn(self, at: int, priority: int, value: Any = None) -> OrderedEvent:
-        """Return an event at a tick and a place within it; yield it to wait for that turn."""
-        return OrderedEvent(self, at, priority, value)
+    def event_at(self, tick: int, priority: int, value: Any = None) -> OrderedEvent:
+        """Return an event at a tick and a place within it; a process yields it to wait for that place."""
+        return OrderedEvent(self, tick, priority, value)
 
-    def call_at(self, at: int, priority: int, callback: Callable[[Event], None], value: Any = None) -> OrderedEvent:
-        """Call a function with the turn as its argument when that turn comes."""
-        turn = OrderedEvent(self, at, priority, value)
-        turn.callbacks.append(callback)
-        return turn
+    def call_at(self, tick: int, priority: int, callback: Callable[[Event], None], value: Any = None) -> OrderedEvent:
+        """Call a function with an event at a tick and a place within it, when it happens."""
+        event = OrderedEvent(self, tick, priority, value)
+        event.callbacks.append(callback)
+        return event

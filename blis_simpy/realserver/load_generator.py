@@ -11,7 +11,7 @@ from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.request import Leg, RequestOutcome
 from blis_simpy.realserver.http_exchange import ERROR, OK, Exchange
 from blis_simpy.units import SECOND
 
@@ -156,8 +156,9 @@ class Dispatcher:
         session = self._sessions.get(request.session)
         if session is None:
             return
-        request.outcome = RequestOutcome.COMPLETED if exchange.status == OK else RequestOutcome.TIMED_OUT
-        request.generated_tokens = exchange.output_tokens
+        request.leg = leg = Leg(request, replica=0)
+        leg.outcome = RequestOutcome.COMPLETED if exchange.status == OK else RequestOutcome.TIMED_OUT
+        leg.generated_tokens = exchange.output_tokens
         following = session.next_request(request, self._clock.elapsed_us(), self._num_rounds + 1)
         if following is not None:
             self._num_rounds += 1

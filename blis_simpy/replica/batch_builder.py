@@ -1,6 +1,8 @@
-"""The step under formation: what a batch former sees and the verbs it has.
+"""The step under formation: what a batch policy sees, and the verbs that it has.
 
-The engine keeps one and hands it to the batch former at the start of each step. Nobody else changes who runs.
+The engine keeps one builder and hands it to the batch policy at the start of each step. It grants tokens, preempts and
+admits; the running batch and the KV store do the bookkeeping. `grant` and `admit` are enough for most policies;
+`try_grant` and `preempt` let a policy choose whom it preempts.
 """
 
 from __future__ import annotations
@@ -10,19 +12,22 @@ from typing import TYPE_CHECKING
 from blis_simpy.core.request import RequestOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from blis_simpy.core.resources import BatchSlots, KVBlocks
-    from blis_simpy.replica.decode_batch import DecodeBatch
+    from blis_simpy.core.observers import Observers
+    from blis_simpy.core.resources import KVBlocks
+    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.log import ReplicaLog
+    from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
-    from blis_simpy.replica.schedulers import WaitQueue
+    from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["BatchBuilder"]
 
 
 class BatchBuilder:
-    """The running batch of a replica while the tokens of a step are handed out.
+    """Hands out the tokens of one step.
 
     Parameters
     ----------
@@ -32,25 +37,31 @@ class BatchBuilder:
         Longest prefill chunk of one request in a step, tokens; 0 = no limit.
     block_size : int
         Tokens a KV block.
-    kv : KVStore
-        The KV blocks' owner.
-    pool : KVBlocks
-        Their count.
-    slots : BatchSlots
-        Batch slots.
+    batch : RunningBatch
+        The running requests.
     queue : WaitQueue
-        Who waits.
-    decodes : DecodeBatch
-        Sums over the decoding requests.
-    on_preempted, on_unservable : callable
-        Told of each sequence that lost its place, to wait again or for good.
+        The waiting requests.
+    kv : KVStore
+        KV store.
+    kv_blocks : KVBlocks
+        Count of its free blocks.
+    log : ReplicaLog
+        Records preemptions.
+    observers : Observers
+        Observers of preemptions and admissions.
 
     Attributes
     ----------
+    now : int, tick
+        Start of the step.
+    step : int
+        Its number.
     token_budget : int
-        Tokens of this step that are still to be granted.
+        Tokens of the step that are still to be granted.
     num_preempted : int
-        Sequences evicted in this step.
+        Requests preempted in the step.
+    unservable : list of RunningRequest
+        Requests that need more than all KV blocks, and have left the batch in the step.
     """
 
     def __init__(
@@ -59,37 +70,29 @@ class BatchBuilder:
         max_tokens: int,
         max_chunk: int,
         block_size: int,
-        kv: KVStore,
-        pool: KVBlocks,
-        slots: BatchSlots,
+        batch: RunningBatch,
         queue: WaitQueue,
-        decodes: DecodeBatch,
-        on_preempted: Callable[[RunningRequest], None],
-        on_unservable: Callable[[RunningRequest], None],
+        kv: KVStore,
+        kv_blocks: KVBlocks,
+        log: ReplicaLog,
+        observers: Observers,
     ) -> None:
+        self.now = 0
+        self.step = 0
         self.token_budget = max_tokens
         self.num_preempted = 0
-        self.batch: dict[int, RunningRequest] = {}
-        self.prefilling: list[RunningRequest] = []
-        self.num_continuing = 0
-        self.step = 0
-        self.now = 0
+        self.unservable: list[RunningRequest] = []
         self._max_tokens = max_tokens
         self._max_chunk = max_chunk or max_tokens
         self._block_size = block_size
-        self._kv = kv
-        self._pool = pool
-        self._slots = slots
+        self._batch = batch
         self._queue = queue
-        self._decodes = decodes
-        self._on_preempted = on_preempted
-        self._on_unservable = on_unservable
-        self._next_position = 0
-        self._decodes_granted: list[RunningRequest] | None = None
-        # Members whose output a later prompt may contain, in batch order.
-        self._quotable: list[RunningRequest] = []
-
-    # ------------------------------------------------------------------------------------------------ for the engine
+        self._kv = kv
+        self._kv_blocks = kv_blocks
+        self._log = log
+        self._observers = observers
+        # Decoding requests that were granted a token one by one; None if all were granted theirs together.
+        self._granted_decodes: list[RunningRequest] | None = None
 
     def begin(self, now: int, step: int) -> None:
         """Start the formation of a step."""
@@ -97,79 +100,59 @@ class BatchBuilder:
         self.step = step
         self.token_budget = self._max_tokens
         self.num_preempted = 0
-        self.num_continuing = len(self.prefilling)
-        self._decodes_granted = []
-        for sequence in self.prefilling:
-            sequence.granted = 0
-        self._name_outputs(0)
-
-    def _name_outputs(self, new_tokens: int) -> None:
-        for sequence in self._quotable:
-            if sequence.decoding:
-                self._kv.name_output(sequence, self.stored_tokens(sequence) + new_tokens)
-
-    def reset_budget(self) -> None:
-        """Show the full budget again, to be asked whether the coming steps are steady."""
-        self.token_budget = self._max_tokens
+        self._granted_decodes = []
+        batch = self._batch
+        for leg in batch.prefilling:
+            leg.granted = 0
+        batch.name_outputs(step, 0)
 
     def close(self) -> list[RunningRequest]:
-        """End the formation; return the decoding sequences that were granted no token, in batch order."""
-        served = self._decodes_granted
-        if served is None:
+        """End the formation; return the decoding requests that were granted no token, in batch order."""
+        granted = self._granted_decodes
+        if granted is None:
             return []
-        self._decodes_granted = None
-        # Some may have been evicted since.
-        positions = {sequence.batch_position for sequence in served if sequence.batch_position >= 0}
-        for sequence in served:
-            sequence.granted = 0
-        if len(positions) == self._decodes.count:
+        self._granted_decodes = None
+        # A request may have been preempted after it was granted its token.
+        positions = {leg.batch_position for leg in granted if leg.batch_position >= 0}
+        for leg in granted:
+            leg.granted = 0
+        batch = self._batch
+        if len(positions) == batch.decodes.count:
             return []
-        return [s for s in self.batch.values() if s.decoding and s.batch_position not in positions]
+        return [leg for leg in batch.members.values() if leg.decoding and leg.batch_position not in positions]
 
-    def leave(self, sequence: RunningRequest) -> None:
-        """Take a sequence out of the batch; its blocks are given back elsewhere."""
-        del self.batch[sequence.batch_position]
-        if not sequence.decoding and sequence in self.prefilling:
-            if self.prefilling.index(sequence) < self.num_continuing:
-                self.num_continuing -= 1
-            self.prefilling.remove(sequence)
-        if sequence.request.output_stream is not None:
-            self._quotable.remove(sequence)
-        sequence.batch_position = -1
-        self._slots.vacate()
-
-    def stored_tokens(self, sequence: RunningRequest) -> int:
-        """Tokens of a running sequence that are in KV blocks, those just granted to it included."""
-        progress = self._decodes.progress(sequence, self.step) if sequence.decoding else sequence.computed
-        return progress + sequence.granted + sequence.extra_stored
-
-    # ------------------------------------------------------------------------------------------------ what there is
+    def reset_budget(self) -> None:
+        """Show the full budget again, to ask the policy whether the coming steps are steady."""
+        self.token_budget = self._max_tokens
 
     @property
     def num_prefilling(self) -> int:
         """Running requests whose prompt is not done."""
-        return len(self.prefilling)
+        return len(self._batch.prefilling)
 
     @property
     def num_decoding(self) -> int:
         """Running requests that take one token a step."""
-        return self._decodes.count
+        return self._batch.decodes.count
 
     @property
     def num_waiting(self) -> int:
         """Requests in the wait queue."""
-        return len(self._queue)
+        return len(self._queue.waiting)
 
     @property
     def free_slots(self) -> int:
         """Batch slots that neither requests nor other processes hold."""
-        return self._slots.free
+        return self._batch.slots.free
+
+    @property
+    def latest(self) -> RunningRequest:
+        """The running request that was admitted last."""
+        return self._batch.latest
 
     def running(self) -> list[RunningRequest]:
-        """Members of the batch in batch order, at this moment."""
-        return list(self.batch.values())
-
-    # ------------------------------------------------------------------------------------------------ continuing
+        """Return the running requests in batch order, as of now."""
+        return list(self._batch.members.values())
 
     def grant_all(self) -> bool:
         """Give each running request its next chunk or token, if budget and KV blocks suffice for all.
@@ -179,86 +162,106 @@ class BatchBuilder:
         bool
             False if they do not; then nothing has changed, and requests are served one by one with `grant`.
         """
-        decodes = self._decodes
+        batch, kv, step = self._batch, self._kv, self.step
+        decodes = batch.decodes
         budget = self.token_budget - decodes.count
-        kv = self._kv
-        needed = for_decodes = decodes.blocks_in_step(self.step)
+        needed = for_decodes = decodes.blocks_in_step(step)
+        prefilling = batch.prefilling
         chunks = []
-        for sequence in self.prefilling:
-            chunk = min(sequence.input_tokens - sequence.computed, self._max_chunk)
+        for leg in prefilling:
+            chunk = min(leg.input_tokens - leg.computed, self._max_chunk)
             if chunk > budget:
-                # The budget goes to those who came first: it may only fall short for the latest of all.
-                if budget <= 0 or sequence is not next(reversed(self.batch.values())):
+                # The budget goes to the requests that were admitted first: it may only fall short for the last of all.
+                if budget <= 0 or leg is not batch.latest:
                     return False
                 chunk = budget
             budget -= chunk
             chunks.append(chunk)
-            needed += kv.blocks_to_extend(sequence, sequence.computed + chunk)
-        if budget < 0 or needed > self._pool.free:
+            needed += kv.blocks_to_extend(leg, leg.computed + chunk)
+        if budget < 0 or needed > self._kv_blocks.free:
             return False
-        self._name_outputs(1)
-        for sequence, chunk in zip(self.prefilling, chunks, strict=True):
-            sequence.granted = chunk
-            kv.extend(sequence, sequence.computed + chunk)
+        batch.name_outputs(step, 1)
+        for leg, chunk in zip(prefilling, chunks, strict=True):
+            leg.granted = chunk
+            kv.extend(leg, leg.computed + chunk)
         if for_decodes:
             kv.take(for_decodes)
         self.token_budget = budget
-        self._decodes_granted = None
+        self._granted_decodes = None
         return True
 
-    def grant(self, sequence: RunningRequest) -> bool:
-        """Give one running request its next chunk or token, evicting the latest of the batch while it does not fit.
+    def grant(self, leg: RunningRequest) -> bool:
+        """Give one running request its next chunk or token, preempting the latest of the batch while it does not fit.
 
         Returns
         -------
         bool
-            False if the request itself was evicted: it was the latest.
+            False if the request itself left the batch, because it was the latest.
         """
-        kv = self._kv
-        decoding = sequence.decoding
-        chunk = 1 if decoding else min(sequence.input_tokens - sequence.computed, self._max_chunk, self.token_budget)
-        sequence.granted = 0
-        needs_block = decoding and self._decodes.needs_block(sequence, self.step)
-        while not ((not needs_block or kv.take(1)) if decoding else kv.extend(sequence, sequence.computed + chunk)):
-            victim = next(reversed(self.batch.values()))
-            if victim is sequence and self._outgrew_memory(sequence):
-                self._on_unservable(sequence)
+        while not self.try_grant(leg):
+            victim = self._batch.latest
+            if victim is leg and self._outgrew_memory(leg):
+                self._give_up(leg)
                 return False
-            self._preempt(victim)
-            if victim is sequence:
+            self.preempt(victim)
+            if victim is leg:
                 return False
-        self.token_budget -= chunk
-        sequence.granted = chunk
-        if decoding and self._decodes_granted is not None:
-            self._decodes_granted.append(sequence)
-            if sequence.request.output_stream is not None:
-                kv.name_output(sequence, self.stored_tokens(sequence))
         return True
 
-    def _outgrew_memory(self, sequence: RunningRequest) -> bool:
-        """Whether a request, alone in the batch, has come to need more than all KV blocks.
+    def try_grant(self, leg: RunningRequest) -> bool:
+        """Give one running request its next chunk or token.
 
-        Its prompt and output budget fitted when it came, so it has no budget or does not keep to it.
+        Returns
+        -------
+        bool
+            False if there are too few free KV blocks; then nothing has changed.
         """
-        return len(self.batch) == 1 and self.stored_tokens(sequence) >= self._pool.capacity * self._block_size
+        kv = self._kv
+        leg.granted = 0
+        if leg.decoding:
+            if self._batch.decodes.needs_block(leg, self.step) and not kv.take(1):
+                return False
+            self.token_budget -= 1
+            leg.granted = 1
+            if self._granted_decodes is not None:
+                self._granted_decodes.append(leg)
+                if leg.request.output_stream is not None:
+                    kv.name_output(leg, self._batch.stored_tokens(leg, self.step))
+            return True
+        chunk = min(leg.input_tokens - leg.computed, self._max_chunk, self.token_budget)
+        if not kv.extend(leg, leg.computed + chunk):
+            return False
+        self.token_budget -= chunk
+        leg.granted = chunk
+        return True
 
-    def _preempt(self, victim: RunningRequest) -> None:
+    def _outgrew_memory(self, leg: RunningRequest) -> bool:
+        """Whether a request, alone in the batch, needs more than all KV blocks.
+
+        Its prompt and output budget fitted when it arrived, so it has no budget or exceeds it.
+        """
+        stored = self._batch.stored_tokens(leg, self.step)
+        return len(self._batch.members) == 1 and stored >= self._kv_blocks.capacity * self._block_size
+
+    def _give_up(self, leg: RunningRequest) -> None:
+        tokens = self._batch.stored_tokens(leg, self.step)
+        self._batch.leave(leg, self.step)
+        self._kv.release(leg, tokens)
+        self.unservable.append(leg)
+
+    def preempt(self, victim: RunningRequest) -> None:
+        """Take a running request out of the batch, free its KV blocks and put it back into the wait queue."""
         self.num_preempted += 1
-        self._kv.preempt(victim, self.stored_tokens(victim))
-        if victim.decoding:
-            self._decodes.remove(victim, self.step)
-        self.leave(victim)
-        victim.first_decode_step = victim.last_step = -1
-        victim.computed = victim.granted = 0
-        victim.request.outcome = RequestOutcome.QUEUED
-        self._queue.return_to_front(victim, self.now)
-        self._on_preempted(victim)
+        self._kv.preempt(victim, self._batch.stored_tokens(victim, self.step))
+        self._batch.leave(victim, self.step)
+        self._log.preemptions.append((victim.request, self.now))
+        self._queue.return_to_front(victim.preempted(self.now), self.now)
+        if self._observers.preempted is not None:
+            self._observers.preempted(victim)
 
-    # ------------------------------------------------------------------------------------------------ admission
-
-    def _first_chunk_end(self, sequence: RunningRequest, cached_blocks: int, budget: int) -> int:
+    def _first_chunk_end(self, leg: RunningRequest, cached_blocks: int, budget: int) -> int:
         cached = cached_blocks * self._block_size
-        return cached + min(sequence.input_tokens - cached, self._max_chunk, budget)
+        return cached + min(leg.input_tokens - cached, self._max_chunk, budget)
 
     def admit(self) -> bool:
         """Admit the head of the wait queue with the chunk that the budget allows, after its cached prefix.
@@ -268,35 +271,43 @@ class BatchBuilder:
         bool
             False if its KV blocks do not fit; then nothing has changed.
         """
-        sequence = self._queue.head
-        assert sequence is not None
-        prefix = self._kv.cached_prefix(sequence)
-        end = self._first_chunk_end(sequence, len(prefix), self.token_budget)
-        if not self._kv.admit(sequence, prefix, end):
+        leg = self._queue.head
+        assert leg is not None
+        prefix = self._kv.cached_prefix(leg)
+        end = self._first_chunk_end(leg, len(prefix), self.token_budget)
+        if not self._kv.admit(leg, prefix, end):
             return False
         self._queue.pop()
-        self._slots.num_running += 1
-        sequence.batch_position = position = self._next_position
-        self._next_position = position + 1
-        self.batch[position] = sequence
-        self.prefilling.append(sequence)
-        if sequence.request.output_stream is not None:
-            self._quotable.append(sequence)
-        sequence.computed = len(prefix) * self._block_size
-        sequence.granted = end - sequence.computed
-        self.token_budget -= sequence.granted
-        request = sequence.request
-        request.outcome = RequestOutcome.RUNNING
-        request.scheduled_at = now = self.now
-        if request.first_scheduled_at < 0:
-            request.first_scheduled_at = now
+        self._batch.join(leg)
+        leg.computed = len(prefix) * self._block_size
+        leg.granted = end - leg.computed
+        self.token_budget -= leg.granted
+        leg.outcome = RequestOutcome.RUNNING
+        leg.scheduled_at = now = self.now
+        if leg.first_scheduled_at < 0:
+            leg.first_scheduled_at = now
+        if self._observers.scheduled is not None:
+            self._observers.scheduled(leg)
         return True
+
+    def _head_chunk(self) -> tuple[RunningRequest, Sequence[Block], int] | None:
+        """Return the head of the wait queue, its cached prefix, and the end of its first chunk beside the decodes."""
+        leg = self._queue.head
+        if leg is None:
+            return None
+        prefix = self._kv.cached_prefix(leg)
+        return leg, prefix, self._first_chunk_end(leg, len(prefix), self.token_budget - self._batch.decodes.count)
 
     def head_stays_blocked(self) -> bool:
         """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
-        sequence = self._queue.head
-        if sequence is None or not self._queue.time_invariant or self._quotable:
+        # A head whose place depends on the clock may be another one by then. Named output of running requests may fill
+        # blocks that its prompt contains.
+        if not self._queue.time_invariant or self._batch.has_named_output:
             return False
-        prefix = self._kv.cached_prefix(sequence)
-        end = self._first_chunk_end(sequence, len(prefix), self.token_budget - self._decodes.count)
-        return self._kv.stays_blocked(sequence, prefix, end)
+        first_chunk = self._head_chunk()
+        return first_chunk is not None and self._kv.stays_blocked(*first_chunk)
+
+    def blocks_for_head(self) -> int:
+        """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
+        first_chunk = self._head_chunk()
+        return 0 if first_chunk is None else self._kv.blocks_to_admit(*first_chunk)

@@ -1,7 +1,7 @@
-"""Who gets how many tokens in a step.
+"""Batch policies: which requests get how many tokens in a step.
 
-A batch former looks at a `BatchBuilder` at the start of each step: it continues running requests, within the token
-budget and with preemption where KV blocks run out, and then admits from the head of the wait queue.
+A batch policy works on a `BatchBuilder` at the start of each step: it continues running requests, within the token
+budget and with preemption if KV blocks run out, and then admits requests from the head of the wait queue.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class BatchPolicy(Protocol):
 
 @runtime_checkable
 class SteadyBatchPolicy(Protocol):
-    """Optional ability of a batch former, without which each step is formed and simulated on its own."""
+    """Optional ability of a batch policy, without which each step is formed and simulated singly."""
 
     def is_steady(self, step: BatchBuilder) -> bool:
         """Whether the next steps need no decision.
 
-        True promises that `form`, as long as nobody arrives or leaves and KV blocks are only taken, would give each
+        True promises that `form`, as long as no request arrives or leaves and KV blocks are only taken, would give each
         decoding request its token and do nothing else.
         """
         ...
@@ -38,16 +38,16 @@ class SteadyBatchPolicy(Protocol):
 class ContinuousBatching:
     """Iteration-level batching with chunked prefill, as in vLLM: running requests first, then first fit from the head.
 
-    Running requests are served in batch order. One that finds no KV block evicts the latest of the batch, until it
-    fits or is the latest itself. Nobody is admitted in a step with a preemption, and a head of the queue that does not
-    fit blocks everybody behind it.
+    Running requests are served in batch order. One that finds no KV block preempts the latest of the batch, until it
+    fits or is the latest itself. No request is admitted in a step with a preemption, and a head of the queue that does
+    not fit blocks all requests behind it.
     """
 
     def form(self, step: BatchBuilder) -> None:
         """Form the batch of one step."""
         if not step.grant_all():
-            for sequence in step.running():
-                if step.token_budget <= 0 or sequence.batch_position < 0 or not step.grant(sequence):
+            for leg in step.running():
+                if step.token_budget <= 0 or leg.batch_position < 0 or not step.grant(leg):
                     break
         if step.num_preempted:
             return
@@ -55,7 +55,7 @@ class ContinuousBatching:
             pass
 
     def is_steady(self, step: BatchBuilder) -> bool:
-        """Whether only decode tokens are granted, and nobody can be admitted."""
+        """Whether only decode tokens are granted, and no request can be admitted."""
         if step.num_prefilling or step.num_decoding > step.token_budget:
             return False
         return (

@@ -1,8 +1,14 @@
 """All decoding requests of a replica as a few sums.
 
-While a set of requests decodes, nobody needs to be visited. Each gets one token a step, so the sum of contexts grows by
-their number; each takes a KV block whenever its context has filled the last one, which happens in the steps whose
-number is congruent to its own remainder modulo the block size; and each ends in a step that is known when it starts.
+While a set of requests decodes, none of them needs to be visited. Each gets one token a step, so the sum of contexts
+grows by their number. Each takes a KV block whenever its context has filled the last one, which happens in the steps
+whose number is congruent to its *remainder* modulo the block size. Each ends in a step that is known when it starts.
+
+Example with blocks of 4 tokens: a prompt of 6 tokens fills one block and half of another. Its first decode step is step
+10, so its context at the start of step s is 6 + (s - 10) tokens. The context fills its blocks (8 tokens) at the start
+of step 12, and that step takes a block for the ninth token; so do steps 16, 20, ... Its remainder is (10 - 6) % 4 = 0,
+and 12, 16, 20 are the steps with s % 4 = 0. If `_blocks_by_remainder` is [3, 0, 1, 0], step 12 takes three blocks, step
+13 none, step 14 one, and any four consecutive steps take four: one for each request.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ class DecodeBatch:
     Attributes
     ----------
     count : int
-        How many decode.
+        Number of decoding requests.
     context_tokens : int
         Sum of their progress.
     """
@@ -39,62 +45,64 @@ class DecodeBatch:
         self.count = 0
         self.context_tokens = 0
         self._blocks_by_remainder = [0] * block_size
+        # (last step, batch position, request). A heap, because only the next end matters, and because a request that
+        # leaves early need not be searched for: its entry is recognised as stale when it comes to the top.
         self._ends: list[tuple[int, int, RunningRequest]] = []
 
-    def _remainder(self, sequence: RunningRequest) -> int:
-        stored = sequence.input_tokens + sequence.extra_stored
-        return (sequence.first_decode_step - stored) % self.block_size
+    def _remainder(self, running: RunningRequest) -> int:
+        stored = running.input_tokens + running.extra_stored
+        return (running.first_decode_step - stored) % self.block_size
 
-    def add(self, sequence: RunningRequest) -> None:
-        """Add one that starts to decode in `sequence.first_decode_step`, the next step."""
+    def add(self, running: RunningRequest) -> None:
+        """Add a request that starts to decode in `running.first_decode_step`, the next step."""
         self.count += 1
-        self.context_tokens += sequence.input_tokens
-        self._blocks_by_remainder[self._remainder(sequence)] += 1
-        heappush(self._ends, (sequence.last_step, sequence.batch_position, sequence))
+        self.context_tokens += running.input_tokens
+        self._blocks_by_remainder[self._remainder(running)] += 1
+        heappush(self._ends, (running.last_step, running.batch_position, running))
 
-    def remove(self, sequence: RunningRequest, next_step: int) -> None:
-        """Remove one, `next_step` being the number of the step that it takes no part in."""
+    def remove(self, running: RunningRequest, next_step: int) -> None:
+        """Remove a request that takes no part in step `next_step` and those after it."""
         self.count -= 1
-        self.context_tokens -= self.progress(sequence, next_step)
-        self._blocks_by_remainder[self._remainder(sequence)] -= 1
+        self.context_tokens -= self.progress(running, next_step)
+        self._blocks_by_remainder[self._remainder(running)] -= 1
 
-    def postpone(self, sequence: RunningRequest, step: int) -> None:
-        """Let one miss its token in a step: all that it has ahead happens a step later."""
-        self.remove(sequence, step)
+    def postpone(self, running: RunningRequest, step: int) -> None:
+        """Let a request miss its token in a step: all that is ahead of it happens a step later."""
+        self.remove(running, step)
         self.count += 1
-        sequence.first_decode_step += 1
-        sequence.last_step += 1
-        # The sum will grow by the full count at the end of the step.
-        self.context_tokens += self.progress(sequence, step + 1) - 1
-        self._blocks_by_remainder[self._remainder(sequence)] += 1
-        heappush(self._ends, (sequence.last_step, sequence.batch_position, sequence))
+        running.first_decode_step += 1
+        running.last_step += 1
+        # `advance` counts a token for each request at the end of the step, for this one too: one less beforehand.
+        self.context_tokens += self.progress(running, step + 1) - 1
+        self._blocks_by_remainder[self._remainder(running)] += 1
+        heappush(self._ends, (running.last_step, running.batch_position, running))
 
     @staticmethod
-    def progress(sequence: RunningRequest, next_step: int) -> int:
-        """Progress of a decoding sequence at the start of a step."""
-        return sequence.input_tokens + next_step - sequence.first_decode_step
+    def progress(running: RunningRequest, next_step: int) -> int:
+        """Progress of a decoding request at the start of a step."""
+        return running.input_tokens + next_step - running.first_decode_step
 
-    def needs_block(self, sequence: RunningRequest, step: int) -> bool:
-        """Whether a sequence takes a block in a step."""
-        return step % self.block_size == self._remainder(sequence)
+    def needs_block(self, running: RunningRequest, step: int) -> bool:
+        """Whether a request takes a block in a step."""
+        return step % self.block_size == self._remainder(running)
 
     def advance(self, steps: int) -> None:
         """Count the tokens of some steps."""
         self.context_tokens += self.count * steps
 
     def next_end(self) -> int:
-        """Return the number of the next step in which somebody ends; -1 if nobody decodes."""
+        """Return the number of the next step in which a request ends; -1 if none decodes."""
         ends = self._ends
         while ends:
-            step, position, sequence = ends[0]
-            # Those that were preempted, timed out or postponed have left a stale entry.
-            if sequence.batch_position == position and sequence.last_step == step:
+            step, position, running = ends[0]
+            # Stale if the request was preempted, timed out or postponed since.
+            if running.batch_position == position and running.last_step == step:
                 return step
             heappop(ends)
         return -1
 
     def pop_ended(self, step: int) -> list[RunningRequest]:
-        """Remove and return those that end in a step, in batch order."""
+        """Remove and return the requests that end in a step, in batch order."""
         ended = []
         while self.next_end() == step:
             ended.append(heappop(self._ends)[2])
@@ -105,7 +113,7 @@ class DecodeBatch:
         return self._blocks_by_remainder[step % self.block_size]
 
     def blocks_in_steps(self, step: int, steps: int) -> int:
-        """KV blocks taken in some steps from a step on."""
+        """KV blocks taken in `steps` steps from `step` on."""
         if steps == 1:
             return self._blocks_by_remainder[step % self.block_size]
         rounds, rest = divmod(steps, self.block_size)
@@ -120,14 +128,15 @@ class DecodeBatch:
         return blocks
 
     def blocks_by_step(self, step: int, steps: int) -> list[int]:
-        """KV blocks taken in each of some steps from a step on."""
+        """KV blocks taken in each of `steps` steps from `step` on."""
         first = step % self.block_size
         cycle = self._blocks_by_remainder[first:] + self._blocks_by_remainder[:first]
         rounds, rest = divmod(steps, self.block_size)
         return cycle * rounds + cycle[:rest]
 
     def steps_within(self, step: int, steps: int, free_blocks: int) -> int:
-        """How many of some steps from a step on find all their blocks among the free ones."""
+        """Return how many of `steps` steps from `step` on find all their blocks among the free ones."""
+        # Any `block_size` consecutive steps take one block a request.
         if self.count * (steps // self.block_size + 1) <= free_blocks:
             return steps
         rounds = free_blocks // self.count

@@ -1,12 +1,14 @@
-"""What one replica does in a step, exactly, and how it does many at once.
+"""One step of a replica, and the requests that enter and leave it between steps.
 
-The engine owns the wait queue, the running batch and the KV blocks of a replica. It knows no events: the replica's
-process tells it when to step. All effects of a step apply at its *start*: tokens, completions, freed blocks. Only the
-latencies on record reach to its end. Between two steps with a decision to take, decode steps are *planned* as one run,
-and carried out when the run ends or when somebody looks (`settle`).
+The engine owns the wait queue, the running batch and the KV store of a replica. It knows no events: the replica's
+process calls `step` when one is due. Between two steps that need a decision, runs of decode steps are planned by
+`blis_simpy.replica.macro_step` and carried out with `decode`.
 
-Invariants: a decoding request has a block for each token it has stored; slots taken equal the batch; blocks held,
-blocks held outside and the free list add up to the capacity.
+All effects of a step apply at its *start*: tokens, completions, freed blocks. Only the recorded latencies reach to its
+end. So a router that observes the replica within a step sees the state after it.
+
+Invariants: a decoding request has a block for each token that it has stored; taken slots are the batch, those of other
+processes and reserved ones; held blocks, those of other processes and the free list add up to the capacity.
 """
 
 from __future__ import annotations
@@ -14,36 +16,30 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from blis_simpy.core.request import NEVER, Request, RequestOutcome
+from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import PluginError
-from blis_simpy.latency.base import DecodeRuns, LatencyModel, StepBatch, StepMember
+from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.replica.batch_builder import BatchBuilder
-from blis_simpy.replica.batch_policies import BatchPolicy, SteadyBatchPolicy
-from blis_simpy.replica.decode_batch import DecodeBatch
+from blis_simpy.replica.batch_policies import SteadyBatchPolicy
 from blis_simpy.replica.kv_store import HostTier
 from blis_simpy.replica.log import ReplicaLog, StepLog
-from blis_simpy.replica.macro_step import MacroStep
-from blis_simpy.replica.running_request import RunningRequest
+from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from blis_simpy.core.observers import Hooks
+    from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import BatchSlots, KVBlocks
+    from blis_simpy.latency.base import LatencyModel
+    from blis_simpy.replica.batch_policies import BatchPolicy
     from blis_simpy.replica.kv_store import KVStore
-    from blis_simpy.replica.schedulers import WaitQueue
+    from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.settings import EngineSettings
+    from blis_simpy.replica.wait_queue import WaitQueue
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "latency_error"]
 
 _log = logging.getLogger("blis_simpy")
-
-# A run this long costs far more to compute than to wake up for; it bounds the arrays of one plan.
-_MAX_RUN_STEPS = 1 << 16
-# A plan costs as much as this many steps. Where decisions follow each other more closely, steps are taken singly.
-_WORTH_PLANNING = 4
 
 
 class Engine:
@@ -58,30 +54,36 @@ class Engine:
     block_size : int
         Tokens a KV block.
     latency : LatencyModel
-        How long steps take.
-    former : BatchPolicy
-        Who gets tokens in a step.
+        Duration of steps.
+    policy : BatchPolicy
+        Decides which requests get tokens in a step.
     queue : WaitQueue
-        Who waits, in order.
+        The waiting requests.
     kv : KVStore
-        The KV blocks' owner.
-    pool : KVBlocks
-        Their count.
+        KV store.
+    kv_blocks : KVBlocks
+        Count of its free blocks.
     slots : BatchSlots
         Batch slots.
-    on_end : callable
-        Told of each request that ended here.
-    hooks : Hooks
-        Told of first tokens and preemptions.
+    observers : Observers
+        Observers of what happens to requests.
 
     Attributes
     ----------
+    batch : RunningBatch
+        The running requests.
     log : ReplicaLog
         Counters.
     steps : StepLog
-        What was done in each step.
+        Record of each step.
+    num_steps : int
+        Steps that were carried out.
+    busy_us : int, µs
+        Sum of their durations. The inter-token latencies of a request are a difference of two values of it.
     next_step_at : int, tick
         End of the last step that was carried out or planned.
+    decision_gap_x8 : int
+        Eight times the number of steps from one decision to the next, smoothed over about eight decisions.
     """
 
     def __init__(
@@ -91,127 +93,101 @@ class Engine:
         max_model_len: int,
         block_size: int,
         latency: LatencyModel,
-        former: BatchPolicy,
+        policy: BatchPolicy,
         queue: WaitQueue,
         kv: KVStore,
-        pool: KVBlocks,
+        kv_blocks: KVBlocks,
         slots: BatchSlots,
-        on_end: Callable[[Request], None],
-        hooks: Hooks,
+        observers: Observers,
     ) -> None:
         self.log = ReplicaLog()
         self.steps = StepLog()
+        self.num_steps = 0
+        self.busy_us = 0
         self.next_step_at = 0
+        self.decision_gap_x8 = 0
         self.queue = queue
         self.kv = kv
+        self.kv_blocks = kv_blocks
+        self.num_blocks = int(kv_blocks.capacity)
+        self.batch = RunningBatch(slots, kv, block_size)
+        self.latency = latency
+        self.host_tier = kv if isinstance(kv, HostTier) else None
         self._max_model_len = max_model_len
         self._block_size = block_size
-        self._latency = latency
-        self._former = former
-        self._pool = pool
-        self._num_blocks = int(pool.capacity)
-        self._slots = slots
-        self._on_end = on_end
-        self._hooks = hooks
+        self._policy = policy
+        self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
+        self._observers = observers
         self._token_processing_us = latency.output_token_processing_time()
         self._overhead_us = latency.post_decode_overhead()
-        self._decode_runs = latency if settings.macro_steps and isinstance(latency, DecodeRuns) else None
-        self._host_tier = kv if isinstance(kv, HostTier) else None
-        self._steady_former = former if isinstance(former, SteadyBatchPolicy) else None
-        self._decodes = DecodeBatch(block_size)
-        self._formation = BatchBuilder(
+        self._builder = BatchBuilder(
             max_tokens=settings.max_num_batched_tokens,
             max_chunk=settings.long_prefill_token_threshold,
             block_size=block_size,
-            kv=kv,
-            pool=pool,
-            slots=slots,
+            batch=self.batch,
             queue=queue,
-            decodes=self._decodes,
-            on_preempted=self._record_preemption,
-            on_unservable=self._drop_running,
+            kv=kv,
+            kv_blocks=kv_blocks,
+            log=self.log,
+            observers=observers,
         )
-        self._batch = self._formation.batch
-        self._waiting = queue.waiting
-        self._prefilling = self._formation.prefilling
         self._num_entered = 0
-        self._num_steps = 0
-        # Sum of all step durations so far: the inter-token latencies of a request are a difference of two values.
-        self._busy_us = 0
         self._last_step_start = 0
-        # Steps from one decision to the next, smoothed, in eighths; and when the last one was.
-        self._calm_eighths = 0
         self._last_decision = 0
-        self._run: MacroStep | None = None
-
-    # ------------------------------------------------------------------------------------------------ what there is
 
     @property
     def batch_size(self) -> int:
         """Requests in the running batch."""
-        return len(self._batch)
+        return len(self.batch.members)
 
     def load(self) -> int:
         """Count the requests in the wait queue and in the running batch together."""
-        return len(self._waiting) + len(self._batch)
-
-    def used_blocks(self, now: int, at_now: bool) -> int:
-        """KV blocks in use once the planned steps that started before a tick, or at the tick too, are carried out."""
-        used = self._num_blocks - self._pool.free
-        run = self._run
-        if run is not None:
-            pending = run.started(now, at_now) - run.committed
-            if pending > 0:
-                used += self._decodes.blocks_in_steps(self._num_steps, pending)
-        return used
+        return len(self.queue.waiting) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
-        """Whether anybody runs or waits."""
-        return bool(self._batch or len(self.queue))
-
-    @property
-    def has_plan(self) -> bool:
-        """Whether decode steps are planned that are not all carried out."""
-        return self._run is not None
+        """Whether a request runs or waits."""
+        return bool(self.batch.members or self.queue.waiting)
 
     def last_activity(self, horizon: int) -> int:
         """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""
         last = max(self.log.last_activity, self._last_step_start)
         return max(last, self.next_step_at) if self.next_step_at <= horizon else last
 
-    # ------------------------------------------------------------------------------------------------ the wait queue
-
-    def enter(self, request: Request, now: int) -> RunningRequest | None:
+    def enter(self, leg: RunningRequest, now: int) -> bool:
         """Check a request and append it to the wait queue.
 
         Returns
         -------
-        Sequence or None
-            None if the request ended here: it can never be served, or its deadline has passed.
+        bool
+            False if the request ended here: it can never be served, or its deadline has passed.
         """
         log = self.log
         log.last_activity = now
-        limit = self._max_model_len
-        length = request.input_tokens
-        budget = request.max_output_tokens
-        if not self._servable(length, budget):
-            log.dropped += 1
-            self._end(request, RequestOutcome.DROPPED, now)
-            return None
+        request = leg.request
+        length = leg.input_tokens
+        if not self._servable(length, request.max_output_tokens):
+            self.drop(leg, now)
+            return False
         log.input_tokens += length
         if 0 < request.deadline <= now:
             log.timed_out += 1
-            self._end(request, RequestOutcome.TIMED_OUT, now)
-            return None
+            self._finish(leg, RequestOutcome.TIMED_OUT, now)
+            return False
+        limit = self._max_model_len
         last_progress = length + max(request.output_tokens, 1) - 1
-        capped = 0 < limit <= last_progress
-        sequence = RunningRequest(request, self._num_entered, limit - 1 if capped else last_progress, capped)
+        if 0 < limit <= last_progress:
+            leg.capped = True
+            last_progress = limit - 1
+        leg.last_progress = last_progress
+        leg.position = self._num_entered
         self._num_entered += 1
-        request.outcome = RequestOutcome.QUEUED
-        request.queued_at = now
-        self.queue.append(sequence, now)
-        return sequence
+        leg.outcome = RequestOutcome.QUEUED
+        leg.queued_at = now
+        self.queue.append(leg, now)
+        if self._observers.enqueued is not None:
+            self._observers.enqueued(leg)
+        return True
 
     def _servable(self, length: int, budget: int) -> bool:
         limit = self._max_model_len
@@ -219,331 +195,268 @@ class Engine:
             return False
         if limit and not budget:
             budget = limit - length
-        return -(-(length + budget) // self._block_size) <= self._num_blocks
+        return -(-(length + budget) // self._block_size) <= self.num_blocks
 
-    def _end(self, request: Request, outcome: RequestOutcome, at: int) -> None:
-        request.outcome = outcome
-        request.finished_at = at
-        self._on_end(request)
+    def _finish(self, leg: RunningRequest, outcome: RequestOutcome, at: int) -> None:
+        leg.outcome = outcome
+        leg.finished_at = at
+        if self._observers.leg_finished is not None:
+            self._observers.leg_finished(leg)
 
-    def time_out(self, sequence: RunningRequest, now: int) -> None:
-        """Remove a request whose deadline has come, from the queue or from the batch."""
-        log = self.log
-        log.last_activity = now
-        log.timed_out += 1
-        if sequence.batch_position < 0:
-            self.queue.remove(sequence)
-        else:
-            self._count_gaps(sequence)
-            self._remove(sequence)
-        self._end(sequence.request, RequestOutcome.TIMED_OUT, now)
-
-    def discard(self, request: Request, now: int) -> None:
-        """End a request that will not be served, although it could be."""
+    def drop(self, leg: RunningRequest, now: int) -> None:
+        """End a request that is not in queue or batch (any more), because it cannot or will not be served."""
         self.log.dropped += 1
-        self._end(request, RequestOutcome.DROPPED, now)
+        self._finish(leg, RequestOutcome.DROPPED, now)
 
-    def withdraw_queue(self) -> list[Request]:
-        """Take out all who wait, to be served elsewhere, in their order."""
-        return [self._withdraw(sequence) for sequence in list(self.queue)]
+    def time_out(self, leg: RunningRequest, now: int) -> None:
+        """Remove a request whose deadline has come, from the queue or from the batch."""
+        self.log.last_activity = now
+        self.log.timed_out += 1
+        self._remove(leg)
+        self._finish(leg, RequestOutcome.TIMED_OUT, now)
 
-    def abort(self) -> list[Request]:
-        """Take out everybody, first those who run, and forget what the prefix cache holds."""
-        requests = [self._withdraw(sequence) for sequence in list(self._batch.values())]
-        requests += self.withdraw_queue()
-        free = self._pool.free
-        self.kv.lend(free)
-        self.kv.give(free)
-        return requests
+    def remove_queue(self) -> list[RunningRequest]:
+        """Remove all waiting requests and return them in their order; they do not count as entered."""
+        legs = list(self.queue)
+        for leg in legs:
+            self._remove(leg)
+            self.log.input_tokens -= leg.input_tokens
+        return legs
 
-    def _withdraw(self, sequence: RunningRequest) -> Request:
-        """Remove a request as if it had never been here, but for the loss of what was computed."""
-        request = sequence.request
-        if sequence.batch_position < 0:
-            self.queue.remove(sequence)
-        else:
-            self._remove(sequence)
-            request.num_preemptions += 1
-        sequence.withdrawn = True
-        self.log.input_tokens -= sequence.input_tokens
-        request.outcome = RequestOutcome.PENDING
-        request.first_scheduled_at = request.scheduled_at = request.ttft = NEVER
-        request.itl_sum = request.itl_count = 0
-        request.itl_first_step = NEVER
-        return request
+    def remove_all(self) -> list[RunningRequest]:
+        """Remove all requests, first the running ones, and forget the content of the prefix cache."""
+        running = list(self.batch.members.values())
+        for leg in running:
+            self._remove(leg)
+            leg.num_preemptions += 1
+            self.log.input_tokens -= leg.input_tokens
+        legs = running + self.remove_queue()
+        self.kv.clear_cache()
+        return legs
+
+    def _remove(self, leg: RunningRequest) -> None:
+        if leg.batch_position < 0:
+            self.queue.remove(leg)
+            return
+        self._count_gaps(leg)
+        tokens = self.batch.stored_tokens(leg, self.num_steps)
+        self.batch.leave(leg, self.num_steps)
+        self.kv.release(leg, tokens)
 
     def count_gaps(self) -> None:
         """Bring the inter-token latencies of the running requests up to date."""
-        for sequence in self._batch.values():
-            self._count_gaps(sequence)
+        for leg in self.batch.members.values():
+            self._count_gaps(leg)
 
-    def _count_gaps(self, sequence: RunningRequest) -> None:
-        if sequence.decoding:
-            request, gaps = sequence.request, self._num_steps - sequence.first_decode_step
-            request.itl_count = gaps
-            request.itl_first_step = sequence.first_decode_step
-            request.itl_sum = self._busy_us - sequence.busy_us_before + gaps * self._token_processing_us
+    def _count_gaps(self, leg: RunningRequest) -> None:
+        if leg.first_decode_step >= 0:
+            leg.itl_count = gaps = self.num_steps - leg.first_decode_step
+            leg.itl_first_step = leg.first_decode_step
+            leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
 
-    def _remove(self, sequence: RunningRequest) -> None:
-        formation = self._formation
-        formation.step = self._num_steps
-        tokens = formation.stored_tokens(sequence)
-        if sequence.decoding:
-            self._decodes.remove(sequence, self._num_steps)
-        formation.leave(sequence)
-        self.kv.release(sequence, tokens)
+    def is_steady(self) -> bool:
+        """Whether the coming steps need no decision of the batch policy."""
+        if self._steady_policy is None or not self.queue.is_stable:
+            return False
+        self._builder.reset_budget()
+        return self._steady_policy.is_steady(self._builder)
 
-    def _drop_running(self, sequence: RunningRequest) -> None:
-        request = sequence.request
-        _log.warning(
-            "request %s is dropped at %d us: its %d prompt tokens and its output so far need more than all KV blocks",
-            request.id,
-            self._formation.now,
-            request.input_tokens,
-        )
-        self._count_gaps(sequence)
-        self._remove(sequence)
-        self.log.dropped += 1
-        self._end(request, RequestOutcome.DROPPED, self._formation.now)
-
-    def _record_preemption(self, sequence: RunningRequest) -> None:
-        request = sequence.request
-        request.num_preemptions += 1
-        request.itl_sum = request.itl_count = 0
-        request.itl_first_step = NEVER
-        self.log.preemptions.append((request, self._formation.now))
-        if self._hooks.preempted is not None:
-            self._hooks.preempted(request)
-
-    # ------------------------------------------------------------------------------------------------ one step
+    def blocks_for_head(self) -> int:
+        """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
+        self._builder.reset_budget()
+        return self._builder.blocks_for_head()
 
     def step(self, now: int) -> bool:
-        """Carry out one step that starts now.
+        """Carry out one step that starts now: form the batch, compute its duration, apply its effects.
 
         Returns
         -------
         bool
-            False if nobody could run and nothing will change by itself; then no step took place.
+            False if no request can run and nothing will change by itself; then no step took place.
         """
-        formation = self._formation
-        step = self._num_steps
+        builder, batch = self._builder, self.batch
+        step = self.num_steps
         self.queue.refresh(now)
-        formation.begin(now, step)
-        self._former.form(formation)
-        if not self._batch and not formation.num_preempted and self.is_steady():
+        builder.begin(now, step)
+        self._policy.form(builder)
+        if builder.unservable:
+            self._drop_unservable(now)
+        if not batch.members and not builder.num_preempted and self.is_steady():
             return False
-        missed = formation.close()
+        missed = builder.close()
         members: list[StepMember] = []
         prefill_tokens = 0
-        for index, sequence in enumerate(self._prefilling):
-            if sequence.granted:
-                prefill_tokens += sequence.granted
-                # One that was just admitted has made no progress yet, whatever it found in the cache.
-                progress = sequence.computed if index < formation.num_continuing else 0
-                members.append(
-                    StepMember(sequence.input_tokens, progress, sequence.granted, sequence.request.output_tokens)
-                )
-        decodes = self._decodes
-        num_decodes = decodes.count - len(missed)
-        context_tokens = decodes.context_tokens
-        contexts: Callable[[], list[int]] = self._decode_contexts
+        for leg in batch.prefilling:
+            granted = leg.granted
+            if granted:
+                prefill_tokens += granted
+                # A request that was admitted in this step has made no progress yet, whatever it found in the cache.
+                progress = leg.computed if leg.scheduled_at < now else 0
+                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens))
+        duration = self._duration(members, missed)
+        self._apply(now, duration, prefill_tokens, missed)
+        return True
+
+    def _drop_unservable(self, now: int) -> None:
+        for leg in self._builder.unservable:
+            _log.warning(
+                "request %s is dropped at %d us: its %d prompt tokens and its output so far need more than all KV "
+                "blocks",
+                leg.request.id,
+                now,
+                leg.input_tokens,
+            )
+            self._count_gaps(leg)
+            self.drop(leg, now)
+        self._builder.unservable.clear()
+
+    def _duration(self, members: list[StepMember], missed: list[RunningRequest]) -> int:
+        """Duration of the step, in which some prefilling members and all decoding ones but the missed get tokens."""
+        decodes = self.batch.decodes
+        num_decodes, context_tokens = decodes.count, decodes.context_tokens
+        contexts: Callable[[], list[int]] = self.decode_contexts
         if missed:
-            context_tokens -= sum(decodes.progress(sequence, step) for sequence in missed)
-            excluded = {sequence.batch_position for sequence in missed}
-            contexts = lambda: self._decode_contexts(excluded)  # noqa: E731
-        duration = self._latency.step_time(StepBatch(members, num_decodes, context_tokens, contexts))
+            num_decodes -= len(missed)
+            context_tokens -= sum(decodes.progress(leg, self.num_steps) for leg in missed)
+            excluded = {leg.batch_position for leg in missed}
+            contexts = lambda: self.batch.decode_contexts(self.num_steps, excluded)  # noqa: E731
+        duration = self.latency.step_time(StepBatch(members, num_decodes, context_tokens, contexts))
         if type(duration) is not int:
-            self._refuse("step_time must return a whole number of microseconds (int)", duration)
-        if self._host_tier is not None:
-            duration += self._host_tier.claim_transfer()
-        if duration < 1:
-            duration = 1
+            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
+        if self.host_tier is not None:
+            duration += self.host_tier.claim_transfer()
+        return duration if duration > 0 else 1
+
+    def decode_contexts(self) -> list[int]:
+        """Progress of each decoding request before the next step, in batch order."""
+        return self.batch.decode_contexts(self.num_steps)
+
+    def _apply(self, now: int, duration: int, prefill_tokens: int, missed: list[RunningRequest]) -> None:
+        """Count the tokens of the step that starts now, and end the requests whose last token it produces.
+
+        All of it now: the reference does so, and what the router sees in between depends on it.
+        """
+        batch, decodes = self.batch, self.batch.decodes
+        step = self.num_steps
         end = now + duration
-        self._busy_us += duration
+        self.busy_us += duration
         self._last_step_start = now
         self.next_step_at = end
-        for sequence in missed:
-            decodes.postpone(sequence, step)
-            sequence.busy_us_before += duration
-            self.log.skipped_tokens.append((sequence.request, sequence.request.num_preemptions, step))
-        self._num_steps = step + 1
-        batch_size = len(self._batch)
+        num_decodes = decodes.count
+        if missed:
+            num_decodes -= len(missed)
+            self._postpone(missed, duration)
+        self.num_steps = step + 1
+        batch_size = len(batch.members)
         decodes.advance(1)
         ended = decodes.pop_ended(step)
-        if self._prefilling:
+        if batch.prefilling:
             ended += self._advance_prefills(step, end)
-        pool = self._pool
-        self.steps.step(
-            now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue), self._num_blocks - pool.free
-        )
-        if self._host_tier is not None:
-            self._offload(self._host_tier)
+        used = self.num_blocks - self.kv_blocks.free
+        self.steps.step(now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue.waiting), used)
+        if self.host_tier is not None:
+            self.offload()
         if ended or prefill_tokens:
-            self._calm_eighths += step - self._last_decision - (self._calm_eighths >> 3)
+            self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
             self._last_decision = step
         if ended:
             if len(ended) > 1:
-                ended.sort(key=lambda sequence: sequence.batch_position)
-            for sequence in ended:
-                self._complete(sequence, end)
-        return True
+                ended.sort(key=lambda leg: leg.batch_position)
+            for leg in ended:
+                self._complete(leg, end)
 
-    def _offload(self, host_tier: HostTier) -> None:
-        self._formation.step = self._num_steps
-        host_tier.offload(self._batch.values(), self._formation.stored_tokens)
+    def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
+        for leg in missed:
+            self.batch.decodes.postpone(leg, self.num_steps)
+            leg.busy_us_before += duration
+            self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
 
-    def _decode_contexts(self, excluded: set[int] | frozenset[int] = frozenset()) -> list[int]:
-        step = self._num_steps
-        return [
-            sequence.input_tokens + step - sequence.first_decode_step
-            for sequence in self._batch.values()
-            if sequence.first_decode_step >= 0 and sequence.batch_position not in excluded
-        ]
+    def offload(self) -> None:
+        """Let the second KV tier copy the blocks that the last steps have filled."""
+        assert self.host_tier is not None
+        step, stored_tokens = self.num_steps, self.batch.stored_tokens
+        self.host_tier.offload(self.batch.members.values(), lambda leg: stored_tokens(leg, step))
 
     def _advance_prefills(self, step: int, end: int) -> list[RunningRequest]:
-        """Count the prompt tokens of a step; return those who ended with their first token."""
+        """Count the prompt tokens of a step; return the requests that end with their first token."""
         ended: list[RunningRequest] = []
         unfinished: list[RunningRequest] = []
-        announce = self._hooks.first_token
-        for sequence in self._prefilling:
-            sequence.computed += sequence.granted
-            sequence.granted = 0
-            if sequence.computed < sequence.input_tokens:
-                unfinished.append(sequence)
+        observed = self._observers.first_token
+        for leg in self.batch.prefilling:
+            leg.computed += leg.granted
+            leg.granted = 0
+            if leg.computed < leg.input_tokens:
+                unfinished.append(leg)
                 continue
-            request = sequence.request
-            request.ttft = end + self._token_processing_us - request.arrived_at
-            if announce is not None:
-                announce(request)
-            sequence.first_decode_step = step + 1
-            sequence.last_step = step + sequence.last_progress - sequence.input_tokens
-            sequence.busy_us_before = self._busy_us
-            if sequence.last_step == step:
-                ended.append(sequence)
+            leg.ttft = end + self._token_processing_us - leg.request.arrived_at
+            leg.first_decode_step = step + 1
+            leg.last_step = step + leg.last_progress - leg.input_tokens
+            leg.busy_us_before = self.busy_us
+            if leg.last_step == step:
+                ended.append(leg)
             else:
-                self._decodes.add(sequence)
-        self._prefilling[:] = unfinished
+                self.batch.decodes.add(leg)
+            if observed is not None:
+                observed(leg)
+        self.batch.end_prefills(unfinished)
         return ended
 
-    def _complete(self, sequence: RunningRequest, end: int) -> None:
-        request = sequence.request
-        log = self.log
-        gaps = sequence.last_step + 1 - sequence.first_decode_step
+    def _complete(self, leg: RunningRequest, end: int) -> None:
+        """End a request whose last step starts now and ends at `end`."""
+        log, output_tokens = self.log, leg.request.output_tokens
+        gaps = leg.last_step + 1 - leg.first_decode_step
         if gaps:
-            self._decodes.remove(sequence, self._num_steps)
-        tokens = sequence.last_progress + sequence.extra_stored
-        if sequence.capped:
+            self.batch.decodes.remove(leg, self.num_steps)
+        tokens = leg.last_progress + leg.extra_stored
+        if leg.capped:
             log.length_capped += 1
-            request.length_capped = True
-            request.generated_tokens = gaps + 1
-        elif request.output_tokens:
-            request.generated_tokens = request.output_tokens
-            # The last token is stored like any other before everything is given back.
+            leg.length_capped = True
+            leg.generated_tokens = gaps + 1
+        elif output_tokens:
+            leg.generated_tokens = output_tokens
+            # The last token is stored like any other before all blocks are put back; that is of the reference, too.
             if tokens % self._block_size or self.kv.take(1):
                 tokens += 1
             else:
                 log.kv_allocation_failures += 1
-        self._formation.leave(sequence)
-        self.kv.release(sequence, tokens)
-        request.itl_count = gaps
-        request.itl_first_step = sequence.first_decode_step
-        request.itl_sum = self._busy_us - sequence.busy_us_before + gaps * self._token_processing_us
-        request.e2e = request.ttft + request.itl_sum + (self._overhead_us if request.output_tokens else 0)
+        self.batch.release(leg)
+        self.kv.release(leg, tokens)
+        leg.itl_count = gaps
+        leg.itl_first_step = leg.first_decode_step
+        leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
+        leg.e2e = leg.ttft + leg.itl_sum + (self._overhead_us if output_tokens else 0)
         log.completed += 1
-        log.output_tokens += request.generated_tokens
-        self._end(request, RequestOutcome.COMPLETED, end)
+        log.output_tokens += leg.generated_tokens
+        self._finish(leg, RequestOutcome.COMPLETED, end)
 
-    # ------------------------------------------------------------------------------------------------ many steps
+    def decode(
+        self, start: int, last_start: int, end: int, durations: Iterable[int], blocks_by_step: list[int]
+    ) -> None:
+        """Carry out planned decode steps: each decoding request gets a token in each, none joins or leaves.
 
-    def is_steady(self) -> bool:
-        """Whether the coming steps need no decision of the batch former."""
-        if self._steady_former is None or not (self.queue.time_invariant or len(self.queue) < 2):
-            return False
-        self._formation.reset_budget()
-        return self._steady_former.is_steady(self._formation)
-
-    def plan(self) -> None:
-        """Plan the decode steps after the last step, up to the next one with a decision to take."""
-        decodes = self._decodes
-        if (
-            self._decode_runs is None
-            or not decodes.count
-            or self._calm_eighths < 8 * _WORTH_PLANNING
-            or not self.is_steady()
-        ):
-            return
-        step = self._num_steps
-        # The step in which somebody ends frees blocks and slots at its start: it is carried out on its own.
-        steps = min(decodes.next_end() - step, _MAX_RUN_STEPS)
-        if steps < _WORTH_PLANNING:
-            return
-        steps = decodes.steps_within(step, steps, self._pool.free)
-        if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
-            return
-        batch = StepBatch((), decodes.count, decodes.context_tokens, self._decode_contexts)
-        durations = self._decode_runs.decode_step_times(batch, steps)
-        if not isinstance(durations, int | list | np.ndarray):
-            durations = list(durations)
-        if not isinstance(durations, int) and len(durations) != steps:
-            self._refuse(f"decode_step_times must return {steps} durations", durations)
-        run = MacroStep(self.next_step_at, durations, steps)
-        self._run = run
-        self.next_step_at = run.boundary(steps)
-
-    def _offload_is_constant(self, step: int, steps: int) -> bool:
-        if self._host_tier is None:
-            return True
-        taken = self._decodes.blocks_in_steps(step, steps)
-        used = self._num_blocks - self._pool.free
-        return self._host_tier.offload_is_constant(used + taken, taken + self._decodes.count)
-
-    def settle(self, now: int, at_now: bool) -> None:
-        """Carry out the planned steps that have started before a tick, or at the tick too."""
-        run = self._run
-        if run is not None:
-            self._commit(run.started(now, at_now))
-
-    def finish_plan(self) -> None:
-        """Carry out all planned steps."""
-        run = self._run
-        if run is not None:
-            self._commit(run.steps)
-            self._run = None
-
-    def cut(self) -> None:
-        """Drop the planned steps that are not carried out; the next step starts where the last of the others ends."""
-        run = self._run
-        if run is not None:
-            self.next_step_at = run.boundary(run.committed)
-            self._run = None
-
-    def _commit(self, upto: int) -> None:
-        run = self._run
-        assert run is not None
-        first = run.committed
-        steps = upto - first
-        if steps <= 0:
-            return
-        decodes = self._decodes
-        pool = self._pool
-        used = self._num_blocks - pool.free
-        if steps == 1:
-            blocks = decodes.blocks_in_step(self._num_steps)
-            blocks_by_step = [blocks]
-        else:
-            blocks_by_step = decodes.blocks_by_step(self._num_steps, steps)
-            blocks = sum(blocks_by_step)
+        Parameters
+        ----------
+        start, last_start, end : int, tick
+            Start of the first and of the last of the steps, and end of the last.
+        durations : iterable of int, µs
+            Duration of each step.
+        blocks_by_step : list of int
+            KV blocks that are taken in each step.
+        """
+        steps = len(blocks_by_step)
+        used = self.num_blocks - self.kv_blocks.free
+        blocks = sum(blocks_by_step)
         if blocks:
             self.kv.take(blocks)
-        start = run.boundary(first)
-        self.steps.run(start, run.durations(first, steps), blocks_by_step, decodes.count, len(self.queue), used)
-        self._busy_us += run.boundary(upto) - start
-        self._last_step_start = run.boundary(upto - 1)
-        self._num_steps += steps
-        decodes.advance(steps)
-        run.committed = upto
-        if self._host_tier is not None:
-            self._offload(self._host_tier)
+        self.steps.run(start, durations, blocks_by_step, self.batch.decodes.count, len(self.queue.waiting), used)
+        self.busy_us += end - start
+        self._last_step_start = last_start
+        self.num_steps += steps
+        self.batch.decodes.advance(steps)
+        if self.host_tier is not None:
+            self.offload()
 
-    def _refuse(self, rule: str, value: object) -> None:
-        raise PluginError.at(f"latency model {type(self._latency).__name__}", rule, value)
+
+def latency_error(latency: LatencyModel, rule: str, value: object) -> PluginError:
+    """Return the error of a latency model that breaks a rule with a value."""
+    return PluginError.at(f"latency model {type(latency).__name__}", rule, value)

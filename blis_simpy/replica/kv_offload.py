@@ -1,9 +1,9 @@
 """A second KV tier in host memory behind the GPU's.
 
-After every step the full blocks of all running requests are *mirrored* to the host: its tier is a set of block keys,
-the oldest of which make room. When the GPU cannot serve an allocation, the leading blocks of the prompt that only the
-host has are *reloaded*: each takes the place of what would be evicted next and becomes the newest of the free list, at
-a price in transfer time that the step pays. Reloading saves no computation: it brings content back so that a later
+After every step the full blocks of all running requests are *offloaded*: their keys are copied to the host tier, where
+the oldest make room. When the GPU cannot serve an allocation, the leading blocks of the prompt that only the host has
+are *reloaded*: each takes the place of the block that would be evicted next and becomes the newest of the free list,
+and the step takes longer by the transfer time. Reloading saves no computation: it brings content back, so that a later
 lookup may find it.
 
 Here block identities matter, so every block that holds prompt tokens is kept one by one.
@@ -16,7 +16,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.replica.kv_store import Block, SingleTier
+from blis_simpy.replica.kv_block import Block
+from blis_simpy.replica.kv_store import SingleTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +30,7 @@ __all__ = ["TwoTier"]
 Piece = tuple[str, int, int]
 
 _SLOWEST = 1e-12
-"""Blocks/µs: one takes 11 days, and the clock still counts what many of them take."""
+"""Lowest bandwidth, blocks/µs: a block takes 11 days, and the sum over many blocks is still a valid tick."""
 
 
 class _Layout:
@@ -60,12 +61,12 @@ class _Layout:
 
 
 class TwoTier(SingleTier):
-    """GPU blocks as in `SingleTier`, mirrored to and reloaded from host memory (registered as ``two-tier``).
+    """GPU blocks as in `SingleTier`, offloaded to and reloaded from host memory (registered as ``two-tier``).
 
     Parameters
     ----------
     pool : KVBlocks
-        The GPU's blocks.
+        The GPU's blocks and the count of free ones.
     block_size : int
         Tokens a block.
     cpu_blocks : int
@@ -79,7 +80,7 @@ class TwoTier(SingleTier):
     ----------
     cpu_misses : int
         Failed allocations for which nothing could be reloaded.
-    mirrored, cpu_evictions : int
+    offloaded, cpu_evictions : int
         Blocks stored in the host tier, and blocks that made room there.
 
     Raises
@@ -99,20 +100,18 @@ class TwoTier(SingleTier):
         if base_latency < 0:
             raise ScenarioError.at("kv.transfer_base_latency", "must be >= 0", base_latency)
         self.cpu_misses = 0
-        self.mirrored = 0
+        self.offloaded = 0
         self.cpu_evictions = 0
         self._capacity = cpu_blocks
         self._reload_us = base_latency + math.ceil(1 / bandwidth)
         self._pending_us = 0
         self._host: OrderedDict[int, None] = OrderedDict()
         self._layouts: dict[RunningRequest, _Layout] = {}
-        self._somebody_left = False
+        self._batch_shrank = False
 
-    # ------------------------------------------------------------------------------------------------ content
-
-    def _pieces(self, sequence: RunningRequest, start: int, end: int) -> list[Piece]:
+    def _pieces(self, leg: RunningRequest, start: int, end: int) -> list[Piece]:
         """Content of some tokens of a request, prompt and output being one line of tokens."""
-        request = sequence.request
+        request = leg.request
         pieces: list[Piece] = []
         offset = 0
         for stream, first, tokens in request.content or ():
@@ -124,153 +123,154 @@ class TwoTier(SingleTier):
         if own < end and request.output_stream is not None and own >= request.input_tokens:
             pieces.append((request.output_stream, own - request.input_tokens, end - own))
         elif own < end:
-            pieces.append((f"#{sequence.position}", own, end - own))
+            pieces.append((f"#{leg.position}", own, end - own))
         return pieces
 
-    def _shared_keys(self, sequence: RunningRequest) -> list[int]:
+    def _shared_keys(self, leg: RunningRequest) -> list[int]:
         """Keys of all full prompt blocks: a request that comes back finds its own, too."""
         keys: list[int] = []
-        for block in range(sequence.input_tokens // self.block_size):
+        for block in range(leg.input_tokens // self.block_size):
             start = block * self.block_size
             parent = keys[-1] if keys else 0
-            keys.append(self._keys.key(parent, self._pieces(sequence, start, start + self.block_size)))
+            keys.append(self._keys.key(parent, self._pieces(leg, start, start + self.block_size)))
         return keys
 
-    # ------------------------------------------------------------------------------------------------ allocation
-
-    def stays_blocked(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Return False: every attempt counts in a figure and may reload something."""
         return False
 
-    def admit(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Claim the cached prefix and allocate the prompt up to `end`, reloading from the host if need be.
 
         A failed attempt gives back what it claimed, but what it reloaded stays reloaded and its time is charged.
         """
-        layout = self._layouts[sequence] = _Layout()
+        layout = self._layouts[leg] = _Layout()
         start = len(prefix) * self.block_size
-        if self._claim_and_store(sequence, layout, prefix, start, end):
+        if self._claim_and_store(leg, layout, prefix, start, end):
             return True
-        if self._reload(sequence):
-            again = self.cached_prefix(sequence)
+        if self._reload(leg):
+            again = self.cached_prefix(leg)
             found = len(again) * self.block_size
             if found <= start:
                 # With the same physical blocks, even if reloading has given some of them other content.
-                if self._claim_and_store(sequence, layout, prefix, start, end):
+                if self._claim_and_store(leg, layout, prefix, start, end):
                     return True
             elif found >= end:
-                self._claim(sequence, layout, again[: -(-end // self.block_size)])
-                self._finish(sequence, layout, end)
+                self._claim(leg, layout, again[: -(-end // self.block_size)])
+                self._finish(leg, layout, end)
                 return True
             else:
                 idle = {block for block in again if not block.num_holders}
-                self._claim(sequence, layout, again)
-                if self._store(sequence, layout, found, end):
+                self._claim(leg, layout, again)
+                if self._store(leg, layout, found, end):
                     return True
-                self._give_back(sequence, again, idle)
+                self._give_back(leg, again, idle)
         else:
             self.cpu_misses += 1
-        del self._layouts[sequence]
+        del self._layouts[leg]
         return False
 
-    def extend(self, sequence: RunningRequest, end: int) -> bool:
+    def extend(self, leg: RunningRequest, end: int) -> bool:
         """Allocate the prompt up to `end`; blocks that a failed attempt reloaded and claimed stay with the request."""
-        layout = self._layouts[sequence]
-        start = sequence.computed
-        if self._store(sequence, layout, start, end):
+        layout = self._layouts[leg]
+        start = leg.computed
+        if self._store(leg, layout, start, end):
             return True
-        if not self._reload(sequence):
+        if not self._reload(leg):
             self.cpu_misses += 1
             return False
-        again = self.cached_prefix(sequence)
+        again = self.cached_prefix(leg)
         found = len(again) * self.block_size
         if found <= start:
-            return self._store(sequence, layout, start, end)
+            return self._store(leg, layout, start, end)
         first = -(-start // self.block_size)
         if found >= end:
-            self._claim(sequence, layout, again[first : -(-end // self.block_size)])
-            self._finish(sequence, layout, end)
+            self._claim(leg, layout, again[first : -(-end // self.block_size)])
+            self._finish(leg, layout, end)
             return True
-        self._claim(sequence, layout, again[first:])
-        self._finish(sequence, layout, start)
-        return self._store(sequence, layout, found, end)
+        self._claim(leg, layout, again[first:])
+        self._finish(leg, layout, start)
+        return self._store(leg, layout, found, end)
 
-    def blocks_to_extend(self, sequence: RunningRequest, end: int) -> int:
+    def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
         """Count the new blocks of the next chunk, after the room in the last block."""
-        return self._new_blocks(self._layouts[sequence], end - sequence.computed)
+        return self._new_blocks(self._layouts[leg], end - leg.computed)
 
     def _new_blocks(self, layout: _Layout, tokens: int) -> int:
         room = self.block_size - layout.fill if 0 < layout.fill < self.block_size else 0
         return -(-max(tokens - room, 0) // self.block_size)
 
     def _claim_and_store(
-        self, sequence: RunningRequest, layout: _Layout, prefix: Sequence[Block], start: int, end: int
+        self, leg: RunningRequest, layout: _Layout, prefix: Sequence[Block], start: int, end: int
     ) -> bool:
         """Admit after a prefix, or change nothing."""
         new = -(-(end - start) // self.block_size) if end else 1
         if new + sum(not block.num_holders for block in prefix) > self.pool.free:
             return False
-        self._claim(sequence, layout, prefix)
+        self._claim(leg, layout, prefix)
         if end:
-            return self._store(sequence, layout, start, end)
+            return self._store(leg, layout, start, end)
         # The first output token of an empty prompt is stored with its admission.
-        self._open_block(sequence, layout)
+        self._open_block(leg, layout)
         layout.fill = 1
-        layout.tail = self._pieces(sequence, 0, 1)
-        self._finish(sequence, layout, 0)
+        layout.tail = self._pieces(leg, 0, 1)
+        self._finish(leg, layout, 0)
         return True
 
-    def _claim(self, sequence: RunningRequest, layout: _Layout, blocks: Sequence[Block]) -> None:
+    def _claim(self, leg: RunningRequest, layout: _Layout, blocks: Sequence[Block]) -> None:
+        idle = [block for block in blocks if not block.num_holders]
+        self.pool.take(len(idle))
+        for block in idle:
+            del self._freed[block]
         for block in blocks:
-            if not block.num_holders:
-                self._remove(block)
             block.num_holders += 1
-            sequence.blocks.append(block)
+            leg.blocks.append(block)
             layout.keys.append(block.key)
         if blocks:
             layout.fill = self.block_size
         self.hits += len(blocks)
 
-    def _give_back(self, sequence: RunningRequest, claimed: Sequence[Block], were_idle: set[Block]) -> None:
+    def _give_back(self, leg: RunningRequest, claimed: Sequence[Block], were_idle: set[Block]) -> None:
         for block in reversed(claimed):
             block.num_holders -= 1
             if block in were_idle:
                 self._append(block)
-        sequence.blocks = []
+        self.pool.put_back(len(were_idle))
+        leg.blocks = []
         self.hits -= len(claimed)
 
-    def _store(self, sequence: RunningRequest, layout: _Layout, start: int, end: int) -> bool:
+    def _store(self, leg: RunningRequest, layout: _Layout, start: int, end: int) -> bool:
         """Store prompt tokens, first into the room of the last block."""
         if self._new_blocks(layout, end - start) > self.pool.free:
             return False
         while start < end:
             if not 0 < layout.fill < self.block_size:
-                self._open_block(sequence, layout)
+                self._open_block(leg, layout)
             stored = min(self.block_size - layout.fill, end - start)
-            layout.tail += self._pieces(sequence, start, start + stored)
+            layout.tail += self._pieces(leg, start, start + stored)
             layout.fill += stored
             start += stored
             if layout.fill == self.block_size:
-                block = sequence.blocks[-1]
-                parent = sequence.blocks[-2].key if len(sequence.blocks) > 1 else 0
+                block = leg.blocks[-1]
+                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
                 block.key = self._keys.key(parent, layout.tail)
                 self._found[block.key] = block
                 layout.keys.append(block.key)
-        self._finish(sequence, layout, end)
+        self._finish(leg, layout, end)
         return True
 
-    def _open_block(self, sequence: RunningRequest, layout: _Layout) -> None:
+    def _open_block(self, leg: RunningRequest, layout: _Layout) -> None:
         self.take(1)
-        sequence.blocks.append(Block(0))
+        leg.blocks.append(Block(0))
         layout.fill = 0
         layout.tail = []
 
-    def _finish(self, sequence: RunningRequest, layout: _Layout, end: int) -> None:
+    def _finish(self, leg: RunningRequest, layout: _Layout, end: int) -> None:
         layout.next_token = end
-        layout.holes = len(sequence.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
-        sequence.num_blocks = len(sequence.blocks)
-        stored = (sequence.num_blocks - 1) * self.block_size + layout.fill if sequence.blocks else 0
-        sequence.extra_stored = stored - end
+        layout.holes = len(leg.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
+        leg.num_blocks = len(leg.blocks)
+        stored = (leg.num_blocks - 1) * self.block_size + layout.fill if leg.blocks else 0
+        leg.extra_stored = stored - end
 
     def take(self, blocks: int) -> bool:
         """Take blocks for decode tokens; nothing can be reloaded for them."""
@@ -279,12 +279,10 @@ class TwoTier(SingleTier):
         self.cpu_misses += 1
         return False
 
-    # ------------------------------------------------------------------------------------------------ the host tier
-
-    def _reload(self, sequence: RunningRequest) -> bool:
+    def _reload(self, leg: RunningRequest) -> bool:
         """Bring leading prompt blocks that only the host has into free blocks; return whether there were any."""
         room = self.pool.free
-        keys = sequence.keys or ()
+        keys = leg.keys or ()
         reloaded = 0
         for key in keys:
             if key in self._found:
@@ -294,22 +292,20 @@ class TwoTier(SingleTier):
             block = self._take_head()
             block.key = key
             self._found[key] = block
-            self._freed[block] = 1
-            self._run_at_tail = -1
+            self._append(block)
             self._host.move_to_end(key)
             self._pending_us += self._reload_us
             reloaded += 1
         return reloaded > 0
 
     def _take_head(self) -> Block:
-        """Take the next free block as it stands: the count of free blocks does not change."""
+        """Take the next free block off the free list, to be put back at once: the count of free blocks stays."""
         block = Block(0)
         if not self._never_used:
             item = next(iter(self._freed))
             if isinstance(item, Block):
                 block = item
-        self.lend(1)
-        self.pool.free += 1
+        self._pop(1)
         block.num_holders = 0
         return block
 
@@ -326,12 +322,12 @@ class TwoTier(SingleTier):
         batch : iterable of RunningRequest
             The running requests.
         stored_tokens : callable
-            Gives the tokens that are stored for one of them.
+            Returns the tokens that are stored for one of them.
         """
         host = self._host
-        for sequence in batch:
-            layout = self._layouts[sequence]
-            self._name_decoded(sequence, layout, stored_tokens(sequence))
+        for leg in batch:
+            layout = self._layouts[leg]
+            self._name_decoded(leg, layout, stored_tokens(leg))
             for key in layout.keys:
                 if key in host:
                     host.move_to_end(key)
@@ -340,34 +336,34 @@ class TwoTier(SingleTier):
                     host.popitem(last=False)
                     self.cpu_evictions += 1
                 host[key] = None
-                self.mirrored += 1
-        self._somebody_left = False
+                self.offloaded += 1
+        self._batch_shrank = False
 
-    def _name_decoded(self, sequence: RunningRequest, layout: _Layout, stored: int) -> None:
+    def _name_decoded(self, leg: RunningRequest, layout: _Layout, stored: int) -> None:
         """Give keys to the blocks that decode tokens have filled since the last time."""
         size = self.block_size
-        if size == 1 or sequence.computed < sequence.input_tokens:
+        if size == 1 or leg.computed < leg.input_tokens:
             return  # a block that a decode token opens and fills at once never gets a key
         while len(layout.keys) + layout.holes < stored // size:
             parent, pieces, room = layout.keys[-1] if layout.keys else 0, [], size
             token = layout.next_token
             if 0 < layout.fill < size:
-                parent = sequence.blocks[-2].key if len(sequence.blocks) > 1 else 0
+                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
                 pieces, room = layout.tail, size - layout.fill
-            key = self._keys.key(parent, [*pieces, *self._pieces(sequence, token, token + room)])
+            key = self._keys.key(parent, [*pieces, *self._pieces(leg, token, token + room)])
             if pieces:
                 layout.fill = size
-                sequence.blocks[-1].key = key
-                self._found[key] = sequence.blocks[-1]
-            elif sequence.request.output_stream is not None:
+                leg.blocks[-1].key = key
+                self._found[key] = leg.blocks[-1]
+            elif leg.request.output_stream is not None:
                 self._found[key] = block = Block(key)
-                sequence.blocks.append(block)
+                leg.blocks.append(block)
             layout.keys.append(key)
             layout.next_token = token + room
 
-    def name_output(self, sequence: RunningRequest, tokens: int) -> None:
+    def name_output(self, leg: RunningRequest, tokens: int) -> None:
         """Give keys to the blocks that output has filled, `tokens` being stored."""
-        self._name_decoded(sequence, self._layouts[sequence], tokens)
+        self._name_decoded(leg, self._layouts[leg], tokens)
 
     def offload_is_constant(self, full_blocks: int, new_full_blocks: int) -> bool:
         """Whether one offload pass after some decode steps of an unchanged batch does what one after each would do.
@@ -381,39 +377,32 @@ class TwoTier(SingleTier):
         """
         if len(self._host) + new_full_blocks <= self._capacity:
             return True
-        return not self._somebody_left and full_blocks <= self._capacity
+        return not self._batch_shrank and full_blocks <= self._capacity
 
-    # ------------------------------------------------------------------------------------------------ release
-
-    def release(self, sequence: RunningRequest, tokens: int) -> None:
+    def release(self, leg: RunningRequest, tokens: int) -> None:
         """Give back all blocks, the deepest first."""
-        self._somebody_left = True
-        layout = self._layouts.pop(sequence)
-        self._name_decoded(sequence, layout, tokens)
-        self.give(-(-tokens // self.block_size) - len(sequence.blocks))
-        for block in reversed(sequence.blocks):
+        self._batch_shrank = True
+        layout = self._layouts.pop(leg)
+        self._name_decoded(leg, layout, tokens)
+        freed = -(-tokens // self.block_size) - len(leg.blocks)
+        self._append_run(freed)
+        for block in reversed(leg.blocks):
             block.num_holders -= 1
             if block.num_holders:
                 continue
             if block.key:
                 self._append(block)
             else:
-                self.give(1)
-        sequence.blocks = []
-        sequence.num_blocks = 0
-        self.pool.wake_getters()
+                self._append_run(1)
+            freed += 1
+        leg.blocks = []
+        leg.num_blocks = 0
+        # Last: a waiting process that gets blocks takes them off the free list at once.
+        self.pool.put_back(freed)
 
-    def _append(self, block: Block) -> None:
-        block.num_holders = 0
-        self._freed[block] = 1
-        self._run_at_tail = -1
-        self.pool.free += 1
-
-    def preempt(self, sequence: RunningRequest, tokens: int) -> None:
-        """Release a sequence; its blocks have their keys already."""
-        self.release(sequence, tokens)
-
-    # ------------------------------------------------------------------------------------------------ figures
+    def preempt(self, leg: RunningRequest, tokens: int) -> None:
+        """Release a leg; its blocks have their keys already."""
+        self.release(leg, tokens)
 
     @property
     def hit_rate(self) -> float:
@@ -424,4 +413,4 @@ class TwoTier(SingleTier):
     @property
     def thrashing_rate(self) -> float:
         """Evictions from the host tier per block stored there."""
-        return self.cpu_evictions / self.mirrored if self.mirrored else 0.0
+        return self.cpu_evictions / self.offloaded if self.offloaded else 0.0

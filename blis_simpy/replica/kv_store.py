@@ -1,9 +1,9 @@
-"""KV blocks of one replica: who holds them, what they contain, and which a new prompt can share.
+"""KV blocks of one replica: which request holds them, what they contain, and which a new prompt can share.
 
 A block that is full of prompt tokens has a *key* that stands for its content and everything before it. A free block
-keeps its content until it is taken again, oldest first, so the free list is the prefix cache. No token is ever looked
-at: keys come from the spans that a prompt is made of, and blocks that no other prompt can match have no key and are
-only counted.
+keeps its content until it is taken again, oldest first, so the free list is the prefix cache. Tokens themselves are
+never compared: keys come from the spans that a prompt consists of, and blocks that no other prompt can match have no
+key and are only counted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from blis_simpy.core.token_spans import BlockHasher, Span
+from blis_simpy.replica.kv_block import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,53 +20,40 @@ if TYPE_CHECKING:
     from blis_simpy.core.resources import KVBlocks
     from blis_simpy.replica.running_request import RunningRequest
 
-__all__ = ["Block", "HostTier", "KVStore", "SingleTier"]
-
-
-class Block:
-    """A block whose content others may share.
-
-    Attributes
-    ----------
-    key : int
-        Identity of its content and of everything before it.
-    num_holders : int
-        Sequences that hold it; 0 = it is on the free list.
-    """
-
-    __slots__ = ("key", "num_holders")
-
-    def __init__(self, key: int) -> None:
-        self.key = key
-        self.num_holders = 1
+__all__ = ["HostTier", "KVStore", "SingleTier"]
 
 
 class KVStore(Protocol):
-    """What the engine asks of a KV store. Token ranges count from the start of the prompt.
+    """What the engine needs of a KV store. Token ranges count from the start of the prompt.
 
-    Each method that allocates checks first and changes nothing when it returns False.
+    A store takes and puts back blocks of its `KVBlocks`, which count the free ones. Each method that allocates checks
+    first and changes nothing when it returns False.
     """
 
     hits: int
     misses: int
 
-    def cached_prefix(self, sequence: RunningRequest) -> Sequence[Block]:
+    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
         """Leading prompt blocks found in the cache; at least the last prompt token is left to compute."""
         ...
 
-    def stays_blocked(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Whether `admit` fails now and goes on failing as long as blocks are only taken, not given back."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+        """Whether `admit` fails now and goes on failing as long as blocks are only taken, not put back."""
         ...
 
-    def admit(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+        """Fewest free blocks with which `admit` can succeed."""
+        ...
+
+    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Claim the cached prefix and allocate the prompt up to `end`."""
         ...
 
-    def blocks_to_extend(self, sequence: RunningRequest, end: int) -> int:
+    def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
         """Count the new blocks that `extend` would take."""
         ...
 
-    def extend(self, sequence: RunningRequest, end: int) -> bool:
+    def extend(self, leg: RunningRequest, end: int) -> bool:
         """Allocate the next prompt chunk, from what is computed up to `end`."""
         ...
 
@@ -73,24 +61,28 @@ class KVStore(Protocol):
         """Take blocks for decode tokens."""
         ...
 
-    def lend(self, blocks: int) -> None:
-        """Hand free blocks to another process; they count in no figure of the cache."""
+    def external_get(self, blocks: int) -> None:
+        """Take blocks off the free list for another process; they are counted already and count in no cache figure."""
         ...
 
-    def give(self, blocks: int) -> None:
-        """Put blocks without content on the free list."""
+    def external_put(self, blocks: int) -> None:
+        """Put blocks without content on the free list for another process, which counts them."""
         ...
 
-    def name_output(self, sequence: RunningRequest, tokens: int) -> None:
-        """Take note of the blocks that output has filled, where a later prompt may contain it; `tokens` are stored."""
+    def name_output(self, leg: RunningRequest, tokens: int) -> None:
+        """Record the blocks that output has filled, where a later prompt may contain it; `tokens` are stored."""
         ...
 
-    def release(self, sequence: RunningRequest, tokens: int) -> None:
-        """Give back everything, `tokens` being stored; the content stays findable while it is free."""
+    def release(self, leg: RunningRequest, tokens: int) -> None:
+        """Put back all blocks, `tokens` being stored; the content stays findable while it is free."""
         ...
 
-    def preempt(self, sequence: RunningRequest, tokens: int) -> None:
-        """Release a sequence that will come back and look for its own prompt."""
+    def preempt(self, leg: RunningRequest, tokens: int) -> None:
+        """Release a request that will come back and look for its own prompt."""
+        ...
+
+    def clear_cache(self) -> None:
+        """Forget the content of all free blocks."""
         ...
 
     @property
@@ -106,14 +98,14 @@ class KVStore(Protocol):
 
 @runtime_checkable
 class HostTier(Protocol):
-    """What the engine asks, besides, of a KV store with a second tier."""
+    """What the engine needs, besides, of a KV store with a second tier."""
 
     def claim_transfer(self) -> int:
-        """Return the time of all transfers since the last call, µs; the step under way pays it."""
+        """Return the time of all transfers since the last call, µs; the current step takes so much longer."""
         ...
 
     def offload(self, batch: Iterable[RunningRequest], stored_tokens: Callable[[RunningRequest], int]) -> None:
-        """Take note of the blocks of the running requests after a step, in batch order."""
+        """Copy the full blocks of the running requests to the host after a step, in batch order."""
         ...
 
     def offload_is_constant(self, full_blocks: int, new_full_blocks: int) -> bool:
@@ -130,7 +122,7 @@ class SingleTier:
     Parameters
     ----------
     pool : KVBlocks
-        The blocks; its count of free ones is written here and nowhere else.
+        The blocks and the count of free ones.
     block_size : int
         Tokens a block.
     """
@@ -141,7 +133,8 @@ class SingleTier:
         self.hits = 0
         self.misses = 0
         # The free list, next to be taken first: blocks that were never used, then single blocks with a key and runs
-        # of blocks without one (numbered, with their length).
+        # of blocks without one (numbered, with their length). Most blocks have no key, so that most requests take and
+        # put back a run in one operation.
         self._never_used = pool.free
         self._freed: OrderedDict[Block | int, int] = OrderedDict()
         self._run_at_tail = -1
@@ -150,101 +143,108 @@ class SingleTier:
         # Key to the newest block with it.
         self._found: dict[int, Block] = {}
 
-    # ------------------------------------------------------------------------------------------------ lookups
-
-    def cached_prefix(self, sequence: RunningRequest) -> Sequence[Block]:
+    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
         """Leading prompt blocks found in the cache, free or in use, for at most all but the last prompt token."""
-        keys = sequence.keys
+        keys = leg.keys
         if keys is None:
-            keys = sequence.keys = self._shared_keys(sequence)
+            keys = leg.keys = self._shared_keys(leg)
         if not keys:
             return ()
         found = self._found
         prefix: list[Block] = []
-        for key in keys[: (sequence.input_tokens - 1) // self.block_size]:
+        for key in keys[: (leg.input_tokens - 1) // self.block_size]:
             block = found.get(key)
             if block is None:
                 break
             prefix.append(block)
         return prefix
 
-    def _shared_keys(self, sequence: RunningRequest) -> list[int]:
-        request = sequence.request
+    def _shared_keys(self, leg: RunningRequest) -> list[int]:
+        request = leg.request
         content = request.content or ()
         # A block that a decode token opens and fills at once never has a key.
         if request.output_stream is None or self.block_size == 1:
-            return self._keys.shared(content, sequence.input_tokens)
-        if not 0 < sequence.input_tokens == sum(span.tokens for span in content):
-            return self._keys.shared(content, sequence.input_tokens)
+            return self._keys.shared(content, leg.input_tokens)
+        if not 0 < leg.input_tokens == sum(span.tokens for span in content):
+            return self._keys.shared(content, leg.input_tokens)
         return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
 
-    # ------------------------------------------------------------------------------------------------ allocation
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+        """Count the new blocks; an empty prompt gets one for its first output token."""
+        return -(-(end or 1) // self.block_size) - len(prefix)
 
-    def _needs(self, prefix: Sequence[Block], end: int) -> tuple[int, int]:
-        """Count the new blocks, and the cached ones that are free, of an admission."""
-        new = -(-end // self.block_size) - len(prefix)
-        return new, sum(not block.num_holders for block in prefix)
-
-    def stays_blocked(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Whether the new blocks alone do not fit.
 
         If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
         prefix may be cut to a chunk that fits.
         """
-        new, _ = self._needs(prefix, end or 1)
-        return new > self.pool.free
+        return self.blocks_to_admit(leg, prefix, end) > self.pool.free
 
-    def admit(self, sequence: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Claim the cached prefix and allocate the prompt up to `end`; an empty prompt gets a block for its output."""
-        new, idle = self._needs(prefix, end or 1)
-        if new + idle > self.pool.free:
+    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+        """Claim the cached prefix and allocate the prompt up to `end`."""
+        new = self.blocks_to_admit(leg, prefix, end)
+        # Claimed blocks that are on the free list leave it, so they count like new ones.
+        idle = [block for block in prefix if not block.num_holders]
+        if not self.pool.take(new + len(idle)):
             return False
+        for block in idle:
+            del self._freed[block]
         for block in prefix:
-            if not block.num_holders:
-                self._remove(block)
             block.num_holders += 1
         self.hits += len(prefix)
-        sequence.blocks = list(prefix)
-        sequence.num_blocks = len(prefix)
-        sequence.extra_stored = 0 if end else 1
-        self._grow(sequence, new, end)
+        leg.blocks = list(prefix)
+        leg.num_blocks = len(prefix)
+        leg.extra_stored = 0 if end else 1
+        self._grow(leg, new, end)
         return True
 
-    def blocks_to_extend(self, sequence: RunningRequest, end: int) -> int:
+    def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
         """Count the new blocks that the prompt up to `end` takes beyond those held."""
-        return -(-end // self.block_size) - sequence.num_blocks
+        return -(-end // self.block_size) - leg.num_blocks
 
-    def extend(self, sequence: RunningRequest, end: int) -> bool:
+    def extend(self, leg: RunningRequest, end: int) -> bool:
         """Allocate the prompt up to `end`; never looks into the cache."""
-        new = -(-end // self.block_size) - sequence.num_blocks
-        if new > self.pool.free:
+        new = -(-end // self.block_size) - leg.num_blocks
+        if not self.pool.take(new):
             return False
-        self._grow(sequence, new, end)
+        self._grow(leg, new, end)
         return True
 
-    def _grow(self, sequence: RunningRequest, new: int, end: int) -> None:
+    def _grow(self, leg: RunningRequest, new: int, end: int) -> None:
         if new:
-            self.take(new)
-            sequence.num_blocks += new
-        keys = sequence.keys
-        if keys:
-            # A block gets its key when it is full, at allocation: whoever is admitted next finds it already.
-            for key in keys[len(sequence.blocks) : end // self.block_size]:
-                block = Block(key)
-                self._found[key] = block
-                sequence.blocks.append(block)
+            self.misses += new
+            self._pop(new)
+            leg.num_blocks += new
+        # A block gets its key when it is full, at allocation, before anything is computed: a request admitted later in
+        # the same step finds it. The reference does so, and vLLM too.
+        if leg.keys:
+            self._name(leg, end // self.block_size)
+
+    def _name(self, leg: RunningRequest, full_blocks: int) -> None:
+        """Give keys to the full blocks of a request that have none yet."""
+        for key in (leg.keys or ())[len(leg.blocks) : full_blocks]:
+            block = Block(key)
+            self._found[key] = block
+            leg.blocks.append(block)
 
     def take(self, blocks: int) -> bool:
-        """Take blocks from the head of the free list, dropping what they held."""
-        if blocks > self.pool.free:
+        """Take blocks for decode tokens from the head of the free list, dropping their content."""
+        if not self.pool.take(blocks):
             return False
         self.misses += blocks
-        self.lend(blocks)
+        self._pop(blocks)
         return True
 
-    def lend(self, blocks: int) -> None:
-        """Take free blocks that are no allocation of the cache."""
-        self.pool.free -= blocks
+    def external_get(self, blocks: int) -> None:
+        """Take blocks off the head of the free list for another process."""
+        self._pop(blocks)
+
+    def external_put(self, blocks: int) -> None:
+        """Put blocks of another process at the tail of the free list."""
+        self._append_run(blocks)
+
+    def _pop(self, blocks: int) -> None:
         if self._never_used:
             unused = min(self._never_used, blocks)
             self._never_used -= unused
@@ -269,17 +269,11 @@ class SingleTier:
                 if self._found.get(item.key) is item:
                     del self._found[item.key]
 
-    def _remove(self, block: Block) -> None:
-        del self._freed[block]
-        self.pool.free -= 1
-
-    # ------------------------------------------------------------------------------------------------ release
-
-    def give(self, blocks: int) -> None:
-        """Append blocks without a key to the tail of the free list."""
+    def _append_run(self, blocks: int) -> None:
+        """Append blocks without a key to the free list."""
         if not blocks:
             return
-        self.pool.free += blocks
+        # Blocks without a key at the tail are all alike, so they join the run that is there.
         if self._run_at_tail >= 0:
             self._freed[self._run_at_tail] += blocks
         else:
@@ -287,46 +281,49 @@ class SingleTier:
             self._next_run += 1
             self._freed[self._run_at_tail] = blocks
 
-    def release(self, sequence: RunningRequest, tokens: int) -> None:
-        """Give back all blocks, the deepest first, so that the start of a prompt is evicted last."""
-        held = -(-tokens // self.block_size)
-        if sequence.request.output_stream is not None:
-            self.name_output(sequence, tokens)
-        keyed = sequence.blocks
-        self.give(held - len(keyed))
+    def _append(self, block: Block) -> None:
+        """Append a block with a key to the free list."""
+        self._freed[block] = 1
+        self._run_at_tail = -1
+
+    def release(self, leg: RunningRequest, tokens: int) -> None:
+        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        if leg.request.output_stream is not None:
+            self.name_output(leg, tokens)
+        keyed = leg.blocks
+        freed = -(-tokens // self.block_size) - len(keyed)
+        self._append_run(freed)
         for block in reversed(keyed):
             block.num_holders -= 1
             if not block.num_holders:
-                self._freed[block] = 1
-                self._run_at_tail = -1
-                self.pool.free += 1
-        sequence.blocks = []
-        sequence.num_blocks = 0
-        self.pool.wake_getters()
+                self._append(block)
+                freed += 1
+        leg.blocks = []
+        leg.num_blocks = 0
+        # Last: a waiting process that gets blocks takes them off the free list at once.
+        self.pool.put_back(freed)
 
-    def name_output(self, sequence: RunningRequest, tokens: int) -> None:
+    def name_output(self, leg: RunningRequest, tokens: int) -> None:
         """Give keys to the blocks that output has filled, `tokens` being stored."""
-        for key in (sequence.keys or ())[len(sequence.blocks) : tokens // self.block_size]:
-            block = Block(key)
-            self._found[key] = block
-            sequence.blocks.append(block)
+        self._name(leg, tokens // self.block_size)
 
-    def preempt(self, sequence: RunningRequest, tokens: int) -> None:
-        """Release a sequence so that it finds its own prompt blocks when it comes back."""
-        keys = sequence.keys or []
-        missing = sequence.input_tokens // self.block_size - len(keys)
+    def preempt(self, leg: RunningRequest, tokens: int) -> None:
+        """Release a request so that it finds its own prompt blocks when it comes back."""
+        keys = leg.keys or []
+        missing = leg.input_tokens // self.block_size - len(keys)
         if missing > 0:
-            sequence.keys = keys = [*keys, *self._keys.fresh(missing)]
-        for key in keys[len(sequence.blocks) : min(tokens, sequence.input_tokens) // self.block_size]:
-            block = Block(key)
-            self._found[key] = block
-            sequence.blocks.append(block)
-        self.release(sequence, tokens)
+            leg.keys = [*keys, *self._keys.fresh(missing)]
+        self._name(leg, min(tokens, leg.input_tokens) // self.block_size)
+        self.release(leg, tokens)
 
-    # ------------------------------------------------------------------------------------------------ figures
+    def clear_cache(self) -> None:
+        """Forget the content of all free blocks."""
+        free = self.free_list_length()
+        self._pop(free)
+        self._append_run(free)
 
     def free_list_length(self) -> int:
-        """Length of the free list, counted; equals the pool's level."""
+        """Length of the free list, counted; equals the free blocks of the pool, those set aside included."""
         return self._never_used + sum(self._freed.values())
 
     @property

@@ -1,4 +1,16 @@
-"""A run of decode steps that is planned but not yet carried out."""
+"""Macro-steps: runs of decode steps that are planned at once and carried out late.
+
+Between two decisions (a request joins, ends, is preempted or times out) a decoding batch repeats itself. The planner
+asks the latency model for the durations of the next steps, and the replica's process waits for the end of the last of
+them: one event for the whole run. The steps are carried out when they are needed:
+
+- `commit_all` carries out all of them, when their end has come;
+- `commit_started` carries out those that have started by now, when another process observes or changes the replica;
+- `cancel_rest` forgets the others, if the change makes them wrong. The next step then starts where the last step that
+  was carried out ends.
+
+Nothing of this changes a figure; ``macro_steps=False`` takes each step singly.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +20,19 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from blis_simpy.latency.base import DecodeRuns, StepBatch
+from blis_simpy.replica.engine import latency_error
+
 if TYPE_CHECKING:
     from blis_simpy.latency.base import IntTicks
+    from blis_simpy.replica.engine import Engine
 
-__all__ = ["MacroStep"]
+__all__ = ["MacroStep", "MacroStepPlanner"]
+
+# A run this long costs far more to compute than to wake up for; it bounds the arrays of one plan.
+_MAX_RUN_STEPS = 1 << 16
+# A plan costs as much as this many steps. Where decisions follow each other more closely, steps are taken singly.
+_WORTH_PLANNING = 4
 
 
 class MacroStep:
@@ -22,14 +43,14 @@ class MacroStep:
     start : int, tick
         When the first step starts.
     durations : int, list of int or ndarray of int64, µs
-        How long each step takes; one int if all take the same.
+        Duration of each step; one int if all are equal.
     steps : int
-        How many they are.
+        Number of steps.
 
     Attributes
     ----------
     committed : int
-        How many have been carried out.
+        Number of steps that have been carried out.
     """
 
     __slots__ = ("_bounds", "_durations", "committed", "start", "steps")
@@ -39,7 +60,8 @@ class MacroStep:
         self.steps = steps
         self.committed = 0
         self._durations = durations
-        # Start of each step, and the end of the last.
+        # Start of each step, and the end of the last. Plain lists are faster for a handful of steps, arrays for more:
+        # the latency model chooses by what it returns.
         self._bounds: list[int] | IntTicks | None = None
         if isinstance(durations, list):
             self._bounds = list(accumulate(durations, initial=start))
@@ -57,7 +79,7 @@ class MacroStep:
         return int(self._bounds[step])
 
     def started(self, now: int, at_now: bool) -> int:
-        """How many steps have started before a tick, those that start at the tick counted if `at_now`."""
+        """Return how many steps have started before a tick, those that start at the tick counted if `at_now`."""
         bounds = self._bounds
         if bounds is None:
             duration = cast("int", self._durations)
@@ -75,3 +97,116 @@ class MacroStep:
         if isinstance(self._durations, int):
             return list(repeat(self._durations, steps))
         return self._durations[first : first + steps]
+
+
+class MacroStepPlanner:
+    """Plans the macro-steps of an engine and carries them out.
+
+    Parameters
+    ----------
+    engine : Engine
+        The engine.
+    enabled : bool
+        Whether to plan at all; without, and for a latency model that is no `DecodeRuns`, each step is taken singly.
+    """
+
+    def __init__(self, engine: Engine, *, enabled: bool) -> None:
+        self._engine = engine
+        self._decodes = engine.batch.decodes
+        latency = engine.latency
+        self._latency = latency if enabled and isinstance(latency, DecodeRuns) else None
+        self._run: MacroStep | None = None
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether decode steps are planned that are not all carried out."""
+        return self._run is not None
+
+    def plan(self) -> None:
+        """Plan the decode steps after the last step, up to the next one that needs a decision."""
+        engine, decodes = self._engine, self._decodes
+        if (
+            self._latency is None
+            or not decodes.count
+            or engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+            or not engine.is_steady()
+        ):
+            return
+        step = engine.num_steps
+        # The step in which a request ends frees blocks and slots at its start: it is carried out singly.
+        steps = min(decodes.next_end() - step, _MAX_RUN_STEPS)
+        if steps < _WORTH_PLANNING:
+            return
+        # The step that lacks a block preempts a request: it is carried out singly, too.
+        steps = decodes.steps_within(step, steps, engine.kv_blocks.free)
+        if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
+            return
+        batch = StepBatch((), decodes.count, decodes.context_tokens, engine.decode_contexts)
+        durations = self._latency.decode_step_times(batch, steps)
+        if not isinstance(durations, int | list | np.ndarray):
+            durations = list(durations)
+        if not isinstance(durations, int) and len(durations) != steps:
+            raise latency_error(engine.latency, f"decode_step_times must return {steps} durations", durations)
+        self._run = run = MacroStep(engine.next_step_at, durations, steps)
+        engine.next_step_at = run.boundary(steps)
+
+    def _offload_is_constant(self, step: int, steps: int) -> bool:
+        engine = self._engine
+        if engine.host_tier is None:
+            return True
+        taken = self._decodes.blocks_in_steps(step, steps)
+        used = engine.num_blocks - engine.kv_blocks.free
+        return engine.host_tier.offload_is_constant(used + taken, taken + self._decodes.count)
+
+    def commit_all(self) -> None:
+        """Carry out all planned steps."""
+        run = self._run
+        if run is not None:
+            self._commit(run, run.steps)
+            self._run = None
+
+    def commit_started(self, now: int, at_now: bool) -> None:
+        """Carry out the planned steps that have started before a tick, or at the tick too."""
+        run = self._run
+        if run is not None:
+            self._commit(run, run.started(now, at_now))
+
+    def cancel_rest(self) -> None:
+        """Forget the planned steps that are not carried out."""
+        run = self._run
+        if run is not None:
+            self._engine.next_step_at = run.boundary(run.committed)
+            self._run = None
+
+    def _commit(self, run: MacroStep, upto: int) -> None:
+        first = run.committed
+        steps = upto - first
+        if steps <= 0:
+            return
+        run.committed = upto
+        engine, decodes = self._engine, self._decodes
+        if steps == 1:
+            blocks_by_step = [decodes.blocks_in_step(engine.num_steps)]
+        else:
+            blocks_by_step = decodes.blocks_by_step(engine.num_steps, steps)
+        engine.decode(
+            run.boundary(first),
+            run.boundary(upto - 1),
+            run.boundary(upto),
+            run.durations(first, steps),
+            blocks_by_step,
+        )
+
+    def used_blocks(self, now: int, at_now: bool) -> int:
+        """Count the KV blocks in use once the planned steps that have started before a tick, or at it, are carried out.
+
+        Counts without carrying them out, because a router asks this of each replica for each request.
+        """
+        engine = self._engine
+        used = engine.num_blocks - engine.kv_blocks.free
+        run = self._run
+        if run is not None:
+            pending = run.started(now, at_now) - run.committed
+            if pending > 0:
+                used += self._decodes.blocks_in_steps(engine.num_steps, pending)
+        return used

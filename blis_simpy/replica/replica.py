@@ -1,36 +1,50 @@
 """A replica: one inference engine as a SimPy process.
 
-The process sleeps while there is nothing to do, takes its turn at the start of each step that needs a decision, and
-sleeps through the runs of decode steps between. What lands in the middle of a run (a new request, a timeout, somebody
-who takes KV blocks or slots) first settles the steps that have started, then changes the state, and wakes the process
-at the end of the step under way if the rest of the run no longer holds.
+The process (`Replica.serve`) waits while there is nothing to do, takes a step when one is due, and waits for the end of
+the step or of the run of decode steps that was planned after it. A new request, a timeout, or another process that
+takes KV blocks or slots first makes the steps count that have started, then changes the state, and wakes the process at
+the end of the current step if the rest of the plan is no longer right.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from simpy.exceptions import Interrupt
 
 from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
-from blis_simpy.core.request import Request, RequestOutcome
-from blis_simpy.core.resources import BatchSlots, KVBlocks
+from blis_simpy.core.request import Phase, Request, RequestOutcome
+from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.engine import Engine
+from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
-from blis_simpy.replica.schedulers import WaitQueue
+from blis_simpy.replica.running_request import RunningRequest
+from blis_simpy.replica.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from simpy.events import Event
 
-    from blis_simpy.core.observers import Hooks
+    from blis_simpy.core.observers import Observers
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog, StepLog
-    from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.settings import EngineSettings, KVSettings
 
-__all__ = ["Replica"]
+__all__ = ["Intake", "Replica"]
+
+
+class Intake(Enum):
+    """What a replica does with requests that are about to enter its wait queue."""
+
+    ACCEPT = "accept"
+    WITHDRAW = "withdraw"
+    """Gives them up, to be routed again."""
+    DROP = "drop"
 
 
 class Replica:
@@ -53,15 +67,11 @@ class Replica:
     max_model_len : int
         Cap on prompt and output, tokens; 0 = none.
     latency : LatencyModel
-        How long steps take.
+        Duration of steps.
     horizon : int, tick
         Deadlines beyond it are not watched.
-    on_end : callable
-        Told of each request that ended here.
-    on_idle : callable
-        Told when the replica has run out of work.
-    hooks : Hooks
-        Told of first tokens and preemptions.
+    observers : Observers
+        Observers of what happens to requests here.
 
     Attributes
     ----------
@@ -75,8 +85,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens a KV block.
-    turn_away : callable or None
-        Gets the requests that are about to enter the wait queue, while the replica takes none.
+    intake : Intake
+        What happens to requests that are about to enter the wait queue.
     """
 
     def __init__(
@@ -91,180 +101,219 @@ class Replica:
         max_model_len: int,
         latency: LatencyModel,
         horizon: int,
-        on_end: Callable[[Request], None],
-        on_idle: Callable[[], None],
-        hooks: Hooks,
+        observers: Observers,
     ) -> None:
         self.env = env
         self.index = index
         self.model = model
         self.block_size = kv_settings.block_size
+        self.intake = Intake.ACCEPT
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
         self._horizon = horizon
-        self._on_idle = on_idle
+        self._observers = observers
         self._kv: KVStore = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
+        self._queue = WaitQueue(
+            registry.build("scheduler", settings.scheduler), registry.build("priority", settings.priority)
+        )
         self._engine = Engine(
             settings=settings,
             max_model_len=max_model_len,
             block_size=kv_settings.block_size,
             latency=latency,
-            former=registry.build("batching", settings.batching),
-            queue=WaitQueue(
-                registry.build("scheduler", settings.scheduler), registry.build("priority", settings.priority)
-            ),
+            policy=registry.build("batching", settings.batching),
+            queue=self._queue,
             kv=self._kv,
-            pool=self.kv_blocks,
+            kv_blocks=self.kv_blocks,
             slots=self.slots,
-            on_end=on_end,
-            hooks=hooks,
+            observers=observers,
         )
-        lane = replica_actor(index)
-        self._queued_priority = event_priority(lane, ReplicaEvent.QUEUED)
-        self._step_priority = event_priority(lane, ReplicaEvent.STEP)
-        self._timeout_priority = event_priority(lane, ReplicaEvent.TIMEOUT)
-        self.turn_away: Callable[[Request], None] | None = None
+        self._planner = MacroStepPlanner(self._engine, enabled=settings.macro_steps)
+        actor = replica_actor(index)
+        self._queued_priority = event_priority(actor, ReplicaEvent.QUEUED)
+        self._step_priority = event_priority(actor, ReplicaEvent.STEP)
+        self._timeout_priority = event_priority(actor, ReplicaEvent.TIMEOUT)
         self._asleep = True
         self._stepping = False
-        self._alarm = Wakeup(env, self._step_priority)
-        self.slots.keeper = self
-        self.kv_blocks.keeper = self
-        self.process = self._alarm.process = env.process(self.serve())
-
-    # ------------------------------------------------------------------------------------------------ the process
+        # First waiting request, while the process waits for slots or blocks that other processes hold.
+        self._blocked: RunningRequest | None = None
+        self._wakeup = Wakeup(env, self._step_priority)
+        self.slots.owner = self
+        self.kv_blocks.owner = self
+        self.process = self._wakeup.process = env.process(self.serve())
 
     def serve(self) -> Generator[Event, None, None]:
-        """Step while there is work; sleep otherwise."""
-        env = self.env
-        engine = self._engine
-        waiting = self._alarm.off()
+        """Step while there is work; wait otherwise."""
+        engine, planner, wakeup = self._engine, self._planner, self._wakeup
+        due = wakeup.never()
         while True:
-            yield waiting
-            engine.finish_plan()
-            if engine.has_work:
-                self._stepping = True
-                stepped = engine.step(env.now)
-                self._stepping = False
-                if stepped:
-                    engine.plan()
-                    waiting = self._alarm.at(engine.next_step_at)
-                    continue
-            waiting = self._alarm.off()
-            self._asleep = True
-            self._on_idle()
+            yield due
+            planner.commit_all()
+            stepped = engine.has_work and self._step()
+            while not stepped and (reservation := self._reservation()) is not None:
+                yield from self._wait_for(reservation)
+                stepped = self._step()
+                self.slots.serve_waiting()
+                self.kv_blocks.serve_waiting()
+            if stepped:
+                planner.plan()
+                due = wakeup.at(engine.next_step_at)
+            else:
+                due = wakeup.never()
+                self._asleep = True
+                if self._observers.idle is not None:
+                    self._observers.idle(self.index)
+
+    def _step(self) -> bool:
+        # Blocks and slots that the step puts back may be handed to a waiting process within the step, which must not
+        # wake the process that is taking it.
+        self._stepping = True
+        stepped = self._engine.step(self.env.now)
+        self._stepping = False
+        return stepped
+
+    def _reservation(self) -> SlotReservation | BlockReservation | None:
+        """Ask for the slot or the blocks that the first waiting request lacks because other processes hold them."""
+        if not self._queue.waiting:
+            return None
+        if not self.slots.free:
+            return self.slots.reserve()
+        blocks = self._engine.blocks_for_head()
+        return self.kv_blocks.reserve(blocks) if blocks > self.kv_blocks.free else None
+
+    def _wait_for(self, reservation: SlotReservation | BlockReservation) -> Generator[Event, None, None]:
+        """Wait in SimPy's queue, as any other process does; give up if another request becomes the first to wait."""
+        self._blocked = self._queue.head
+        with suppress(Interrupt):
+            yield reservation
+        self._blocked = None
+        # First the place of a step in the total order, then the step.
+        yield self.env.event_at(self.env.now, self._step_priority)
+        reservation.end()
 
     def _wake(self, at: int) -> None:
-        """Let the process take its next turn at another tick than it waits for."""
-        self._alarm.move(at)
+        """Let the process take its next step at another tick than it waits for."""
+        self._wakeup.move(at)
         self._asleep = False
 
-    def _after_change(self, still_holds: bool) -> None:
-        """Wake the process earlier if the steps it planned no longer hold, or at once if it slept and has work."""
-        engine = self._engine
+    def _after_change(self, *, plan_holds: bool) -> None:
+        """Wake the process earlier if the steps it planned are wrong, or at once if it waits and there is work."""
+        engine, planner = self._engine, self._planner
         if self._asleep:
             if engine.has_work:
                 self._wake(self.env.now)
-        elif engine.has_plan and not (still_holds and engine.is_steady()):
+        elif self._blocked is not None:
+            if self._blocked is not self._queue.head or not self._queue.is_stable:
+                self._blocked = None
+                self.process.interrupt()
+        elif planner.has_plan and not (plan_holds and engine.is_steady()):
             planned = engine.next_step_at
-            engine.cut()
+            planner.cancel_rest()
             if engine.next_step_at != planned:
                 self._wake(engine.next_step_at)
 
-    # ------------------------------------------------------------------------------------------------ requests
-
-    def submit(self, request: Request) -> None:
-        """Hand over a request, which enters the wait queue after the queueing delay of the latency model."""
+    def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
+        """Begin a leg of a request, which enters the wait queue after the queueing delay of the latency model."""
         now = self.env.now
-        request.replica = self.index
-        request.routed_at = now
+        request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
-        delay = self._latency.queueing_time(request.input_tokens)
-        self.env.call_at(now + delay, self._queued_priority, self._enter, request)
+        delay = self._latency.queueing_time(leg.input_tokens)
+        self.env.call_at(now + delay, self._queued_priority, self._enter, leg)
 
-    def _enter(self, turn: Event) -> None:
-        now = self.env.now
-        request: Request = turn._value
-        if self.turn_away is not None:
-            self.turn_away(request)
+    def _enter(self, event: Event) -> None:
+        leg = cast("RunningRequest", event.value)
+        if self.intake is not Intake.ACCEPT:
+            self._refuse([leg])
             return
-        self.settle()
-        sequence = self._engine.enter(request, now)
-        if sequence is None:
+        self.catch_up()
+        if not self._engine.enter(leg, self.env.now):
             return
-        deadline = sequence.request.deadline
+        deadline = leg.request.deadline
         if 0 < deadline <= self._horizon:
-            self.env.call_at(deadline, self._timeout_priority, self._time_out, sequence)
-        self._after_change(still_holds=True)
+            self.env.call_at(deadline, self._timeout_priority, self._time_out, leg)
+        self._after_change(plan_holds=True)
 
-    def _time_out(self, turn: Event) -> None:
-        sequence: RunningRequest = turn._value
-        if sequence.withdrawn or sequence.request.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING):
+    def _time_out(self, event: Event) -> None:
+        entered = cast("RunningRequest", event.value)
+        leg = entered.request.leg
+        # The leg that entered may have been preempted, and so replaced by another on its position in the queue.
+        if (
+            not isinstance(leg, RunningRequest)
+            or (leg.replica, leg.position) != (self.index, entered.position)
+            or leg.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
+        ):
             return
-        self.settle()
-        was_queued = sequence.batch_position < 0
-        self._engine.time_out(sequence, self.env.now)
-        self._after_change(still_holds=was_queued)
+        self.catch_up()
+        was_queued = leg.batch_position < 0
+        self._engine.time_out(leg, self.env.now)
+        self._after_change(plan_holds=was_queued)
 
-    def discard(self, request: Request) -> None:
-        """Drop a request that was sent here and is not in the queue."""
-        self._engine.discard(request, self.env.now)
+    def refuse_queue(self, intake: Intake) -> None:
+        """Withdraw or drop the waiting requests, and from now on those that are about to wait; running ones go on."""
+        self.intake = intake
+        self.catch_up()
+        legs = self._engine.remove_queue()
+        self._after_change(plan_holds=True)
+        self._refuse(legs)
 
-    def withdraw_queue(self) -> list[Request]:
-        """Take the waiting requests away, in their order; they may be submitted again, here or elsewhere."""
-        self.settle()
-        requests = self._engine.withdraw_queue()
-        self._after_change(still_holds=True)
-        return requests
+    def abort(self) -> None:
+        """Withdraw all requests, first the running ones, and forget the prefix cache.
 
-    def abort(self) -> list[Request]:
-        """Take all requests away, first those that run, and with them everything that was cached.
-
-        The step under way ends when it would have ended.
+        The current step ends when it would have ended.
         """
-        self.settle()
-        requests = self._engine.abort()
-        self._after_change(still_holds=False)
-        return requests
+        self.intake = Intake.WITHDRAW
+        self.catch_up()
+        legs = self._engine.remove_all()
+        self._after_change(plan_holds=False)
+        self._refuse(legs)
 
-    # ------------------------------------------------------------------------------------------------ the pools
+    def _refuse(self, legs: Iterable[RunningRequest]) -> None:
+        now = self.env.now
+        for leg in legs:
+            if self.intake is Intake.DROP:
+                # A request that was dropped has no figures from before.
+                leg.previous = None
+                self._engine.drop(leg, now)
+                continue
+            leg.withdraw(now)
+            if self._observers.leg_finished is not None:
+                self._observers.leg_finished(leg)
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
         """Carry out the planned steps that have started by this place in the total order."""
-        if self._engine.has_plan:
+        if self._planner.has_plan:
             env = self.env
-            self._engine.settle(env.now, env.place >= self._step_priority)
+            self._planner.commit_started(env.now, env.tick_position >= self._step_priority)
 
     def external_get(self, blocks: int) -> None:
-        """Take blocks from the free list for another process."""
-        self._kv.lend(blocks)
+        """Take KV blocks off the free list for another process."""
+        self._kv.external_get(blocks)
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks of another process back."""
-        self._kv.give(blocks)
+        """Put KV blocks of another process back on the free list."""
+        self._kv.external_put(blocks)
 
-    def pools_changed(self) -> None:
-        """Take note that another process took or gave slots or blocks."""
+    def resources_changed(self) -> None:
+        """React to another process that has taken slots or blocks or put them back."""
         if not self._stepping:
-            self._after_change(still_holds=False)
-
-    # ------------------------------------------------------------------------------------------------ observation
+            self._after_change(plan_holds=False)
 
     @property
     def load(self) -> Callable[[], int]:
-        """A function that counts the requests in queue and batch together; made for those who ask often."""
+        """A function that counts the requests in queue and batch together, for frequent calls."""
         return self._engine.load
 
     @property
     def block_usage(self) -> Callable[[], int]:
-        """A function that counts the KV blocks in use as `used_blocks` does; made for those who ask often."""
-        env, count, priority = self.env, self._engine.used_blocks, self._step_priority
-        return lambda: count(env.now, env.place >= priority)
+        """A function that counts the KV blocks in use as `used_blocks` does, for frequent calls."""
+        env, count, priority = self.env, self._planner.used_blocks, self._step_priority
+        return lambda: count(env.now, env.tick_position >= priority)
 
     @property
     def queue_depth(self) -> int:
         """Requests in the wait queue now."""
-        return len(self._engine.queue)
+        return len(self._queue)
 
     @property
     def batch_size(self) -> int:
@@ -278,11 +327,11 @@ class Replica:
 
     def observe(self) -> Observation:
         """Return the state of the replica as of now."""
-        self.settle()
+        self.catch_up()
         total = int(self.kv_blocks.capacity)
         return Observation(
             at=self.env.now,
-            queue_depth=len(self._engine.queue),
+            queue_depth=len(self._queue),
             batch_size=self._engine.batch_size,
             used_blocks=total - self.kv_blocks.free,
             total_blocks=total,
@@ -291,13 +340,13 @@ class Replica:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it sleeps, with nobody running or waiting."""
+        """Whether no request runs or waits, and the last step is over."""
         return self._asleep and not self._engine.has_work
 
     @property
     def log(self) -> ReplicaLog:
         """Counters so far, brought up to date."""
-        self.settle()
+        self.catch_up()
         return self._engine.log
 
     @property
@@ -307,14 +356,14 @@ class Replica:
 
     @property
     def kv_store(self) -> KVStore:
-        """The owner of the KV blocks, brought up to date: hits, misses and rates since the start."""
-        self.settle()
+        """The KV store, brought up to date: hits, misses and rates since the start."""
+        self.catch_up()
         return self._kv
 
     @property
     def steps(self) -> StepLog:
-        """What was done in each step so far, brought up to date."""
-        self.settle()
+        """Record of each step so far, brought up to date."""
+        self.catch_up()
         return self._engine.steps
 
     @property
@@ -324,7 +373,7 @@ class Replica:
 
     def last_activity(self, upto: int) -> int:
         """Return the last tick up to one, at most the current one, at which something happened here."""
-        self.settle()
+        self.catch_up()
         self._engine.count_gaps()
         return self._engine.last_activity(upto)
 
@@ -336,7 +385,7 @@ class Replica:
         int, tick
             Last tick up to the horizon at which something happened here.
         """
-        self._engine.settle(horizon, at_now=True)
-        self._engine.cut()
+        self._planner.commit_started(horizon, at_now=True)
+        self._planner.cancel_rest()
         self._engine.count_gaps()
         return self._engine.last_activity(horizon)

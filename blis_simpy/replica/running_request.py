@@ -1,28 +1,35 @@
-"""A request inside a replica: what the engine and its KV store keep about it while they hold it."""
+"""A leg as the engine and its KV store see it: what they keep about a request while their replica has it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blis_simpy.core.request import Leg, Phase, RequestOutcome
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blis_simpy.core.request import Request
-    from blis_simpy.replica.kv_store import Block
+    from blis_simpy.replica.kv_block import Block
 
 __all__ = ["RunningRequest"]
 
 
-class RunningRequest:
-    """State of one request on one replica, from its entry into the wait queue to its end.
+class RunningRequest(Leg):
+    """A leg with the state that its engine needs.
 
-    A decoding sequence is not touched while it decodes. Its progress follows from the engine's step counter: it gets
+    A decoding request is not touched while it decodes. Its progress follows from the engine's step counter: it gets
     one token in each step from `first_decode_step` on and ends in step `last_step`.
+
+    Parameters
+    ----------
+    request, replica, phase, routed_at
+        As for `Leg`.
 
     Attributes
     ----------
-    request : Request
-        The request.
     position : int
-        Order of entry into the wait queue.
+        Order of entry into the wait queue of the replica; a leg that starts over keeps it.
     input_tokens : int
         Prompt length.
     last_progress : int, tokens
@@ -39,7 +46,7 @@ class RunningRequest:
         Step numbers; -1 before the prefill has ended.
     busy_us_before : int, µs
         The engine's busy time up to the end of its prefill step.
-    blocks : list of Block
+    blocks : sequence of Block
         Leading blocks that it shares or may share, with their identity.
     num_blocks : int
         All blocks that it held at the end of its last prefill chunk.
@@ -48,8 +55,6 @@ class RunningRequest:
         output token is stored when it is admitted and again when it is decoded.
     keys : list of int or None
         Identities of its leading prompt blocks that a prefix cache can find; None until the store needs them.
-    withdrawn : bool
-        Whether it was taken away to be served elsewhere.
     """
 
     __slots__ = (
@@ -67,16 +72,16 @@ class RunningRequest:
         "last_step",
         "num_blocks",
         "position",
-        "request",
-        "withdrawn",
     )
 
-    def __init__(self, request: Request, position: int, last_progress: int, capped: bool) -> None:
-        self.request = request
-        self.position = position
+    previous: RunningRequest | None
+
+    def __init__(self, request: Request, replica: int, phase: Phase, routed_at: int) -> None:
+        super().__init__(request, replica, phase, routed_at)
+        self.position = -1
         self.input_tokens = request.input_tokens
-        self.last_progress = last_progress
-        self.capped = capped
+        self.last_progress = 0
+        self.capped = False
         self.batch_position = -1
         self.computed = 0
         self.granted = 0
@@ -86,10 +91,25 @@ class RunningRequest:
         self.blocks: list[Block] = []
         self.num_blocks = 0
         self.extra_stored = 0
-        self.keys: list[int] | None = None
-        self.withdrawn = False
+        self.keys: Sequence[int] | None = None
 
     @property
     def decoding(self) -> bool:
         """Whether its prefill has ended."""
         return self.first_decode_step >= 0
+
+    def preempted(self, now: int) -> RunningRequest:
+        """End this leg and return the one that waits in its place: it starts over from the prompt."""
+        self.outcome = RequestOutcome.PREEMPTED
+        self.finished_at = now
+        leg = type(self)(self.request, self.replica, self.phase, self.routed_at)
+        leg.previous = self
+        leg.outcome = RequestOutcome.QUEUED
+        leg.queued_at = self.queued_at
+        leg.num_preemptions = self.num_preemptions + 1
+        leg.position = self.position
+        leg.last_progress = self.last_progress
+        leg.capped = self.capped
+        leg.keys = self.keys
+        self.request.leg = leg
+        return leg

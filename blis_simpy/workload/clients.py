@@ -68,7 +68,7 @@ def send_all(
         Takes a request that arrives now.
     """
     for request in requests:
-        yield env.turn(request.arrived_at, _KNOWN_BEFOREHAND)
+        yield env.event_at(request.arrived_at, _KNOWN_BEFOREHAND)
         submit(request)
 
 
@@ -117,7 +117,7 @@ class Sessions:
                 break
             self._num_rounds += 1
             self._on_request(following)
-            yield env.turn(following.arrived_at, FOLLOWING)
+            yield env.event_at(following.arrived_at, FOLLOWING)
             self._submit(following)
             request = following
         self._on_over()

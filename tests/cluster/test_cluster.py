@@ -12,7 +12,7 @@ from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import DRAIN_POLICIES, LifecycleSettings, NodePool
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.token_spans import Span
-from blis_simpy.replica import engine
+from blis_simpy.replica import engine, macro_step
 
 ROUTING = ("round-robin", "least-loaded", "weighted", "always-busiest")
 ADMISSION = (
@@ -33,8 +33,8 @@ TICKS = st.one_of(st.integers(0, 40).map(lambda beats: 100 * beats), st.integers
 def runs_of_steps_everywhere():
     """Steps are planned ahead wherever that is allowed, not only where it pays."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_WORTH_PLANNING", 1)
-        patch.setattr(engine.Engine, "_calm_eighths", property(lambda _: 1 << 30, lambda *_: None), raising=False)
+        patch.setattr(macro_step, "_WORTH_PLANNING", 1)
+        patch.setattr(engine.Engine, "decision_gap_x8", property(lambda _: 1 << 30, lambda *_: None), raising=False)
         yield
 
 

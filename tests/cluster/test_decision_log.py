@@ -4,8 +4,7 @@ import attrs
 import pytest
 
 from blis_simpy.cluster.decision_log import DecisionLog
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
-from blis_simpy.core.request import Request
+from blis_simpy.core.request import Phase, Request, Route
 
 
 @attrs.define
@@ -34,17 +33,33 @@ def request(index=0):
     return Request(f"request_{index}", 0, 64, 3)
 
 
+def route(chosen, snapshots, *, at=0, index=0, reason="", scores=None):
+    return Route(request(index), at, ((chosen, Phase.BOTH),), reason, scores, snapshots)
+
+
+def admit(log, index, at):
+    admitted = request(index)
+    admitted.admitted_at = at
+    log.admitted(admitted, "")
+
+
+def reject(log, index, at, reason):
+    rejected = request(index)
+    rejected.rejected_at = at
+    log.rejected(rejected, reason)
+
+
 def routed(chosen, *loads, k=5, scores=None):
     """Record of one decision between replicas of these loads."""
     log = DecisionLog(k)
     snapshots = [Replica(index, in_flight=load) for index, load in enumerate(loads)]
-    log.routing(request(), 7, RoutingDecision(chosen, "because", scores), snapshots)
+    log.routed(route(chosen, snapshots, at=7, reason="because", scores=scores))
     return log.routings[0]
 
 
 def test_admission_is_recorded_with_its_reason():
     log = DecisionLog()
-    log.admission(request(3), 250, AdmissionDecision(False, "insufficient tokens"))
+    reject(log, 3, 250, "insufficient tokens")
     assert attrs.astuple(log.admissions[0]) == ("request_3", 250, False, "insufficient tokens")
 
 
@@ -90,7 +105,7 @@ def test_regret_with_scores_is_measured_in_scores():
 
 def test_effective_load_counts_queue_batch_and_in_flight():
     log = DecisionLog(1)
-    log.routing(request(), 0, RoutingDecision(0), [Replica(0, queue_depth=2, batch_size=3, in_flight=5), Replica(1)])
+    log.routed(route(0, [Replica(0, queue_depth=2, batch_size=3, in_flight=5), Replica(1)]))
     assert log.routings[0].regret == 10.0
 
 
@@ -107,7 +122,7 @@ def test_records_do_not_follow_the_live_views():
     log = DecisionLog(1)
     snapshot = Replica(0, queue_depth=1, batch_size=2, in_flight=3, kv_utilization=0.5, free_kv_blocks=50)
     scores = [0.5]
-    log.routing(request(), 0, RoutingDecision(0, "", scores), [snapshot])
+    log.routed(route(0, [snapshot], scores=scores))
     snapshot.queue_depth = snapshot.batch_size = snapshot.in_flight = snapshot.free_kv_blocks = 99
     snapshot.kv_utilization = scores[0] = 0.9
     assert log.routings[0].scores == {"instance_0": 0.5}
@@ -118,9 +133,9 @@ def five_decisions():
     """Busiest of two replicas: regrets 0, 1, 2, 4, 2; a sixth request is refused."""
     log = DecisionLog(5)
     for index, load in enumerate((0, 1, 2, 4, 2)):
-        log.admission(request(index), index, AdmissionDecision(True))
-        log.routing(request(index), index, RoutingDecision(0), [Replica(0, in_flight=load), Replica(1)])
-    log.admission(request(5), 5, AdmissionDecision(False, "reject-all"))
+        admit(log, index, index)
+        log.routed(route(0, [Replica(0, in_flight=load), Replica(1)], at=index, index=index))
+    reject(log, 5, 5, "reject-all")
     return log
 
 
@@ -153,7 +168,7 @@ def test_targets_of_the_summary_are_sorted_as_text():
     log = DecisionLog()
     snapshots = [Replica(index) for index in range(11)]
     for chosen in (2, 10, 2, 0):
-        log.routing(request(), 0, RoutingDecision(chosen), snapshots)
+        log.routed(route(chosen, snapshots))
     assert list(log.summary()["target_distribution"].items()) == [
         ("instance_0", 1),
         ("instance_10", 1),

@@ -6,7 +6,7 @@ import pytest
 from small_clusters import at, outcomes, prepare, requests, scenario
 
 import blis_simpy as blis
-from blis_simpy.cluster.gpu_nodes import GpuNodes, NodeState
+from blis_simpy.cluster.gpu_nodes import OTHER_PROCESS, GpuNodes, NodeState
 from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import NodePool, ReplicaGroup
 from blis_simpy.core.environment import Environment
@@ -15,9 +15,16 @@ from blis_simpy.errors import ScenarioError, SimulationError
 
 
 def placement(*pools, env=None):
-    placed = []
-    made = GpuNodes(env or Environment(), pools, RandomStreams(42), placed.append)
-    return made, placed
+    return GpuNodes(env or Environment(), pools, RandomStreams(42))
+
+
+def place(nodes, *gpus):
+    """Requests of replicas 0, 1, ... for so many GPUs."""
+    return [nodes.gpus.get(number, "A100", replica) for replica, number in enumerate(gpus)]
+
+
+def granted(requests):
+    return [request.triggered for request in requests]
 
 
 def pool(name="a", gpus=4, **settings):
@@ -25,83 +32,96 @@ def pool(name="a", gpus=4, **settings):
 
 
 def test_the_first_node_with_room_and_its_first_gpus():
-    rooms, _ = placement(pool("small", gpus=2), pool("h", gpu_type="H100"), pool("big", gpus=4, initial_nodes=2))
-    assert all(rooms.place(replica, "A100", gpus) for replica, gpus in enumerate((1, 2, 1, 2, 4 - 2)))
-    assert {node.name: node.holders for node in rooms.nodes} == {
+    nodes = placement(pool("small", gpus=2), pool("h", gpu_type="H100"), pool("big", gpus=4, initial_nodes=2))
+    assert all(granted(place(nodes, 1, 2, 1, 2, 4 - 2)))
+    assert {node.name: node.holders for node in nodes.nodes} == {
         "small-0": [0, 2],
         "h-0": [None] * 4,
         "big-0": [1, 1, 3, 3],
         "big-1": [4, 4, None, None],
     }
-    assert rooms.nodes[2].gpus_of(3) == ["big-0-gpu-2", "big-0-gpu-3"]
+    assert nodes.nodes[2].gpus_of(3) == ["big-0-gpu-2", "big-0-gpu-3"]
+    assert nodes.gpus.level == 4 + 2
 
 
 def test_a_replica_never_spans_nodes():
-    rooms, _ = placement(pool(gpus=2, initial_nodes=2))
-    assert not rooms.place(0, "A100", 4)
-    assert rooms.waiting == [0]
+    nodes = placement(pool(gpus=2, initial_nodes=2))
+    assert granted(place(nodes, 4)) == [False]
+    assert nodes.waiting == [0]
 
 
-def test_who_waits_is_tried_in_the_order_of_the_reference():
+def test_waiting_replicas_are_tried_in_the_order_of_the_reference():
     """4 GPUs, needs 4, 1, 2, 4: the last takes the place of one that was placed."""
-    rooms, placed = placement(pool(initial_nodes=0))
-    assert [rooms.place(replica, "A100", gpus) for replica, gpus in enumerate((4, 1, 2, 4))] == [False] * 4
-    rooms.provision("a")
-    assert (placed, rooms.waiting) == ([0], [3, 1, 2])
-    rooms.release(0)
-    assert (placed, rooms.waiting) == ([0, 3], [2, 1])
-    rooms.release(3)
-    assert (placed, rooms.waiting) == ([0, 3, 2, 1], [])
+    nodes = placement(pool(initial_nodes=0))
+    requests = place(nodes, 4, 1, 2, 4)
+    assert granted(requests) == [False] * 4
+    nodes.provision("a")
+    assert (granted(requests), nodes.waiting) == ([True, False, False, False], [3, 1, 2])
+    nodes.gpus.put_back(requests[0])
+    assert (granted(requests), nodes.waiting) == ([True, False, False, True], [2, 1])
+    nodes.gpus.put_back(requests[3])
+    assert (granted(requests), nodes.waiting) == ([True] * 4, [])
+    assert nodes.nodes[0].holders == [2, 2, 1, None]
 
 
-def test_a_wish_can_be_withdrawn():
-    rooms, placed = placement(pool(initial_nodes=0))
-    rooms.place(0, "A100", 1)
-    rooms.release(0)
-    rooms.provision("a")
-    assert (placed, rooms.waiting) == ([], [])
+def test_a_waiting_request_can_be_cancelled():
+    nodes = placement(pool(initial_nodes=0))
+    (request,) = place(nodes, 1)
+    nodes.gpus.put_back(request)
+    nodes.provision("a")
+    assert (request.triggered, nodes.waiting) == (False, [])
 
 
-def test_a_node_is_ready_after_its_delay():
+def test_a_process_waits_for_a_node_to_be_provisioned():
     env = Environment()
-    rooms, placed = placement(pool(initial_nodes=0, provisioning_delay="2ms"), env=env)
-    rooms.place(0, "A100", 1)
-    node = rooms.provision("a")
-    env.run(until=2000)
-    assert (node.state, placed) == (NodeState.PROVISIONING, [])
+    nodes = placement(pool(initial_nodes=0, provisioning_delay="2ms"), env=env)
+    log = []
+
+    def hold():
+        request = nodes.gpus.get(1, "A100")
+        node = yield request
+        log.append((env.now, node.name, node.holders[:]))
+        yield nodes.gpus.put(request)
+
+    env.process(hold())
+    env.run(until=1)
+    node = nodes.provision("a")
     env.run(until=2001)
-    assert (node.state, placed) == (NodeState.READY, [0])
+    assert (node.state, log) == (NodeState.PROVISIONING, [])
+    env.run(until=2002)
+    assert (node.state, log) == (NodeState.READY, [(2001, "a-0", [OTHER_PROCESS, None, None, None])])
+    assert nodes.gpus.level == 4
 
 
 def test_a_drained_node_goes_with_its_last_replica():
-    rooms, placed = placement(pool(initial_nodes=2))
-    rooms.place(0, "A100", 2)
-    first, second = rooms.nodes
-    rooms.drain(first)
-    rooms.drain(second)
+    nodes = placement(pool(initial_nodes=2))
+    (request,) = place(nodes, 2)
+    first, second = nodes.nodes
+    nodes.drain(first)
+    nodes.drain(second)
     assert (first.state, second.state) == (NodeState.DRAINING, NodeState.TERMINATED)
-    assert not rooms.place(1, "A100", 1)
-    rooms.release(0)
-    assert (first.state, placed) == (NodeState.TERMINATED, [])
+    assert granted(place(nodes, 1)) == [False]
+    nodes.gpus.put_back(request)
+    assert (first.state, nodes.waiting) == (NodeState.TERMINATED, [0])
 
 
-def test_a_node_that_is_not_wanted_any_more_never_becomes_ready():
+def test_a_node_that_is_drained_while_it_is_provisioned_never_becomes_ready():
     env = Environment()
-    rooms, _ = placement(pool(initial_nodes=0, provisioning_delay=5), env=env)
-    node = rooms.provision("a")
-    rooms.drain(node)
+    nodes = placement(pool(initial_nodes=0, provisioning_delay=5), env=env)
+    node = nodes.provision("a")
+    nodes.drain(node)
     env.run(until=10)
     assert node.state is NodeState.TERMINATED
 
 
 def test_pools_keep_their_limits():
-    rooms, _ = placement(pool(min_nodes=1, max_nodes=2))
-    rooms.provision("a")
+    nodes = placement(pool(min_nodes=1, max_nodes=2))
+    nodes.provision("a")
     for move, said in [
-        (lambda: rooms.provision("a"), "pool a must not have more than 2 nodes"),
-        (lambda: rooms.provision("b"), "pool is unknown, got 'b'; known: a"),
-        (lambda: [rooms.drain(node) for node in rooms.nodes], "pool a must keep 1 nodes"),
-        (lambda: rooms.drain(rooms.nodes[0]), "node a-0 must be ready or provisioning to be drained, got 'terminated'"),
+        (lambda: nodes.provision("a"), "pool a must not have more than 2 nodes"),
+        (lambda: nodes.provision("b"), "pool is unknown, got 'b'; known: a"),
+        (lambda: [nodes.drain(node) for node in nodes.nodes], "pool a must keep 1 nodes"),
+        (lambda: nodes.drain(nodes.nodes[0]), "node a-0 must be ready or provisioning to be drained, got 'terminated'"),
     ]:
         with pytest.raises(SimulationError) as caught:
             move()

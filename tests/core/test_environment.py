@@ -35,8 +35,8 @@ def test_turns_of_one_tick_come_in_the_total_order(env):
         "replica 0 queued": event_priority(replica_actor(0), ReplicaEvent.QUEUED),
     }
     for name, priority in turns.items():
-        env.call_at(5, priority, lambda turn: log.append(turn._value), name)
-    env.call_at(5, turns["replica 0 queued"], lambda turn: log.append(turn._value), "replica 0 queued, later")
+        env.call_at(5, priority, lambda event: log.append(event.value), name)
+    env.call_at(5, turns["replica 0 queued"], lambda event: log.append(event.value), "replica 0 queued, later")
     env.process(user())
     env.run()
     assert log == [
@@ -63,12 +63,12 @@ def test_place_is_the_farthest_turn_of_the_tick_and_starts_anew_with_the_next(en
     places = []
 
     def user():
-        yield env.turn(3, step)
-        places.append(env.place)
+        yield env.event_at(3, step)
+        places.append(env.tick_position)
         yield env.timeout(0)
-        places.append(env.place)
+        places.append(env.tick_position)
         yield env.timeout(1)
-        places.append(env.place)
+        places.append(env.tick_position)
 
     env.process(user())
     env.run()

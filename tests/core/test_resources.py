@@ -58,11 +58,11 @@ def test_nobody_puts_back_what_was_not_taken(env):
 
 def test_slots_of_requests_and_of_guests_count_together(env):
     slots = BatchSlots(env, 2)
-    slots.num_running = 1
+    assert slots.try_acquire()
     first, second = slots.request(), slots.request()
     env.run()
     assert (first.processed, second.triggered, slots.count, slots.free) == (True, False, 2, 0)
-    slots.vacate()
+    slots.put_back()
     assert (second.triggered, slots.count) == (True, 2)
 
 

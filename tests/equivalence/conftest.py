@@ -6,13 +6,13 @@ compare single steps with single steps; so every test here also runs with a plan
 
 import pytest
 
-from blis_simpy.replica import engine
+from blis_simpy.replica import engine, macro_step
 
 
 def plan_always(patch):
     """Let the engine plan wherever the rules allow it, even a single step."""
-    patch.setattr(engine, "_WORTH_PLANNING", 1)
-    patch.setattr(engine.Engine, "_calm_eighths", property(lambda _: 1 << 30, lambda *_: None), raising=False)
+    patch.setattr(macro_step, "_WORTH_PLANNING", 1)
+    patch.setattr(engine.Engine, "decision_gap_x8", property(lambda _: 1 << 30, lambda *_: None), raising=False)
 
 
 @pytest.fixture(scope="module", autouse=True, params=["plan always", "plan where it pays"])

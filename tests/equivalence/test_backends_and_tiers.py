@@ -24,7 +24,7 @@ IDLE = Guest(())
 
 def counters(kv):
     """What a two-tier store has counted, and how much its host holds."""
-    return kv.hits, kv.misses, kv.cpu_misses, kv.mirrored, kv.cpu_evictions, len(kv._host)
+    return kv.hits, kv.misses, kv.cpu_misses, kv.offloaded, kv.cpu_evictions, len(kv._host)
 
 
 def check(case, sample_gaps=(), guest=IDLE):

@@ -47,8 +47,9 @@ def look(simulation):
     replica = simulation.replicas[0]
     pool, slots = replica.kv_blocks, replica.slots
     seen = replica.observe()
-    assert pool.level == replica._kv.free_list_length() == seen.free_blocks
-    assert slots.count == seen.batch_size + len(slots.users) <= slots.capacity
+    assert pool.level + pool.num_reserved == replica._kv.free_list_length()
+    assert pool.level == seen.free_blocks
+    assert slots.count == seen.batch_size + len(slots.users) + slots.num_reserved <= slots.capacity
     assert 0 <= seen.used_blocks <= pool.capacity
     return seen
 

@@ -14,7 +14,7 @@ def host(cpu_blocks, **options):
 
 def counted(served):
     kv = served.replica._kv
-    return kv.hits, kv.misses, kv.cpu_misses, kv.mirrored, kv.cpu_evictions
+    return kv.hits, kv.misses, kv.cpu_misses, kv.offloaded, kv.cpu_evictions
 
 
 # r0 and r2 share 48 tokens in three full blocks, k0 to k2; r1 fills the memory between them.

@@ -2,7 +2,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request import Leg, Request, RequestOutcome
 from blis_simpy.results.evaluation import by_slo_class, priority_inversions
 from blis_simpy.results.requests import RequestTable
 
@@ -25,8 +25,9 @@ def requests_of(rows):
             output_tokens=1,
             slo_class=row.slo_class,
         )
-        request.outcome = RequestOutcome.COMPLETED if row.completed else RequestOutcome.TIMED_OUT
-        request.ttft = request.e2e = row.e2e
+        request.leg = leg = Leg(request, replica=0)
+        leg.outcome = RequestOutcome.COMPLETED if row.completed else RequestOutcome.TIMED_OUT
+        leg.ttft = leg.e2e = row.e2e
         requests.append(request)
     return RequestTable.of_requests(requests)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request import Leg, Request, RequestOutcome
 from blis_simpy.errors import ScenarioError
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.slo import Goodput, Target, attainment, goodput, jain_index
@@ -15,12 +15,13 @@ def table(*rows):
     requests = []
     for index, (slo_class, e2e) in enumerate(rows):
         request = Request(f"request_{index}", 0, 5, 10, slo_class=slo_class)
-        request.ttft = 10
+        request.leg = leg = Leg(request, replica=0)
+        leg.ttft = 10
         if e2e is None:
-            request.outcome = RequestOutcome.TIMED_OUT
+            leg.outcome = RequestOutcome.TIMED_OUT
         else:
-            request.outcome, request.e2e, request.generated_tokens = RequestOutcome.COMPLETED, e2e, 10
-            request.itl_sum, request.itl_count = e2e - 10, 9
+            leg.outcome, leg.e2e, leg.generated_tokens = RequestOutcome.COMPLETED, e2e, 10
+            leg.itl_sum, leg.itl_count = e2e - 10, 9
         requests.append(request)
     return RequestTable.of_requests(requests)
 

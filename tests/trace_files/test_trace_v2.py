@@ -152,8 +152,8 @@ def test_requests_keep_file_order_whatever_they_arrive(files):
 def test_requests_are_made_anew_each_time(files):
     trace = read(files, row())
     (before,) = trace.requests()
-    before.ttft = 5
-    assert trace.requests()[0].ttft == -1
+    before.admitted_at = 5
+    assert trace.requests()[0].admitted_at == -1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 import pytest
 from workloads import client, generated, turns
 
-from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.request import Leg, RequestOutcome
 from blis_simpy.core.token_spans import Span
 
 
 def ended(request, outcome=RequestOutcome.COMPLETED, tokens=None):
-    request.outcome = outcome
-    request.generated_tokens = request.output_tokens if tokens is None else tokens
+    request.leg = leg = Leg(request, replica=0)
+    leg.outcome = outcome
+    leg.generated_tokens = request.output_tokens if tokens is None else tokens
     return request
 
 

@@ -1,0 +1,111 @@
+"""The end of a run: when all requests have ended and the last step is over, or at the horizon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blis_simpy.core.environment import FOREVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simpy.events import Event
+
+    from blis_simpy.cluster.cluster import Cluster
+    from blis_simpy.core.environment import Environment
+    from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
+
+__all__ = ["EndOfRun"]
+
+
+_PROGRESS_EVERY = 256
+# Before everything else of the first tick beyond the horizon.
+_FIRST = -1
+# After SimPy's own priorities: what other processes do at the last tick still counts.
+_AFTER_PROCESSES = 2
+
+
+class EndOfRun:
+    """Stops the environment when nothing is pending any more.
+
+    Requests, conversations and events that the run waits for are pending. Processes that go on for ever are not, so
+    they do not keep the run from ending.
+
+    Parameters
+    ----------
+    env : Environment
+        The simulation's environment.
+    cluster : Cluster
+        Its replicas must be idle.
+    horizon : int, tick
+        Last tick of the run; `FOREVER` = no horizon.
+    observers : Observers
+        Tells of requests that end and replicas that become idle.
+
+    Attributes
+    ----------
+    is_over : bool
+        Whether the run has ended.
+    num_requests : int
+        Requests so far.
+    progress : callable or None
+        Called now and then with the number of requests that have ended and of all.
+    """
+
+    def __init__(self, env: Environment, cluster: Cluster, horizon: int, observers: Observers) -> None:
+        self.is_over = False
+        self.num_requests = 0
+        self.progress: Callable[[int, int], None] | None = None
+        self._env = env
+        self._cluster = cluster
+        self._num_pending = 0
+        observers.add("ended", self._ended)
+        observers.add("idle", self._idle)
+        if horizon < FOREVER:
+            env.call_at(horizon + 1, _FIRST, self._end)
+
+    def expect_requests(self, count: int) -> None:
+        """Wait for some more requests to end."""
+        self.num_requests += count
+        self._num_pending += count
+
+    def expect(self, count: int = 1) -> None:
+        """Wait for something else, until `settle` is called as often."""
+        self._num_pending += count
+
+    def settle(self) -> None:
+        """Count something that was expected and has happened."""
+        self._num_pending -= 1
+        if self.progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
+            self.progress(self.num_requests - self._num_pending, self.num_requests)
+        if not self._num_pending:
+            self.stop_when_done()
+
+    def wait_for(self, event: Event) -> None:
+        """Wait for an event, unless it has happened."""
+        if event.callbacks is not None:
+            self.expect()
+            event.callbacks.append(lambda _event: self.settle())
+
+    def _ended(self, request: Request) -> None:
+        if request.done is not None:
+            request.done.succeed()
+        self.settle()
+
+    def _idle(self, _replica: int) -> None:
+        self.stop_when_done()
+
+    def stop_when_done(self) -> None:
+        """End the run after the processes of this tick, if nothing is pending and no step is under way."""
+        if self._num_pending == 0 and self._cluster.is_idle:
+            self._env.call_at(self._env.now, _AFTER_PROCESSES, self._end_if_done)
+
+    def _end_if_done(self, event: Event) -> None:
+        # A process may have submitted a request at this tick.
+        if self._num_pending == 0 and self._cluster.is_idle:
+            self._end(event)
+
+    def _end(self, _event: Event) -> None:
+        self.is_over = True
+        self._env.stop()

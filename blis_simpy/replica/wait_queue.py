@@ -1,0 +1,94 @@
+"""The wait queue of a replica."""
+
+from __future__ import annotations
+
+from bisect import insort_left, insort_right
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from blis_simpy.core.request import Request
+    from blis_simpy.replica.running_request import RunningRequest
+    from blis_simpy.replica.schedulers import FirstComeFirstServed, PriorityPolicy, Scheduler
+
+__all__ = ["WaitQueue"]
+
+
+class WaitQueue:
+    """Waiting requests of a replica, in the order of its scheduler.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        Gives the sort key; a ``key`` of None means first come, first served.
+    priority : PriorityPolicy
+        Gives the score that the key may use.
+
+    Attributes
+    ----------
+    waiting : deque or list of RunningRequest
+        The waiting requests in order. Other objects only read it.
+    time_invariant : bool
+        Whether the order of waiting requests never changes by itself, that is with the clock.
+    """
+
+    def __init__(self, scheduler: Scheduler | FirstComeFirstServed, priority: PriorityPolicy) -> None:
+        self._key: Callable[[Request, float, int], Any] | None = scheduler.key
+        self._score = priority.score
+        self.time_invariant = self._key is None or bool(
+            getattr(scheduler, "time_invariant", False) and getattr(priority, "time_invariant", False)
+        )
+        # A deque gives up its head at once, but only a list can be sorted.
+        self.waiting: deque[RunningRequest] | list[RunningRequest] = deque() if self._key is None else []
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def __iter__(self) -> Iterator[RunningRequest]:
+        return iter(self.waiting)
+
+    def _sort_key(self, now: int) -> Callable[[RunningRequest], Any]:
+        key, score = self._key, self._score
+        assert key is not None
+        return lambda leg: key(leg.request, score(leg.request, now), now)
+
+    def append(self, leg: RunningRequest, now: int) -> None:
+        """Add a request that has just arrived: at the end, or where its key belongs."""
+        if self._key is not None and self.time_invariant:
+            insort_right(self.waiting, leg, key=self._sort_key(now))
+        else:
+            self.waiting.append(leg)
+
+    def return_to_front(self, leg: RunningRequest, now: int) -> None:
+        """Add a preempted request: at the front, or where its key belongs, before equal keys."""
+        if self._key is not None and self.time_invariant:
+            insort_left(self.waiting, leg, key=self._sort_key(now))
+        else:
+            self.waiting.insert(0, leg)
+
+    def refresh(self, now: int) -> None:
+        """Sort again at the start of a step, if keys depend on the clock."""
+        if not self.time_invariant and len(self.waiting) > 1:
+            assert isinstance(self.waiting, list)
+            self.waiting.sort(key=self._sort_key(now))
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether the order of the waiting requests now cannot change by itself."""
+        return self.time_invariant or len(self.waiting) < 2
+
+    @property
+    def head(self) -> RunningRequest | None:
+        """Next request to be admitted."""
+        return self.waiting[0] if self.waiting else None
+
+    def pop(self) -> RunningRequest:
+        """Remove and return the head."""
+        waiting = self.waiting
+        return waiting.popleft() if isinstance(waiting, deque) else waiting.pop(0)
+
+    def remove(self, leg: RunningRequest) -> None:
+        """Remove a request from any place."""
+        self.waiting.remove(leg)
