@@ -25,8 +25,10 @@ from blis_simpy.catalog.kv_capacity import kv_block_capacity
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
+from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
 
 if TYPE_CHECKING:
+    from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["UNMODELLED_BLOCKS", "Resolved", "ResolvedDeployment", "resolve"]
@@ -74,6 +76,10 @@ class ResolvedDeployment:
         KV blocks of a replica.
     max_model_len : int
         Cap on prompt and output, tokens; 0 = none.
+    engine : EngineSettings
+        Settings of the engine, completed by its profile.
+    kv : KVSettings
+        Settings of the KV cache, completed by the engine profile.
     settings : mapping of str to Resolved
         The settings that a scenario may leave open, by dotted path, with their origins.
     """
@@ -84,6 +90,8 @@ class ResolvedDeployment:
     latency: LatencyModel
     num_blocks: int
     max_model_len: int
+    engine: EngineSettings
+    kv: KVSettings
     settings: Mapping[str, Resolved]
 
 
@@ -131,10 +139,11 @@ class _Resolver:
         # Without a need for them, the architecture is only looked up to compute a KV capacity.
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
-        gpu = self._gpu(hardware_name) if wanted else None
+        gpu = self._gpu(hardware_name) if wanted or scenario.engine.profile == "vllm" else None
+        kv = self._kv()
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
-            num_blocks = self._num_blocks(model, gpu, tp)
+            num_blocks = self._num_blocks(kv, model, gpu if wanted else None, tp)
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
         return ResolvedDeployment(
             model=model,
@@ -143,8 +152,37 @@ class _Resolver:
             latency=latency,
             num_blocks=num_blocks,
             max_model_len=max_model_len,
+            engine=self._engine(gpu, max_model_len),
+            kv=kv,
             settings=self.settings,
         )
+
+    def _kv(self) -> KVSettings:
+        given, profile = self.scenario.kv, self.scenario.engine.profile
+        completed = with_kv_defaults(given, profile)
+        self._note_completed("kv", given, completed, f"profile {profile}")
+        return completed
+
+    def _engine(self, gpu: Gpu | None, max_model_len: int) -> EngineSettings:
+        given = self.scenario.engine
+        completed = with_engine_defaults(
+            given,
+            gpu_name=gpu and gpu.name,
+            gpu_memory_gib=gpu and gpu.memory_gib,
+            max_model_len=max_model_len,
+        )
+        self._note_completed("engine", given, completed, f"profile {given.profile}")
+        if given.profile == "vllm" and gpu is not None:
+            for name in ("max_num_seqs", "max_num_batched_tokens"):
+                if getattr(given, name) is None:
+                    self._note(f"engine.{name}", getattr(completed, name), f"profile vllm, server on {gpu.name}")
+        return completed
+
+    def _note_completed(self, part: str, given: Any, completed: Any, origin: str) -> None:
+        for field in attrs.fields(type(given)):
+            value = getattr(completed, field.name)
+            if getattr(given, field.name) is None and value is not None:
+                self._note(f"{part}.{field.name}", value, origin)
 
     def _note(self, path: str, value: Any, origin: str) -> Any:
         self.settings[path] = Resolved(value, origin)
@@ -268,8 +306,8 @@ class _Resolver:
             return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
-    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
-        kv = self.scenario.kv
+    def _num_blocks(self, kv: KVSettings, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
+        assert kv.gpu_memory_utilization is not None
         blocks, origin = kv.blocks, "scenario"
         if blocks is None and model is not None and gpu is not None and tp > 0:
             origin = f"computed from the memory of {tp} {gpu.name}"
@@ -282,6 +320,7 @@ class _Resolver:
                     block_size=kv.block_size,
                     dp=self.backend_options.get("dp", 1),
                 )
+                blocks = max(blocks - (kv.reserved_blocks or 0), 1)
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:
                     raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.request import Request
+    from blis_simpy.core.request import Leg, Request
 
-__all__ = ["ReplicaLog", "StepLog"]
+__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -25,6 +26,25 @@ _STRETCH_COLUMNS = (
     "queue_depth",
     "used_blocks",
 )
+
+
+@attrs.define
+class PrefixLookups:
+    """Lookups in the prefix cache that led to an admission.
+
+    Attributes
+    ----------
+    requests : int
+        Admitted requests.
+    queried_tokens : int
+        Their known tokens: prompt, and after a preemption the outputs that were kept.
+    cached_tokens : int
+        Those of them that were found.
+    """
+
+    requests: int = 0
+    queried_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class ReplicaLog:
@@ -40,6 +60,8 @@ class ReplicaLog:
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
         Tokens generated for completed requests.
+    lookups, resumed_lookups : PrefixLookups
+        Prefix cache lookups of requests that were admitted for the first time, and again after a preemption.
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
@@ -51,12 +73,21 @@ class ReplicaLog:
         self.skipped_tokens: list[tuple[Request, int, int]] = []
         self.input_tokens = 0
         self.output_tokens = 0
+        self.lookups = PrefixLookups()
+        self.resumed_lookups = PrefixLookups()
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0
         self.length_capped = 0
         self.kv_allocation_failures = 0
         self.last_activity = 0
+
+    def count_lookup(self, leg: Leg, cached_tokens: int, known_tokens: int) -> None:
+        """Count the prefix cache lookup of a request that is admitted, before the admission is recorded in its leg."""
+        lookups = self.lookups if leg.first.first_scheduled_at < 0 else self.resumed_lookups
+        lookups.requests += 1
+        lookups.queried_tokens += known_tokens
+        lookups.cached_tokens += cached_tokens
 
 
 class StepLog:
@@ -120,6 +151,17 @@ class StepLog:
     def num_stretches(self) -> int:
         """How many stretches the steps are kept as."""
         return len(self._stretches) // len(_STRETCH_COLUMNS)
+
+    def end_of(self, step: int) -> int:
+        """End of a step, tick."""
+        return int(self.ends()[step])
+
+    def ends(self) -> NDArray[np.int64]:
+        """End of each step, tick."""
+        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        elapsed = np.cumsum(self.durations())
+        before = np.concatenate(([0], elapsed))[np.cumsum(stretches[:, 0]) - stretches[:, 0]]
+        return elapsed + np.repeat(stretches[:, 1] - before, stretches[:, 0])
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""

@@ -11,17 +11,27 @@ __all__ = ["EngineSettings", "KVSettings"]
 
 @attrs.frozen(kw_only=True, repr=False)
 class EngineSettings(ReprMixin):
-    """How a replica forms its steps. Defaults are those of the reference."""
+    """How a replica forms its steps. What is not given is as in the profile."""
 
-    max_num_seqs: int = setting(
-        256,
-        help="Batch slots: the most requests that run at once.",
+    profile: str = setting(
+        "blis",
+        help="Engine whose decisions are taken where no other setting says otherwise: that of the reference, or vLLM.",
+        choices=("blis", "vllm"),
+        flag="--engine-profile",
+    )
+    max_num_seqs: int | None = setting(
+        None,
+        help="Batch slots: the most requests that run at once. Unset: 256 with blis, by the GPU with vllm.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
-    max_num_batched_tokens: int = setting(
-        2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
+    max_num_batched_tokens: int | None = setting(
+        None,
+        help="Token budget of one step. Unset: 2048 with blis, by the GPU with vllm.",
+        unit="tokens",
+        ge=1,
+        flag="--max-num-scheduled-tokens",
     )
     long_prefill_token_threshold: int = setting(
         0,
@@ -30,12 +40,66 @@ class EngineSettings(ReprMixin):
         ge=0,
         flag="--long-prefill-token-threshold",
     )
+    long_prefill_token_threshold_adaptive: bool = setting(
+        False, help="Whether an equal share of the token budget is allowed, if that is more than the threshold."
+    )
+    long_prefill_threshold_if_alone: bool | None = setting(
+        None, help="Whether the threshold limits a request that is alone. Unset: yes with blis, no with vllm."
+    )
     max_model_len: int | None = setting(
         None,
         help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
+    )
+    over_length: str | None = setting(
+        None,
+        help="Request whose prompt and output budget exceed the maximum length: it is dropped, or its output is "
+        "clipped. Unset: drop with blis, clip with vllm.",
+        choices=("drop", "clip"),
+    )
+    step_effects: str | None = setting(
+        None,
+        help="When tokens, completions and freed blocks of a step count: from its start or from its end on. Unset: "
+        "start with blis, end with vllm.",
+        choices=("start", "end"),
+    )
+    async_scheduling: bool | None = setting(
+        None,
+        help="Whether a step is formed while the one before it runs; needs effects at the end. Unset: no with blis, "
+        "yes with vllm.",
+    )
+    idle_pause: int = setting(
+        1000,
+        help="Pause of the engine after a round without a step, although there are requests; with effects at the end.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    reserve_full_sequence: bool | None = setting(
+        None,
+        help="Whether all tokens of a request must fit the free KV blocks at its admission, not only its first chunk. "
+        "Unset: no with blis, yes with vllm.",
+    )
+    watermark: float = setting(
+        0.0,
+        help="Share of the KV blocks that stays free at an admission while other requests run.",
+        unit="fraction",
+        ge=0,
+        lt=1,
+    )
+    victim: str | None = setting(
+        None,
+        help="Running request that is preempted if KV blocks run out: the latest, or the least urgent. Unset: the "
+        "least urgent with vllm and the scheduler priority, else the latest.",
+        choices=("latest", "least-urgent"),
+    )
+    resume: str | None = setting(
+        None,
+        help="Preempted request that comes back: it restarts from its prompt, or recomputes prompt and outputs. Unset: "
+        "restart with blis, recompute with vllm.",
+        choices=("restart", "recompute"),
     )
     scheduler: Plugin = setting("fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
     priority: Plugin = setting(
@@ -49,9 +113,17 @@ class EngineSettings(ReprMixin):
 
 @attrs.frozen(kw_only=True, repr=False)
 class KVSettings(ReprMixin):
-    """KV cache of a replica. Defaults are those of the reference."""
+    """KV cache of a replica. What is not given is as in the engine profile."""
 
-    store: Plugin = setting("single-tier", help="Where KV blocks are kept.", kind="kv_store")
+    store: Plugin = setting(
+        None,
+        help="Where KV blocks are kept. Unset: single-tier with the engine profile blis, block-pool with vllm.",
+        kind="kv_store",
+        absent="",
+    )
+    prefix_caching: bool = setting(
+        True, help="Whether prompts find blocks of earlier ones; the store block-pool can do without."
+    )
     blocks: int | None = setting(
         None,
         help="KV blocks of a replica; unset means computed from the memory of the GPU.",
@@ -60,9 +132,17 @@ class KVSettings(ReprMixin):
         flag="--total-kv-blocks",
     )
     block_size: int = setting(16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens")
-    gpu_memory_utilization: float = setting(
-        0.9,
-        help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",
+    reserved_blocks: int | None = setting(
+        None,
+        help="Blocks that the engine keeps of those that the memory of the GPU has room for. Unset: 0 with the engine "
+        "profile blis, 1 with vllm.",
+        unit="blocks",
+        ge=0,
+    )
+    gpu_memory_utilization: float | None = setting(
+        None,
+        help="Share of the GPU's memory that the engine uses, for computing the number of blocks. Unset: 0.9 with the "
+        "engine profile blis, 0.92 with vllm.",
         unit="fraction",
         gt=0,
         le=1,
@@ -101,12 +181,14 @@ class KVSettings(ReprMixin):
 
     @property
     def chosen_store(self) -> Plugin:
-        """The KV store that is meant: `store`, or the two-tier one where there are host blocks."""
-        if self.store not in ("single-tier", "two-tier") or (self.store == "single-tier" and self.cpu_blocks == 0):
-            return self.store
-        return {
-            "policy": "two-tier",
-            "cpu_blocks": self.cpu_blocks,
-            "bandwidth": self.transfer_bandwidth,
-            "base_latency": self.transfer_base_latency,
-        }
+        """The KV store with its options: the two-tier one where there are host blocks."""
+        if self.store == "two-tier" or (self.store == "single-tier" and self.cpu_blocks):
+            return {
+                "policy": "two-tier",
+                "cpu_blocks": self.cpu_blocks,
+                "bandwidth": self.transfer_bandwidth,
+                "base_latency": self.transfer_base_latency,
+            }
+        if self.store == "block-pool":
+            return {"policy": "block-pool", "prefix_caching": self.prefix_caching}
+        return self.store

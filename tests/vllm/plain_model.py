@@ -220,7 +220,8 @@ class PlainEngine:
             preempt themselves again and again, in vLLM too.
         """
         arrivals = deque(sorted(requests, key=lambda request: request.arrival))
-        aborts = deque(sorted((r for r in requests if r.abort_at is not None), key=lambda request: request.abort_at))
+        # Clients that give up at one time do so in the order in which they came.
+        aborts = deque(sorted((r for r in arrivals if r.abort_at is not None), key=lambda request: request.abort_at))
         while True:
             self._take_inputs(arrivals, aborts)
             if not (self.running or self.waiting or self.in_flight or self.someone_ended):
