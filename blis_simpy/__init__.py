@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
-    from blis_simpy.core.request import Request, RequestOutcome
+    from blis_simpy.core.observers import Observer
+    from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -45,12 +46,16 @@ if TYPE_CHECKING:
     from blis_simpy.trace_files.trace import Trace
     from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
+    from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
     from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
+    from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec.client import Arrival, Client, MultiTurn, Reasoning
+    from blis_simpy.workload.spec.arrival import Arrival
+    from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
-    from blis_simpy.workload.spec.load_workload import load_workload, workload_schema
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.traffic import Traffic
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = [
     "HOUR",
@@ -58,6 +63,7 @@ __all__ = [
     "MINUTE",
     "MS",
     "SECOND",
+    "ActivityWindows",
     "AdmissionDecision",
     "AlwaysAdmit",
     "AlwaysBusiest",
@@ -67,22 +73,31 @@ __all__ = [
     "CalibrationError",
     "Capacity",
     "Client",
+    "Cohort",
     "Comparison",
     "Constant",
+    "ConstantArrivals",
+    "Diurnal",
+    "Drain",
     "Empirical",
     "EngineSettings",
     "Exponential",
+    "GammaArrivals",
     "Gaussian",
     "KVSettings",
     "LatencySettings",
     "LeastLoaded",
+    "Leg",
     "LengthDistribution",
     "LifecycleSettings",
     "MultiTurn",
+    "Multimodal",
     "NodePool",
     "ObserveSettings",
+    "Observer",
     "ParetoLognormal",
     "PluginError",
+    "PoissonArrivals",
     "PolicyContext",
     "Problem",
     "Range",
@@ -103,10 +118,14 @@ __all__ = [
     "SimulationError",
     "Snapshot",
     "Span",
+    "Spike",
     "Sweep",
     "TokenBucket",
     "Trace",
+    "Traffic",
+    "WeibullArrivals",
     "Weighted",
+    "Window",
     "Workload",
     "WorkloadSpec",
     "WorkloadTraceError",
@@ -136,7 +155,8 @@ _MODULES = {
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
     "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
     "blis_simpy.core.token_spans": ("Span",),
-    "blis_simpy.core.request": ("RequestOutcome", "Request"),
+    "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
         "CalibrationError",
@@ -165,12 +185,23 @@ _MODULES = {
     "blis_simpy.scenario": ("Scenario",),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
-    "blis_simpy.workload.spec.client": ("Arrival", "Client", "MultiTurn", "Reasoning"),
-    "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.arrivals": ("ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"),
     "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
-    "blis_simpy.workload.spec.load_workload": ("load_workload", "workload_schema"),
+    "blis_simpy.workload.load_workload": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
-    "blis_simpy.workload.spec.workload_spec": ("WorkloadSpec",),
+    "blis_simpy.workload.spec.arrival": ("Arrival",),
+    "blis_simpy.workload.spec.client": (
+        "ActivityWindows",
+        "Client",
+        "MultiTurn",
+        "Multimodal",
+        "Reasoning",
+        "Window",
+    ),
+    "blis_simpy.workload.spec.cohort": ("Cohort", "Diurnal", "Drain", "Spike"),
+    "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.traffic": ("Traffic",),
+    "blis_simpy.workload.workload_spec": ("WorkloadSpec",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -11,6 +11,7 @@ from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import Problem, ScenarioError, joined, nearest
 from blis_simpy.results.archive import read_run
 from blis_simpy.results.result import Result
+from blis_simpy.results.run_record import RunRecord
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.convert import structure
@@ -18,7 +19,7 @@ from blis_simpy.settings.convert import structure
 if TYPE_CHECKING:
     from os import PathLike
 
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
@@ -90,7 +91,7 @@ def _scenario(document: loader.Document, folder: Path) -> Scenario:
 def _specification(document: loader.Document, folder: Path) -> WorkloadSpec | None:
     """Take the workload out of a scenario if it is a specification, by file name or in place."""
     # Few scenarios have one, and its classes take a while to make.
-    from blis_simpy.workload.spec.load_workload import load_workload, read_workload
+    from blis_simpy.workload.load_workload import load_workload, read_workload
 
     assert isinstance(document.data, dict)
     workload = document.data.get("workload")
@@ -129,7 +130,7 @@ def scenario_schema() -> dict[str, Any]:
         in it: a file that fits the schema may still be refused.
     """
     from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
-    from blis_simpy.workload.spec.load_workload import workload_schema
+    from blis_simpy.workload.load_workload import workload_schema
 
     writer = SchemaWriter()
     scenario = writer.mapping(Scenario)
@@ -165,4 +166,4 @@ def load_result(path: str | PathLike[str]) -> Result:
         If the file cannot be read or is not a saved result.
     """
     scenario, parts = read_run(path)
-    return Result(scenario=parse_scenario(scenario), **parts)
+    return Result(RunRecord(scenario=parse_scenario(scenario), **parts))

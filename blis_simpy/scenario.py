@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.deployment import resolve
+from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.simulation import Simulation
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.results.result import Result
     from blis_simpy.simulation import Progress
+    from blis_simpy.workload.preview import Preview
 
 __all__ = ["Scenario"]
 
@@ -42,6 +44,24 @@ class Scenario(ScenarioSettings):
             If a figure is missing, contradictory, or the model does not fit the GPUs.
         """
         return resolve(self)
+
+    def preview(self, *, seed: int | None = None) -> Preview:
+        """Draw the traffic that a run of the scenario simulates; nothing is served.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Seed in place of the scenario's, as for `run`.
+
+        Raises
+        ------
+        ScenarioError
+            If the scenario has no workload, or its workload cannot be generated.
+        """
+        if self.workload is None:
+            raise ScenarioError.at("workload", "must be given")
+        seed = self.seed if seed is None else seed
+        return self.workload.preview(seed=seed, horizon=self.end, defaults=self.defaults)
 
     def run(
         self, *, seed: int | None = None, until: int | str | None = None, progress: Progress | None = None

@@ -21,7 +21,8 @@ from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings import fields
 from blis_simpy.settings.fields import Plugin, setting
 from blis_simpy.settings.updates import updated
-from blis_simpy.workload.settings import Traffic, Workload
+from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.traffic import Traffic
 
 if TYPE_CHECKING:
     from os import PathLike

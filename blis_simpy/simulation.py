@@ -14,7 +14,7 @@ from functools import partial
 from math import inf
 from operator import index
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
@@ -33,10 +33,8 @@ from blis_simpy.results.monitor import Sampler
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, ticks
-from blis_simpy.workload.clients import FOLLOWING, Sessions, send_all, validate_requests
-from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import with_preset
-from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.clients import FOLLOWING, ClientProcesses, validate_requests
+from blis_simpy.workload.generator import GeneratedWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
-    from blis_simpy.workload.request_builders import RequestDetails
-    from blis_simpy.workload.spec.sessions import SessionBlueprint
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 __all__ = ["Simulation", "replay"]
 
@@ -108,16 +103,15 @@ class Simulation:
         self.deployment = self.deployments[0]
         self.horizon = scenario.end or FOREVER
         streams = RandomStreams(self.seed)
-        conversations: list[SessionBlueprint] = []
-        details: dict[str, RequestDetails] = {}
-        if requests is None:
-            requests, conversations, details = self._generate(streams)
+        if requests is not None:
+            workload = GeneratedWorkload.of_requests(validate_requests(requests))
+        elif scenario.workload is not None:
+            workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
         else:
-            requests = validate_requests(requests)
-        self.requests = list(requests)
-        self._details = details
-        arrivals = sorted(requests, key=lambda request: request.arrived_at)
-        self.env = Environment(min(arrivals[0].arrived_at, 0) if arrivals else 0)
+            raise ScenarioError.at("workload", "must be given, or requests to serve")
+        self.requests = list(workload.requests)
+        self._details = workload.details
+        self.env = Environment(min(0, min((request.arrived_at for request in self.requests), default=0)))
         self._ids: set[str] | None = None
         self._wall_clock_s = 0.0
         self._observers = observers = Observers(self.env)
@@ -146,15 +140,16 @@ class Simulation:
             streams=streams,
             observers=observers,
         )
-        accept = self.cluster.router.accept
-        self.env.process(send_all(self.env, arrivals, accept))
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
-        self._end_of_run.expect(len(conversations))
-        sessions = Sessions(self.env, submit=accept, on_request=self._announced, on_over=self._end_of_run.settle)
-        first_rounds = {request.session: request for request in requests if not request.round_index}
-        for conversation in conversations:
-            sessions.start(conversation, first_rounds[conversation.session])
+        self._end_of_run.expect(len(workload.sessions))
+        clients = ClientProcesses(
+            self.env,
+            submit=self.cluster.router.accept,
+            on_request=self._announced,
+            on_session_end=self._end_of_run.settle,
+        )
+        clients.start(workload)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
@@ -178,17 +173,6 @@ class Simulation:
             horizon=self.horizon,
             observers=self._observers,
         )
-
-    def _generate(
-        self, streams: RandomStreams
-    ) -> tuple[list[Request], list[SessionBlueprint], dict[str, RequestDetails]]:
-        workload, horizon = self.scenario.workload, self.scenario.end
-        if workload is None:
-            raise ScenarioError.at("workload", "must be given, or requests to serve")
-        if isinstance(workload, Workload):
-            return generate(with_preset(workload, self.scenario.defaults), streams, horizon), [], {}
-        generated = cast("WorkloadSpec", workload).generate(streams, horizon)
-        return generated.requests, generated.sessions, generated.details
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
@@ -368,7 +352,7 @@ class Simulation:
         """
         return Sampler(self.env, self, every, figures)
 
-    def observe(self, observer: object) -> None:
+    def add_observer(self, observer: object) -> None:
         """Add an observer of requests and replicas.
 
         Its methods are called right after the events, at the same tick, and may do whatever a process may do.
@@ -385,15 +369,13 @@ class Simulation:
 
         Examples
         --------
-        >>> class Preemptions:
-        ...     legs = []
-        ...     def preempted(self, leg):
-        ...         self.legs.append((leg.request.id, leg.finished_at))
-        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=3)))
-        >>> simulation.observe(Preemptions())
+        >>> class Idle(Observer):
+        ...     def idle(self, replica):
+        ...         print(f"replica {replica} is idle at {simulation.env.now} us")
+        >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
+        >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        >>> Preemptions.legs
-        []
+        replica 0 is idle at 259396 us
         """
         self._observers.subscribe(observer, deferred=True)
 

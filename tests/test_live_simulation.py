@@ -114,6 +114,37 @@ def test_unused_hooks_are_not_there(prepare):
     assert all(getattr(observers, event) is None for event in events)
 
 
+def test_observer_of_ones_own_sees_legs_and_replicas(prepare):
+    """As in tests/replica/test_engine.py: r1 is preempted at 4004 and starts over at 4114."""
+    simulation = prepare((32, 40, 0), (32, 40, 0), blocks=8)
+    log = []
+
+    class Mine(blis.Observer):
+        def scheduled(self, leg):
+            log.append((simulation.env.now, "scheduled", leg.request.id, leg.num_preemptions))
+
+        def preempted(self, leg):
+            log.append((simulation.env.now, "preempted", leg.request.id, leg.ttft))
+
+        def idle(self, replica):
+            log.append((simulation.env.now, "idle", replica))
+
+    simulation.add_observer(Mine())
+    simulation.run()
+    assert log == [
+        (0, "scheduled", "request_0", 0),
+        (0, "scheduled", "request_1", 0),
+        (4004, "preempted", "request_1", 164),
+        (4114, "scheduled", "request_1", 1),
+        (8580, "idle", 0),
+    ]
+
+
+def test_object_that_observes_nothing_is_refused(prepare):
+    with pytest.raises(blis.ScenarioError, match="observer must have a method named arrived, "):
+        prepare().add_observer(object())
+
+
 def test_samples_are_taken_at_regular_intervals_until_the_end(prepare):
     """In the batch: r0 from 0; its last step starts at 110, and from then on it has left."""
     simulation = prepare((10, 2, 0))

@@ -16,9 +16,11 @@ from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.load_files import load_scenario, shipped_scenarios
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.scenario import Scenario
+from blis_simpy.workload.arrivals import ConstantArrivals
 from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
-from blis_simpy.workload.settings import Traffic, Workload
-from blis_simpy.workload.spec.load_workload import read_workload
+from blis_simpy.workload.load_workload import read_workload
+from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.traffic import Traffic
 
 TEXT = """
 model: qwen/qwen3-14b
@@ -63,12 +65,8 @@ def test_defaults_are_those_of_the_reference():
     }
     assert (scenario.seed, scenario.replicas, scenario.horizon, scenario.workload) == (42, 1, None, None)
     workload = Workload()
-    assert (workload.rate, workload.num_requests, workload.arrivals, workload.prefix_tokens) == (
-        1.0,
-        100,
-        "constant",
-        0,
-    )
+    assert (workload.rate, workload.num_requests, workload.prefix_tokens) == (1.0, 100, 0)
+    assert workload.arrivals == ConstantArrivals()
     assert workload.prompt == workload.output == Gaussian(512, 256, 2, 7000)
 
 
@@ -173,14 +171,12 @@ def test_coefficients_must_fit_together(settings, line):
     assert str(caught.value) == line
 
 
-def test_single_takes_plain_numbers_as_lengths():
-    assert Workload.single(rate="60/min", prompt=100, output=Gaussian(5, 1), num_requests=3) == Workload(
-        rate=1.0, prompt=Constant(100), output=Gaussian(5, 1), num_requests=3
-    )
+def test_plain_numbers_are_constant_lengths():
+    assert Workload(rate="60/min", prompt=100, output=5) == Workload(rate=1.0, prompt=Constant(100), output=Constant(5))
 
 
 def test_run_gives_a_result_and_takes_a_seed():
-    scenario = Scenario(model="qwen/qwen3-14b", workload=Workload.single(rate=50, num_requests=3))
+    scenario = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=50, num_requests=3))
     assert scenario.run().summary["completed_requests"] == 3
     assert scenario.run(seed=1).summary != scenario.run().summary
 
@@ -270,7 +266,7 @@ def test_a_written_file_holds_wherever_it_lies(tmp_path, monkeypatch):
 FIXED = {"type": "constant", "params": {"value": 10}}
 CLIENT = {
     "rate_fraction": 1.0,
-    "arrival": {"process": "poisson"},
+    "arrival": {"process": "gamma"},
     "input_distribution": FIXED,
     "output_distribution": FIXED,
 }
@@ -288,7 +284,7 @@ def test_with_reaches_into_a_specification_and_into_lists():
             "workload.aggregate_rate": "600/min",
             "workload.clients[1].rate_fraction": 3,
             "workload.clients[1].reasoning.multi_turn.max_rounds": 5,
-            "workload.clients[0].input_distribution.params.value": 7,
+            "workload.clients[0].input_distribution.value": 7,
             "groups[1].replicas": 2,
             "groups[1].engine.max_num_seqs": 9,
         }
@@ -296,7 +292,7 @@ def test_with_reaches_into_a_specification_and_into_lists():
     assert other.workload.aggregate_rate == 10.0
     assert [client.rate_fraction for client in other.workload.clients] == [1.0, 3]
     assert other.workload.clients[1].reasoning.multi_turn.max_rounds == 5
-    assert other.workload.clients[0].input_distribution.law() == Constant(7)
+    assert other.workload.clients[0].input_distribution == Constant(7)
     assert (other.groups[1].replicas, other.groups[1].tp, other.groups[1].engine.max_num_seqs) == (2, 2, 9)
     assert scenario.workload == read_workload(SPEC)
 
@@ -309,9 +305,9 @@ def test_with_reaches_into_a_specification_and_into_lists():
         ("workload.clients[0].arrival.cv", 0, "workload.clients[0].arrival.cv must be > 0, got 0"),
         ("workload.clients[7].id", "x", "workload.clients[7].id does not exist; there are 2 items, from [0]"),
         (
-            "workload.clients[0].input_distribution.params.mean",
+            "workload.clients[0].input_distribution.mean",
             5,
-            "workload.clients[0].input_distribution.params.mean is not a setting; known: value",
+            "workload.clients[0].input_distribution.mean is not a setting; known: value",
         ),
         ("groups[1].tp", 0, "groups[1].tp must be >= 1, got 0"),
         ("groups[1]", {"tp": 0}, "groups[1].tp must be >= 1, got 0"),
@@ -347,7 +343,7 @@ def test_a_length_law_may_be_a_mapping_in_python_too():
         ({"type": "constant", "value": 0}, "prompt.value must be >= 1, got 0"),
         ({"type": "constant"}, "prompt.value is required"),
         ({"value": 3}, "prompt must name its plug-in under 'type', got {'value': 3}"),
-        ({"type": ["x"]}, "prompt must name its plug-in under 'type', got {'type': ['x']}"),
+        ({"type": ["x"]}, "prompt.type must be text, got ('x',)"),
     ],
 )
 def test_a_wrong_length_law_is_told_by_its_path(law, line):

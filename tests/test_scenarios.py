@@ -175,7 +175,7 @@ def test_long_answers_fill_the_cache_for_all():
 def test_pictures_cost_what_their_tokens_cost():
     outcome = result("images")
     assert (p99(outcome), round(outcome.summary["itl_mean_ms"])) == (0.15, 23)
-    outcome = result("images", **{"workload.clients[0].multimodal.image_distribution.params.value": 250})
+    outcome = result("images", **{"workload.clients[0].multimodal.image_distribution.value": 250})
     assert (p99(outcome), round(outcome.summary["itl_mean_ms"])) == (0.05, 14)
 
 

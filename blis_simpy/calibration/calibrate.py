@@ -17,6 +17,7 @@ import numpy as np
 
 from blis_simpy.calibration.agreement import PERCENTS, Agreement
 from blis_simpy.calibration.simulated import HasRequests, Simulated
+from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.errors import CalibrationError, Problem
 from blis_simpy.files.text_files import write_text
 from blis_simpy.results.blis_report import to_json
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-    from blis_simpy.display.text_table import TextTable
 
 __all__ = ["Calibration", "calibrate", "check_network"]
 
@@ -45,7 +43,7 @@ _LIMITATIONS = [
 ]
 
 
-class Calibration:
+class Calibration(Rendered):
     """How a simulation compares with measurements; made by `calibrate`.
 
     Attributes
@@ -126,37 +124,10 @@ class Calibration:
         """
         write_text(path, to_json(self.report(snake_case=snake_case)))
 
-    def to_table(self) -> TextTable:
-        """Both kinds of latency as a table, which prints as text and shows as HTML in a notebook."""
-        from blis_simpy.display.text_table import TextColumn, TextTable
-
-        columns = [TextColumn("latency", align="left"), TextColumn("", align="left")]
-        columns += [TextColumn(f"p{percent}", "ms", ",.3f") for percent in PERCENTS]
-        columns += [TextColumn("MAPE", spec=".1%"), TextColumn("r", spec=".3f")]
-        columns += [TextColumn(name, align="left") for name in ("bias", "quality")]
-        rows: list[list[Any]] = []
-        for name, agreement in (("TTFT", self.ttft), ("E2E", self.e2e)):
-            real, simulated = ([of[p] / 1000 for p in PERCENTS] for of in (agreement.real, agreement.simulated))
-            verdict = [agreement.mape, agreement.pearson_r, agreement.bias, agreement.quality]
-            rows += [[name, "measured", *real, *[None] * len(verdict)], ["", "simulated", *simulated, *verdict]]
-        return TextTable(columns, rows, title=f"{len(self.pairs['request_id']):,} requests compared")
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw simulated against measured latencies, a dot a request; needs the extra ``plot``.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            Where to; a new figure unless given.
-
-        Raises
-        ------
-        PluginError
-            If matplotlib is not installed.
-        """
-        from blis_simpy.display.plot_calibration import plot_calibration
-
-        return plot_calibration(self, ax)
+    @property
+    def plot(self) -> Plots:
+        """Draws simulated against measured latencies, one point a request: ``calibration.plot()``."""
+        return Plots(self, "calibration.", default="latencies")
 
     def __repr__(self) -> str:
         parts = (
@@ -164,9 +135,6 @@ class Calibration:
             for name, of in (("TTFT", self.ttft), ("E2E", self.e2e))
         )
         return f"<Calibration of {len(self.pairs['request_id'])} requests: {', '.join(parts)}>"
-
-    def _repr_html_(self) -> str:
-        return self.to_table().html()
 
 
 def calibrate(

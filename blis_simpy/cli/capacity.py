@@ -25,8 +25,7 @@ from blis_simpy.cli.experiments import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.experiment.capacity import capacity as find_capacity
-from blis_simpy.experiment.measurement import is_known
-from blis_simpy.results.subset import metric_names
+from blis_simpy.results.metrics import find_metric, known_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,8 +113,8 @@ def _promises(texts: Sequence[str]) -> dict[str, Any]:
         metric, sign, limit = match.groups()
         if metric in promises:
             problems.append(Problem(path=f"--slo {metric}", rule="is given twice"))
-        elif not is_known(metric):
-            hint = nearest(metric, metric_names())
+        elif find_metric(metric) is None:
+            hint = nearest(metric, known_metrics())
             problems.append(Problem(path="--slo", rule="is of an unknown metric", value=metric, hint=hint))
         promises[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
     if problems:

@@ -1,4 +1,4 @@
-"""``blis compose``: put the clients of several workload specifications side by side, as YAML on stdout."""
+"""``blis compose``: combine the clients of several workload specifications, as YAML on stdout."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from blis_simpy.cli.common import LOG_FLAG, log_lines
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.workload.spec.compose import compose as side_by_side
-from blis_simpy.workload.spec.load_workload import load_workload
+from blis_simpy.workload.compose import compose as combined
+from blis_simpy.workload.load_workload import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["compose"]
 
@@ -33,10 +33,10 @@ _FLAGS = (
 )
 _NOT_CLIENTS = {
     "cohorts": "write the members as clients",
-    "servegen_data": "spell it out with 'blis convert servegen' first",
-    "inference_perf": "spell it out with 'blis convert inference-perf' first",
+    "servegen_data": "convert it with 'blis convert servegen' first",
+    "inference_perf": "convert it with 'blis convert inference-perf' first",
 }
-"""Sources of traffic that a composition cannot hold, and what to do about them."""
+"""Sources of traffic that a composition cannot contain, with a remedy."""
 _BOUNDS = ("seed", "horizon", "num_requests")
 
 
@@ -48,7 +48,7 @@ def compose(argv: Sequence[str]) -> None:
     argv : sequence of str
         Words after ``compose``.
     """
-    about = "Put the clients of several workload specifications side by side; prints a specification (YAML)."
+    about = "Combine the clients of several workload specifications; prints a specification (YAML)."
     given = read_flags(argv, _FLAGS, command="compose", about=about)
     if "from" not in given:
         raise ScenarioError(Problem(path="--from", rule="is required"))
@@ -58,7 +58,7 @@ def compose(argv: Sequence[str]) -> None:
             raise ScenarioError(problems)
         for file, spec in specs.items():
             _warn(file, spec)
-        text = side_by_side([specs[str(file)] for file in given["from"]]).to_yaml()
+        text = combined([specs[str(file)] for file in given["from"]]).to_yaml()
     sys.stdout.write(text)
 
 
@@ -70,14 +70,14 @@ def _lost_traffic(specs: Mapping[str, WorkloadSpec]) -> Iterator[Problem]:
 
 
 def _warn(file: str, spec: WorkloadSpec) -> None:
-    """Tell what the composition does not keep."""
+    """Warn of what the composition does not keep."""
     dropped = [name for name in _BOUNDS if getattr(spec, name)]
     if dropped:
         _log.warning("%s: %s not kept; set them in the result", file, ", ".join(dropped))
     total = sum(client.rate_fraction for client in spec.clients)
     if not math.isclose(total, 1.0, rel_tol=1e-6):
         _log.warning(
-            "%s: rate fractions add up to %g, not 1: in the result its clients weigh %g times what they should",
+            "%s: rate fractions add up to %g, not 1: in the result the weight of its clients is multiplied by %g",
             file,
             total,
             total,

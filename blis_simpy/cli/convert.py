@@ -21,8 +21,8 @@ from blis_simpy.files.text_files import check_writable
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
 from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
-from blis_simpy.workload.spec.compose import from_inference_perf, from_preset, from_servegen
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.compose import from_inference_perf, from_preset, from_servegen
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,14 +73,14 @@ def _inference_perf(given: Mapping[str, Any]) -> WorkloadSpec:
 # The targets are the paths under which the library reports problems.
 _SOURCES = {
     "servegen": _Source(
-        "Spell out a folder in the layout of ServeGen, with the rates that were measured.",
+        "Print a folder in the layout of ServeGen as a specification, with the measured rates.",
         (Flag(name="--path", target="servegen_data.path", help="The folder.", absent=""),),
         _servegen,
     ),
     "preset": _Source(
-        "Spell out a named workload of the defaults file.",
+        "Print a preset of the defaults file as a specification.",
         (
-            Flag(name="--name", target="workload.preset", help="Its name, e.g. chatbot.", absent=""),
+            Flag(name="--name", target="workload.preset", help="Name of the preset, e.g. chatbot.", absent=""),
             Flag(name="--rate", target="aggregate_rate", hint=float, help="Requests per second.", default=1.0),
             Flag(name="--num-requests", target="num_requests", hint=int, help="Number of requests.", default=100),
             Flag(name="--defaults-filepath", target="defaults", help="Defaults file.", absent=""),
@@ -88,7 +88,7 @@ _SOURCES = {
         _preset,
     ),
     "inference-perf": _Source(
-        "Spell out the load of the inference-perf benchmark.",
+        "Print the load of the inference-perf benchmark as a specification.",
         (Flag(name="--spec", target="spec", help="Specification with the key inference_perf.", absent=""),),
         _inference_perf,
     ),

@@ -28,9 +28,9 @@ _COMMANDS = {
     "sweep": "simulate a grid of settings",
     "capacity": "find the rate or the number of replicas that still keeps a promise",
     "explain": "show how step times come about (explain latency)",
-    "workload": "look at the traffic of a workload specification",
-    "compose": "put workload specifications side by side",
-    "convert": "turn the formats of other tools into workload specifications and traces",
+    "workload": "show the traffic of a workload specification or a scenario",
+    "compose": "combine the clients of several workload specifications",
+    "convert": "convert formats of other tools into workload specifications and traces",
     "schema": "print a JSON Schema of scenario files, for editors",
 }
 """What each command does; it is a function in a module of its own name."""

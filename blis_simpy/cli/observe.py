@@ -22,7 +22,7 @@ from blis_simpy.settings.fields import Setting
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +144,7 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
 
 def _specified(file: str, traffic: dict[str, Any]) -> WorkloadSpec:
     """Read the specification; of the other traffic flags only the number of requests counts."""
-    from blis_simpy.workload.spec.load_workload import load_workload
+    from blis_simpy.workload.load_workload import load_workload
 
     spec = load_workload(file)
     ignored = set(traffic) - {"num_requests"}

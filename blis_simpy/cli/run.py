@@ -23,13 +23,14 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.workload.settings import Traffic, Workload
+from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.traffic import Traffic
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["run"]
 
@@ -100,7 +101,7 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     workload: Traffic = base.workload or Workload()
     file = given.pop("workload_spec", None)
     if file is not None:
-        from blis_simpy.workload.spec.load_workload import load_workload
+        from blis_simpy.workload.load_workload import load_workload
 
         workload = specification = load_workload(file)
         given.setdefault("seed", specification.seed)

@@ -15,7 +15,6 @@ import attrs
 from blis_simpy.deployment import Resolved, resolve
 from blis_simpy.settings import fields, loader
 from blis_simpy.settings.serialize import plain_value, to_yaml
-from blis_simpy.workload.presets import with_preset
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _preset(scenario: Scenario) -> dict[str, Resolved]:
     workload = scenario.workload
     if not isinstance(workload, Workload) or workload.preset is None:
         return {}
-    filled = with_preset(workload, scenario.defaults)
+    filled = workload.with_preset(scenario.defaults)
     origin = f"{scenario.defaults or 'catalog'}: presets.{workload.preset}"
     names = ("prompt", "output", "prefix_tokens", "preset")
     return {f"workload.{name}": Resolved(getattr(filled, name), origin) for name in names}

@@ -111,8 +111,10 @@ class Cluster:
         self.router = Router(
             env, admission=admission, routing=routing, timing=timing, snapshots=self._snapshots, observers=observers
         )
+        # Before the observers that the life cycle and the user add: those see the request at its replica.
         observers.add("routed", self._dispatch)
-        observers.add("leg_finished", self._leg_finished)
+        # After all others, because it announces the end of the request, which follows.
+        observers.add("leg_finished", self._leg_finished, last=True)
         observers.add("replica_state", self._replica_state)
         observers.add("idle", self._end_drain)
         self._lifecycle = ReplicaLifecycle(env, settings=lifecycle, pools=pools, streams=streams, observers=observers)

@@ -162,6 +162,7 @@ class ReplicaLifecycle:
         """Wait until the replica has its GPUs, then until it is loaded; `event` is what it waits for first."""
         try:
             yield event
+            # The delay is drawn only now: streams are drawn from in the order in which replicas begin to load.
             if isinstance(event, GpuRequest) and (delay := self._load(replica)):
                 yield self._env.event_at(self._env.now + delay, _LOADED)
         except Interrupt:
@@ -180,6 +181,7 @@ class ReplicaLifecycle:
         this = self._replicas[replica]
         self._move(replica, ReplicaState.TERMINATED)
         if this.process is not None:
+            # Delivered before any other event of this tick. A replica that is restored at once has another process.
             this.process.interrupt("terminated")
             this.process = None
         if self.placement is not None and this.gpus is not None:

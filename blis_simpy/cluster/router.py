@@ -157,8 +157,8 @@ class Router:
             and _may_decide_on_arrival(admission, "admit")
             and _may_decide_on_arrival(routing, "route")
         )
-        self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._admit_and_pass_on)
-        self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._route)
+        self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
+        self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
     def accept(self, request: Request) -> None:
         """Take a request that arrives now."""
@@ -166,24 +166,30 @@ class Router:
             self._observers.arrived(request)
         if not (self._decides_on_arrival and self._snapshots.num_replicas == 1):
             self._admissions.put(request)
-        elif self._admit(request):
-            self._route(request)
+            return
+        state = self._state(request)
+        if self._admit(request, state):
+            self._route(request, state)
 
     def resubmit(self, request: Request) -> None:
         """Take a request that its replica gave up, at any place in the tick; it is admitted and routed again."""
         request.admitted_at = NEVER
         self._admissions.put(request)
 
-    def _admit_and_pass_on(self, request: Request) -> None:
-        if self._admit(request):
+    def _state(self, request: Request) -> State:
+        now = self._env.now
+        return State(now, self._snapshots.snapshots_for(now, request.model))
+
+    def _decide_admission(self, request: Request) -> None:
+        if self._admit(request, self._state(request)):
             self._routings.put(request)
 
-    def _admit(self, request: Request) -> bool:
-        now = self._env.now
+    def _decide_routing(self, request: Request) -> None:
+        self._route(request, self._state(request))
+
+    def _admit(self, request: Request, state: State) -> bool:
         try:
-            answer: object = self._admission.admit(
-                request, State(now, self._snapshots.snapshots_for(now, request.model))
-            )
+            answer: object = self._admission.admit(request, state)
         except Exception as error:
             raise broken("policy", self._admission, "admit", error) from error
         decision = answer if isinstance(answer, AdmissionDecision) else AdmissionDecision(answer)  # type: ignore[arg-type]
@@ -193,20 +199,19 @@ class Router:
             self.rejected.append(request)
             self._reject(request, decision.reason)
             return False
-        request.admitted_at = now
+        request.admitted_at = state.now
         if self._observers.admitted is not None:
             self._observers.admitted(request, decision.reason)
         return True
 
-    def _route(self, request: Request) -> None:
-        now = self._env.now
-        snapshots = self._snapshots.snapshots_for(now, request.model)
+    def _route(self, request: Request, state: State) -> None:
+        now, snapshots = state
         if not snapshots:
             self.num_unroutable += 1
             self._reject(request, "no replica serves this model")
             return
         try:
-            answer = self._routing.route(request, State(now, snapshots))
+            answer = self._routing.route(request, state)
         except Exception as error:
             raise broken("policy", self._routing, "route", error) from error
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)

@@ -198,6 +198,7 @@ class SnapshotTable:
     def add(self, replica: Replica) -> None:
         """Add a replica, which is not routable at first; its index must be the next."""
         model = replica.model.lower()
+        # Grouped later, at the next decision: grouping for each of many replicas would cost the square of their number.
         self._snapshots.append(
             StaleSnapshot(replica, model, self._interval_us) if self._interval_us else FreshSnapshot(replica, model)
         )

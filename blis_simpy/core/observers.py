@@ -95,11 +95,12 @@ class Observers:
         Announces the event to all its observers in the order in which they were added; None without any.
     """
 
-    __slots__ = ("_env", "_functions", *EVENTS)
+    __slots__ = ("_env", "_functions", "_last", *EVENTS)
 
     def __init__(self, env: Environment) -> None:
         self._env = env
         self._functions: dict[str, list[Callable[..., object]]] = {event: [] for event in EVENTS}
+        self._last: dict[str, Callable[..., object]] = {}
         self.arrived: Callable[[Request], object] | None = None
         self.admitted: Callable[[Request, str], object] | None = None
         self.rejected: Callable[[Request, str], object] | None = None
@@ -113,7 +114,7 @@ class Observers:
         self.replica_state: Callable[[int, Any], object] | None = None
         self.idle: Callable[[int], object] | None = None
 
-    def add(self, event: str, function: Callable[..., object]) -> None:
+    def add(self, event: str, function: Callable[..., object], *, last: bool = False) -> None:
         """Call a function at each event of a kind, within the change that it announces.
 
         Parameters
@@ -122,10 +123,16 @@ class Observers:
             One of `EVENTS`.
         function : callable
             Takes what the method of `Observer` with this name takes. It must not change what is being changed.
+        last : bool, default False
+            Whether it is called after all others, those that are added later included, because it makes further events
+            happen. One function an event.
         """
-        functions = self._functions[event]
-        functions.append(function)
-        setattr(self, event, function if len(functions) == 1 else _calling_all(tuple(functions)))
+        if last:
+            self._last[event] = function
+        else:
+            self._functions[event].append(function)
+        functions = [*self._functions[event], *([self._last[event]] if event in self._last else [])]
+        setattr(self, event, functions[0] if len(functions) == 1 else _calling_all(tuple(functions)))
 
     def add_deferred(self, event: str, function: Callable[..., object]) -> None:
         """Call a function right after each event of a kind, at the same tick, as an event of its own.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from blis_simpy.core.rendering import Rendered
 from blis_simpy.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 
-class Table(Mapping[str, "NDArray[Any]"]):
+class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     """Named columns, each with a value a row.
 
     Parameters
@@ -143,11 +144,6 @@ class Table(Mapping[str, "NDArray[Any]"]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.num_rows} rows: {', '.join(self)}>"
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.html import table_html
-
-        return table_html(self)
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A calibration as a picture: simulated against measured latencies."""
+"""Plot of a calibration: simulated against measured latencies."""
 
 from __future__ import annotations
 

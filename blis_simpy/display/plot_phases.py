@@ -1,24 +1,23 @@
-"""Pictures of the phases of requests."""
+"""Plots of the phases of requests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blis_simpy.display import figure_style
-from blis_simpy.display.plot_data import PHASES, phase_bounds
+from blis_simpy.results.phases import PHASES, phase_bounds
 from blis_simpy.units import MS, SECOND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from blis_simpy.display.phases import Explanation
-    from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
 
-__all__ = ["draw_gantt", "plot_explanation"]
+__all__ = ["plot_explanation", "plot_gantt", "plot_request"]
 
 _PHASE_COLOURS = {
     "admission": figure_style.PURPLE,
@@ -31,8 +30,29 @@ _PHASE_COLOURS = {
 _MOST_NAMES = 40
 
 
-def draw_gantt(result: Result, requests: RequestTable, most: int, ax: Axes | None) -> Axes:
-    """Draw a line a request; for what is on it see `ResultPlots.gantt`."""
+def plot_gantt(result: Result, most: int = 30, ax: Axes | None = None, **where: Any) -> Axes:
+    """Draw the phases of requests as bars, one request a row, by arrival.
+
+    Preemptions are marked; time before the last preemption of a request belongs to its phase ``preempted``.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    most : int, default 30
+        Maximum number of requests; the first ones are drawn.
+    ax : matplotlib Axes, optional
+        Where to draw.
+    **where
+        Which requests, as for `Result.where`: ``start="10s", end="12s"`` for those that arrived in between,
+        ``replica=0``, ``tenant=...``.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such label.
+    """
+    requests = result.where(**where).requests if where else result.requests
     shown = np.argsort(requests["arrived_at_us"], kind="stable")[:most]
     requests, num_found = requests.take(shown), requests.num_rows
     bounds = phase_bounds(requests, result.preemptions, result.aggregate.ended_at)
@@ -55,6 +75,26 @@ def draw_gantt(result: Result, requests: RequestTable, most: int, ax: Axes | Non
     if not np.ptp(bounds, axis=1).any():
         figure_style.say(ax, "no request was served")
     return ax
+
+
+def plot_request(result: Result, request_id: str, ax: Axes | None = None) -> Axes:
+    """Draw the phases of one request as a bar.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    request_id : str
+        Id of the request.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Raises
+    ------
+    ScenarioError
+        If the run has no such request.
+    """
+    return plot_explanation(result.explain(request_id), ax)
 
 
 def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:

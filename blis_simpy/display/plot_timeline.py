@@ -1,4 +1,4 @@
-"""The picture of queue depth, batch size and KV use over time."""
+"""Plot of queue depth, batch size and KV use over time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.display import figure_style, plot_data
+from blis_simpy.display import figure_style
+from blis_simpy.results.over_time import peaks, time_edges
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.results.result import Result
 
-__all__ = ["draw_timeline"]
+__all__ = ["plot_timeline"]
 
 _QUANTITIES = {
     "queue_depth": ("queue depth (requests)", figure_style.ORANGE),
@@ -26,8 +27,23 @@ _QUANTITIES = {
 }
 
 
-def draw_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None) -> NDArray[np.object_]:
-    """Draw a lane a replica; for what is in it see `ResultPlots.timeline`."""
+def plot_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None = None) -> NDArray[np.object_]:
+    """Draw queue depth, batch size and KV use over time, a row of Axes a replica.
+
+    Nothing is drawn between steps. In a long run each point is the maximum of a short interval, whose length the plot
+    states. Preemptions are marked above the KV use.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    axes : array of matplotlib Axes, shape (num_replicas, 3), optional
+        Where to draw.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes, shape (num_replicas, 3)
+    """
     blocks = result.total_blocks
     lanes = _lanes(len(blocks)) if axes is None else np.asarray(axes)
     steps = result.steps
@@ -37,12 +53,12 @@ def draw_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None) -> NDAr
     for index, (lane, num_blocks) in enumerate(zip(lanes, blocks, strict=True)):
         mine = steps["replica"] == index
         starts, durations = steps["start_us"][mine], steps["duration_us"][mine]
-        edges, exact = plot_data.time_edges(starts, durations)
+        edges, exact = time_edges(starts, durations)
         if not exact:
             coarsest = max(coarsest, edges[1] - edges[0])
         for ax, (column, (_, colour)), scale in zip(lane, _QUANTITIES.items(), (1, 1, num_blocks / 100), strict=True):
             if len(edges):
-                values = plot_data.peaks(starts, durations, steps[column][mine], edges) / scale
+                values = peaks(starts, durations, steps[column][mine], edges) / scale
                 ax.stairs(values, edges / SECOND, color=colour, fill=True, alpha=0.35)
                 ax.stairs(values, edges / SECOND, color=colour, linewidth=1.0, baseline=None)
             else:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.display.text_table import Line, Strong, TextColumn, TextTable
+from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
+from blis_simpy.results.metrics import get_metric, latency_families
+from blis_simpy.results.phases import PHASES
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from blis_simpy.results.aggregate import Aggregate
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
+    from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
     from blis_simpy.results.subset import RequestSubset
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -23,15 +25,21 @@ if TYPE_CHECKING:
 __all__ = [
     "class_table",
     "column_table",
+    "explanation_page",
     "group_table",
     "replica_table",
     "result_page",
-    "selection_page",
+    "subset_page",
     "summary_page",
+    "table_page",
 ]
 
 _PERCENTILES = (50, 90, 95, 99)
+_RATES = ("completed", "requests_per_s", "output_tokens_per_s")
+_LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
 _MS = ",.3f"
+_SPECS = {"ms": _MS, "requests/s": ",.2f", "output tokens/s": ",.1f"}
+"""Formats by unit; other figures are counts."""
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -44,7 +52,7 @@ def summary_page(result: Result) -> list[Line | TextTable]:
     )
     cache = f"KV cache: prefix hit rate {rates['cache_hit_rate']:.1%}, {figures['preemption_count']:,} preemptions"
     deployments = [_deployment(group) for group in result.scenario.by_group()]
-    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.aggregate), (cache,)]
+    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.where()), (cache,)]
 
 
 def result_page(result: Result) -> list[Line | TextTable]:
@@ -63,29 +71,43 @@ def result_page(result: Result) -> list[Line | TextTable]:
     return page
 
 
-def selection_page(selection: RequestSubset) -> list[Line | TextTable]:
+def subset_page(subset: RequestSubset) -> list[Line | TextTable]:
     """Describe some requests of a run: what became of them, latencies."""
-    outcomes, counts = np.unique(selection.requests["outcome"], return_counts=True)
+    outcomes, counts = np.unique(subset.requests["outcome"], return_counts=True)
     shown = zip(outcomes.tolist(), counts.tolist(), strict=True)
     rates = (
-        f"{format_ticks(selection.duration_us)} simulated: {selection.metric('requests_per_s'):,.2f} requests/s, "
-        f"{selection.metric('output_tokens_per_s'):,.1f} output tokens/s"
+        f"{format_ticks(subset.duration_us)} simulated: {subset.metric('requests_per_s'):,.2f} requests/s, "
+        f"{subset.metric('output_tokens_per_s'):,.1f} output tokens/s"
     )
-    parts = [f"{selection.requests.num_rows:,} requests", *(f"{n:,} {name.replace('_', ' ')}" for name, n in shown)]
-    return [(", ".join(parts),), (rates,), _latencies(selection)]
+    parts = [f"{subset.requests.num_rows:,} requests", *(f"{n:,} {name.replace('_', ' ')}" for name, n in shown)]
+    return [(", ".join(parts),), (rates,), _latencies(subset)]
+
+
+def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
+    """Describe the phases of a request as a line and a table."""
+    total = explanation.total_us
+    times = len(explanation.preempted_at)
+    preemptions = f", {times:,} preemption{'s' if times > 1 else ''}" if times else ""
+    columns = [
+        TextColumn("phase", align="left"),
+        TextColumn("", align="left"),
+        TextColumn("time", "ms", ",.3f"),
+        TextColumn("share", spec=".1%"),
+        TextColumn("", align="left"),
+    ]
+    rows: list[list[Any]] = [
+        [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
+        for name, duration in explanation.phases.items()
+    ]
+    rows.append(["total", "", total / 1000, 1.0, ""])
+    return [(f"{explanation.request}: {explanation.outcome}{preemptions}",), TextTable(columns, rows)]
 
 
 def replica_table(result: Result) -> TextTable:
     """Describe what each replica did."""
     columns = [
         TextColumn("replica", align="left"),
-        TextColumn("completed"),
-        TextColumn("requests/s", spec=",.2f"),
-        TextColumn("output tokens/s", spec=",.1f"),
-        TextColumn("TTFT mean", "ms", _MS),
-        TextColumn("TTFT p99", "ms", _MS),
-        TextColumn("E2E mean", "ms", _MS),
-        TextColumn("preemptions"),
+        *_columns(*_RATES, "ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "preemptions"),
     ]
     rows = [
         [
@@ -106,7 +128,7 @@ def replica_table(result: Result) -> TextTable:
 
 def class_table(slo_classes: Mapping[str, Mapping[str, Percentiles]]) -> TextTable:
     """Describe the latencies of each SLO class; for the argument see `Evaluation.slo_classes`."""
-    columns = [TextColumn("SLO class", align="left"), TextColumn("completed"), *_latency_columns()]
+    columns = [TextColumn("SLO class", align="left"), *_columns("completed", *_LATENCIES)]
     rows = [
         [name, latencies["e2e"].count, *_figures(latencies["ttft"]), *_figures(latencies["e2e"])]
         for name, latencies in slo_classes.items()
@@ -124,18 +146,17 @@ def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
     name : str
         What a group is: ``tenant``, ``model``.
     """
-    columns = [
-        TextColumn(name, align="left"),
-        TextColumn("completed"),
-        TextColumn("requests/s", spec=",.2f"),
-        TextColumn("output tokens/s", spec=",.1f"),
-        *_latency_columns(),
-    ]
+    columns = [TextColumn(name, align="left"), *_columns(*_RATES, *_LATENCIES)]
     rows = [
         [label, group.completed, group.requests_per_s, group.tokens_per_s, *_figures(group.ttft), *_figures(group.e2e)]
         for label, group in groups.items()
     ]
     return TextTable(columns, rows)
+
+
+def table_page(table: Mapping[str, NDArray[Any]]) -> list[TextTable]:
+    """Describe a table of columns by its first and last rows; see `column_table`."""
+    return [column_table(table)]
 
 
 def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> TextTable:
@@ -173,8 +194,13 @@ def _cell(name: str, value: object) -> object:
     return None if value == -1 and (name.endswith("_us") or name == "replica") else value
 
 
-def _latency_columns() -> list[TextColumn]:
-    return [TextColumn(f"{latency} {figure}", "ms", _MS) for latency in ("TTFT", "E2E") for figure in ("mean", "p99")]
+def _columns(*metrics: str) -> list[TextColumn]:
+    """Columns of metrics, with their labels and units."""
+    found = map(get_metric, metrics)
+    return [
+        TextColumn(metric.label, "" if metric.unit in metric.label else metric.unit, _SPECS.get(metric.unit, ","))
+        for metric in found
+    ]
 
 
 def _figures(latency: Percentiles) -> list[float | None]:
@@ -208,19 +234,14 @@ def _outcomes(result: Result) -> str:
     return ", ".join(parts)
 
 
-def _latencies(figures: Aggregate | RequestSubset) -> TextTable:
-    rows: dict[str, Percentiles] = {
-        "TTFT, time to first token": figures.ttft,
-        "ITL, gap between tokens": figures.itl,
-        "E2E, arrival to last token": figures.e2e,
-        "scheduling delay": figures.scheduling_delay,
-    }
+def _latencies(subset: RequestSubset) -> TextTable:
     columns = [
         TextColumn("latency", "ms", align="left"),
         TextColumn("mean", spec=_MS),
         *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
     ]
-    return TextTable(columns, [(label, *_percentiles(distribution)) for label, distribution in rows.items()])
+    rows = [(family.title, *_percentiles(family.function(subset))) for family in latency_families()]
+    return TextTable(columns, rows)
 
 
 def _percentiles(distribution: Percentiles) -> list[float | None]:

@@ -1,11 +1,11 @@
-"""A look at a workload, described as lines and tables."""
+"""The preview of a workload as lines and tables."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
-from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable, print_page
+from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.units import SECOND, format_ticks
 
 if TYPE_CHECKING:
@@ -13,26 +13,13 @@ if TYPE_CHECKING:
 
     from blis_simpy.workload.preview import Preview
 
-__all__ = ["preview_page", "print_preview"]
+__all__ = ["preview_page"]
 
 _MOST_CLIENTS = 20
 
 
-def print_preview(preview: Preview, file: TextIO | None = None) -> None:
-    """Print a sample of a workload: its rate over time, histograms of its lengths, the shares of its clients.
-
-    Parameters
-    ----------
-    preview : Preview
-        The sample.
-    file : text stream, optional
-        Where to; standard output unless given.
-    """
-    print_page(preview_page(preview), file)
-
-
 def preview_page(preview: Preview) -> list[Line | TextTable]:
-    """Describe a sample of a workload, with the content that `print_preview` prints."""
+    """Describe a sample of a workload: its rate over time, histograms of its lengths, the shares of its clients."""
     if not preview.num_requests:
         return [("no request arrives",)]
     rate = preview.num_requests / max(preview.duration_us, 1) * SECOND

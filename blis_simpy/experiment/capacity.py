@@ -15,27 +15,26 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from blis_simpy.display.text_table import TextColumn, TextTable, page_html
+from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
-from blis_simpy.experiment.measurement import Measurement, Metrics, higher_is_better
+from blis_simpy.experiment.findings import ExperimentFindings
+from blis_simpy.experiment.measurement import Measurement, Metrics
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import one_sided_bounds
+from blis_simpy.results.metrics import higher_is_better
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from os import PathLike
     from typing import Unpack
 
-    from matplotlib.axes import Axes
-
     from blis_simpy.experiment.runner import Options
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["Capacity", "Limit", "Probe", "capacity"]
 
@@ -126,8 +125,8 @@ class Probe:
     replications: Replications
 
 
-@attrs.frozen(kw_only=True)
-class Capacity:
+@attrs.frozen(kw_only=True, repr=False)
+class Capacity(ExperimentFindings):
     """The largest rate, or the smallest number of replicas, that meets a service level.
 
     Attributes
@@ -148,6 +147,9 @@ class Capacity:
     probes : list of Probe
         All values that were tried, in order.
     """
+
+    _kind = "capacity"
+    _default_plot = "probes"
 
     value: float | None
     vary: str
@@ -217,32 +219,6 @@ class Capacity:
             for probe in self.probes
         ]
         return TextTable(columns, rows, title=str(self))
-
-    def plot(self, metric: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw what was tried and the limit; see `blis_simpy.experiment.plots.plot_capacity`."""
-        from blis_simpy.experiment.plots import plot_capacity
-
-        return plot_capacity(self, metric, ax)
-
-    def write_html(self, path: str | PathLike[str]) -> None:
-        """Write a report with pictures: one HTML file that stands alone.
-
-        Raises
-        ------
-        ScenarioError
-            If the file cannot be written.
-        PluginError
-            If matplotlib is not installed.
-        """
-        from blis_simpy.experiment.report import write_capacity
-
-        write_capacity(self, path)
-
-    def __repr__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return page_html([self.table()])
 
 
 def capacity(
@@ -428,7 +404,7 @@ class _Search:
             raise ScenarioError.at("workload", "must be given")
         if isinstance(workload, Workload):
             return workload.rate
-        rate: float = cast("WorkloadSpec", workload).expanded().aggregate_rate
+        rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
         return rate
 
     def _probe(self, value: float) -> Outcome:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import numpy as np
 
-from blis_simpy.display.text_table import TextColumn, TextTable, page_html
+from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.best_selection import BestSelection, select_best
-from blis_simpy.experiment.measurement import higher_is_better
+from blis_simpy.experiment.findings import ExperimentFindings
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
 from blis_simpy.experiment.runner import Job, Runner
@@ -32,16 +32,16 @@ from blis_simpy.experiment.statistics import (
     ratio_interval,
     t_interval,
 )
+from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from os import PathLike
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     import pandas as pd
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from blis_simpy.display.text_table import Line
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
@@ -123,7 +123,7 @@ def _signed(change: float) -> str:
     return f"{'+' if change > 0 else ''}{percent(change)}"
 
 
-class Comparison:
+class Comparison(ExperimentFindings):
     """Scenarios that were simulated with the same seeds.
 
     Attributes
@@ -142,6 +142,9 @@ class Comparison:
         Whether all scenarios were sent the same requests in each replication. First rounds count: when a later round
         of a conversation is sent depends on the answer to the one before.
     """
+
+    _kind = "comparison"
+    _default_plot = "changes"
 
     def __init__(
         self,
@@ -385,31 +388,9 @@ class Comparison:
             f"{methods[self.correction]}{traffic}"
         )
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw all changes with their intervals; see `blis_simpy.experiment.plots.plot_comparison`."""
-        from blis_simpy.experiment.plots import plot_comparison
-
-        return plot_comparison(self, ax)
-
-    def write_html(self, path: str | PathLike[str]) -> None:
-        """Write a report with pictures: one HTML file that stands alone.
-
-        Raises
-        ------
-        ScenarioError
-            If the file cannot be written.
-        PluginError
-            If matplotlib is not installed.
-        """
-        from blis_simpy.experiment.report import write_comparison
-
-        write_comparison(self, path)
-
-    def __repr__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return page_html([self.table(), *((str(verdict),) for verdict in self.verdicts)])
+    def page(self) -> Sequence[Line | TextTable]:
+        """Return the table of verdicts, and each verdict as a sentence."""
+        return [self.table(), *((str(verdict),) for verdict in self.verdicts)]
 
 
 def compare(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["DESIGNS", "Range", "changed_scenario", "design_points", "label", "setting_label"]
 
@@ -157,7 +157,7 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
     changes = dict(changes)
     if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
         # A benchmark's stages set the rate; its clients do not.
-        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).expanded())
+        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).with_clients_listed())
         changes["workload.aggregate_rate"] = changes.pop("workload.rate")
     return scenario.with_(**changes)
 

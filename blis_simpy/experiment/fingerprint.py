@@ -31,10 +31,13 @@ from blis_simpy.settings.fields import Setting
 if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
 
-__all__ = ["NO_IDENTITY", "canonical", "digest", "library_digest", "scenario_form"]
+__all__ = ["NO_IDENTITY", "canonical", "digest", "library_digest", "metrics_form", "scenario_form"]
 
 NO_IDENTITY = "no_identity"
 """Code of the error about what cannot be identified."""
+
+# Kinds of plug-ins that no scenario names.
+_OF_RESULTS = frozenset({"metric", "plot", "renderer"})
 
 # Rooms that decide no figure.
 _ELSEWHERE = frozenset({"calibration", "cli", "display", "export", "realserver", "testing"})
@@ -96,8 +99,19 @@ def _outsiders(text: str) -> Any:
     return {
         f"{kind} {name}": canonical(registry.get(kind, name))
         for kind, name in registry.outsiders()
-        if json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name)
+        if kind not in _OF_RESULTS and (json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name))
     }
+
+
+def metrics_form() -> Any:
+    """Canonical form of the registered metrics that are not the library's, which every run is measured with.
+
+    Raises
+    ------
+    PluginError
+        If one of them has no identity.
+    """
+    return {name: canonical(registry.get(kind, name)) for kind, name in registry.outsiders() if kind == "metric"}
 
 
 def canonical(value: Any) -> Any:

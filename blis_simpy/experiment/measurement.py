@@ -7,36 +7,28 @@ and uncommon percentiles come on top.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 
-from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.warm_up import mser
-from blis_simpy.results.subset import RUN_METRICS, metric_names, split_latency
+from blis_simpy.results.metrics import find_metric, known_metrics, to_number
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
     from blis_simpy.results.result import Result
     from blis_simpy.results.subset import RequestSubset
 
-__all__ = ["DEFAULT_METRICS", "Measurement", "Metrics", "higher_is_better", "measure", "parse_warm_up"]
+__all__ = ["DEFAULT_METRICS", "Measurement", "Metrics", "measure", "parse_warm_up"]
 
 DEFAULT_METRICS = ("ttft_p99_ms", "itl_mean_ms", "e2e_mean_ms", "requests_per_s")
 """What experiments report unless told otherwise."""
 
-_HIGHER_IS_BETTER = frozenset({"requests_per_s", "output_tokens_per_s", "completed", "cache_hit_rate"})
-
 MetricFunction = Callable[[Any], float]
 WarmUp = int | Literal["mser"]
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better: rates, completed requests, cache hits. Of your own ones less is."""
-    return metric in _HIGHER_IS_BETTER
 
 
 @attrs.frozen
@@ -81,19 +73,14 @@ class Metrics:
             if name in functions:
                 if not callable(functions[name]):
                     raise ScenarioError.at(f"metrics[{name!r}]", "must be a function of a result", functions[name])
-            elif not is_known(name):
-                raise ScenarioError.at("metrics", "is unknown", name, hint=nearest(str(name), metric_names()))
+            elif find_metric(name) is None:
+                raise ScenarioError.at("metrics", "is unknown", name, hint=nearest(str(name), known_metrics()))
         return cls(names, functions)
 
     @property
     def uncommon(self) -> tuple[str, ...]:
         """Names that the library can compute but that are not kept of every run."""
-        return tuple(name for name in self.names if name not in self.functions and name not in metric_names())
-
-
-def is_known(name: object) -> bool:
-    """Whether the library computes a metric of this name."""
-    return isinstance(name, str) and (name in metric_names() or split_latency(name) is not None)
+        return tuple(name for name in self.names if name not in self.functions and name not in known_metrics())
 
 
 @attrs.frozen(kw_only=True)
@@ -153,17 +140,16 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
     """
     cut = _detected(result) if warm_up == "mser" else warm_up
     part: Result | RequestSubset = result.where(start=cut) if cut else result
+    subset = part.where()
     # With a warm-up asked for, runs have the same metrics whether it is found to be 0 or not.
-    names = [name for name in metric_names() if not (warm_up and name in RUN_METRICS)]
-    figures = {name: float(part.metric(name)) for name in (*names, *metrics.uncommon)}
+    figures = {
+        name: metric.value(result if metric.scope == "run" else subset)
+        for name, metric in known_metrics().items()
+        if not (warm_up and metric.scope == "run")
+    }
+    figures |= {name: subset.metric(name) for name in metrics.uncommon}
     for name, function in metrics.functions.items():
-        value = function(part)
-        try:
-            figures[name] = float(value)
-        except (TypeError, ValueError):
-            figures[name] = math.inf
-        if math.isinf(figures[name]):
-            raise PluginError.at(f"metric {name!r}", "must be a number or NaN", value)
+        figures[name] = to_number(name, function(part))
     return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut)
 
 

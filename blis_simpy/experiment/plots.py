@@ -16,7 +16,7 @@ from blis_simpy.display.plot_replications import plot_pairs, plot_points
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.design_points import setting_label
 from blis_simpy.experiment.number_format import figure
-from blis_simpy.results.subset import split_latency
+from blis_simpy.results.metrics import metric_label
 from blis_simpy.units import parse_duration, parse_rate
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ __all__ = [
     "comparison_height",
     "has_single_runs",
     "is_wide",
-    "metric_label",
     "plot_capacity",
     "plot_comparison",
     "plot_runs",
@@ -42,7 +41,6 @@ __all__ = [
     "sweep_height",
 ]
 
-_UNITS = {"requests_per_s": "requests/s", "output_tokens_per_s": "output tokens/s", "duration_s": "duration (s)"}
 _RATE = "workload.rate"
 # From here on a linear axis, or one of percents, would show the largest value only.
 _WIDE = 20
@@ -50,21 +48,6 @@ _MOST_CURVES = 6
 _MOST_LINES = 40
 _HEIGHT = 3.6
 """Of a picture with two axes of values, inches."""
-
-
-def metric_label(metric: str) -> str:
-    """Name a metric in pictures, with its unit.
-
-    Examples
-    --------
-    >>> metric_label("ttft_p99_ms"), metric_label("scheduling_delay_mean_ms"), metric_label("completed")
-    ('TTFT p99 (ms)', 'scheduling delay mean (ms)', 'completed')
-    """
-    latency = split_latency(metric)
-    if latency is None:
-        return _UNITS.get(metric, metric.replace("_", " "))
-    name = latency[0].upper() if len(latency[0]) < 5 else latency[0].replace("_", " ")
-    return f"{name} {'mean' if latency[1] is None else f'p{latency[1]:g}'} (ms)"
 
 
 # ------------------------------------------------------------------------------------------------ comparisons

@@ -9,11 +9,13 @@ import numpy as np
 
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
-from blis_simpy.experiment.measurement import Metrics, is_known
+from blis_simpy.experiment.findings import Findings
+from blis_simpy.experiment.measurement import Metrics
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.statistics import Interval, bootstrap_interval, t_interval
+from blis_simpy.results.metrics import find_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +34,7 @@ FIRST_STAGE = 10
 """Replications to begin with where a precision is asked for."""
 
 
-class Replications:
+class Replications(Findings):
     """Figures of one scenario with independent seeds.
 
     Attributes
@@ -162,12 +164,6 @@ class Replications:
         """
         return frame(self.runs)
 
-    def __repr__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
-
 
 def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     """Make a DataFrame of columns.
@@ -251,7 +247,7 @@ def replicate(
     check_fraction("confidence", confidence)
     metrics = Metrics.of(options.get("metrics"))
     for metric, width in wanted.items():
-        if metric not in metrics.names and not is_known(metric):
+        if metric not in metrics.names and find_metric(metric) is None:
             raise ScenarioError.at("precision", "is of an unknown metric", metric)
         check_fraction(f"precision[{metric!r}]", width)
     options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}

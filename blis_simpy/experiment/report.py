@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, singledispatch
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.display.report_page import Fold, Picture, ReportSection, write_report
+from blis_simpy.display.report_page import Fold, Picture, ReportSection, report_html
 from blis_simpy.display.text_table import Strong, TextColumn, TextTable
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.experiment.capacity import Capacity
+from blis_simpy.experiment.comparison import Comparison
 from blis_simpy.experiment.design_points import setting_label
 from blis_simpy.experiment.number_format import figure, percent
 from blis_simpy.experiment.plots import (
@@ -17,40 +19,42 @@ from blis_simpy.experiment.plots import (
     comparison_height,
     has_single_runs,
     is_wide,
-    metric_label,
     plot_capacity,
     plot_comparison,
     plot_runs,
     plot_sweep,
     sweep_height,
 )
+from blis_simpy.experiment.sweep import Sweep
+from blis_simpy.results.metrics import metric_label
 from blis_simpy.settings.serialize import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from os import PathLike
 
     from blis_simpy.display.text_table import Line
-    from blis_simpy.experiment.capacity import Capacity
-    from blis_simpy.experiment.comparison import Comparison
-    from blis_simpy.experiment.sweep import Sweep
     from blis_simpy.scenario import Scenario
 
-__all__ = ["write_capacity", "write_comparison", "write_sweep"]
+__all__ = ["report"]
 
 _MOST_LINES = 40
 
 
-def write_comparison(comparison: Comparison, path: str | PathLike[str]) -> None:
-    """Write the report of a comparison.
+@singledispatch
+def report(thing: object) -> str:
+    """Render the report of an experiment: findings, plots, and all that is needed to repeat it.
 
     Raises
     ------
-    ScenarioError
-        If the file cannot be written.
     PluginError
-        If matplotlib is not installed.
+        If there is no report on objects of this type, or matplotlib is not installed.
     """
+    raise PluginError.at("renderer 'report'", f"cannot render objects of type {type(thing).__name__}")
+
+
+@report.register
+def _of_comparison(comparison: Comparison) -> str:
+    """Make the report of a comparison."""
     pairs = [
         Picture(
             partial(plot_runs, comparison, metric),
@@ -66,7 +70,7 @@ def write_comparison(comparison: Comparison, path: str | PathLike[str]) -> None:
         ReportSection("What was compared", [*_compared(comparison)]),
     ]
     title = f"{', '.join(comparison.candidates)} compared with {comparison.baseline}"
-    write_report(path, title, [*_findings(comparison)], sections)
+    return report_html(title, [*_findings(comparison)], sections)
 
 
 def _findings(comparison: Comparison) -> Iterator[Line]:
@@ -134,16 +138,9 @@ def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, data
 
 
-def write_sweep(sweep: Sweep, path: str | PathLike[str]) -> None:
-    """Write the report of a sweep.
-
-    Raises
-    ------
-    ScenarioError
-        If the file cannot be written.
-    PluginError
-        If matplotlib is not installed.
-    """
+@report.register
+def _of_sweep(sweep: Sweep) -> str:
+    """Make the report of a sweep."""
     scenarios = [point.replications.scenario for point in sweep.points]
     sections = [
         ReportSection("Points", [*_curves(sweep), sweep.table()]),
@@ -152,7 +149,7 @@ def write_sweep(sweep: Sweep, path: str | PathLike[str]) -> None:
             [Fold("Scenario of the first point", _yaml(scenarios[0])), _seeds(sweep.points[0].replications.seeds)],
         ),
     ]
-    write_report(path, f"Sweep over {', '.join(sweep.settings)}", [*_best(sweep)], sections)
+    return report_html(f"Sweep over {', '.join(sweep.settings)}", [*_best(sweep)], sections)
 
 
 def _best(sweep: Sweep) -> Iterator[Line]:
@@ -181,16 +178,9 @@ def _picture(sweep: Sweep, metric: str, over: str | None) -> Picture:
     )
 
 
-def write_capacity(capacity: Capacity, path: str | PathLike[str]) -> None:
-    """Write the report of a search for a capacity.
-
-    Raises
-    ------
-    ScenarioError
-        If the file cannot be written.
-    PluginError
-        If matplotlib is not installed.
-    """
+@report.register
+def _of_capacity(capacity: Capacity) -> str:
+    """Make the report of a search for a capacity."""
     pictures = [
         Picture(
             partial(plot_capacity, capacity, limit.metric),
@@ -214,8 +204,8 @@ def write_capacity(capacity: Capacity, path: str | PathLike[str]) -> None:
     ]
     outcome = str(capacity)
     level = " and ".join(map(str, capacity.limits))
-    write_report(
-        path, f"Capacity: {capacity.vary} with {level}", [(Strong(outcome[0].upper() + outcome[1:]),)], sections
+    return report_html(
+        f"Capacity: {capacity.vary} with {level}", [(Strong(outcome[0].upper() + outcome[1:]),)], sections
     )
 
 

@@ -19,7 +19,7 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError, nearest
-from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, scenario_form
+from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, metrics_form, scenario_form
 from blis_simpy.experiment.measurement import Measurement, Metrics, WarmUp, measure, parse_warm_up
 from blis_simpy.experiment.number_format import check_count
 from blis_simpy.experiment.progress import progress_bar
@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
     ----------
     metrics : str, iterable of str, or mapping
         What to report: names that ``Result.metric`` knows, or a mapping of names to functions of a result (None beside
-        a name that is known). All metrics of `metric_names` are kept in any case.
+        a name that is known). All registered metrics are kept in any case.
     warm_up : int, µs, or str
         Requests that arrive before it are left out; ``"30s"``, or ``"mser"`` to find it out for each run.
     executor : str
@@ -223,7 +223,7 @@ class Runner:
     def _measures(self) -> str:
         """Digest of how a run is measured, and by what."""
         functions = {name: canonical(function) for name, function in self.metrics.functions.items()}
-        return digest(library_digest(), self.warm_up, functions, sorted(self.metrics.uncommon))
+        return digest(library_digest(), self.warm_up, functions, sorted(self.metrics.uncommon), metrics_form())
 
     def _found(self, tasks: Sequence[_Task]) -> dict[int, Measurement]:
         """Measurements that the store has."""

@@ -11,19 +11,18 @@ import numpy as np
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
-from blis_simpy.experiment.measurement import higher_is_better
+from blis_simpy.experiment.findings import ExperimentFindings
 from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
 from blis_simpy.experiment.replications import Replications, frame
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
+from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from os import PathLike
     from typing import Unpack
 
     import pandas as pd
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.runner import Options
@@ -51,7 +50,7 @@ class Point:
         return label(self.settings)
 
 
-class Sweep:
+class Sweep(ExperimentFindings):
     """Figures of a scenario over a range of settings.
 
     Attributes
@@ -63,6 +62,9 @@ class Sweep:
     confidence : float, fraction
         Of the intervals.
     """
+
+    _kind = "sweep"
+    _default_plot = "curves"
 
     def __init__(self, points: Sequence[Point], *, metrics: tuple[str, ...], confidence: float = 0.95) -> None:
         self.points = list(points)
@@ -163,32 +165,6 @@ class Sweep:
         counts = {len(point.replications) for point in self.points}
         each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
-
-    def plot(self, metric: str, over: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw a metric over a setting; see `blis_simpy.experiment.plots.plot_sweep`."""
-        from blis_simpy.experiment.plots import plot_sweep
-
-        return plot_sweep(self, metric, over, ax)
-
-    def write_html(self, path: str | PathLike[str]) -> None:
-        """Write a report with pictures: one HTML file that stands alone.
-
-        Raises
-        ------
-        ScenarioError
-            If the file cannot be written.
-        PluginError
-            If matplotlib is not installed.
-        """
-        from blis_simpy.experiment.report import write_sweep
-
-        write_sweep(self, path)
-
-    def __repr__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

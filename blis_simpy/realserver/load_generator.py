@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.request import Request
     from blis_simpy.realserver.http_exchange import Clock
-    from blis_simpy.workload.spec.sessions import SessionBlueprint
+    from blis_simpy.workload.sessions import SessionBlueprint
 
 __all__ = ["Dispatcher", "is_done"]
 

@@ -18,7 +18,7 @@ from blis_simpy.realserver.prompts import Prompts
 from blis_simpy.realserver.recording import Recording
 from blis_simpy.realserver.settings import ObserveSettings
 from blis_simpy.realserver.trace_rows import as_trace
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +27,10 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.http_exchange import Exchange
     from blis_simpy.realserver.trace_rows import Row
     from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec.sessions import SessionBlueprint
 
 __all__ = ["observe", "observe_async"]
 
 _log = logging.getLogger(__name__)
-
-_SEED = 42
-"""Of workloads that have none of their own."""
 
 
 def observe(
@@ -123,7 +119,9 @@ async def observe_async(
         Ends the run early when it is set.
     """
     known = ObserveSettings(url=url, model=model, **settings)
-    requests, sessions, seed = _generate(workload, seed, horizon)
+    seed = workload.default_seed if seed is None else seed
+    generated = workload.generate(RandomStreams(seed), horizon)
+    requests = generated.requests
     streams = _streaming(workload, known)
     stop = stop or asyncio.Event()
     rows: list[Row] = []
@@ -147,7 +145,7 @@ async def observe_async(
 
         dispatcher = Dispatcher(
             requests,
-            sessions,
+            generated.sessions,
             clock=clock,
             max_concurrency=known.max_concurrency,
             send=CompletionClient(http, known, prompts, clock, streams).send,
@@ -168,25 +166,10 @@ async def observe_async(
     )
 
 
-def _generate(
-    workload: WorkloadSpec | Workload, seed: int | None, horizon: int | None
-) -> tuple[list[Request], list[SessionBlueprint], int]:
-    """Draw the requests; also return the seed that was used."""
-    if isinstance(workload, WorkloadSpec):
-        seed = workload.seed if seed is None else seed
-        generated = workload.generate(RandomStreams(seed), horizon)
-        return generated.requests, generated.sessions, seed
-    from blis_simpy.workload.generate import generate
-    from blis_simpy.workload.presets import with_preset
-
-    seed = _SEED if seed is None else seed
-    return generate(with_preset(workload), RandomStreams(seed), horizon), [], seed
-
-
 def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> Callable[[Request], bool]:
     if settings.streaming != "by-client" or not isinstance(workload, WorkloadSpec):
         return lambda _: settings.streaming != "never"
-    wishes = {source.id: source.client.streaming for source in workload.expanded().sources()}
+    wishes = {source.id: source.client.streaming for source in workload.sources()}
     return lambda request: wishes[request.client]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
+from blis_simpy.core.rendering import Rendered
+from blis_simpy.display.pages import describe
+from blis_simpy.display.text_table import Strong, TextColumn, TextTable
 from blis_simpy.realserver.http_exchange import OK
 from blis_simpy.trace_files.trace import Trace
 from blis_simpy.units import SECOND, format_ticks
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.display.text_table import Line, TextTable
+    from blis_simpy.display.text_table import Line
 
 __all__ = ["Recording", "ScheduleSlip"]
 
@@ -47,7 +49,7 @@ class ScheduleSlip:
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class Recording:
+class Recording(Rendered):
     """A recording of a real server. Displays itself as a summary.
 
     Attributes
@@ -136,9 +138,8 @@ class Recording:
         latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[self._is_ok()]
         return latencies
 
-    def _page(self) -> list[Line | TextTable]:
-        from blis_simpy.display.text_table import Strong, TextColumn, TextTable
-
+    def page(self) -> list[Line | TextTable]:
+        """Describe the recording as lines and a table."""
         model = self.trace.header.server.model if self.trace.header.server else ""
         counts = ", ".join(f"{count:,} {status}" for status, count in self.statuses.items()) or "nothing recorded"
         page: list[Line | TextTable] = [
@@ -177,14 +178,7 @@ class Recording:
         return lines
 
     def __repr__(self) -> str:
-        """Say what happened in a few lines."""
-        from blis_simpy.display.text_table import print_page
+        return self.render("text")
 
-        text = io.StringIO()
-        print_page(self._page(), text)
-        return text.getvalue().rstrip("\n")
 
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.text_table import page_html
-
-        return page_html(self._page())
+describe.register(Recording, Recording.page)

@@ -101,7 +101,8 @@ class BatchBuilder:
         batch = self._batch
         for leg in batch.prefilling:
             leg.granted = 0
-        batch.name_outputs(step)
+        if batch.with_named_output:
+            batch.name_outputs(step)
 
     def close(self) -> list[RunningRequest]:
         """End the formation; return the decoding requests that were granted no token, in batch order."""
@@ -174,13 +175,12 @@ class BatchBuilder:
         bool
             False if they do not; then nothing has changed, and requests are served one by one with `grant`.
         """
-        batch, kv, step = self._batch, self._kv, self.step
+        batch, kv = self._batch, self._kv
         decodes = batch.decodes
         budget = self.token_budget - decodes.count
-        needed = for_decodes = decodes.blocks_in_step(step)
-        prefilling = batch.prefilling
-        chunks = []
-        for leg in prefilling:
+        needed = for_decodes = decodes.blocks_in_step(self.step)
+        chunks: list[tuple[RunningRequest, int]] = []
+        for leg in batch.prefilling:
             chunk = min(leg.input_tokens - leg.computed, self._max_chunk)
             if chunk > budget:
                 # The budget goes to the requests that were admitted first: it may only fall short for the last of all.
@@ -188,18 +188,18 @@ class BatchBuilder:
                     return False
                 chunk = budget
             budget -= chunk
-            chunks.append(chunk)
+            chunks.append((leg, chunk))
             needed += kv.blocks_to_extend(leg, leg.computed + chunk)
         if budget < 0 or needed > self._kv_blocks.free:
             return False
-        for leg, chunk in zip(prefilling, chunks, strict=True):
+        for leg, chunk in chunks:
             leg.granted = chunk
-        # In batch order: of equal blocks, it matters which one can be found first.
-        for leg in batch.members.values() if batch.has_named_output else prefilling:
+        # In batch order: of equal blocks, it matters which one could be found first.
+        for leg in batch.members.values() if batch.with_named_output else batch.prefilling:
             if leg.first_decode_step < 0:
                 kv.extend(leg, leg.computed + leg.granted)
             else:
-                batch.name_output(leg, step, granted=True)
+                batch.name_output(leg, self.step, granted=True)
         if for_decodes:
             kv.take(for_decodes)
         self.token_budget = budget
@@ -246,6 +246,7 @@ class BatchBuilder:
             if self._batch.decodes.needs_block(leg, self.step) and not kv.take(1):
                 return False
             self.token_budget -= 1
+            # Until the step is closed, so that `stored_tokens` counts the token if the request is preempted meanwhile.
             leg.granted = 1
             if self._granted_decodes is not None:
                 self._granted_decodes.append(leg)
@@ -304,6 +305,7 @@ class BatchBuilder:
         """
         leg = self._queue.head
         assert leg is not None
+        # Looked up again at each attempt: running requests evict and add blocks while it waits.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
         if not self._rules.admission.fits(leg, prefix, end, self._kept_blocks()):
@@ -342,7 +344,7 @@ class BatchBuilder:
         """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
         # A head whose place depends on the clock may be another one by then. Named output of running requests may fill
         # blocks that its prompt contains.
-        if not self._queue.time_invariant or self._batch.has_named_output:
+        if not self._queue.time_invariant or self._batch.with_named_output:
             return False
         first_chunk = self._head_chunk()
         return first_chunk is not None and self._rules.admission.stays_blocked(*first_chunk, self._kept_blocks())

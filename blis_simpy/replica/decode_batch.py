@@ -104,8 +104,11 @@ class DecodeBatch:
     def pop_ended(self, step: int) -> list[RunningRequest]:
         """Remove and return the requests that end in a step, in batch order."""
         ended = []
-        while self.next_end() == step:
-            ended.append(heappop(self._ends)[2])
+        ends = self._ends
+        while ends and ends[0][0] <= step:
+            last_step, position, running = heappop(ends)
+            if running.batch_position == position and running.last_step == last_step:
+                ended.append(running)
         return ended
 
     def blocks_in_step(self, step: int) -> int:

@@ -244,6 +244,7 @@ class EndOfStepEngine(Engine):
         if at > now:
             leg.outcome = outcome
             leg.finished_at = at
+            leg.close()
             self.responses.append(leg)
         else:
             self._finish(leg, outcome, at)

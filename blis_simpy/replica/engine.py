@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.batch_policies import BatchPolicy
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
     from blis_simpy.replica.wait_queue import WaitQueue
@@ -76,6 +77,8 @@ class Engine(ABC):
     ----------
     rules : StepRules
         Token budget, and the rules that engines disagree on.
+    limits : LengthLimits
+        Limits on the length of a request.
     block_size : int
         Tokens a KV block.
     latency : LatencyModel
@@ -122,6 +125,7 @@ class Engine(ABC):
         self,
         *,
         rules: StepRules,
+        limits: LengthLimits,
         block_size: int,
         latency: LatencyModel,
         policy: BatchPolicy,
@@ -148,8 +152,7 @@ class Engine(ABC):
         self.latency = latency
         self.host_tier = kv if isinstance(kv, HostTier) else None
         self._block_size = block_size
-        self._length = rules.length
-        self._resume = rules.resume
+        self._limits = limits
         self._policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
         self._observers = observers
@@ -232,15 +235,16 @@ class Engine(ABC):
             False if the request ended here: it can never be served, or its deadline has passed.
         """
         self.log.last_activity = now
-        leg.last_progress = self._length.last_progress(leg)
-        if leg.last_progress < 0:
+        if not self._limits.is_servable(leg.request):
             self.drop(leg, now)
             return False
+        # From here on the request counts as injected, even if it times out at once.
         self.log.input_tokens += leg.input_tokens
         if self._has_expired(leg, now):
             self.log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
+        leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
         leg.outcome = RequestOutcome.QUEUED
@@ -259,6 +263,7 @@ class Engine(ABC):
     def _finish(self, leg: RunningRequest, outcome: RequestOutcome, at: int) -> None:
         leg.outcome = outcome
         leg.finished_at = at
+        leg.close()
         if self._observers.leg_finished is not None:
             self._observers.leg_finished(leg)
 
@@ -278,6 +283,7 @@ class Engine(ABC):
     def remove_all(self) -> list[RunningRequest]:
         """Remove all requests, first the running ones, and forget the content of the prefix cache."""
         running = list(self.batch.members.values())
+        # In this order the requests are routed again, and their order of arrival elsewhere follows from it.
         for leg in running:
             self._remove(leg)
             leg.num_preemptions += 1
@@ -319,7 +325,8 @@ class Engine(ABC):
     def _form(self, now: int) -> None:
         """Let the batch policy form a step."""
         builder = self._builder
-        self.queue.refresh(now)
+        if not self.queue.time_invariant:
+            self.queue.sort(now)
         builder.begin(now, self.num_steps)
         self._policy.form(builder)
         if builder.unservable:
@@ -347,6 +354,8 @@ class Engine(ABC):
 
         A single token behind the prompt, which a resumed request may come to, takes what a decode token takes.
         """
+        # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
+        # does.
         members: list[StepMember] = []
         single: list[RunningRequest] = []
         tokens = 0
@@ -362,9 +371,7 @@ class Engine(ABC):
                     members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens))
         return members, single, tokens
 
-    def _duration(
-        self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
-    ) -> int:
+    def _duration(self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]) -> int:
         """Duration of the step, in which prefill members and all decoding requests but the missed get tokens."""
         decodes = self.batch.decodes
         num_decodes, context_tokens = decodes.count, decodes.context_tokens
@@ -383,6 +390,7 @@ class Engine(ABC):
             raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
         if self.host_tier is not None:
             duration += self.host_tier.claim_transfer()
+        # A step of no time would let the replica step for ever within one tick.
         return duration if duration > 0 else 1
 
     def decode_contexts(self) -> list[int]:
@@ -419,6 +427,7 @@ class Engine(ABC):
                 prefilled.append(leg)
             batch.end_prefills(unfinished)
         if len(ended) > 1:
+            # It decides in which order blocks are freed, and so evicted later.
             ended.sort(key=lambda leg: leg.batch_position)
         for leg in ended:
             batch.reach_last_step(leg, step + 1)
@@ -426,6 +435,7 @@ class Engine(ABC):
 
     def _note_decision(self) -> None:
         """Take note that the last step needed one, or had an effect."""
+        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
         step = self.num_steps - 1
         self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
         self._last_decision = step
@@ -444,6 +454,7 @@ class Engine(ABC):
         if blocks:
             self.kv.take(blocks)
         count = self.batch.decodes.count
+        # One record for the whole run: the log spreads it out when it is read.
         self.steps.run(run.start, run.durations, run.blocks, count, self.queue_depth, used)
         self.last_step_start = run.last_start
         self.device_free_at = run.end

@@ -107,6 +107,7 @@ class TwoTier(SingleTier):
         self._pending_us = 0
         self._host: OrderedDict[int, None] = OrderedDict()
         self._layouts: dict[RunningRequest, _Layout] = {}
+        # Whether a request has left since the last offload: its blocks are in the host, but no offload refreshes them.
         self._batch_shrank = False
 
     def _pieces(self, leg: RunningRequest, start: int, end: int) -> list[Piece]:
@@ -123,6 +124,8 @@ class TwoTier(SingleTier):
         if own < end and request.output_stream is not None and own >= request.input_tokens:
             pieces.append((request.output_stream, own - request.input_tokens, end - own))
         elif own < end:
+            # Tokens that no other prompt contains still need an identity, as the request may come back for them. Its
+            # position in the queue is unique, and a leg that starts over keeps it.
             pieces.append((f"#{leg.position}", own, end - own))
         return pieces
 
@@ -156,6 +159,7 @@ class TwoTier(SingleTier):
                 if self._claim_and_store(leg, layout, prefix, start, end):
                     return True
             elif found >= end:
+                # All of the chunk came back: whole blocks are claimed, so more tokens than the chunk may be stored.
                 self._claim(leg, layout, again[: -(-end // self.block_size)])
                 self._finish(leg, layout, end)
                 return True
@@ -183,6 +187,8 @@ class TwoTier(SingleTier):
         found = len(again) * self.block_size
         if found <= start:
             return self._store(leg, layout, start, end)
+        # The chunk before may have ended within a block. The blocks that were found are claimed behind it, and leave it
+        # partly filled: a hole.
         first = -(-start // self.block_size)
         if found >= end:
             self._claim(leg, layout, again[first : -(-end // self.block_size)])
@@ -300,6 +306,7 @@ class TwoTier(SingleTier):
 
     def _take_head(self) -> Block:
         """Take the next free block off the free list, to be put back at once: the count of free blocks stays."""
+        # The block object itself is kept if there is one: a prefix that was looked up before the reload holds it, too.
         block = Block(0)
         if not self._never_used:
             item = next(iter(self._freed))
@@ -328,6 +335,7 @@ class TwoTier(SingleTier):
         for leg in batch:
             layout = self._layouts[leg]
             self._name_decoded(leg, layout, stored_tokens(leg))
+            # Every block of the batch is touched after every step, so that the oldest are those of requests that left.
             for key in layout.keys:
                 if key in host:
                     host.move_to_end(key)
@@ -375,8 +383,11 @@ class TwoTier(SingleTier):
         new_full_blocks : int
             Those of them that the steps fill.
         """
+        # Without an eviction the order in between does not matter: the last pass touches all blocks of the batch.
         if len(self._host) + new_full_blocks <= self._capacity:
             return True
+        # If the host has room for the whole batch, and was refreshed since a request left, evictions hit only blocks of
+        # others, in an order that the passes in between do not change.
         return not self._batch_shrank and full_blocks <= self._capacity
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:

@@ -14,11 +14,10 @@ from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.end_of_step import EndOfStepEngine
 from blis_simpy.replica.engine_defaults import VLLM_GPU_MEMORY_UTILIZATION, StepLimits, vllm_step_limits
+from blis_simpy.replica.length_limits import ClippedLengths, LengthLimits
 from blis_simpy.replica.start_of_step import StartOfStepEngine
 from blis_simpy.replica.step_rules import (
-    ClipToLength,
     ConstantChunkLimit,
-    DropOverLength,
     FirstChunkFits,
     KeepOutputs,
     LatestAdmitted,
@@ -121,9 +120,7 @@ def with_engine_defaults(
         defaults["victim"] = "least-urgent" if settings.scheduler == "priority" else "latest"
     engine = _completed(settings, defaults)
     if engine.async_scheduling and engine.step_effects == "start":
-        raise ScenarioError.at(
-            "engine.async_scheduling", "must be false with effects at the start of a step", True
-        )
+        raise ScenarioError.at("engine.async_scheduling", "must be false with effects at the start of a step", True)
     return engine
 
 
@@ -137,7 +134,9 @@ def _check_limits(limits: StepLimits) -> None:
 
 
 def _completed(settings: Any, defaults: Mapping[str, Any]) -> Any:
-    return attrs.evolve(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
+    return attrs.evolve(
+        settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None}
+    )
 
 
 def build_engine(
@@ -165,8 +164,10 @@ def build_engine(
         As for `Engine`.
     """
     num_blocks = int(kv.pool.capacity)
+    limits = ClippedLengths if settings.over_length == "clip" else LengthLimits
     parts = {
-        "rules": _rules(settings, max_model_len, num_blocks, reserved_blocks, kv),
+        "rules": _rules(settings, num_blocks, reserved_blocks, kv),
+        "limits": limits(max_model_len, num_blocks, kv.block_size),
         "block_size": kv.block_size,
         "latency": latency,
         "policy": registry.build("batching", settings.batching),
@@ -181,12 +182,9 @@ def build_engine(
     return EndOfStepEngine(**parts, steps_ahead=int(bool(settings.async_scheduling)), pause_us=settings.idle_pause)
 
 
-def _rules(
-    settings: EngineSettings, max_model_len: int, num_blocks: int, reserved_blocks: int, kv: KVStore
-) -> StepRules:
+def _rules(settings: EngineSettings, num_blocks: int, reserved_blocks: int, kv: KVStore) -> StepRules:
     threshold, budget = settings.long_prefill_token_threshold, settings.max_num_batched_tokens
     assert budget is not None
-    capacity = num_blocks * kv.block_size
     return StepRules(
         max_tokens=budget,
         chunk_limit=(
@@ -198,9 +196,4 @@ def _rules(
         kept_blocks=int(settings.watermark * (num_blocks + reserved_blocks)),
         victim=LeastUrgent() if settings.victim == "least-urgent" else LatestAdmitted(),
         resume=KeepOutputs() if settings.resume == "recompute" else StartOver(),
-        length=(
-            ClipToLength(max_model_len, capacity)
-            if settings.over_length == "clip"
-            else DropOverLength(max_model_len, capacity)
-        ),
     )

@@ -135,7 +135,6 @@ class Replica:
         self._response_priority = event_priority(actor, ReplicaEvent.RESPONSE)
         self._timeout_priority = event_priority(actor, self._engine.timeout_event)
         self._asleep = True
-        self._stepping = False
         # First waiting request, while the process waits for slots or blocks that other processes hold.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
@@ -145,7 +144,7 @@ class Replica:
 
     def serve(self) -> Generator[Event, None, None]:
         """Step while there is work; wait otherwise."""
-        engine, planner, wakeup = self._engine, self._planner, self._wakeup
+        planner, wakeup = self._planner, self._wakeup
         due = wakeup.never()
         while True:
             yield due
@@ -165,11 +164,7 @@ class Replica:
                     self._observers.idle(self.index)
 
     def _take_turn(self) -> int | None:
-        # Blocks and slots that the turn puts back may be handed to a waiting process within it, which must not wake the
-        # process that is taking it.
-        self._stepping = True
         next_turn_at = self._engine.take_turn(self.env.now)
-        self._stepping = False
         if self._engine.responses:
             self._send_responses()
         return next_turn_at
@@ -215,10 +210,12 @@ class Replica:
                 self._wake(self.env.now)
         elif self._blocked is not None:
             engine.take_inputs(self.env.now)
+            # As long as the same request is first, the process keeps its place in the queue of the resource.
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
         elif planner.has_plan and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
+            # The steps that were formed go on to their end.
             self._wake(engine.next_turn_at)
 
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
@@ -248,8 +245,8 @@ class Replica:
         # The leg that entered may have been preempted, and so replaced by another on its position in the queue.
         if (
             not isinstance(leg, RunningRequest)
-            or (leg.replica, leg.position) != (self.index, entered.position)
             or leg.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
+            or (leg.replica, leg.position) != (self.index, entered.position)
         ):
             return
         self.catch_up()
@@ -303,7 +300,9 @@ class Replica:
 
     def resources_changed(self) -> None:
         """React to another process that has taken slots or blocks or put them back."""
-        if not self._stepping:
+        # Within a step, slots and blocks that it puts back may go to a process that waits: that is no change from
+        # outside, which would make the replica step again.
+        if self.env.active_process is not self.process:
             self._after_change(plan_holds=False)
 
     @property

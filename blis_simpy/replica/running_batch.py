@@ -43,6 +43,8 @@ class RunningBatch:
         Members whose prompt is not done, in order of admission. Other objects only read it.
     decodes : DecodeBatch
         Sums over the other members.
+    with_named_output : list of RunningRequest
+        Members whose output a later prompt may contain, in order of admission. Other objects only read it.
     slots : BatchSlots
         Batch slots.
     num_finishing : int
@@ -59,6 +61,7 @@ class RunningBatch:
         self.members: dict[int, RunningRequest] = {}
         self.prefilling: list[RunningRequest] = []
         self.decodes = DecodeBatch(block_size)
+        self.with_named_output: list[RunningRequest] = []
         self.slots = slots
         self.steps_ahead = steps_ahead
         self.num_finishing = 0
@@ -66,29 +69,23 @@ class RunningBatch:
         self.num_delivered_before = 0
         self._kv = kv
         self._next_position = 0
-        # Members whose output a later prompt may contain, in batch order.
-        self._with_named_output: list[RunningRequest] = []
 
     @property
     def latest(self) -> RunningRequest:
         """The member that was admitted last."""
         return next(reversed(self.members.values()))
 
-    @property
-    def has_named_output(self) -> bool:
-        """Whether the output of a member may be found in the prefix cache, as it fills blocks."""
-        return bool(self._with_named_output)
-
     def join(self, leg: RunningRequest) -> None:
         """Add a request, which takes a batch slot; there must be a free one."""
         acquired = self.slots.try_acquire()
         assert acquired, "a request joins the batch without a free slot"
+        # Positions are never used twice, so an entry of a heap or list that names one can be recognised as stale.
         leg.batch_position = position = self._next_position
         self._next_position = position + 1
         self.members[position] = leg
         self.prefilling.append(leg)
         if leg.request.output_stream is not None:
-            self._with_named_output.append(leg)
+            self.with_named_output.append(leg)
 
     def end_prefills(self, still_prefilling: list[RunningRequest]) -> None:
         """Keep only some of the prefilling members as such, in their order; the others decode or leave."""
@@ -118,8 +115,9 @@ class RunningBatch:
         """Remove a member that is in no sum any more, and give its batch slot back."""
         del self.members[leg.batch_position]
         if leg.request.output_stream is not None:
-            self._with_named_output.remove(leg)
+            self.with_named_output.remove(leg)
         leg.batch_position = -1
+        # Last: it may hand the slot to a waiting process at once.
         self.slots.put_back()
 
     def stored_tokens(self, leg: RunningRequest, step: int) -> int:
@@ -162,7 +160,7 @@ class RunningBatch:
 
     def name_outputs(self, step: int) -> None:
         """Report to the KV store which blocks the output of decoding members has filled before a step."""
-        for leg in self._with_named_output:
+        for leg in self.with_named_output:
             if leg.first_decode_step >= 0:
                 self.name_output(leg, step, granted=False)
 

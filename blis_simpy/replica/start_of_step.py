@@ -60,6 +60,8 @@ class StartOfStepEngine(Engine):
         return waited
 
     def _count_gaps(self, leg: RunningRequest) -> None:
+        # Nothing is counted token by token: each gap is a step, so their sum is a difference of the busy time, plus the
+        # processing time of each token, which does not occupy the engine.
         if leg.first_decode_step >= 0:
             leg.itl_count = gaps = self.num_steps - leg.first_decode_step
             leg.itl_first_step = leg.first_decode_step
@@ -89,13 +91,15 @@ class StartOfStepEngine(Engine):
         prefilled, ended = self._count_tokens()
         for leg in prefilled:
             self._record_first_token(leg, end)
+        # Completions, below, free blocks that are in use in this step.
         used = self.num_blocks - self.kv_blocks.free
         self.steps.step(now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue.waiting), used)
         if self.host_tier is not None:
             self.offload()
         if ended or prefill_tokens:
             self._note_decision()
-        # All of it now: the reference does so, and what the router sees in between depends on it.
+        # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
+        # the step sees the free blocks and slots of the requests that it completes.
         for leg in ended:
             self._complete(leg, end)
         return end
@@ -123,7 +127,8 @@ class StartOfStepEngine(Engine):
             leg.generated_tokens = gaps + 1
         elif output_tokens:
             leg.generated_tokens = output_tokens
-            # The last token is stored like any other before all blocks are put back; that is of the reference, too.
+            # The last token is stored like any other before all blocks are put back, although no step reads it: as in
+            # the reference. If there is no block for it, the request completes all the same.
             if tokens % self._block_size or self.kv.take(1):
                 tokens += 1
             else:

@@ -1,7 +1,6 @@
 """Rules of a step that engines disagree on, each a choice of its own.
 
-An engine profile is a set of them (`blis_simpy.replica.profiles`). The batch builder applies the rules while it forms a
-step, the engine when a request enters the wait queue.
+An engine profile is a set of them (`blis_simpy.replica.profiles`). The batch builder applies them while it forms a step.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AdmissionRule",
     "ChunkLimit",
-    "ClipToLength",
     "ConstantChunkLimit",
-    "DropOverLength",
     "FirstChunkFits",
     "KeepOutputs",
     "LatestAdmitted",
     "LeastUrgent",
-    "LengthRule",
     "ResumeRule",
     "SharedChunkLimit",
     "StartOver",
@@ -221,73 +217,6 @@ class KeepOutputs:
         return leg
 
 
-class LengthRule(Protocol):
-    """Requests that are served, and how many tokens they get."""
-
-    def last_progress(self, leg: RunningRequest) -> int:
-        """Progress at which a request ends, tokens: all but its last output; -1 if it is not served. Sets `capped`."""
-        ...
-
-
-class DropOverLength:
-    """A request is dropped if prompt and output budget exceed the maximum length or the KV cache.
-
-    Parameters
-    ----------
-    max_model_len : int
-        Cap on prompt and output, tokens; 0 = none.
-    capacity : int
-        Tokens of all KV blocks.
-    """
-
-    def __init__(self, max_model_len: int, capacity: int) -> None:
-        self._limit = max_model_len
-        self._capacity = capacity
-
-    def last_progress(self, leg: RunningRequest) -> int:
-        """Progress at which a request ends: the budget never ends it, but the maximum length does."""
-        limit, length, budget = self._limit, leg.input_tokens, leg.request.max_output_tokens
-        if budget < 0 or (limit and (length >= limit or length + budget > limit)):
-            return -1
-        if limit and not budget:
-            budget = limit - length
-        if length + budget > self._capacity:
-            return -1
-        last = length + max(leg.request.output_tokens, 1) - 1
-        if 0 < limit <= last:
-            leg.capped = True
-            last = limit - 1
-        return last
-
-
-class ClipToLength:
-    """A request is dropped if its prompt, or its output budget alone, is too long; outputs end at the limits.
-
-    Parameters
-    ----------
-    max_model_len : int
-        Cap on prompt and output, tokens; 0 = none.
-    capacity : int
-        Tokens of all KV blocks. It caps lengths, too: the last output is not stored, so one token more fits.
-    """
-
-    def __init__(self, max_model_len: int, capacity: int) -> None:
-        self._budget_limit = max_model_len
-        self._limit = min(max_model_len or capacity + 1, capacity + 1)
-
-    def last_progress(self, leg: RunningRequest) -> int:
-        """Progress at which a request ends: at its output length, its budget or the maximum length."""
-        length, budget = leg.input_tokens, leg.request.max_output_tokens
-        if not 0 < length < self._limit or budget < 0 or 0 < self._budget_limit < budget:
-            return -1
-        outputs = max(leg.request.output_tokens, 1)
-        if budget:
-            outputs = min(outputs, budget)
-        room = self._limit - length
-        leg.capped = outputs > room
-        return length + min(outputs, room) - 1
-
-
 @attrs.frozen(kw_only=True)
 class StepRules:
     """The rules of an engine.
@@ -306,8 +235,6 @@ class StepRules:
         Which request is preempted.
     resume : ResumeRule
         What a preempted request keeps.
-    length : LengthRule
-        Which requests are served, and their number of outputs.
     """
 
     max_tokens: int
@@ -316,4 +243,3 @@ class StepRules:
     kept_blocks: int
     victim: VictimRule
     resume: ResumeRule
-    length: LengthRule

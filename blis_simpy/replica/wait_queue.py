@@ -68,11 +68,10 @@ class WaitQueue:
         else:
             self.waiting.insert(0, leg)
 
-    def refresh(self, now: int) -> None:
+    def sort(self, now: int) -> None:
         """Sort again at the start of a step, if keys depend on the clock."""
-        if not self.time_invariant and len(self.waiting) > 1:
-            assert isinstance(self.waiting, list)
-            self.waiting.sort(key=self._sort_key(now))
+        assert isinstance(self.waiting, list)
+        self.waiting.sort(key=self._sort_key(now))
 
     @property
     def is_stable(self) -> bool:

@@ -4,108 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
-from numpy.typing import NDArray
 
-from blis_simpy.results.percentiles import Percentiles, inter_token_latencies
+from blis_simpy.results.percentiles import Percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.run_record import ReplicaOutcome
 
-__all__ = ["Aggregate", "ReplicaOutcome"]
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class ReplicaOutcome:
-    """What one replica has to say at the end, or when a result is made in between.
-
-    Attributes
-    ----------
-    name : str
-        ``instance_<index>``.
-    model : str
-        Name of the model that it serves.
-    rows : ndarray of int64
-        Requests that were handed to it and not dropped, as rows of the table of all requests.
-    durations : ndarray of int64, shape (num_steps,), µs
-        Duration of each step.
-    skipped_tokens : ndarray of int64, shape (num_skipped, 3)
-        Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step.
-    token_processing_us : int, µs
-        Added to each gap between tokens.
-    total_blocks : int
-        Its KV blocks.
-    block_size : int
-        Tokens a KV block.
-    ended_at : int, tick
-        Last tick up to the horizon at which something happened.
-    input_tokens, output_tokens, completed, timed_out, dropped, length_capped, kv_allocation_failures : int
-        Counters of the replica.
-    preemptions : ndarray of int64, shape (num_preemptions, 2)
-        Row of the request and tick of each, in order.
-    still_queued, still_running : int
-        Requests in the queue and in the batch.
-    hit_blocks, missed_blocks : int
-        KV blocks that came from the prefix cache, and that did not, since the start.
-    hit_rate, thrashing_rate : float
-        Figures of the KV store.
-    queue_depth_mean : float
-        Mean over all steps of the requests that waited.
-    """
-
-    name: str
-    model: str
-    rows: NDArray[np.int64]
-    durations: NDArray[np.int64]
-    skipped_tokens: NDArray[np.int64]
-    token_processing_us: int
-    total_blocks: int
-    block_size: int
-    ended_at: int
-    input_tokens: int
-    output_tokens: int
-    completed: int
-    timed_out: int
-    dropped: int
-    length_capped: int
-    kv_allocation_failures: int
-    preemptions: NDArray[np.int64]
-    still_queued: int
-    still_running: int
-    hit_blocks: int
-    missed_blocks: int
-    hit_rate: float
-    thrashing_rate: float
-    queue_depth_mean: float
-
-    def inter_token_latencies(
-        self, requests: RequestTable, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Gaps between tokens of some of its requests that completed, and how often each occurred.
-
-        Parameters
-        ----------
-        requests : RequestTable
-            All requests of the run.
-        rows : ndarray of int64
-            Rows of requests of this replica.
-        """
-        counts = requests["itl_count"]
-        rows = rows[requests.completed[rows] & (counts[rows] > 0)]
-        first = requests["itl_first_step"][rows]
-        end = first + counts[rows]
-        skipped_steps = np.empty(0, dtype=np.int64)
-        if len(self.skipped_tokens):
-            row, attempt, step = self.skipped_tokens.T
-            counted = np.isin(row, rows) & (attempt == requests["num_preemptions"][row])
-            skipped_steps = step[counted]
-            skips = np.zeros(requests.num_rows, dtype=np.int64)
-            np.add.at(skips, row[counted], 1)
-            first = first - skips[rows]
-        return inter_token_latencies(self.durations, first, end, skipped_steps, self.token_processing_us)
+__all__ = ["Aggregate"]
 
 
 class Aggregate:

@@ -1,7 +1,6 @@
-"""Saved results: what a run left behind, in one archive.
+"""Saved results: the record of a run in one archive.
 
-Columns are arrays in numpy's format, figures JSON, and the scenario is YAML, so that other programs can read the file,
-too. What is in it are the arguments of `Result`.
+Columns are arrays in numpy's format, other figures JSON, and the scenario YAML, so that other programs can read it.
 """
 
 from __future__ import annotations
@@ -16,39 +15,22 @@ from blis_simpy.cluster.decision_log import DecisionLog
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
 from blis_simpy.replica.log import StepLog
-from blis_simpy.results.aggregate import ReplicaOutcome
 from blis_simpy.results.requests import RequestTable
+from blis_simpy.results.run_record import ReplicaOutcome
+from blis_simpy.workload.request_builders import RequestDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    from numpy.typing import NDArray
-
-    from blis_simpy.scenario_settings import ScenarioSettings
-    from blis_simpy.workload.request_builders import RequestDetails
+    from blis_simpy.results.run_record import RunRecord
 
 __all__ = ["read_run", "write_run"]
 
 _ARRAYS = ("rows", "durations", "skipped_tokens", "preemptions")
 
 
-def write_run(
-    path: str | PathLike[str],
-    *,
-    scenario: ScenarioSettings,
-    seed: int,
-    requests: RequestTable,
-    replicas: Sequence[ReplicaOutcome],
-    steps: Sequence[StepLog],
-    rejected: NDArray[Any],
-    slowed: NDArray[Any],
-    routing_rejections: int,
-    details: Mapping[str, RequestDetails],
-    decisions: DecisionLog | None,
-    wall_clock_s: float,
-) -> None:
-    """Write the parts of a result into a file, whole or not at all.
+def write_run(path: str | PathLike[str], record: RunRecord) -> None:
+    """Write the record of a run into a file, whole or not at all.
 
     Raises
     ------
@@ -57,38 +39,36 @@ def write_run(
     """
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in _ARRAYS))
     figures = {
-        "seed": seed,
-        "routing_rejections": routing_rejections,
-        "wall_clock_s": wall_clock_s,
-        "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in replicas],
-        "details": {name: attrs.asdict(modalities) for name, modalities in details.items()},
-        "decisions": decisions.to_plain() if decisions is not None else None,
+        "seed": record.seed,
+        "routing_rejections": record.routing_rejections,
+        "wall_clock_s": record.wall_clock_s,
+        "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
+        "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
+        "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
-    arrays = {"rejected": rejected, "slowed": slowed}
-    arrays |= {f"requests/{name}": requests[name] for name in requests}
-    for index, (replica, log) in enumerate(zip(replicas, steps, strict=True)):
+    arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
+    for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
         arrays |= {f"steps/{index}/{name}": array for name, array in log.to_arrays().items()}
-    write_archive(path, {"scenario.yaml": scenario.to_yaml(), "figures.json": json.dumps(figures)}, arrays)
+    write_archive(path, {"scenario.yaml": record.scenario.to_yaml(), "figures.json": json.dumps(figures)}, arrays)
 
 
 def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """Read the parts of a result.
+    """Read the record of a run.
 
     Returns
     -------
     scenario : str
         The scenario as YAML.
     parts : dict of str to object
-        The other arguments of `write_run` by name.
+        The other attributes of the `RunRecord` by name.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be read or is none of ours.
+        If the file cannot be read or is not a saved result.
     """
-    from blis_simpy.workload.request_builders import RequestDetails  # few runs have any
-
     texts, arrays = read_archive(path)
     try:
         figures, scenario = json.loads(texts["figures.json"]), texts["scenario.yaml"]
@@ -112,4 +92,4 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "wall_clock_s": figures["wall_clock_s"],
         }
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ScenarioError.at("", f"is no result of this version: {error!r}", file=fspath(path)) from None
+        raise ScenarioError.at("", f"is not a result of this version: {error!r}", file=fspath(path)) from None

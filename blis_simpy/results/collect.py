@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blis_simpy.core.request import Request, RequestOutcome
-from blis_simpy.results.aggregate import ReplicaOutcome
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
+from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def collect(
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
     order = np.argsort(reached, kind="stable")
     bounds = np.searchsorted(reached[order], np.arange(len(cluster.replicas) + 1))
-    return Result(
+    record = RunRecord(
         scenario=scenario,
         seed=seed,
         requests=table,
@@ -99,6 +99,7 @@ def collect(
         decisions=decisions,
         wall_clock_s=wall_clock_s,
     )
+    return Result(record)
 
 
 def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at: int) -> ReplicaOutcome:

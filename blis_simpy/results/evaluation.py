@@ -5,108 +5,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from blis_simpy.results.fitness import Fitness, score
+from blis_simpy.results.fairness import jain_index
+from blis_simpy.results.fitness import Fitness, RawMetrics, score
 from blis_simpy.results.percentiles import Percentiles
-from blis_simpy.results.slo import jain_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from blis_simpy.cluster.decision_log import DecisionLog  # noqa: TC004 - a name only: the two packages stay independent
-    from blis_simpy.results.aggregate import Aggregate, ReplicaOutcome
     from blis_simpy.results.requests import RequestTable
 
 __all__ = [
     "Evaluation",
     "Group",
-    "RawMetrics",
-    "anomalies",
     "by_model",
     "by_slo_class",
     "by_tenant",
-    "kv_rates",
-    "priority_inversions",
 ]
-
-
-def priority_inversions(requests: RequestTable) -> int:
-    """Count pairs of one SLO class in which the earlier request took more than twice as long as the later.
-
-    Parameters
-    ----------
-    requests : RequestTable
-        Requests of one replica in list order, which decides among equal arrivals.
-    """
-    completed = requests.take(requests.completed)
-    order = np.argsort(completed["arrived_at_us"], kind="stable")
-    classes, latencies = completed["slo_class"][order].tolist(), completed["e2e_us"][order].tolist()
-    earlier_by_class: dict[str, list[int]] = {}
-    inversions = 0
-    for slo_class, e2e in zip(classes, latencies, strict=True):
-        earlier = earlier_by_class.setdefault(slo_class or "default", [])
-        inversions += len(earlier) - bisect_right(earlier, 2 * e2e)
-        insort(earlier, e2e)
-    return inversions
-
-
-def _blocked_queues(replicas: Sequence[ReplicaOutcome]) -> int:
-    """Count replicas whose mean queue is more than twice as long as the mean over all."""
-    means = [replica.queue_depth_mean for replica in replicas]
-    overall = sum(means) / len(means)
-    if len(means) < 2 or overall <= 0:
-        return 0
-    return sum(mean > 2.0 * overall for mean in means)
-
-
-def anomalies(
-    aggregate: Aggregate,
-    requests: RequestTable,
-    *,
-    ordered_by_priority: bool,
-    rejected: int,
-    routing_rejections: int,
-) -> dict[str, int]:
-    """Count what should not happen.
-
-    Parameters
-    ----------
-    aggregate : Aggregate
-        The figures of all replicas.
-    requests : RequestTable
-        All requests.
-    ordered_by_priority : bool
-        Whether a priority policy other than ``constant`` was at work; without one nothing is an inversion.
-    rejected, routing_rejections : int
-        Requests refused at admission and at routing.
-    """
-    inversions = 0
-    if ordered_by_priority:
-        inversions = sum(priority_inversions(requests.take(replica.rows)) for replica in aggregate.replicas)
-    return {
-        "priority_inversions": inversions,
-        "hol_blocking_events": _blocked_queues(aggregate.replicas),
-        "rejected_requests_admission": rejected,
-        "rejected_requests_routing": routing_rejections,
-        "dropped_unservable": aggregate.sum("dropped"),
-        "length_capped_requests": aggregate.sum("length_capped"),
-    }
-
-
-def kv_rates(aggregate: Aggregate) -> dict[str, float]:
-    """Return preemptions per completed request, cache hit rate and thrashing rate (means over replicas)."""
-    completed = aggregate.sum("completed")
-    replicas = aggregate.replicas
-    return {
-        "preemption_rate": aggregate.num_preemptions / completed if completed else 0.0,
-        "cache_hit_rate": sum(r.hit_rate for r in replicas) / len(replicas),
-        "kv_thrashing_rate": sum(r.thrashing_rate for r in replicas) / len(replicas),
-    }
 
 
 def _grouped(requests: RequestTable, label: str, unnamed: str = "") -> dict[str, RequestTable]:
@@ -172,63 +92,6 @@ def by_model(requests: RequestTable, duration_us: int) -> dict[str, Group]:
 def by_tenant(requests: RequestTable, duration_us: int) -> dict[str, Group]:
     """Return figures by tenant, tenants sorted, an empty tenant being ``default``."""
     return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "tenant", "default").items()}
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class RawMetrics:
-    """Figures of a whole run from which scores are made.
-
-    Attributes
-    ----------
-    ttft, e2e : Percentiles, µs
-        TTFT of all requests that got a first token, completed or not; E2E of those that completed.
-    requests_per_s, tokens_per_s : float
-        Completed requests and their output tokens per second.
-    preemption_rate : float
-        Preemptions per completed request; may exceed 1.
-    cache_hit_rate, kv_thrashing_rate : float, fraction
-        Means over the replicas.
-    rejected, routing_rejections : int
-        Requests refused at admission, and for want of a replica.
-    dropped, length_capped, timed_out : int
-        Requests that can never fit, that the maximum length ended, that the client gave up.
-    priority_inversions, hol_blocking_events : int
-        See `anomalies`.
-    """
-
-    ttft: Percentiles
-    e2e: Percentiles
-    requests_per_s: float
-    tokens_per_s: float
-    preemption_rate: float
-    cache_hit_rate: float
-    kv_thrashing_rate: float
-    rejected: int
-    routing_rejections: int
-    dropped: int
-    length_capped: int
-    timed_out: int
-    priority_inversions: int
-    hol_blocking_events: int
-
-    @classmethod
-    def of(cls, aggregate: Aggregate, counts: Mapping[str, int]) -> RawMetrics:
-        """Gather them from the aggregate and what `anomalies` counted."""
-        block = aggregate.blis()
-        return cls(
-            ttft=aggregate.ttft,
-            e2e=aggregate.e2e,
-            requests_per_s=block["responses_per_sec"],
-            tokens_per_s=block["tokens_per_sec"],
-            **kv_rates(aggregate),
-            rejected=counts["rejected_requests_admission"],
-            routing_rejections=counts["rejected_requests_routing"],
-            dropped=counts["dropped_unservable"],
-            length_capped=counts["length_capped_requests"],
-            timed_out=block["timed_out_requests"],
-            priority_inversions=counts["priority_inversions"],
-            hol_blocking_events=counts["hol_blocking_events"],
-        )
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -13,11 +13,70 @@ from typing import TYPE_CHECKING
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.results.anomalies import kv_rates
+from blis_simpy.results.percentiles import Percentiles
 
 if TYPE_CHECKING:
-    from blis_simpy.results.evaluation import RawMetrics
+    from blis_simpy.results.aggregate import Aggregate
 
-__all__ = ["COMPONENTS", "Fitness", "parse_weights", "score"]
+__all__ = ["COMPONENTS", "Fitness", "RawMetrics", "parse_weights", "score"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RawMetrics:
+    """Figures of a whole run from which scores are made.
+
+    Attributes
+    ----------
+    ttft, e2e : Percentiles, µs
+        TTFT of all requests that got a first token, completed or not; E2E of those that completed.
+    requests_per_s, tokens_per_s : float
+        Completed requests and their output tokens per second.
+    preemption_rate : float
+        Preemptions per completed request; may exceed 1.
+    cache_hit_rate, kv_thrashing_rate : float, fraction
+        Means over the replicas.
+    rejected, routing_rejections : int
+        Requests refused at admission, and for want of a replica.
+    dropped, length_capped, timed_out : int
+        Requests that can never fit, that the maximum length ended, that the client gave up.
+    priority_inversions, hol_blocking_events : int
+        See `anomalies`.
+    """
+
+    ttft: Percentiles
+    e2e: Percentiles
+    requests_per_s: float
+    tokens_per_s: float
+    preemption_rate: float
+    cache_hit_rate: float
+    kv_thrashing_rate: float
+    rejected: int
+    routing_rejections: int
+    dropped: int
+    length_capped: int
+    timed_out: int
+    priority_inversions: int
+    hol_blocking_events: int
+
+    @classmethod
+    def of(cls, aggregate: Aggregate, counts: Mapping[str, int]) -> RawMetrics:
+        """Gather them from the aggregate and what `anomalies` counted."""
+        block = aggregate.blis()
+        return cls(
+            ttft=aggregate.ttft,
+            e2e=aggregate.e2e,
+            requests_per_s=block["responses_per_sec"],
+            tokens_per_s=block["tokens_per_sec"],
+            **kv_rates(aggregate),
+            rejected=counts["rejected_requests_admission"],
+            routing_rejections=counts["rejected_requests_routing"],
+            dropped=counts["dropped_unservable"],
+            length_capped=counts["length_capped_requests"],
+            timed_out=block["timed_out_requests"],
+            priority_inversions=counts["priority_inversions"],
+            hol_blocking_events=counts["hol_blocking_events"],
+        )
 
 
 def _rate(value: float, reference: float) -> float:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Percentiles", "inter_token_latencies"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Percentiles", "ecdf", "histogram"]
+
+_MOST_POINTS = 2_000
 
 
 @attrs.frozen(eq=False)
@@ -84,32 +90,47 @@ class Percentiles:
         return self.mean / 1000
 
 
-def inter_token_latencies(
-    durations: NDArray[np.int64],
-    first_steps: NDArray[np.int64],
-    end_steps: NDArray[np.int64],
-    skipped_steps: NDArray[np.int64],
-    token_processing_us: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every gap between two tokens of completed requests on one replica.
-
-    Parameters
-    ----------
-    durations : ndarray of int64, shape (num_steps,), µs
-        Duration of each step.
-    first_steps, end_steps : ndarray of int64, shape (num_requests,)
-        First decode step of each request, and the one after its last.
-    skipped_steps : ndarray of int64
-        Steps between these in which a request got no token, once for each request.
-    token_processing_us : int, µs
-        Added to each gap.
+def ecdf(latency: Percentiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Work out which share of the values is at most how large.
 
     Returns
     -------
-    values, weights : ndarray of int64, shape (num_steps,)
-        The gap that a step made, and for how many requests.
+    values : ndarray of float64, shape (num_points,), ms
+        Ascending, each once; of many values, every so many-th by rank, the first and the last.
+    shares : ndarray of float64, shape (num_points,), fraction
     """
-    length = len(durations) + 1
-    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
-    weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
-    return durations + token_processing_us, weights
+    last = np.flatnonzero(np.diff(latency.values, append=latency.values[-1] + 1))
+    if len(last) > _MOST_POINTS:
+        ranks = np.linspace(latency.cumulative[last[0]], latency.count, _MOST_POINTS)
+        last = last[np.unique(np.searchsorted(latency.cumulative[last], ranks))]
+    return latency.values[last] / 1000, latency.cumulative[last] / latency.count
+
+
+def histogram(
+    groups: Mapping[str, Percentiles], bins: int = 50
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Count the values of groups in common parts of equal width.
+
+    Parameters
+    ----------
+    groups : mapping of str to Percentiles
+        At least one, none without values.
+    bins : int
+        How many parts, >= 1.
+
+    Returns
+    -------
+    edges : ndarray of float64, shape (bins + 1,), ms
+    shares : dict of str to ndarray of float64, shape (bins,), fraction
+        Of the values of each group.
+    """
+    low = min(int(group.values[0]) for group in groups.values())
+    high = max(int(group.values[-1]) for group in groups.values())
+    # Values that are all the same stand in the middle.
+    margin = 0 if high > low else max(low, 1) / 10
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+    counts = {
+        name: np.histogram(group.values, edges, weights=np.diff(group.cumulative, prepend=0))[0] / group.count
+        for name, group in groups.items()
+    }
+    return edges / 1000, counts

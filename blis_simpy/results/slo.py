@@ -1,7 +1,7 @@
-"""Promises and who gets what: SLO attainment, goodput, fairness.
+"""Service-level objectives: targets of an SLO class, attainment and goodput.
 
-All figures look back at completed requests: one that was rejected, dropped or timed out has no latency to judge. So it
-lowers goodput but not attainment.
+Only completed requests are judged: one that was rejected, dropped or timed out has no latency. It lowers goodput but
+not attainment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.results.requests import RequestTable
 
-__all__ = ["Goodput", "Target", "attainment", "goodput", "jain_index"]
+__all__ = ["Goodput", "Target", "attainment", "goodput"]
 
 
 _COLUMNS = {"ttft_us": "ttft_us", "tpot_us": "itl_mean_us", "e2e_us": "e2e_us"}
@@ -137,33 +137,3 @@ def goodput(requests: RequestTable, targets: Mapping[str, Target | int], *, dura
         tokens_per_s=tokens / seconds if seconds else 0.0,
         attainment=_share(met, completed),
     )
-
-
-def jain_index(shares: Mapping[str, float]) -> float:
-    """Jain's fairness index, (Σx)² / (n Σx²): 1 if all have the same, 1/n if one has everything.
-
-    Parameters
-    ----------
-    shares : mapping of str to float
-        What each has, >= 0.
-
-    Returns
-    -------
-    float
-        0 without any shares, 1 if all are 0.
-
-    Notes
-    -----
-    Source: R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness and discrimination for resource allocation
-    in shared computer systems", 1984.
-
-    Examples
-    --------
-    >>> jain_index({"a": 3, "b": 1})
-    0.8
-    """
-    values = [shares[name] for name in sorted(shares)]
-    squares = sum(value * value for value in values)
-    if not values:
-        return 0.0
-    return sum(values) ** 2 / (len(values) * squares) if squares else 1.0

@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.core.rendering import Rendered
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.results.metrics import get_metric, known_metrics
 from blis_simpy.results.percentiles import Percentiles
 from blis_simpy.units import ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from blis_simpy.results.aggregate import ReplicaOutcome
     from blis_simpy.results.requests import RequestTable
+    from blis_simpy.results.run_record import ReplicaOutcome
 
-__all__ = ["LATENCIES", "RUN_METRICS", "RequestSubset", "metric_names", "split_latency"]
+__all__ = ["RequestSubset"]
 
-LATENCIES = ("ttft", "itl", "e2e", "scheduling_delay")
-"""Latencies that have a distribution."""
-
-_COUNTS = ("requests", "completed", "rejected", "timed_out", "dropped", "length_capped", "preemptions")
 _OUTCOMES = tuple(outcome.name.lower() for outcome in RequestOutcome)
 _UNNAMED = ("slo_class", "tenant")
-_RATES = ("requests_per_s", "output_tokens_per_s", "duration_s")
-RUN_METRICS = ("preemption_rate", "cache_hit_rate", "kv_thrashing_rate")
-"""Metrics that only a whole run has."""
-
-_LATENCY = re.compile(rf"({'|'.join(LATENCIES)})_(mean|p(\d{{1,2}}(?:\.\d+)?|100))_ms")
 
 
-def metric_names() -> tuple[str, ...]:
-    """Names that `RequestSubset.metric` and `Result.metric` know; of the percentiles those in common use."""
-    statistics = ("mean", "p50", "p90", "p95", "p99")
-    latencies = (f"{latency}_{statistic}_ms" for latency in LATENCIES for statistic in statistics)
-    return (*latencies, *_RATES, *_COUNTS, *RUN_METRICS)
-
-
-def split_latency(name: str) -> tuple[str, float | None] | None:
-    """Split the name of a latency metric.
-
-    Returns
-    -------
-    latency : str
-        One of `LATENCIES`.
-    percent : float or None
-        Which percentile; None for the mean. None in place of both if the name is not that of a latency.
-    """
-    match = _LATENCY.fullmatch(name)
-    return None if match is None else (match[1], float(match[3]) if match[3] else None)
-
-
-class RequestSubset:
+class RequestSubset(Rendered):
     """Some requests of a run, with their figures.
 
     Attributes
@@ -108,6 +79,8 @@ class RequestSubset:
         ScenarioError
             If there is no such column, it cannot hold such a value, or a tick is no duration.
         """
+        if start is None and end is None and not labels:
+            return self
         first = self._start if start is None else ticks("start", start)
         last = self._end if end is None else ticks("end", end)
         arrived = self._all["arrived_at_us"][self._rows]
@@ -166,16 +139,19 @@ class RequestSubset:
         ]
         return Percentiles.of(np.concatenate([g[0] for g in gaps]), np.concatenate([g[1] for g in gaps]))
 
+    @property
+    def num_preemptions(self) -> int:
+        """Preemptions by the schedulers; a restart after a replica has failed is none."""
+        preempted = np.concatenate([replica.preemptions[:, 0] for replica in self._replicas])
+        return int(np.isin(preempted, self._rows).sum())
+
     def metric(self, name: str) -> float:
         """Return one figure by name.
 
         Parameters
         ----------
         name : str
-            ``ttft``, ``itl``, ``e2e`` or ``scheduling_delay``, then ``mean`` or a percentile such as ``p99`` or
-            ``p99.9``, then ``ms``: ``ttft_p99_ms``. Or ``requests_per_s`` and ``output_tokens_per_s`` (of completed
-            requests), ``duration_s``; or the count of ``requests``, of those ``completed``, ``rejected``,
-            ``timed_out``, ``dropped``, ``length_capped``; or ``preemptions``.
+            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``; see `blis_simpy.results.metrics`.
 
         Returns
         -------
@@ -185,53 +161,23 @@ class RequestSubset:
         Raises
         ------
         ScenarioError
-            If there is no such metric.
+            If there is no such metric, or it is one of a whole run.
         """
-        if latency := split_latency(name):
-            distribution: Percentiles = getattr(self, latency[0])
-            if not distribution.count:
-                return float("nan")
-            return distribution.mean_ms if latency[1] is None else distribution.percentile_ms(latency[1])
-        if name not in _COUNTS and name not in _RATES:
-            known = metric_names()
-            hint = "is known of a whole run only" if name in RUN_METRICS else nearest(name, known)
-            raise ScenarioError.at("metric", "is unknown", name, hint=hint)
-        return float(self._figures[name])
-
-    @cached_property
-    def _figures(self) -> dict[str, float]:
-        rows, table = self._rows, self._all
-        outcomes, completed = table["outcome"][rows], rows[table.completed[rows]]
-        seconds = self.duration_us / 1e6
-        tokens = int(table["generated_tokens"][completed].sum())
-        # Those of the schedulers: what a request lost when its replica failed is none of them.
-        preempted = np.concatenate([replica.preemptions[:, 0] for replica in self._replicas])
-        return {
-            "requests": len(rows),
-            "completed": len(completed),
-            **{name: int((outcomes == name).sum()) for name in ("rejected", "timed_out", "dropped")},
-            "length_capped": int(table["length_capped"][rows].sum()),
-            "preemptions": int(np.isin(preempted, rows).sum()),
-            "requests_per_s": len(completed) / seconds if seconds else 0.0,
-            "output_tokens_per_s": tokens / seconds if seconds else 0.0,
-            "duration_s": seconds,
-        }
+        metric = get_metric(name)
+        if metric.scope == "run":
+            raise ScenarioError.at("metric", "is defined for a whole run only", name)
+        return metric.value(self)
 
     @property
     def summary(self) -> dict[str, float]:
-        """All metrics of `metric_names` that a selection has."""
-        return {name: self.metric(name) for name in metric_names() if name not in RUN_METRICS}
+        """All metrics in common use that some requests of a run have."""
+        return {name: metric.value(self) for name, metric in known_metrics().items() if metric.scope == "requests"}
 
     def __repr__(self) -> str:
         return (
-            f"<Selection: {len(self._rows)} requests, {self.metric('completed'):.0f} completed, "
+            f"<RequestSubset: {len(self._rows)} requests, {self.metric('completed'):.0f} completed, "
             f"mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.html import selection_html
-
-        return selection_html(self)
 
 
 def _checked(label: str, value: Any, kind: str) -> Any:

@@ -75,15 +75,15 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
     raise ScenarioError(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-def tagged(name: str, kind: str, tag: str, value: Any) -> Any:
+def tagged(name: str, kind: str, tag: str, value: Any, also: tuple[type, ...] = ()) -> Any:
     """Make the plug-in that a mapping names under its tag; for the converter of a field.
 
     Parameters
     ----------
     name : str
         Of the field.
-    kind, tag : str
-        As its `Setting` has them.
+    kind, tag, also
+        As its `Setting` has them. A mapping that describes a settings class of `also` becomes an instance of it.
     value : object
         What is no mapping, or names nothing that is known, is returned as it is: that is for the field to judge.
 
@@ -92,12 +92,26 @@ def tagged(name: str, kind: str, tag: str, value: Any) -> Any:
     ScenarioError
         With one problem for every option that is wrong, its path beginning with `name`.
     """
-    if not isinstance(value, Mapping) or value.get(tag) not in registry.names(kind):
+    if not isinstance(value, Mapping):
+        return value
+    described = _described(value, kind, tag, also)
+    if described is None and value.get(tag) not in registry.names(kind):
         return value
     try:
-        return _plugin(value, kind, tag, structure)
+        return _plugin(value, kind, tag, structure) if described is None else structure(value, described)
     except BlisError as error:
         raise ScenarioError(attrs.evolve(p, path=joined(name, p.path)) for p in error.problems) from None
+
+
+def _described(value: Mapping[str, Any], kind: str, tag: str, also: tuple[type, ...]) -> Any:
+    """Return the settings class in `also` that a mapping describes; None if it holds the options of a plug-in."""
+    keys = {str(key) for key in value}
+    is_known = value.get(tag) in registry.names(kind)
+    for cls in filter(attrs.has, also):
+        names = {field.alias for field in attrs.fields(cls)}
+        if (keys > {tag} and keys <= names) if is_known else (keys & names or not keys):
+            return cls
+    return None
 
 
 def _plugin(value: Mapping[str, Any], kind: str, tag: str, build: Hook) -> Any:
@@ -164,6 +178,9 @@ def _field_hook(attribute: attrs.Attribute[Any], hint: Any, converter: cattrs.Co
         assert known is not None
         assert known.kind is not None
         assert known.tag is not None
+        described = _described(value, known.kind, known.tag, known.also)
+        if described is not None:
+            return converter.structure(value, described)
         problem = known.judge(value, hint)
         if problem is not None:
             raise ScenarioError(problem)

@@ -69,6 +69,9 @@ class Setting:
     tag : str or None
         Key under which a mapping names its plug-in when the field holds instances, e.g. ``type``; such a mapping is
         made into the plug-in's class at once. None: a mapping is kept as it is, with the name under ``policy``.
+    also : tuple of type
+        Further types that a field with a tag takes: `str` for a name, or what its converter makes into a plug-in, such
+        as `int` or a settings class, which a mapping with the keys of that class is read as.
     dimension : {"duration", "rate"} or None
         Text with a unit is accepted beside plain numbers.
     is_path : bool
@@ -88,6 +91,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     kind: str | None = None
     tag: str | None = None
+    also: tuple[type, ...] = ()
     dimension: Literal["duration", "rate"] | None = None
     is_path: bool = False
     flag: str | None = None
@@ -183,13 +187,15 @@ class Setting:
     def _problem_of_plugin(self, value: Any) -> Problem | None:
         assert self.kind is not None
         key = self.tag or "policy"
+        named = self.tag is None or str in self.also
         path = ""
         if isinstance(value, Mapping):
             path, name = key, value.get(key)
             if not isinstance(name, str):
                 return Problem(rule=f"must name its plug-in under {key!r}", value=dict(value))
-        elif value is None or isinstance(value, bool | int | float | tuple) or (self.tag and isinstance(value, str)):
-            return Problem(rule=f"must be {'' if self.tag else 'a name or '}a mapping with {key!r}", value=value)
+        elif value is None or isinstance(value, bool | int | float | tuple) or (isinstance(value, str) and not named):
+            forms = [*(["an integer"] if int in self.also else []), *(["a name"] if named else [])]
+            return Problem(rule=f"must be {' or '.join([*forms, f'a mapping with {key!r}'])}", value=value)
         else:
             name = value
         problem = self._problem_of_name(name) if isinstance(name, str) else None

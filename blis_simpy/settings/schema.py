@@ -131,7 +131,7 @@ class SchemaWriter:
         """Describe names of plug-ins, and mappings with their options where those are known."""
         assert known.kind is not None
         names = registry.names(known.kind)
-        if known.tag is None:
+        if known.tag is None or str in known.also:
             yield {"enum": [*names, *([known.absent] if names_only and known.absent is not None else [])]}
         if names_only:
             return
@@ -145,6 +145,11 @@ class SchemaWriter:
         if others:
             key = known.tag or "policy"
             yield {"type": "object", "properties": {key: {"enum": others}}, "required": [key]}
+        for option in known.also:
+            if attrs.has(option):
+                yield self.reference(option)
+            elif option is not str:
+                yield {"type": _TYPES[option]}
 
 
 def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class _Writer:
             options = self.settings(value, path)
         elif not is_recipe and inspect.signature(recipe).parameters:
             return self._refuse(path, f"what this {recipe.__name__} was made with is not known; name it under {key!r}")
-        return {key: name, **options} if known.tag or options else name
+        return {key: name, **options} if options or (known.tag and str not in known.also) else name
 
     def _refuse(self, path: str, reason: str) -> Any:
         self.problems.append(Problem(path=path, rule=f"cannot be written: {reason}"))

@@ -12,7 +12,7 @@ import attrs
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.experiment.comparison import compare
 from blis_simpy.experiment.fingerprint import NO_IDENTITY, digest, scenario_form
-from blis_simpy.experiment.measurement import is_known
+from blis_simpy.results.metrics import find_metric
 from blis_simpy.scenario import Scenario
 from blis_simpy.testing.hypotheses import Hypothesis, Judgement, judge
 from blis_simpy.testing.messages import Subject, failure_text, properties
@@ -273,7 +273,7 @@ class ExperimentOutcome:
 
     def _judge(self, claim: Hypothesis, metric: str, candidate: str) -> Judgement:
         runs = self.comparison.replications[candidate]
-        if metric not in runs.measurements[0].metrics and is_known(metric):
+        if metric not in runs.measurements[0].metrics and find_metric(metric) is not None:
             raise ScenarioError.at("metric", "was not measured", metric, hint=f"ask for it: metrics=[{metric!r}]")
         return judge(claim, self.comparison.values(self.comparison.baseline, metric), runs.values(metric))
 

@@ -1,6 +1,6 @@
-"""When the requests of one client arrive, before anybody serves them.
+"""Arrival times of the requests of one client.
 
-A schedule is extended as far as it is needed, and what it says does not depend on the steps in which that happens.
+A schedule is extended as far as it is needed. The times do not depend on the steps in which it is extended.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from blis_simpy.workload.length_sampler import SampledLengths, validate_samples
+from blis_simpy.workload.plugin_draws import SampledLengths, validate_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +31,9 @@ class Scheduled(NamedTuple):
     Attributes
     ----------
     ticks : ndarray of int64, shape (n,), ticks
-        Single requests: ascending. Sessions: session after session.
+        Ascending for single requests; for sessions in the order of the sessions.
     numbers : ndarray of int64, shape (n,)
-        Position among all requests of the client, counting also rounds that are not sent.
+        Position among all requests of the client, including rounds that are not sent.
     """
 
     ticks: NDArray[np.int64]
@@ -46,7 +46,7 @@ class ActiveTimes:
     Parameters
     ----------
     windows : iterable of Window
-        In any order, overlapping or not; a reversed one is never active.
+        In any order; they may overlap. A window that ends before it starts is never active.
     """
 
     def __init__(self, windows: Iterable[Window]) -> None:
@@ -57,7 +57,7 @@ class ActiveTimes:
             else:
                 edges += [window.start_us, window.end_us]
         self.end = edges[-1] if edges else 0
-        # Outside the clock nothing happens.
+        # Windows may reach beyond the clock, which int64 does not.
         self._edges = np.array([max(min(edge, 2**63 - 1), -1) for edge in edges], dtype=np.int64)
 
     def contain(self, ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -72,17 +72,17 @@ class ArrivalTimes:
     Parameters
     ----------
     process : ArrivalProcess
-        Law of the gaps.
+        Draws the gaps between arrivals.
     rate_per_s : float
         Mean number of arrivals per second, > 0.
     rng : numpy.random.Generator
-        Stream of the gaps.
+        Random stream of the gaps.
     active : ActiveTimes or None
         Arrivals outside are discarded; None = always active.
     limit : int, ticks
-        Arrivals lie strictly before it.
+        Arrivals are strictly before it.
     cap : int or None
-        Number of arrivals at most.
+        Maximum number of arrivals; None = no limit.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ArrivalTimes:
         self.exhausted = self._limit <= 0
 
     def before(self, until: int) -> Scheduled:
-        """Return all arrivals before a tick."""
+        """Return the arrivals before a tick."""
         blocks = [self._accepted]
         count = len(self._accepted)
         while not self.exhausted and self._now < until:
@@ -118,9 +118,11 @@ class ArrivalTimes:
     def _next_block(self, until: int, count: int) -> NDArray[np.int64]:
         expected = self._rate_per_s * (min(until, self._limit) - self._now) * 1.05e-6
         n = int(min(max(expected + _LEAST_BLOCK, _LEAST_BLOCK), _LARGEST_BLOCK))
+        if self._cap is not None and self._active is None:
+            n = min(n, self._cap - count)
         gaps = self._process.inter_arrival_times(self._rng, self._rate_per_s, n)
         ticks = self._now + np.cumsum(validate_samples("arrivals", self._process, gaps, n, at_least=1))
-        # A clock that runs past 2**63 µs turns negative first, as one gap cannot carry it all the way round.
+        # The first sum beyond 2**63 µs is negative, because a single gap is shorter than that.
         beyond = (ticks >= self._limit) | (ticks < 0)
         if beyond.any():
             self.exhausted = True
@@ -136,16 +138,16 @@ class ArrivalTimes:
 
 
 class SingleArrival:
-    """The start of a client's only session: one gap after tick 0, or after the start of its first window.
+    """Start of the only session of a client: one gap after tick 0, or after the start of its first window.
 
     Parameters
     ----------
     process, rate_per_s, rng, limit
         As for `ArrivalTimes`.
     start : int, tick
-        Where the gap begins.
+        Start of the gap.
     active : ActiveTimes or None
-        Outside there is no session.
+        If the session would start outside, there is none; None = always active.
     """
 
     exhausted = True
@@ -165,30 +167,28 @@ class SingleArrival:
         self._ticks = ticks if active is None else ticks[active.contain(ticks)]
 
     def before(self, until: int) -> Scheduled:
-        """Return the arrival, if it is before a tick."""
+        """Return the arrival if it is before a tick."""
         ticks = self._ticks[self._ticks < until]
         return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))
 
 
 class Rounds:
-    """Rounds of a client's sessions, each after the output and the think time of the one before.
+    """Rounds of the sessions of a client, each after the output and the think time of the previous round.
 
-    The model is taken to produce one token in each µs, as in the reference: how long rounds really take is known only
-    in the simulation.
+    A token is assumed to take 1 µs, as in the reference; only the simulation knows how long a round takes.
 
     Parameters
     ----------
-    starts : ArrivalTimes or OneArrival
-        When the sessions start.
+    starts : ArrivalTimes or SingleArrival
+        Starts of the sessions.
     outputs : SampledLengths
-        Output lengths, session after session.
+        Output lengths in the order of sessions and rounds.
     max_rounds : int
         Rounds of a session.
     think_time_us : int, µs
         Pause before the next round.
     active, limit
-        As for `ArrivalTimes`: rounds outside the windows are left out one by one, those at the limit and all after
-        them.
+        As for `ArrivalTimes`. A round outside the windows is left out; a later round of the session may be inside.
     """
 
     def __init__(
@@ -213,14 +213,14 @@ class Rounds:
         return self._starts.exhausted
 
     def before(self, until: int) -> Scheduled:
-        """Return all rounds before a tick."""
+        """Return the rounds before a tick."""
         starts = self._starts.before(until).ticks
         rounds = np.empty((len(starts), self._max_rounds), dtype=np.int64)
         rounds[:, 0] = 0
         outputs = self._outputs.first(rounds.size).reshape(rounds.shape)
         np.cumsum(outputs[:, :-1] + self._think_time_us, axis=1, out=rounds[:, 1:])
         ticks = (rounds + starts[:, np.newaxis]).ravel()
-        # As one session is shorter than 2**62 µs, a clock that runs over is negative.
+        # A sum beyond 2**63 µs is negative, because a session is shorter than 2**62 µs.
         sent = (ticks >= 0) & (ticks < min(until, self._limit))
         if self._active is not None:
             sent &= self._active.contain(ticks)

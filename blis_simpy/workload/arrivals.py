@@ -1,4 +1,4 @@
-"""Arrival processes: how long it is from one request of a client to its next.
+"""Arrival processes: the gaps between the requests of a client.
 
 Gaps are whole ticks (µs), at least one; the first gap leads from tick 0 to the first request.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -30,7 +30,11 @@ _MIN_GAMMA_SHAPE = 0.01
 
 
 class ArrivalProcess(Protocol):
-    """Anything that draws gaps."""
+    """Draws the gaps between the requests of a client.
+
+    Drawing in parts gives the same gaps: two calls for n return what one call for 2n returns. The requests of a short
+    run are then the first ones of a longer run.
+    """
 
     def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
         """Draw the next gaps.
@@ -38,11 +42,11 @@ class ArrivalProcess(Protocol):
         Parameters
         ----------
         rng : numpy.random.Generator
-            Stream of this client's arrivals. Asking twice for n must give the same as asking once for 2n.
+            Random stream of the arrivals of this client.
         rate_per_s : float
             Mean number of requests per second, > 0.
         n : int
-            How many gaps, >= 1.
+            Number of gaps, >= 1.
 
         Returns
         -------
@@ -54,7 +58,7 @@ class ArrivalProcess(Protocol):
 
 @attrs.frozen
 class ConstantArrivals:
-    """Requests at regular intervals, without chance.
+    """Requests at regular intervals.
 
     Examples
     --------
@@ -117,11 +121,14 @@ class WeibullArrivals:
     0.542825
     """
 
+    CV_RANGE: ClassVar[tuple[float, float]] = (0.01, 10.4)
+    """Range that the reference allows for clients."""
+
     cv: float = setting(1.0, help="Coefficient of variation of the gaps.")
 
     @property
     def shape(self) -> float:
-        """Shape parameter of the law, found by the reference's coarse bisection."""
+        """Shape parameter of the distribution, found by the coarse bisection of the reference."""
         return _weibull_shape(self.cv)
 
     def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
@@ -132,7 +139,7 @@ class WeibullArrivals:
 
 @cache
 def _weibull_shape(cv: float) -> float:
-    """Shape whose coefficient of variation is within 0.001 of the one asked for; the tolerance is part of the law."""
+    """Shape whose coefficient of variation is within 0.001 of the given one; the reference has the same tolerance."""
     low, high = 0.1, 100.0
     for _ in range(100):
         middle = (low + high) / 2
@@ -143,7 +150,7 @@ def _weibull_shape(cv: float) -> float:
             low = middle
         else:
             high = middle
-    _log.warning("no weibull law has cv %g; the nearest shape is %g", cv, (low + high) / 2)
+    _log.warning("no weibull distribution has cv %g; the nearest shape is %g", cv, (low + high) / 2)
     return (low + high) / 2
 
 

@@ -1,6 +1,8 @@
-"""The processes that send requests: one for all that are known beforehand, one for each conversation.
+"""The SimPy processes that send requests: one per client, one per cohort, one per closed-loop session.
 
-Requests that users hand in are checked here.
+A client sends requests that were generated before the simulation; a session makes each round when the previous one has
+ended. All of them yield on the clock at a fixed place within the tick, so simultaneous arrivals are submitted in the
+order of the workload, however many processes send them.
 """
 
 from __future__ import annotations
@@ -12,18 +14,21 @@ from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from simpy.events import Event
 
     from blis_simpy.core.environment import Environment
-    from blis_simpy.workload.spec.sessions import SessionBlueprint
+    from blis_simpy.workload.generator import GeneratedWorkload
+    from blis_simpy.workload.sessions import SessionBlueprint
 
-__all__ = ["FOLLOWING", "Sessions", "send_all", "validate_requests"]
+__all__ = ["FOLLOWING", "ClientProcesses", "validate_requests"]
 
-_KNOWN_BEFOREHAND = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 0)
-FOLLOWING = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 1)
-"""Place in a tick of requests that were not known beforehand: after those that were."""
+_FIRST_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 0)
+"""Place within a tick of the first request of a workload; the request of rank n comes n places later."""
+
+FOLLOWING = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 2**32 - 1)
+"""Place within a tick of requests that are made during the simulation: after those of the workload."""
 
 
 def validate_requests(requests: Iterable[Request]) -> list[Request]:
@@ -32,7 +37,7 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     Raises
     ------
     ScenarioError
-        If one is no request or not new, has an id that another has, or numbers that are not whole.
+        If an item is not a new request, two have the same id, or a number is not an integer >= 0.
     """
     requests = list(requests)
     for request in requests:
@@ -53,38 +58,19 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     return requests
 
 
-def send_all(
-    env: Environment, requests: Iterable[Request], submit: Callable[[Request], None]
-) -> Generator[Event, None, None]:
-    """Hand over each request at its arrival.
-
-    Parameters
-    ----------
-    env : Environment
-        The simulation's environment.
-    requests : iterable of Request
-        In order of arrival.
-    submit : callable
-        Takes a request that arrives now.
-    """
-    for request in requests:
-        yield env.event_at(request.arrived_at, _KNOWN_BEFOREHAND)
-        submit(request)
-
-
-class Sessions:
-    """Conversations under way, each a process that waits for an answer, thinks, and goes on.
+class ClientProcesses:
+    """The processes of one simulation that send requests.
 
     Parameters
     ----------
     env : Environment
         The simulation's environment.
     submit : callable
-        Takes a request that arrives now.
+        Called with each request at its arrival.
     on_request : callable
-        Told of each further round when it is made, before it arrives.
-    on_over : callable
-        Told when a conversation is over.
+        Called with each later round of a session when it is made, before it arrives.
+    on_session_end : callable
+        Called when a session is over.
     """
 
     def __init__(
@@ -93,31 +79,64 @@ class Sessions:
         *,
         submit: Callable[[Request], None],
         on_request: Callable[[Request], None],
-        on_over: Callable[[], None],
+        on_session_end: Callable[[], None],
     ) -> None:
         self._env = env
         self._submit = submit
         self._on_request = on_request
-        self._on_over = on_over
+        self._on_session_end = on_session_end
+        self._sessions: dict[str, SessionBlueprint] = {}
         self._num_rounds = 0
 
-    def start(self, session: SessionBlueprint, first: Request) -> None:
-        """Let a conversation go on from its first request, which somebody else sends."""
-        self._env.process(self.converse(session, first))
+    def start(self, workload: GeneratedWorkload) -> None:
+        """Start a process for each client and cohort; sessions start with their first request."""
+        self._sessions = {session.session: session for session in workload.sessions}
+        for client in workload.clients:
+            self._env.process(self.send_requests(workload.requests, client.ranks))
 
-    def converse(self, session: SessionBlueprint, first: Request) -> Generator[Event, None, None]:
-        """Wait for the end of each round and send the next one after the time to think."""
+    def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, None, None]:
+        """Submit the requests of one client, or of all members of a cohort, at their arrivals.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+            All requests of the workload. The position of a request orders it within its tick.
+        ranks : iterable of int
+            Positions of the requests to send, ascending by arrival.
+        """
+        env, submit, sessions = self._env, self._submit, self._sessions
+        for rank in ranks:
+            request = requests[rank]
+            yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
+            if request.session in sessions:
+                # Before the submission, because the request may end at once.
+                request.done = request.done or env.event()
+                env.process(self.converse(sessions[request.session], request, request.done))
+            submit(request)
+
+    def converse(self, session: SessionBlueprint, first: Request, ended: Event) -> Generator[Event, None, None]:
+        """Send the later rounds of a session: wait for the end of a round, think, send the next one.
+
+        Parameters
+        ----------
+        session : SessionBlueprint
+            The session.
+        first : Request
+            Its first request, which its client sends.
+        ended : simpy.Event
+            Succeeds when the first request has ended.
+        """
         env = self._env
         request = first
         while True:
-            request.done = env.event()
-            yield request.done
+            yield ended
             following = session.next_request(request, request.finished_at, self._num_rounds + 1)
             if following is None:
                 break
-            self._num_rounds += 1
-            self._on_request(following)
-            yield env.event_at(following.arrived_at, FOLLOWING)
-            self._submit(following)
             request = following
-        self._on_over()
+            request.done = ended = env.event()
+            self._num_rounds += 1
+            self._on_request(request)
+            yield env.event_at(request.arrived_at, FOLLOWING)
+            self._submit(request)
+        self._on_session_end()

@@ -22,7 +22,11 @@ _UNBOUNDED = 2**31 - 1
 
 
 class LengthSampler(Protocol):
-    """Anything that draws lengths."""
+    """Draws prompt or output lengths.
+
+    Drawing in parts gives the same lengths: two calls for n return what one call for 2n returns. The requests of a
+    short run are then the first ones of a longer run.
+    """
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
         """Draw the next lengths.
@@ -30,10 +34,9 @@ class LengthSampler(Protocol):
         Parameters
         ----------
         rng : numpy.random.Generator
-            Stream of this client's prompt or output lengths. Asking twice for n must give the same as asking once
-            for 2n.
+            Random stream of the prompt or output lengths of this client.
         n : int
-            How many lengths, >= 1.
+            Number of lengths, >= 1.
 
         Returns
         -------
@@ -53,10 +56,10 @@ class Constant:
     [512, 512, 512]
     """
 
-    value: int = setting(help="Length of every one.", unit="tokens", ge=1, le=_UNBOUNDED)
+    value: int = setting(help="Length.", unit="tokens", ge=1, le=_UNBOUNDED)
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """Repeat the value; draws nothing."""
+        """Repeat the value; nothing is drawn."""
         return np.full(n, self.value, dtype=np.int64)
 
 
@@ -64,8 +67,8 @@ class Constant:
 class Gaussian:
     """Normally distributed lengths, clamped into [min, max].
 
-    What falls outside is moved to the nearer bound, not drawn again, so both bounds are more likely than their
-    neighbours. Equal bounds fix the length to just that value, 0 included.
+    A length outside is moved to the nearer bound, not drawn again, so both bounds are more likely than their
+    neighbours. Equal bounds fix the length to that value, which may be 0.
 
     Examples
     --------
@@ -83,7 +86,7 @@ class Gaussian:
             raise ScenarioError.at("min", f"must be <= max ({self.max})", self.min)
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """Draw, clamp, round; equal bounds draw nothing."""
+        """Draw, clamp, round; with equal bounds nothing is drawn."""
         if self.min == self.max:
             return np.full(n, self.min, dtype=np.int64)
         lengths = self.mean + self.std_dev * rng.standard_normal(n)
@@ -111,7 +114,7 @@ class Exponential:
 class ParetoLognormal:
     """A heavy-tailed mixture: Pareto lengths with one probability, lognormal ones otherwise.
 
-    A draw that is no finite number counts as 1; lengths end at 2**31 - 1, which the reference does not cap.
+    A draw that is not finite counts as 1; lengths are capped at 2**31 - 1, unlike in the reference.
 
     Examples
     --------
@@ -119,14 +122,14 @@ class ParetoLognormal:
     [148, 148]
     """
 
-    alpha: float = setting(help="Tail index of the Pareto law.")
-    xm: float = setting(help="Least value of the Pareto law.", unit="tokens")
-    mu: float = setting(help="Mean of the logarithm of the lognormal law.")
-    sigma: float = setting(help="Standard deviation of the logarithm of the lognormal law.")
-    mix_weight: float = setting(help="Probability of the Pareto law: never up to 0, always from 1.")
+    alpha: float = setting(help="Tail index of the Pareto distribution.")
+    xm: float = setting(help="Minimum of the Pareto distribution.", unit="tokens")
+    mu: float = setting(help="Mean of the logarithm of the lognormal distribution.")
+    sigma: float = setting(help="Standard deviation of the logarithm of the lognormal distribution.")
+    mix_weight: float = setting(help="Probability of the Pareto distribution; values below 0 count as 0, above 1 as 1.")
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """Draw two uniform numbers a length, whichever law it comes from, and round."""
+        """Draw two uniform numbers per length, whichever distribution is chosen, and round."""
         from scipy.special import ndtri
 
         uniform = rng.random((n, 2))
@@ -140,10 +143,10 @@ class ParetoLognormal:
 
 @attrs.frozen
 class Empirical:
-    """Lengths from a table, each as likely as its weight.
+    """Lengths from a table with weights.
 
-    Weights need not add up to 1; lengths whose weight is not positive never come, but negative weights still count in
-    the sum, as in the reference. Without any usable weight every length is 1. A length of 0 is possible.
+    Weights need not add up to 1. Lengths whose weight is not positive are never drawn, but negative weights count in
+    the sum, as in the reference. Without any positive weight every length is 1. A length of 0 is possible.
 
     Examples
     --------
@@ -151,8 +154,8 @@ class Empirical:
     [64, 512, 64, 512]
     """
 
-    lengths: tuple[int, ...] = setting(help="The lengths.", unit="tokens", ge=0, le=_UNBOUNDED)
-    weights: tuple[float, ...] = setting(help="Their weights.")
+    lengths: tuple[int, ...] = setting(help="Lengths, all different.", unit="tokens", ge=0, le=_UNBOUNDED)
+    weights: tuple[float, ...] = setting(help="Weight of each length.")
 
     def __attrs_post_init__(self) -> None:
         if not self.lengths:
@@ -163,7 +166,7 @@ class Empirical:
             raise ScenarioError.at("lengths", "must differ from each other", self.lengths)
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """Invert the cumulated weights; draws nothing if there is no choice."""
+        """Invert the cumulated weights; nothing is drawn if only one length is possible."""
         table = sorted(zip(self.lengths, self.weights, strict=True))
         usable = [(length, weight) for length, weight in table if weight > 0]
         if len(usable) < 2:

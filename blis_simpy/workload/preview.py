@@ -1,7 +1,7 @@
-"""A look at traffic before anything serves it: how it comes over time, how long it is, and who sends it.
+"""Preview of a workload before it is served: rate over time, lengths, and the shares of the clients.
 
-All figures are those of one generated sample. Of conversations whose rounds wait for answers only the first rounds are
-in it, as the others come about in the simulation.
+All numbers are those of one generated sample. Of closed-loop sessions it contains the first rounds only, because the
+later ones are made in the simulation.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.units import SECOND, format_ticks
-from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import with_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
-    from matplotlib.axes import Axes
+    from blis_simpy.workload.generator import GeneratedWorkload
 
-    from blis_simpy.core.request import Request
-    from blis_simpy.workload.settings import Workload
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
-
-__all__ = ["ClientShare", "Preview", "preview_specification", "preview_workload"]
+__all__ = ["ClientShare", "Preview", "preview_of"]
 
 _MEDIAN_TO_LONGEST = (50, 99, 100)
 _NAMED_CLIENTS = 8
@@ -34,16 +28,16 @@ _NAMED_CLIENTS = 8
 
 @attrs.frozen
 class ClientShare:
-    """What one client, or all members of a cohort together, contribute.
+    """Contribution of one client, or of all members of a cohort.
 
     Attributes
     ----------
     client : str
-        Its id; of a cohort, the cohort's.
+        Id of the client or the cohort.
     num_requests : int
         Requests in the sample.
     share : float
-        The same as a fraction of all requests, 0 to 1.
+        Fraction of all requests, 0 to 1.
     mean_input_tokens, mean_output_tokens : float
         Mean lengths of its requests.
     """
@@ -56,7 +50,7 @@ class ClientShare:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Preview:
+class Preview(Rendered):
     """One sample of a workload.
 
     Attributes
@@ -64,13 +58,13 @@ class Preview:
     arrived_at : ndarray of int64, shape (num_requests,), ticks
         Arrivals in order.
     input_tokens, output_tokens : ndarray of int64, shape (num_requests,)
-        Lengths of prompts, prefix included, and of outputs.
+        Lengths of prompts, including the prefix, and of outputs.
     clients : list of str
-        Who sends each request; members of a cohort go by its id.
+        Id of the client of each request; for members of a cohort, the id of the cohort.
     num_sessions : int
-        Conversations that go on in the simulation.
+        Closed-loop sessions, which continue in the simulation.
     max_further_rounds : int
-        Requests that these can add, if none of them breaks off.
+        Requests that these add if all their rounds complete.
     """
 
     arrived_at: NDArray[np.int64]
@@ -91,12 +85,12 @@ class Preview:
         return int(self.arrived_at[-1]) if self.num_requests else 0
 
     def rate_over_time(self, bins: int = 20) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the requests per second in equal parts of the time up to the last arrival.
+        """Return the requests per second in intervals of equal length up to the last arrival.
 
         Parameters
         ----------
         bins : int
-            How many parts, >= 1.
+            Number of intervals, >= 1.
 
         Returns
         -------
@@ -114,25 +108,25 @@ class Preview:
         Parameters
         ----------
         of : {"input_tokens", "output_tokens"}
-            Which length.
+            The lengths to count.
         bins : int
-            At most how many parts, >= 1; each covers as many token counts as the others.
+            Largest number of bins, >= 1. All bins have the same width, a whole number of tokens.
 
         Returns
         -------
-        edges : ndarray of int64, shape (num_parts + 1,), tokens
-            Part j holds the lengths from edge j to just below edge j + 1.
-        counts : ndarray of int64, shape (num_parts,)
+        edges : ndarray of int64, shape (num_bins + 1,), tokens
+            Bin j holds the lengths from edge j to just below edge j + 1.
+        counts : ndarray of int64, shape (num_bins,)
         """
         lengths = getattr(self, of)
         shortest, longest = (int(lengths.min()), int(lengths.max())) if self.num_requests else (0, 0)
         width = -(-(longest - shortest + 1) // bins)
-        num_parts = (longest - shortest) // width + 1
-        edges = shortest + width * np.arange(num_parts + 1, dtype=np.int64)
-        return edges, np.bincount((lengths - shortest) // width, minlength=num_parts).astype(np.int64)
+        num_bins = (longest - shortest) // width + 1
+        edges = shortest + width * np.arange(num_bins + 1, dtype=np.int64)
+        return edges, np.bincount((lengths - shortest) // width, minlength=num_bins).astype(np.int64)
 
     def client_shares(self) -> list[ClientShare]:
-        """Who sends how much, the largest share first."""
+        """Share of each client, the largest first."""
         names, owners, counts = np.unique(np.array(self.clients), return_inverse=True, return_counts=True)
         inputs, outputs = (
             np.bincount(owners, weights=lengths, minlength=len(names)) / counts
@@ -146,26 +140,13 @@ class Preview:
         ]
         return sorted(shares, key=lambda share: -share.num_requests)
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-        """Draw rate, lengths and shares side by side; needs the extra ``plot``.
-
-        Parameters
-        ----------
-        axes : sequence of three matplotlib Axes, optional
-            Where to; a new figure unless given.
-        """
-        from blis_simpy.display.plot_workload import plot_preview
-
-        return plot_preview(self, axes)
-
-    def _repr_html_(self) -> str:
-        from blis_simpy.display.text_table import page_html
-        from blis_simpy.display.workload_page import preview_page
-
-        return page_html(preview_page(self))
+    @property
+    def plot(self) -> Plots:
+        """Draws rate, lengths and shares of clients side by side: ``preview.plot()``."""
+        return Plots(self, "preview.", default="traffic")
 
     def __repr__(self) -> str:
-        """Say the main figures in a few lines."""
+        """Show the main numbers in a few lines."""
         if not self.num_requests:
             return "Preview of 0 requests"
         rate = self.num_requests / max(self.duration_us, 1) * SECOND
@@ -187,28 +168,20 @@ class Preview:
         return "\n".join(lines)
 
 
-def preview_specification(spec: WorkloadSpec, seed: int, horizon: int | None) -> Preview:
-    """Take a sample of a specification; see `WorkloadSpec.preview`."""
-    spec = spec.expanded()
-    generated = spec.generate(RandomStreams(seed), horizon)
-    cohorts = {source.id: cohort.id for cohort in spec.cohorts for source in cohort.members()}
-    rounds = [session.max_rounds - 1 for session in generated.sessions]
-    return _preview(generated.requests, cohorts, len(rounds), sum(rounds))
-
-
-def preview_workload(workload: Workload, seed: int, horizon: int | None, defaults: str | None) -> Preview:
-    """Take a sample of a workload; see `Workload.preview`."""
-    return _preview(generate(with_preset(workload, defaults), RandomStreams(seed), horizon), {}, 0, 0)
-
-
-def _preview(requests: list[Request], cohorts: Mapping[str, str], num_sessions: int, further_rounds: int) -> Preview:
+def preview_of(workload: GeneratedWorkload) -> Preview:
+    """Summarize generated requests; see `Traffic.preview`."""
+    requests = workload.requests
+    clients = [""] * len(requests)
+    for client in workload.clients:
+        for rank in client.ranks:
+            clients[rank] = client.client
     return Preview(
         arrived_at=_column(request.arrived_at for request in requests),
         input_tokens=_column(request.input_tokens for request in requests),
         output_tokens=_column(request.output_tokens for request in requests),
-        clients=[cohorts.get(request.client, request.client) for request in requests],
-        num_sessions=num_sessions,
-        max_further_rounds=further_rounds,
+        clients=clients,
+        num_sessions=len(workload.sessions),
+        max_further_rounds=sum(session.max_rounds - 1 for session in workload.sessions),
     )
 
 

@@ -1,74 +1,69 @@
-"""Traffic of a scenario, as one stream of independent requests."""
+"""Workload of a single client: the short form, which the flags of the command line describe."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.workload.spec.arrival import arrival_setting, check_cv
+from blis_simpy.workload.spec.length_distribution import length_setting
+from blis_simpy.workload.traffic import Traffic
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.lengths import LengthSampler
-    from blis_simpy.workload.preview import Preview
+    from blis_simpy.workload.spec.client import TrafficSource
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
-__all__ = ["Traffic", "Workload"]
+__all__ = ["Workload"]
+
+_CLIENT = "distribution"
+"""Label of the only client, as in the reference."""
+_PREFIX_GROUP = "shared"
+"""Label of the prefix of all its prompts, as in the reference."""
+_STREAM = "client-0"
+"""Name of the client in random streams; another name would change the requests of every seed."""
 
 
-def _reference_lengths() -> LengthSampler:
-    from blis_simpy.workload.lengths import Gaussian  # imports numpy, which a command line's --help need not load
+# Plug-ins import numpy, which a command line's --help need not load.
+def _default_arrivals() -> Any:
+    from blis_simpy.workload.arrivals import ConstantArrivals
+
+    return ConstantArrivals()
+
+
+def _default_lengths() -> Any:
+    from blis_simpy.workload.lengths import Gaussian
 
     return Gaussian(512, 256, 2, 7000)
 
 
-class Traffic(ReprMixin):
-    """What a scenario may have as its workload: a `Workload`, or a `WorkloadSpec` from a module of its own."""
-
-    __slots__ = ()
-
-    @property
-    def ends_at(self) -> int | None:
-        """End of simulated time that the traffic itself sets, tick; None if it sets none."""
-        return None
-
-
 @attrs.frozen(kw_only=True, repr=False)
 class Workload(Traffic):
-    """Requests at a rate, with prompt and output lengths of their own. Defaults are those of the reference.
+    """Independent requests of one client; `WorkloadSpec` describes many clients. Defaults are those of the reference.
 
     Examples
     --------
-    >>> Workload(rate="600/min", num_requests=50).rate
+    >>> Workload(rate="600/min", num_requests=50, prompt=512).rate
     10.0
     """
 
     rate: float = setting(1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
     num_requests: int = setting(
         100,
-        help="Number of requests; 0 means as many as arrive before the horizon.",
+        help="Number of requests; 0 means all that arrive before the horizon.",
         unit="requests",
         ge=0,
         flag="--num-requests",
     )
-    arrivals: Plugin = setting("constant", help="Law of the gaps between requests.", kind="arrivals")
-    prompt: Plugin = setting(
-        factory=_reference_lengths,
-        help="Law of the prompt lengths.",
-        kind="lengths",
-        tag="type",
+    arrivals: Plugin = arrival_setting("arrivals", factory=_default_arrivals, help="Arrival process.")
+    prompt: Plugin = length_setting(
+        "prompt",
+        factory=_default_lengths,
+        help="Prompt lengths, without the shared prefix.",
         flag="--prompt-tokens",
-        converter=partial(tagged, "prompt", "lengths", "type"),
     )
-    output: Plugin = setting(
-        factory=_reference_lengths,
-        help="Law of the output lengths.",
-        kind="lengths",
-        tag="type",
-        flag="--output-tokens",
-        converter=partial(tagged, "output", "lengths", "type"),
-    )
+    output: Plugin = length_setting("output", factory=_default_lengths, help="Output lengths.", flag="--output-tokens")
     prefix_tokens: int = setting(
         0,
         help="Length of a prefix that all prompts share, in addition to their own length.",
@@ -77,53 +72,67 @@ class Workload(Traffic):
         flag="--prefix-tokens",
     )
     preset: str | None = setting(
-        None, help="Named workload of the defaults file; its lengths and prefix replace those given here."
+        None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
     )
 
-    @classmethod
-    def single(
-        cls, *, rate: float | str = 1.0, prompt: Plugin = None, output: Plugin = None, **others: Any
-    ) -> Workload:
-        """Traffic of one client.
+    def __attrs_post_init__(self) -> None:
+        check_cv(self.arrivals, "arrivals")
+
+    def with_preset(self, defaults: str | None = None) -> Workload:
+        """Return the workload with the lengths and the prefix of its preset; without a preset, itself.
 
         Parameters
         ----------
-        rate : float or str
-            Requests per second, or text such as ``600/min``.
-        prompt, output : length distribution, int or None
-            Law of the lengths, or the one length of all requests in tokens; None takes the default.
-        **others
-            Further fields of `Workload`.
-        """
-        from blis_simpy.workload.lengths import Constant
-
-        for name, law in (("prompt", prompt), ("output", output)):
-            if law is not None:
-                others[name] = Constant(law) if isinstance(law, int) and not isinstance(law, bool) else law
-        return cls(rate=rate, **others)  # type: ignore[arg-type]  # the field's converter reads text
-
-    def preview(self, *, seed: int = 42, horizon: int | None = None, defaults: str | None = None) -> Preview:
-        """Draw one sample to look at; nothing is served.
-
-        Parameters
-        ----------
-        seed : int
-            Seed of the sample; a scenario with the same one has the same requests.
-        horizon : int, ticks, optional
-            Requests arrive strictly before it.
         defaults : str, optional
-            Defaults file that a preset comes from; the shipped one unless given.
-
-        Returns
-        -------
-        Preview
-            Rate over time and lengths; prints itself.
+            Defaults file; the shipped one unless given.
 
         Raises
         ------
         ScenarioError
-            If neither the number of requests nor the horizon is limited, or there is no such preset.
+            If there is no such preset.
         """
-        from blis_simpy.workload.preview import preview_workload
+        if self.preset is None:
+            return self
+        from blis_simpy.catalog.defaults import Catalog
+        from blis_simpy.workload.lengths import Gaussian
 
-        return preview_workload(self, seed, horizon, defaults)
+        preset = Catalog.load(defaults).preset(self.preset)
+        prompt, output = (
+            Gaussian(*(getattr(preset, f"{part}_tokens{figure}") for figure in ("", "_stdev", "_min", "_max")))
+            for part in ("prompt", "output")
+        )
+        return attrs.evolve(self, preset=None, prompt=prompt, output=output, prefix_tokens=preset.prefix_tokens)
+
+    def specification(self, defaults: str | None = None) -> WorkloadSpec:
+        """Return the same traffic as a specification with one client.
+
+        Its random streams have other names, so the requests of a seed are others.
+
+        Parameters
+        ----------
+        defaults : str, optional
+            As for `with_preset`.
+
+        Raises
+        ------
+        ScenarioError
+            As `with_preset` does.
+        """
+        from blis_simpy.workload.spec.client import Client
+        from blis_simpy.workload.workload_spec import WorkloadSpec
+
+        workload = self.with_preset(defaults)
+        client = Client(
+            id=_CLIENT,
+            rate_fraction=1.0,
+            arrival=workload.arrivals,
+            input_distribution=workload.prompt,
+            output_distribution=workload.output,
+            prefix_group=_PREFIX_GROUP if workload.prefix_tokens else "",
+            prefix_length=workload.prefix_tokens,
+        )
+        return WorkloadSpec(clients=(client,), aggregate_rate=workload.rate, num_requests=workload.num_requests)
+
+    def sources(self, defaults: str | None = None) -> list[TrafficSource]:
+        """Return the only client; see `Traffic.sources`."""
+        return [source._replace(stream=_STREAM) for source in self.specification(defaults).sources()]

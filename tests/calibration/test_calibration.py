@@ -242,7 +242,7 @@ def test_it_prints_as_a_line_and_as_a_table(four):
     assert repr(calibration) == (
         "<Calibration of 4 requests: TTFT MAPE 12.1% r 0.982 good, E2E MAPE 8.5% r 0.964 excellent>"
     )
-    lines = calibration.to_table().text().splitlines()
+    lines = calibration.render("text").splitlines()
     assert lines[0] == "4 requests compared"
     assert lines[3].split() == ["TTFT", "measured", "0.135", "0.185", "0.193", "0.199", "-", "-", "-", "-"]
     assert lines[6].split()[1:6] == ["0.655", "0.980", "1.040", "1.088", "8.5%"]

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from blis_simpy.cli.main import main
+from blis_simpy.workload.arrivals import ConstantArrivals
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload
 
@@ -113,7 +114,7 @@ def test_lengths_have_defaults_of_their_own(sent):
     workload, options = sent("--rate", "5", "--num-requests", "3", "--output-tokens", "20", "--prefix-tokens", "9")
     prompt, output = Gaussian(512, 50, 1, 2048), Gaussian(20, 50, 1, 2048)
     assert workload == Workload(rate=5, num_requests=3, prompt=prompt, output=output, prefix_tokens=9)
-    assert workload.arrivals == "constant"
+    assert workload.arrivals == ConstantArrivals()
     assert options == {
         "seed": None,
         "horizon": None,

@@ -11,7 +11,7 @@ from blis_simpy.cli.main import main
 from blis_simpy.errors import ScenarioError
 from blis_simpy.load_files import load_scenario, scenario_schema, shipped_scenarios
 from blis_simpy.settings.loader import load, parse
-from blis_simpy.workload.spec.load_workload import load_workload, read_workload, workload_schema
+from blis_simpy.workload.load_workload import load_workload, read_workload, workload_schema
 
 SCENARIOS = shipped_scenarios()
 WORKLOADS = sorted((Path(SCENARIOS["quickstart"]).parent / "workloads").glob("*.yaml"))
@@ -38,7 +38,7 @@ engine: {max_num_seqs: 8, scheduler: {policy: sjf}, max_model_len: null}
 kv: {blocks: 100, gpu_memory_utilization: 1}
 workload:
   rate: 600/min
-  arrivals: {policy: gamma, cv: 2}
+  arrivals: {process: gamma, cv: 2}
   prompt: {type: exponential, mean: 100}
   output: {type: empirical, lengths: [5, 9], weights: [1, 2.5]}
 groups:

@@ -4,7 +4,7 @@ import pytest
 
 from blis_simpy.cli.main import main
 from blis_simpy.settings.loader import parse
-from blis_simpy.workload.spec.load_workload import read_workload
+from blis_simpy.workload.load_workload import read_workload
 
 SPEC = """version: '2'
 {bounds}
@@ -58,6 +58,30 @@ def printed_spec(capsys, *words):
     return read_workload(parse(out))
 
 
+SCENARIO = """model: qwen/qwen3-14b
+seed: 11
+workload: bounded.yaml
+"""
+
+
+def test_traffic_of_a_scenario_is_shown_with_its_own_seed_and_flags_change_it(folder, capsys):
+    (folder / "s.yaml").write_text(SCENARIO)
+    poisson = (folder / "bounded.yaml").read_text().replace("constant}\n", "poisson}\n", 1)
+    (folder / "bounded.yaml").write_text(poisson)
+    shown = {
+        words: outcome(capsys, "workload", *words.split())[1]
+        for words in ("s.yaml", "bounded.yaml --seed 11", "bounded.yaml", "s.yaml --num-requests 2")
+    }
+    assert shown["s.yaml"] == shown["bounded.yaml --seed 11"] != shown["bounded.yaml"]
+    assert shown["s.yaml --num-requests 2"].startswith("2 requests in ")
+
+
+def test_traffic_of_a_shipped_scenario_is_shown_by_its_name(capsys):
+    status, out, _ = outcome(capsys, "workload", "multi-tenant")
+    assert status == 0
+    assert "1,500 requests" in out
+
+
 def test_compose_weights_clients_by_rate(capsys):
     found = printed_spec(capsys, "compose", "--from", "a.yaml", "--from=b.yaml")
     assert found.aggregate_rate == 70.0
@@ -71,8 +95,8 @@ def test_compose_tells_what_it_does_not_keep(capsys):
     assert lines == [
         "warning: bounded.yaml: seed, num_requests not kept; set them in the result",
         (
-            "warning: half.yaml: rate fractions add up to 0.5, not 1: in the result its clients weigh 0.5 times "
-            "what they should"
+            "warning: half.yaml: rate fractions add up to 0.5, not 1: in the result the weight of its clients is "
+            "multiplied by 0.5"
         ),
     ]
 
@@ -83,7 +107,7 @@ def test_compose_refuses_to_lose_traffic(capsys):
         "",
         [
             "day.yaml: cohorts cannot be composed; write the members as clients",
-            ("load.yaml: inference_perf cannot be composed; spell it out with 'blis convert inference-perf' first"),
+            ("load.yaml: inference_perf cannot be composed; convert it with 'blis convert inference-perf' first"),
         ],
     )
 
@@ -152,8 +176,8 @@ def test_workload_samples_differ_by_seed(capsys, folder):
         ("convert preset --name chatbot --defaults-filepath none", None),
         ("convert inference-perf", "--spec is required"),
         ("convert inference-perf --spec a.yaml", "a.yaml: inference_perf is required"),
-        ("workload", "workload needs the file of a specification as its first word"),
-        ("workload --seed 1", "workload needs the file of a specification as its first word"),
+        ("workload", "workload needs a file or the name of a scenario"),
+        ("workload --seed 1", "workload needs a file or the name of a scenario"),
         ("workload none.yaml", "none.yaml: cannot be read: no such file or directory"),
         ("workload a.yaml", "--num-requests must be > 0 unless a horizon is set, got 0"),
         ("workload a.yaml --seed x", "--seed must be an integer, got 'x'"),

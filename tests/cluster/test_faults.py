@@ -112,13 +112,13 @@ def test_a_process_that_waits_for_blocks_gets_those_of_the_failed_replica():
     replica = simulation.replicas[0]
     got = []
 
-    def guest():
+    def other_process():
         yield simulation.env.timeout(100)
         yield replica.kv_blocks.get(5)
         got.append(simulation.env.now)
         yield replica.kv_blocks.put(5)
 
-    simulation.env.process(guest())
+    simulation.env.process(other_process())
     at(simulation, 500, simulation.cluster.fail, 0)
     simulation.run()
     assert got == [500]
@@ -156,7 +156,7 @@ def test_request_between_two_replicas_has_the_marks_of_neither():
         kv=blis.KVSettings(blocks=100),
     )
     simulation = blis.Simulation(scenario, requests=[Request("a", 0, 10, 30)])
-    simulation.env.call_at(500, -1, lambda _turn: simulation.cluster.fail(0))
+    simulation.env.call_at(500, -1, lambda _event: simulation.cluster.fail(0))
     marks = ("admitted_at_us", "routed_at_us", "queued_at_us", "scheduled_at_us", "replica")
     (between,) = simulation.run(until=520).requests.rows()
     assert [between[name] for name in marks] == [-1] * 5

@@ -1,4 +1,4 @@
-"""Which replica gets which GPUs, and who waits."""
+"""Which replica gets which GPUs, and which wait."""
 
 from __future__ import annotations
 
@@ -152,6 +152,58 @@ def test_a_failed_replica_leaves_its_gpus_to_one_that_waits():
     assert [request.replica for request in simulation.requests] == [1] * 6
     assert simulation.cluster.state(0) is ReplicaState.SCHEDULING
     assert simulation.cluster.placement.waiting == [0]
+
+
+def test_gpus_of_another_process_are_not_available_to_replicas():
+    """One node of 4 GPUs; a process has 2 of them from 100 to 900, so that a second replica waits until then."""
+    simulation = prepare(replicas=1, tp=2, node_pools=(NodePool(name="p", gpu_type="H100", gpus_per_node=4),))
+    cluster, gpus = simulation.cluster, simulation.cluster.placement.gpus
+    seen = []
+
+    def other_job():
+        yield simulation.env.timeout(100)
+        request = gpus.get(2, "H100")
+        yield request
+        cluster.add_replica()
+        seen.append((simulation.env.now, str(cluster.state(1)), gpus.level))
+        yield simulation.env.timeout(800)
+        yield gpus.put(request)
+        yield simulation.env.timeout(0)
+        seen.append((simulation.env.now, str(cluster.state(1)), gpus.level))
+
+    simulation.env.process(other_job())
+    simulation.run()
+    assert seen == [(100, "scheduling", 0), (900, "active", 0)]
+
+
+def test_replica_that_is_terminated_while_it_waits_for_gpus_gets_none():
+    simulation = prepare(replicas=2, tp=2, node_pools=(NodePool(name="p", gpu_type="H100", gpus_per_node=2),))
+    cluster = simulation.cluster
+    at(simulation, 500, cluster.fail, 1)
+    at(simulation, 600, cluster.fail, 0)
+    simulation.run()
+    assert cluster.placement.nodes[0].is_empty
+    assert [str(cluster.state(replica)) for replica in (0, 1)] == ["terminated"] * 2
+
+
+def test_replica_that_is_terminated_when_it_has_just_been_granted_its_gpus_gives_them_back():
+    """Within one process step: the grant of replica 1 is an event that has not happened yet."""
+    simulation = prepare(replicas=2, tp=2, node_pools=(NodePool(name="p", gpu_type="H100", gpus_per_node=2),))
+    cluster = simulation.cluster
+
+    def both():
+        yield simulation.env.timeout(500)
+        cluster.fail(0)
+        assert cluster.placement.nodes[0].holders == [1, 1]
+        assert cluster.state(1) is ReplicaState.SCHEDULING
+        cluster.fail(1)
+        assert cluster.placement.nodes[0].is_empty
+        cluster.restore(0)
+
+    simulation.env.process(both())
+    simulation.run()
+    assert (cluster.state(0), cluster.state(1)) == (ReplicaState.ACTIVE, ReplicaState.TERMINATED)
+    assert cluster.placement.nodes[0].holders == [0, 0]
 
 
 def test_mistakes_in_a_scenario_file_are_named_by_line(tmp_path):

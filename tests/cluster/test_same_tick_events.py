@@ -15,7 +15,7 @@ from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import NodePool
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span
-from blis_simpy.results.evaluation import priority_inversions
+from blis_simpy.results.anomalies import priority_inversions
 
 
 def router(answer):

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.display.phases import explain
 from blis_simpy.display.plot_latencies import plot_ecdfs
-from blis_simpy.display.result_plots import ResultPlots
 
 pytestmark = pytest.mark.usefixtures("plt")
 
@@ -39,7 +37,7 @@ def texts_of(ax):
 @pytest.mark.parametrize("run", ["cluster", "alike", "unserved", "nothing"])
 def test_every_picture_of_every_run_is_drawn_with_labels(picture, run, request):
     """Warnings are errors, so that nothing is drawn beside its place or without its letters."""
-    drawn = np.ravel(PICTURES[picture](ResultPlots(request.getfixturevalue(run))))
+    drawn = np.ravel(PICTURES[picture](request.getfixturevalue(run).plot))
     figure = drawn[0].figure
     figure.canvas.draw()
     assert figure.get_size_inches()[0] == 9
@@ -49,7 +47,7 @@ def test_every_picture_of_every_run_is_drawn_with_labels(picture, run, request):
 
 @pytest.mark.parametrize("picture", PICTURES)
 def test_every_picture_draws_where_it_is_told_to(picture, cluster, plt):
-    plots = ResultPlots(cluster)
+    plots = cluster.plot
     shape = np.shape(PICTURES[picture](plots))
     figure, axes = plt.subplots(*((shape or (1,)) if len(shape) != 1 else (1, *shape)))
     method = picture.split()[0]
@@ -65,10 +63,6 @@ def test_settings_of_matplotlib_stay_as_they_are(three):
     three.plot.timeline()
     three.plot.gantt()
     assert dict(mpl.rcParams) == before
-
-
-def test_a_result_offers_its_pictures(three):
-    assert isinstance(three.plot, ResultPlots)
 
 
 def test_ecdf_steps_up_at_each_value_and_names_its_figures(three):
@@ -104,7 +98,7 @@ def test_runs_are_compared_by_their_ecdfs(three, cluster, nothing):
     ax = plot_ecdfs({"three": three, "nothing": nothing, "cluster": cluster}, "e2e")
     assert legend_of(ax) == ["three: p50 0.3, p99 0.4 ms", "cluster: p50 0.3, p99 0.3 ms"]
     assert ax.get_xlabel() == "E2E, arrival to last token (ms)"
-    assert texts_of(plot_ecdfs({"nothing": nothing})) == ["no request got that far"]
+    assert texts_of(plot_ecdfs({"nothing": nothing})) == ["no values"]
 
 
 def test_itl_is_a_share_of_gaps(three):
@@ -224,7 +218,7 @@ def test_explanation_is_a_bar_with_its_times(three):
     assert legend_of(ax) == ["queue 0.060 ms", "prefill 0.130 ms", "decode 0.120 ms"]
     assert ax.get_title(loc="left") == "request_1: completed, 0.310 ms"
     assert ax.get_xlabel() == "since its arrival (ms)"
-    assert explain(three, "request_1").plot().get_title(loc="left") == ax.get_title(loc="left")
+    assert three.explain("request_1").plot().get_title(loc="left") == ax.get_title(loc="left")
 
 
 def test_explanation_of_a_request_without_time_is_drawn(unserved):
@@ -234,7 +228,7 @@ def test_explanation_of_a_request_without_time_is_drawn(unserved):
 
 
 def test_pictures_of_nothing_say_why(nothing, unserved):
-    assert texts_of(nothing.plot.ecdf()) == ["no request got that far"]
+    assert texts_of(nothing.plot.ecdf()) == ["no values"]
     assert texts_of(nothing.plot.timeline()[0, 0]) == ["no step"]
     assert texts_of(nothing.plot.throughput()[0]) == ["no request arrived"]
     assert texts_of(unserved.plot.gantt()) == ["no request was served"]

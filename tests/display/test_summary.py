@@ -4,14 +4,14 @@ import io
 
 import numpy as np
 
-from blis_simpy.display.html import result_html, selection_html, table_html
-from blis_simpy.display.summary import class_table, column_table, group_table, replica_table
-from blis_simpy.display.text import print_summary
+from blis_simpy.display.summary import class_table, column_table, group_table, replica_table, summary_page
+from blis_simpy.display.text_table import print_page
+from blis_simpy.results.phases import PHASES
 
 
 def printed(result):
     file = io.StringIO()
-    print_summary(result, file)
+    print_page(summary_page(result), file)
     return [" ".join(line.split()) for line in file.getvalue().splitlines() if line.strip()]
 
 
@@ -35,20 +35,20 @@ def test_latencies_that_nobody_has_are_dashes(unserved):
 
 
 def test_html_has_the_lines_of_the_text(three, read):
-    html = result_html(three)
+    html = three._repr_html_()
     read(html)
     assert "<strong>any/model</strong> on H100 tp 1, latency model blackbox" in html
     assert "3 of 3 requests completed" in html
     assert {"latency (ms)", "TTFT, time to first token", "0.135"} <= set(read(html).cells)
-    assert three._repr_html_() == html
+    assert three.render("html") == html
 
 
 def test_html_has_tables_of_what_there_are_several_of(three, cluster, read):
     """The first run has two SLO classes, the second two replicas and two tenants with labels that need escaping."""
-    cells = read(result_html(three)).cells
+    cells = read(three.render("html")).cells
     assert "SLO class" in cells
     assert "replica" not in cells
-    html = result_html(cluster)
+    html = cluster.render("html")
     assert {"replica", "tenant", "<b>"} <= set(read(html).cells)
     assert "<b>" not in html
 
@@ -70,7 +70,7 @@ def test_classes_and_tenants_have_their_figures(three, cluster):
 
 
 def test_a_selection_shows_its_own_figures(cluster, read):
-    html = selection_html(cluster.where(tenant="a"))
+    html = cluster.where(tenant="a")._repr_html_()
     read(html)
     assert "3 requests, 3 completed" in html
 
@@ -102,6 +102,18 @@ def test_tables_without_rows_or_columns_are_shown():
 
 
 def test_labels_in_tables_are_escaped(cluster, read):
-    html = table_html(cluster.requests)
+    html = cluster.requests._repr_html_()
     assert "<b>" in read(html).cells
     assert "<b>" not in html
+
+
+def test_explanation_is_a_table_with_bars(preempted):
+    explanation = preempted.explain("request_1")
+    assert explanation.preempted_at == list(range(2052, 3941, 236))
+    lines = str(explanation).splitlines()
+    assert lines[0] == "request_1: completed, 9 preemptions"
+    assert lines[1].split() == ["phase", "time", "(ms)", "share"]
+    assert [line.split()[0] for line in lines[3:]] == [*PHASES, "total"]
+    assert lines[6].split()[-3:] == ["4.710", "51.7%", "#" * 21]
+    assert lines[-1].split() == ["total", "9.116", "100.0%"]
+    assert "51.7%" in explanation._repr_html_()

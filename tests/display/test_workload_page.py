@@ -1,21 +1,15 @@
-"""A look at a workload as text."""
-
-import io
+"""A preview of a workload as text."""
 
 import numpy as np
 
-from blis_simpy.display.workload_page import print_preview
 from blis_simpy.workload.preview import Preview
 
 
 def printed(clients, **others):
     column = np.arange(1, len(clients) + 1) * 1_000_000
     lengths = np.array([10] * len(clients), dtype=np.int64)
-    file = io.StringIO()
-    print_preview(
-        Preview(arrived_at=column, input_tokens=lengths, output_tokens=lengths * 2, clients=clients, **others), file
-    )
-    return [" ".join(line.split()) for line in file.getvalue().splitlines() if line.strip()]
+    preview = Preview(arrived_at=column, input_tokens=lengths, output_tokens=lengths * 2, clients=clients, **others)
+    return [" ".join(line.split()) for line in preview.render("text").splitlines()]
 
 
 def test_all_parts_are_printed():

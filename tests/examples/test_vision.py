@@ -15,9 +15,7 @@ SCENARIO = blis.Scenario(
     replicas=4,
     routing="weighted",
     scorers="prefix-affinity:3,queue-depth:2,kv-utilization:2",
-    workload=blis.Workload.single(
-        rate=20.0, prompt=blis.Gaussian(512, 256), output=blis.Gaussian(256, 128), num_requests=200
-    ),
+    workload=blis.Workload(rate=20.0, prompt=blis.Gaussian(512, 256), output=blis.Gaussian(256, 128), num_requests=200),
 )
 QUICK = {"executor": "serial", "progress": False}
 

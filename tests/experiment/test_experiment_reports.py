@@ -6,7 +6,6 @@ from html import unescape
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.experiment.plots import metric_label
 
 pytest.importorskip("matplotlib")
 
@@ -28,19 +27,6 @@ def alts(page):
     return re.findall('aria-label="(.*?)" viewBox', page)
 
 
-@pytest.mark.parametrize(
-    ("metric", "label"),
-    [
-        ("ttft_p99.9_ms", "TTFT p99.9 (ms)"),
-        ("itl_mean_ms", "ITL mean (ms)"),
-        ("requests_per_s", "requests/s"),
-        ("my_metric", "my metric"),
-    ],
-)
-def test_metrics_have_names_with_units(metric, label):
-    assert metric_label(metric) == label
-
-
 def test_a_comparison_opens_with_what_was_found(written, made_up):
     values = {
         "old": {"ttft_p99_ms": [10, 11, 12], "completed": [5, 5, 5], "e2e_mean_ms": [1, 2, 3]},
@@ -51,7 +37,7 @@ def test_a_comparison_opens_with_what_was_found(written, made_up):
     assert "<strong>new</strong>: higher: ttft_p99_ms; the same: completed; not decided: e2e_mean_ms" in page
     assert captions(page)[0] == "Change from old with 90 % confidence intervals."
     assert [caption.partition(" of every run")[0] for caption in captions(page)[1:]] == [
-        *("TTFT p99 (ms)", "completed", "E2E mean (ms)")
+        *("TTFT p99 (ms)", "completed requests", "E2E mean (ms)")
     ]
     assert alts(page)[1] == "ttft_p99_ms, means: old 11, new 22"
     assert "model: any/model" in page
@@ -109,14 +95,14 @@ def test_a_sweep_draws_each_metric_over_what_is_a_number(written, small, grid, o
     assert captions(page) == [
         f"{label} over {path}, with 95 % confidence intervals."
         for path in over
-        for label in ("TTFT p99 (ms)", "completed")
+        for label in ("TTFT p99 (ms)", "completed requests")
     ]
     assert "Best TTFT p99 (ms): " in page
 
 
 def test_single_runs_have_no_band(written, small):
     page = written(blis.sweep(small, {"workload.rate": [10, 20]}, metrics="completed", executor="serial"))
-    assert captions(page) == ["completed over workload.rate."]
+    assert captions(page) == ["completed requests over workload.rate."]
     assert alts(page) == ["completed at workload.rate=10: 50; workload.rate=20: 50"]
     assert "Seed of the run" in page
 

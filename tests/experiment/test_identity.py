@@ -13,8 +13,9 @@ from experiment_policies import Always, share_of_first
 import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.errors import PluginError
-from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, scenario_form
+from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, metrics_form, scenario_form
 from blis_simpy.experiment.source_digest import source_of_module
+from blis_simpy.results.metrics import Metric
 
 
 class Colour(enum.Enum):
@@ -182,3 +183,26 @@ def test_what_contains_itself_is_refused():
     loop.append(loop)
     with pytest.raises(PluginError, match=r"an object of builtins\.list cannot be identified: it contains itself"):
         canonical(loop)
+
+
+def registered(function):
+    return Metric(name="mine", label="mine", unit="s", direction=None, definition="Mine.", function=function)
+
+
+def test_registered_metrics_of_others_are_part_of_how_a_run_is_measured():
+    assert metrics_form() == {}
+    forms = []
+    for function in (share_of_first, len):
+        with registry.added("metric", "mine", registered(function)):
+            forms.append(digest(metrics_form()))
+    assert len({*forms, digest({})}) == 3
+
+
+def test_a_registered_metric_without_identity_is_refused():
+    with registry.added("metric", "mine", registered(lambda _: 1.0)), pytest.raises(PluginError, match="identified"):
+        metrics_form()
+
+
+def test_plots_and_renderers_are_no_part_of_a_scenario(small):
+    with registry.added("plot", "timeline", lambda result: None), registry.added("renderer", "constant", lambda _: ""):
+        assert scenario_form(small)[2] == {}

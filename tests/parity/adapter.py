@@ -35,11 +35,8 @@ from blis_simpy.latency.base import LatencyInputs, LatencyModel, StepBatch, Step
 from blis_simpy.latency.validation import check_alpha
 from blis_simpy.simulation import Simulation, replay
 from blis_simpy.trace_files.trace_v2 import read_trace
-from blis_simpy.workload.generate import generate
-from blis_simpy.workload.presets import with_preset
+from blis_simpy.workload.load_workload import load_workload
 from blis_simpy.workload.request_builders import RequestDetails
-from blis_simpy.workload.spec.load_workload import load_workload
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -387,20 +384,16 @@ def generate_trace(
     with _quiet():
         workload = blis.Workload() if spec is None else load_workload(spec)
         scenario = blis.Scenario(model="any/model", workload=workload).with_(**settings)
-        details: dict[str, RequestDetails] = {}
         steps: dict[str, Any] = {}
-        if isinstance(scenario.workload, WorkloadSpec):
-            generated = scenario.workload.generate(RandomStreams(seed), scenario.end)
-            requests, details = generated.requests, generated.details
-        else:
-            assert scenario.workload is not None
-            requests = generate(with_preset(scenario.workload, scenario.defaults), RandomStreams(seed), scenario.end)
+        assert scenario.workload is not None
+        generated = scenario.workload.generate(RandomStreams(seed), scenario.end, defaults=scenario.defaults)
+        requests = generated.requests
         if engine_flags:
             simulation = Simulation(scenario, seed=seed)
             steps = simulation.run().steps
             requests = sorted(simulation.requests, key=lambda request: request.arrived_at)
     return [
-        _trace_row(number, request, details.get(request.id, RequestDetails()), steps)
+        _trace_row(number, request, generated.details.get(request.id, RequestDetails()), steps)
         for number, request in enumerate(requests)
     ]
 

@@ -73,6 +73,56 @@ def test_plugins_run_by_name_from_a_scenario_file(installed, tmp_path):
     assert lines == ["[10, 20, 10, 20]", "[1, 151, 451, 301]", str([50] * 12)]
 
 
+# One request of 10 + 2 tokens at tick 0; a step takes 100 µs, and 1 more a prompt token and 10 a decode token.
+RESULT = (
+    "scenario = blis.Scenario(model='any/model', hardware='H100', tp=1, engine_version='any',\n"
+    "    latency=blis.LatencySettings(backend='blackbox', alpha=(0, 0, 0), beta=(100, 1, 10)),\n"
+    "    kv=blis.KVSettings(blocks=100))\n"
+    "request = blis.Request('r0', 0, input_tokens=10, output_tokens=2)\n"
+    "result = blis.Simulation(scenario, requests=[request]).run()\n"
+)
+
+
+def test_a_metric_is_known_by_name_everywhere(installed):
+    code = (
+        "print(result.metric('prompt_tokens'), result.where().summary['prompt_tokens'])\n"
+        "options = dict(replications=2, metrics='prompt_tokens', progress=False)\n"
+        "workload = blis.Workload(rate=10, num_requests=2, prompt=blis.Constant(30), output=blis.Constant(2))\n"
+        "scenario = scenario.with_(workload=workload)\n"
+        "found = blis.compare({'a': scenario, 'b': scenario}, **options)\n"
+        "print(found.verdict('prompt_tokens'))\n"
+    )
+    assert python(RESULT + code, installed) == [
+        "10.0 10.0",
+        "prompt_tokens of b is the same as that of a in all 2 replications",
+    ]
+
+
+def test_a_renderer_shows_every_kind_of_object(installed):
+    code = (
+        "print(result.explain('r0').render('markdown'))\n"
+        "print(result.requests.take(slice(1)).render('markdown').splitlines()[0][:6])\n"
+    )
+    assert python(RESULT + code, installed) == [
+        "r0: completed",
+        "phase||time (ms)|share|",
+        "admission|waiting for admission|0.000|0.0%|",
+        "routing|routing and delivery to the wait queue|0.000|0.0%|",
+        "queue|waiting to join a batch|0.000|0.0%|",
+        "preempted|computed before a preemption and discarded, and waiting to restart|0.000|0.0%|",
+        f"prefill|computing the prompt|0.110|50.0%|{'#' * 20}",
+        f"decode|first token to last token|0.110|50.0%|{'#' * 20}",
+        "total||0.220|100.0%|",
+        "row|id",
+    ]
+
+
+def test_a_plot_is_a_method_of_the_result(installed):
+    assert python(RESULT + "print(result.plot.finished(scale=2), 'finished' in dir(result.plot))", installed) == [
+        "[440] True"
+    ]
+
+
 def test_plugins_are_listed_beside_the_built_in_ones(installed):
     assert python("print(registry.names('batching'), registry.names('scheduler'), sep='\\n')", installed) == [
         "('continuous', 'one-at-a-time')",

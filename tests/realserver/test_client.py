@@ -55,7 +55,7 @@ def test_the_body_of_a_chat_without_limit_in_one_piece(observed, spec):
     [({}, 0, 2048), ({}, 9, 9), ({"unconstrained_output": True}, 9, 2147483647), ({"api_format": "chat"}, 9, 9)],
 )
 def test_the_limit_of_the_output(observed, settings, output, max_tokens):
-    workload = blis.Workload.single(rate=100, num_requests=1, prompt=3, output=blis.Gaussian(output, 0, output, output))
+    workload = blis.Workload(rate=100, num_requests=1, prompt=3, output=blis.Gaussian(output, 0, output, output))
     _, script = observed(GOOD, workload, **settings)
     assert script.bodies[0]["max_tokens"] == max_tokens
 

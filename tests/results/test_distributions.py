@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blis_simpy.results.percentiles import Percentiles, inter_token_latencies
+from blis_simpy.results.percentiles import Percentiles, ecdf, histogram
+from blis_simpy.results.run_record import inter_token_latencies
 
 VALUES = st.lists(st.integers(0, 10**7), max_size=40)
 
@@ -66,3 +67,40 @@ def test_gaps_by_step_are_the_gaps_of_all_requests(data):
         3,
     )
     assert sorted(np.repeat(values, weights).tolist()) == sorted(gaps)
+
+
+def whole(*values):
+    return np.array(values, dtype=np.int64)
+
+
+def test_ecdf_has_a_point_for_each_distinct_value():
+    values, shares = ecdf(Percentiles.of(whole(2000, 1000, 2000, 4000)))
+    assert values.tolist() == [1.0, 2.0, 4.0]
+    assert shares.tolist() == [0.25, 0.75, 1.0]
+
+
+def test_ecdf_counts_weights():
+    values, shares = ecdf(Percentiles.of(whole(1000, 3000), whole(3, 1)))
+    assert (values.tolist(), shares.tolist()) == ([1.0, 3.0], [0.75, 1.0])
+
+
+def test_ecdf_of_many_values_keeps_the_ends_and_stays_true():
+    """Of 1..100,000 µs, the share of the values up to v µs is v / 100,000 at every point that is kept."""
+    values, shares = ecdf(Percentiles.of(np.arange(1, 100_001)))
+    assert len(values) <= 2000
+    assert (values[0], values[-1], shares[-1]) == (0.001, 100.0, 1.0)
+    assert np.allclose(shares, values / 100, rtol=0, atol=1e-12)
+
+
+def test_histogram_counts_shares_in_common_bins():
+    """0..10 ms in two bins; the last one holds its upper bound."""
+    groups = {"a": Percentiles.of(whole(0, 4000, 6000, 10000)), "b": Percentiles.of(whole(9000), whole(7))}
+    edges, shares = histogram(groups, bins=2)
+    assert edges.tolist() == [0.0, 5.0, 10.0]
+    assert {name: share.tolist() for name, share in shares.items()} == {"a": [0.5, 0.5], "b": [0.0, 1.0]}
+
+
+def test_histogram_of_equal_values_has_them_in_the_middle():
+    edges, shares = histogram({"": Percentiles.of(whole(1000, 1000))}, bins=5)
+    assert np.allclose(edges, [0.9, 0.94, 0.98, 1.02, 1.06, 1.1])
+    assert shares[""].tolist() == [0, 0, 1, 0, 0]

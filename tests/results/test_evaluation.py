@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.core.request import Leg, Request, RequestOutcome
-from blis_simpy.results.evaluation import by_slo_class, priority_inversions
+from blis_simpy.results.anomalies import priority_inversions
+from blis_simpy.results.evaluation import by_slo_class
 from blis_simpy.results.requests import RequestTable
 
 

@@ -5,7 +5,6 @@ import math
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.results.subset import RUN_METRICS, metric_names, split_latency
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_whole_run_has_the_figures_of_the_summary(serve):
     assert result.metric("output_tokens_per_s") == summary["tokens_per_sec"]
     assert result.metric("preemptions") == summary["preemption_count"]
     assert result.metric("timed_out") == summary["timed_out_requests"]
-    assert {name: result.metric(name) for name in RUN_METRICS} == result.kv_rates
+    assert {name: result.metric(name) for name in result.kv_rates} == result.kv_rates
 
 
 def test_label_chooses_requests(result):
@@ -71,39 +70,6 @@ def test_gaps_without_a_token_are_left_out_of_a_selection_too(serve):
     parts = [result.where(id=name).itl for name in ("request_0", "request_1")]
     assert sum(part.total for part in parts) == everybody.total
     assert sum(part.count for part in parts) == everybody.count == 5 + 2
-
-
-def test_percentiles_may_have_decimals(result):
-    assert split_latency("ttft_p99.9_ms") == ("ttft", 99.9)
-    assert split_latency("ttft_p100_ms") == ("ttft", 100.0)
-    assert split_latency("itl_mean_ms") == ("itl", None)
-    assert split_latency("ttft_p101_ms") is None
-    assert result.metric("ttft_p0_ms") == 0.11
-    assert result.metric("ttft_p100_ms") == 0.12
-
-
-def test_every_listed_metric_is_there(result):
-    assert len(set(metric_names())) == len(metric_names()) == 33
-    assert all(isinstance(result.metric(name), float) for name in metric_names())
-    assert set(result.where(tenant="a").summary) == set(metric_names()) - set(RUN_METRICS)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("ttft_p99", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
-        ("speed", "metric is unknown, got 'speed'; known: ttft_mean_ms"),
-    ],
-)
-def test_unknown_metric_names_the_known_ones(result, name, message):
-    with pytest.raises(blis.ScenarioError) as caught:
-        result.metric(name)
-    assert str(caught.value).startswith(message)
-
-
-def test_metric_of_a_whole_run_is_none_of_a_selection(result):
-    with pytest.raises(blis.ScenarioError, match="is known of a whole run only"):
-        result.where(tenant="a").metric("cache_hit_rate")
 
 
 def test_choice_by_a_column_that_is_not_there_is_an_error(result):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
-from blis_simpy.display.plot_data import PHASES
+from blis_simpy.results.phases import PHASES
 
 ROWS = st.tuples(st.integers(1, 60), st.integers(0, 40), st.integers(0, 3000), st.integers(0, 2))
 

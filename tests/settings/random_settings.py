@@ -14,10 +14,11 @@ from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import fields
 from blis_simpy.settings.fields import listed_class, nested_class
-from blis_simpy.workload.settings import Traffic, Workload
+from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.inference_perf import SharedPrefix
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
-from blis_simpy.workload.spec.workload_spec import WorkloadSpec
+from blis_simpy.workload.traffic import Traffic
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

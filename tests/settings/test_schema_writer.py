@@ -113,7 +113,8 @@ def test_leniently_read_files_may_leave_values_out_and_write_labels_as_numbers()
 
 
 def test_every_length_law_is_told_by_its_type():
-    laws = scenario_schema()["$defs"]["Workload"]["properties"]["prompt"]["anyOf"]
+    *laws, number, description = scenario_schema()["$defs"]["Workload"]["properties"]["prompt"]["anyOf"]
+    assert (number, description) == ({"type": "integer"}, {"$ref": "#/$defs/LengthDistribution"})
     assert [law["properties"]["type"]["const"] for law in laws] == list(registry.names("lengths"))
     (gaussian,) = (law for law in laws if law["properties"]["type"]["const"] == "gaussian")
     assert gaussian["required"] == ["type", "mean", "std_dev"]

@@ -164,9 +164,7 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
         "steps": steps if not macro_steps else None,
         "num_steps": len(table["start_us"]) + sum(not step["tokens"] for step in steps),
         "first_token_at": {r.id: r.arrived_at + r.ttft - LATER_US for r in served if r.ttft >= 0},
-        "finished_at": {
-            r.id: r.finished_at - LATER_US for r in served if r.outcome is RequestOutcome.COMPLETED
-        },
+        "finished_at": {r.id: r.finished_at - LATER_US for r in served if r.outcome is RequestOutcome.COMPLETED},
         "aborted_at": {r.id: r.finished_at - LATER_US for r in served if r.outcome is RequestOutcome.TIMED_OUT},
         "output_tokens": {r.id: r.itl_count + 1 if r.ttft >= 0 else 0 for r in served},
         "preempted_times": {r.id: r.num_preemptions for r in served},

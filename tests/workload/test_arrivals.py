@@ -113,7 +113,7 @@ def test_weibull_shape_that_does_not_exist_is_warned_of(caplog):
     assert WeibullArrivals(cv=0.0125).shape < 100
     assert caplog.messages == []
     assert WeibullArrivals(cv=0.011).shape == pytest.approx(100)
-    assert caplog.messages == ["no weibull law has cv 0.011; the nearest shape is 100"]
+    assert caplog.messages == ["no weibull distribution has cv 0.011; the nearest shape is 100"]
 
 
 def test_weibull_gaps_have_mean_and_spread_of_the_law():

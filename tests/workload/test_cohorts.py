@@ -28,7 +28,7 @@ def test_fraction_is_that_of_the_whole_cohort():
 
 
 def test_members_carry_the_labels_of_the_cohort():
-    labels = {"tenant_id": "t", "slo_class": "sheddable", "model": "m", "streaming": True, "prefix_group": "g"}
+    labels = {"tenant": "t", "slo_class": "sheddable", "model": "m", "streaming": True, "prefix_group": "g"}
     (request,) = generated(cohorts=[cohort(1, **labels)], num_requests=1).requests
     assert (request.tenant, request.slo_class, request.model, request.streaming) == ("t", "sheddable", "m", True)
     assert (request.prefix_group, request.input_tokens) == ("g", 60)

@@ -2,8 +2,9 @@ import pytest
 from workloads import client, from_text, spec
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.spec.compose import compose, from_inference_perf, from_preset, from_servegen
-from blis_simpy.workload.spec.length_distribution import LengthDistribution
+from blis_simpy.workload.arrivals import ConstantArrivals
+from blis_simpy.workload.compose import compose, from_inference_perf, from_preset, from_servegen
+from blis_simpy.workload.lengths import Gaussian
 
 
 def test_composed_fractions_are_weighted_by_rate():
@@ -28,10 +29,8 @@ def test_preset_is_spelled_out():
     found = from_preset("chatbot", rate=2.5, num_requests=30)
     (only,) = found.clients
     assert (found.category, found.aggregate_rate, found.num_requests) == ("language", 2.5, 30)
-    assert (only.id, only.arrival.process, only.prefix_group) == ("preset-chatbot", "constant", "")
-    assert only.input_distribution == LengthDistribution(
-        "gaussian", {"mean": 256, "std_dev": 100, "min": 2, "max": 800}
-    )
+    assert (only.id, only.arrival, only.prefix_group) == ("preset-chatbot", ConstantArrivals(), "")
+    assert only.input_distribution == Gaussian(256, 100, 2, 800)
     assert from_text(found.to_yaml()) == found
 
 

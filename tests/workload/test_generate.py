@@ -5,13 +5,12 @@ import pytest
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import PluginError, ScenarioError
-from blis_simpy.workload.generate import generate
 from blis_simpy.workload.lengths import Constant, Exponential, Gaussian
 from blis_simpy.workload.settings import Workload
 
 
 def requests(horizon=None, seed=42, **options):
-    return generate(Workload(**options), RandomStreams(seed), horizon)
+    return Workload(**options).generate(RandomStreams(seed), horizon).requests
 
 
 def figures(generated):
@@ -67,7 +66,7 @@ def test_horizon_alone_bounds_a_workload():
 def test_workload_without_any_bound_is_refused():
     with pytest.raises(ScenarioError) as caught:
         requests(num_requests=0)
-    assert str(caught.value) == "workload.num_requests must be > 0 unless a horizon is set, got 0"
+    assert str(caught.value) == "num_requests must be > 0 unless a horizon is set, got 0"
 
 
 def test_requests_beyond_the_end_of_the_clock_are_not_generated():

@@ -5,6 +5,7 @@ from workloads import from_text
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
+from blis_simpy.workload.arrivals import PoissonArrivals
 from blis_simpy.workload.spec.client import ActivityWindows, Window
 from blis_simpy.workload.spec.inference_perf import InferencePerf, SharedPrefix, Stage
 
@@ -31,13 +32,13 @@ def test_one_stage_has_a_client_for_each_user_and_no_end():
     assert [client.id for client in clients] == [f"prompt-{p}-user-{u}" for p in (0, 1) for u in (0, 1, 2)]
     assert {client.rate_fraction for client in clients} == {1 / 6}
     last = clients[-1]
-    assert (last.tenant_id, last.prefix_group, last.prefix_length, last.slo_class) == (
+    assert (last.tenant, last.prefix_group, last.prefix_length, last.slo_class) == (
         "prompt-1",
         "prompt-1",
         100,
         "batch",
     )
-    assert (last.arrival.process, last.lifecycle, last.timeout, last.reasoning) == ("poisson", None, None, None)
+    assert (last.arrival, last.lifecycle, last.timeout, last.reasoning) == (PoissonArrivals(), None, None, None)
 
 
 def test_stages_follow_each_other_with_rates_of_their_own():
@@ -84,9 +85,9 @@ inference_perf:
   shared_prefix: {{num_unique_system_prompts: 1, num_users_per_system_prompt: 2, enable_multi_turn_chat: {chats}}}
 """
     with caplog.at_level(logging.WARNING):
-        found = from_text(text).expanded()
+        found = from_text(text).with_clients_listed()
     assert (found.category, found.aggregate_rate, found.seed, len(found.clients)) == (category, 10.0, 3, 2)
-    assert caplog.messages == ["aggregate_rate 5 gives way to that of the stages"]
+    assert caplog.messages == ["aggregate_rate 5 is replaced by that of the stages"]
 
 
 def test_too_many_users_are_refused():

@@ -79,6 +79,23 @@ def test_preview_is_what_a_simulation_of_the_same_seed_sends():
     assert found.input_tokens.tolist() == [request.input_tokens for request in sent]
 
 
+@pytest.mark.parametrize("seed", [None, 9])
+def test_preview_of_a_scenario_is_the_traffic_of_its_run(seed):
+    """Seed, horizon and defaults file are those of the scenario, although the specification has a seed."""
+    workload = spec(client("a", arrival=UNIFORM), client("b", arrival=UNIFORM), seed=7, aggregate_rate=9.0)
+    scenario = blis.Scenario(model="qwen/qwen3-14b", workload=workload, horizon="5s")
+    sent = blis.Simulation(scenario, seed=seed).requests
+    found = scenario.preview(seed=seed)
+    assert found.arrived_at.tolist() == [request.arrived_at for request in sent]
+    assert found.clients == [request.client for request in sent]
+    assert found.arrived_at.tolist() != workload.preview(horizon=5_000_000).arrived_at.tolist()
+
+
+def test_preview_of_a_scenario_needs_a_workload():
+    with pytest.raises(ScenarioError, match=r"^workload must be given$"):
+        blis.Scenario(model="any/model").preview()
+
+
 def test_preset_is_filled_in():
     assert blis.Workload(preset="chatbot", num_requests=50).preview().input_tokens.max() <= 800
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from blis_simpy.core.random_streams import RandomStreams
+from blis_simpy.workload.load_workload import load_workload
 from blis_simpy.workload.request_builders import RequestDetails
-from blis_simpy.workload.spec.load_workload import load_workload
 
 CORPUS = Path(os.environ.get("BLIS_PARITY") or Path(__file__).parents[3] / "shared" / "parity") / "workloads"
 pytestmark = [

@@ -7,7 +7,8 @@ from workloads import from_text
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.spec.client import Arrival
+from blis_simpy.workload.arrivals import GammaArrivals, PoissonArrivals, WeibullArrivals
+from blis_simpy.workload.lengths import Empirical
 from blis_simpy.workload.spec.servegen import ServegenData
 
 TABLES = {"0": {"input_tokens": "{100: 0.5, 200.0: 5e-1,}", "output_tokens": "{10: 1}"}}
@@ -33,18 +34,18 @@ def clients(folder, **span):
 def test_row_with_the_highest_rate_counts_the_first_of_equal_ones(tmp_path, chunk):
     chunk("0", "0,5.0,1.0,Gamma,9\n600,20.0,2.0,GAMMA ,9\n1200,20.0,1.5,Weibull,9\n")
     (client,) = clients(tmp_path)
-    assert (client.id, client.tenant_id, client.rate_fraction) == ("servegen-chunk-0", "chunk-0", 20.0)
-    assert client.arrival == Arrival("gamma", 2.0)
-    assert client.input_distribution.params == {"100": 0.5, "200": 0.5}
-    assert client.output_distribution.params == {"10": 1.0}
+    assert (client.id, client.tenant, client.rate_fraction) == ("servegen-chunk-0", "chunk-0", 20.0)
+    assert client.arrival == GammaArrivals(2.0)
+    assert client.input_distribution == Empirical((100, 200), (0.5, 0.5))
+    assert client.output_distribution == Empirical((10,), (1.0,))
 
 
 def test_span_limits_rows_and_tables(tmp_path, chunk):
     late = {"input_tokens": "{7: 1}", "output_tokens": "{8: 1}"}
     chunk("0", "0,5.0,1.0,x\n600,20.0,2.0,x\n1200,8.0,1.5,x\n", {**TABLES, "1000": late})
     (client,) = clients(tmp_path, span_start=1, span_end=600 + 601)
-    assert (client.rate_fraction, client.arrival) == (20.0, Arrival("poisson"))
-    assert client.input_distribution.params == {"7": 1.0}
+    assert (client.rate_fraction, client.arrival) == (20.0, PoissonArrivals())
+    assert client.input_distribution == Empirical((7,), (1.0,))
     assert clients(tmp_path, span_end=600)[0].rate_fraction == 5.0
 
 
@@ -54,15 +55,15 @@ def test_names_and_windows_are_sorted_as_text(tmp_path, chunk):
     for name in ("2", "10", "1"):
         chunk(name, "0,1,1,\n", tables)
     found = clients(tmp_path)
-    assert [client.tenant_id for client in found] == ["chunk-1", "chunk-10", "chunk-2"]
-    assert found[0].input_distribution.params == {"1000": 1.0}
+    assert [client.tenant for client in found] == ["chunk-1", "chunk-10", "chunk-2"]
+    assert found[0].input_distribution == Empirical((1000,), (1.0,))
 
 
 def test_unreadable_rows_and_windows_are_skipped_with_a_warning(tmp_path, chunk, caplog):
     chunk("0", "start,rate,cv,pattern\n0,9.0,1.2,Weibull\n\n", {"-x": TABLES["0"], **TABLES})
     with caplog.at_level(logging.WARNING):
         (client,) = clients(tmp_path)
-    assert client.arrival == Arrival("weibull", 1.2)
+    assert client.arrival == WeibullArrivals(1.2)
     assert [message.split(": ", 1)[1] for message in caplog.messages] == [
         "1 rows without start, rate, cv and pattern skipped",
         "window '-x' is not a number of seconds; skipped",
@@ -72,7 +73,7 @@ def test_unreadable_rows_and_windows_are_skipped_with_a_warning(tmp_path, chunk,
 def test_chunk_without_traffic_is_left_out_unread(tmp_path, chunk):
     chunk("0", "0,0,0,\n", None)
     chunk("1", "0,2,1,\n")
-    assert [client.tenant_id for client in clients(tmp_path)] == ["chunk-1"]
+    assert [client.tenant for client in clients(tmp_path)] == ["chunk-1"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_chunk_without_traffic_is_left_out_unread(tmp_path, chunk):
     [
         ("0,1,1,\n0,1,1\n", TABLES, "trace.csv: must have as many columns in each row as in the first (4), got 3"),
         ("0,1,-2,gamma\n", TABLES, "trace.csv: arrival.cv must be > 0, got -2.0"),
-        ("0,1,20,weibull\n", TABLES, "trace.csv: arrival.cv must be between 0.01 and 10.4 for weibull, got 20.0"),
+        ("0,1,20,weibull\n", TABLES, "trace.csv: arrival.cv must be between 0.01 and 10.4 for this process, got 20.0"),
         ("0,inf,1,\n", TABLES, "trace.csv: rate_fraction must be a finite number, got inf"),
         ("0,1,1,\n", None, "dataset.json: cannot be read: no such file or directory"),
         ("0,1,1,\n", "[]", "dataset.json: must be a JSON object of objects of text"),

@@ -78,7 +78,7 @@ def test_empty_answer_leaves_no_span():
 
 def test_labels_of_a_follow_up():
     workload = generated(
-        client("c", tenant_id="t", slo_class="batch", model="m", streaming=True, reasoning=turns(3, 50)), num_requests=1
+        client("c", tenant="t", slo_class="batch", model="m", streaming=True, reasoning=turns(3, 50)), num_requests=1
     )
     follow_up = workload.sessions[0].next_request(ended(workload.requests[0]), 2_000_000, 17)
     assert follow_up.id == "session_c-0_round_1_17"

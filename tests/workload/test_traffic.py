@@ -35,7 +35,7 @@ def test_rate_is_shared_by_fraction_and_ties_go_by_position():
 
 
 def test_labels_and_budget():
-    options = {"tenant_id": "t", "slo_class": "critical", "model": "m", "streaming": True, "prefix_group": "g"}
+    options = {"tenant": "t", "slo_class": "critical", "model": "m", "streaming": True, "prefix_group": "g"}
     (request,) = generated(client("c", **options), num_requests=1).requests
     assert (request.client, request.tenant, request.slo_class, request.model) == ("c", "t", "critical", "m")
     assert (request.streaming, request.prefix_group, request.session, request.round_index) == (True, "g", "", 0)

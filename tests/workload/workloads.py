@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.settings.loader import parse
-from blis_simpy.workload.spec.load_workload import read_workload
+from blis_simpy.workload.load_workload import read_workload
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.spec.workload_spec import WorkloadSpec
-    from blis_simpy.workload.traffic import GeneratedWorkload
+    from blis_simpy.workload.generator import GeneratedWorkload
+    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 CONSTANT = {"process": "constant"}
 

@@ -1,107 +1,68 @@
-"""One source of traffic: how often it sends, how long its prompts are, and what its conversations look like.
+"""Clients: who sends requests, how often, of what length, in which conversations.
 
-A client of a specification stands for one user, one application or one tenant; its share of the whole traffic is
-relative to the shares of all others.
+A client stands for a user, an application or a tenant. Its share of the aggregate rate is relative to the shares of all
+other clients and cohorts.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import attrs
 
-from blis_simpy import registry
-from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import ReprMixin, setting
-from blis_simpy.workload.spec.length_distribution import LengthDistribution
-
-if TYPE_CHECKING:
-    from blis_simpy.workload.arrivals import ArrivalProcess
+from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+from blis_simpy.workload.spec.arrival import arrival_setting
+from blis_simpy.workload.spec.length_distribution import length_setting
 
 __all__ = [
     "SLO_CLASSES",
     "ActivityWindows",
-    "Arrival",
     "Client",
+    "ClientProfile",
     "MultiTurn",
     "Multimodal",
     "Network",
     "Reasoning",
-    "Source",
+    "TrafficSource",
     "Window",
-    "check_lengths",
 ]
 
 _log = logging.getLogger("blis_simpy")
 
 SLO_CLASSES = ("critical", "standard", "sheddable", "batch", "background")
-"""Promises that can be attached to a request, the most urgent first."""
+"""SLO classes of requests, the most urgent first."""
 
 SESSION_TIMEOUT_US = 300_000_000
-"""Patience of clients with sessions, as in the reference."""
+"""Default timeout of clients with sessions, as in the reference."""
 
 _LONGEST = 2**31 - 1
-_WEIBULL_CV = (0.01, 10.4)
-_CLOCK_FREE = frozenset({"constant", "poisson"})  # their laws have no coefficient of variation to choose
-
-
-@attrs.frozen
-class Arrival:
-    """Law of the gaps between the requests, or the sessions, of a client.
-
-    Examples
-    --------
-    >>> Arrival("gamma", cv=2.0).build()
-    GammaArrivals(cv=2.0)
-    """
-
-    process: str = setting(help="Arrival process.", kind="arrivals")
-    cv: float | None = setting(None, help="Coefficient of variation of the gaps; unset means 1. For gamma and weibull.")
-
-    def check_cv(self) -> None:
-        """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
-
-        Raises
-        ------
-        ScenarioError
-            If it is not positive, or outside 0.01 to 10.4 for weibull; the path is ``arrival.cv``.
-        """
-        least, most = _WEIBULL_CV
-        if self.cv is not None and self.cv <= 0:
-            raise ScenarioError.at("arrival.cv", "must be > 0", self.cv)
-        if self.cv is not None and self.process == "weibull" and not least <= self.cv <= most:
-            raise ScenarioError.at("arrival.cv", f"must be between {least} and {most} for weibull", self.cv)
-
-    def build(self) -> ArrivalProcess:
-        """Make the process that draws the gaps."""
-        options = {} if self.cv is None or self.process in _CLOCK_FREE else {"cv": self.cv}
-        process: ArrivalProcess = registry.build("arrivals", self.process, **options)
-        return process
 
 
 @attrs.frozen
 class Window:
-    """A time in which a client is active."""
+    """Interval in which a client is active."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_us", "end_us"})
 
     start_us: int = setting(0, help="First tick inside.", unit="ticks", dimension="duration")
-    end_us: int = setting(0, help="First tick after it.", unit="ticks", dimension="duration")
+    end_us: int = setting(0, help="First tick after the interval.", unit="ticks", dimension="duration")
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class ActivityWindows(ReprMixin):
-    """When a client is active; outside, its arrivals are discarded, not postponed."""
+    """Times at which a client is active; arrivals at other times are discarded, not postponed."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"windows"})
 
-    windows: tuple[Window, ...] = setting((), help="The union of these; none at all means never.")
+    windows: tuple[Window, ...] = setting(
+        (), help="Intervals, which may overlap; without any the client is never active."
+    )
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Network(ReprMixin):
-    """The client's network. Kept for compatibility: it has no effect on the simulation."""
+    """Network of a client. Accepted for compatibility; it has no effect on the simulation."""
 
     rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
     bandwidth_mbps: float = setting(0.0, help="Bandwidth.", unit="Mbit/s")
@@ -111,7 +72,7 @@ class Network(ReprMixin):
 class Multimodal(ReprMixin):
     """Prompts of text, images, audio and video in place of the input distribution.
 
-    A modality is used where both its lengths and its counts have a distribution; the prompt has at least one token.
+    A modality is used if both its lengths and its counts have a distribution. A prompt has at least one token.
     """
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset(
@@ -119,21 +80,19 @@ class Multimodal(ReprMixin):
         | {f"{name}{part}_distribution" for name in ("image", "audio", "video") for part in ("", "_count")}
     )
 
-    text_distribution: LengthDistribution = setting(
-        factory=LengthDistribution, help="Text tokens of a prompt.", unit="tokens"
+    text_distribution: Plugin | None = length_setting("text_distribution", None, help="Text tokens of a prompt.")
+    image_distribution: Plugin | None = length_setting("image_distribution", None, help="Tokens of one image.")
+    image_count_distribution: Plugin | None = length_setting(
+        "image_count_distribution", None, help="Images of a prompt.", unit="images"
     )
-    image_distribution: LengthDistribution = setting(
-        factory=LengthDistribution, help="Tokens of one image.", unit="tokens"
+    audio_distribution: Plugin | None = length_setting("audio_distribution", None, help="Tokens of one audio clip.")
+    audio_count_distribution: Plugin | None = length_setting(
+        "audio_count_distribution", None, help="Audio clips of a prompt.", unit="clips"
     )
-    image_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Images of a prompt.")
-    audio_distribution: LengthDistribution = setting(
-        factory=LengthDistribution, help="Tokens of one audio clip.", unit="tokens"
+    video_distribution: Plugin | None = length_setting("video_distribution", None, help="Tokens of one video.")
+    video_count_distribution: Plugin | None = length_setting(
+        "video_count_distribution", None, help="Videos of a prompt.", unit="videos"
     )
-    audio_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Audio clips of a prompt.")
-    video_distribution: LengthDistribution = setting(
-        factory=LengthDistribution, help="Tokens of one video.", unit="tokens"
-    )
-    video_count_distribution: LengthDistribution = setting(factory=LengthDistribution, help="Videos of a prompt.")
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -145,16 +104,16 @@ class MultiTurn(ReprMixin):
     max_rounds: int = setting(help="Rounds of a session.", unit="rounds", ge=1, le=1_000_000)
     think_time_us: int = setting(
         0,
-        help="Pause between the end of a round and the next one.",
+        help="Pause between the end of a round and the arrival of the next one.",
         unit="us",
         ge=0,
         le=10**12,
         dimension="duration",
     )
     context_growth: str = setting(
-        "", help="With accumulate, a prompt repeats all earlier prompts and outputs; else it stands alone."
+        "", help="accumulate: a prompt repeats all earlier prompts and outputs of the session. Else it does not."
     )
-    single_session: bool = setting(False, help="The client has one session in all, not one an arrival.")
+    single_session: bool = setting(False, help="One session in all, in place of one per arrival.")
 
     def __attrs_post_init__(self) -> None:
         if self.context_growth not in ("", "accumulate"):
@@ -162,69 +121,89 @@ class MultiTurn(ReprMixin):
 
     @property
     def accumulates(self) -> bool:
-        """Whether prompts repeat what was said before."""
+        """Whether prompts repeat the earlier prompts and outputs."""
         return self.context_growth == "accumulate"
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Reasoning(ReprMixin):
-    """What a client's conversations and reasoning look like."""
+    """Conversations and reasoning of a client."""
 
-    reason_ratio_distribution: LengthDistribution = setting(
-        factory=LengthDistribution, help="Percentage of the output that is reasoning; a label.", unit="%"
+    reason_ratio_distribution: Plugin | None = length_setting(
+        "reason_ratio_distribution",
+        None,
+        help="Percentage of the output that is reasoning; a label of the requests of conversations.",
+        unit="%",
     )
-    multi_turn: MultiTurn | None = setting(None, help="Rounds; unset means single requests.")
+    multi_turn: MultiTurn | None = setting(None, help="Rounds of a conversation; unset means independent requests.")
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Client(ReprMixin):
-    """One source of requests."""
+class ClientProfile(ReprMixin):
+    """Settings of a client and of a cohort, whose members are equal clients."""
 
-    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant_id", "slo_class", "rate_fraction", "streaming"})
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant", "slo_class", "rate_fraction", "streaming"})
 
-    id: str = setting("", help="Label of its requests, and name of its random streams.")
-    tenant_id: str = setting("", help="Tenant that its requests belong to.")
-    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
-    model: str = setting("", help="Model that its requests ask for; empty means any.")
-    rate_fraction: float = setting(help="Share of the aggregate rate, relative to the other clients.", gt=0)
-    arrival: Arrival = setting(help="Law of the gaps between requests, or sessions.")
-    input_distribution: LengthDistribution = setting(help="Law of the prompt lengths, without prefix.", unit="tokens")
-    output_distribution: LengthDistribution = setting(help="Law of the output lengths.", unit="tokens")
-    prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
+    id: str = setting(
+        "", help="Label of the requests and name of the random streams; members of a cohort are <id>-0, <id>-1, ..."
+    )
+    tenant: str = setting("", help="Tenant that the requests belong to.")
+    slo_class: str = setting("", help="SLO class of the requests; empty means none.", choices=SLO_CLASSES, absent="")
+    model: str = setting("", help="Model that serves the requests; empty means any.")
+    rate_fraction: float = setting(
+        help="Share of the aggregate rate, relative to all clients and cohorts; of a cohort, all members together.",
+        gt=0,
+    )
+    arrival: Plugin = arrival_setting("arrival", help="Arrival process of the requests, or of the sessions.")
+    input_distribution: Plugin = length_setting("input_distribution", help="Prompt lengths, without the shared prefix.")
+    output_distribution: Plugin = length_setting("output_distribution", help="Output lengths.")
+    prefix_group: str = setting("", help="Clients with the same group share the beginning of their prompts.")
+    streaming: bool = setting(False, help="Label of requests whose output is streamed; without effect on timing.")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Client(ClientProfile):
+    """Traffic source: a user, an application or a tenant.
+
+    Examples
+    --------
+    >>> from blis_simpy.workload.lengths import Gaussian
+    >>> chat = Client(id="chat", rate_fraction=1, arrival="poisson", input_distribution=Gaussian(300, 100),
+    ...               output_distribution=128)
+    >>> chat.output_distribution
+    Constant(value=128)
+    """
+
     prefix_length: int = setting(
         0,
-        help="Length of that beginning, if it is the group's first client; 0 means 50.",
+        help="Length of the shared beginning if this is the first client of its group; 0 means 50.",
         unit="tokens",
         ge=0,
         le=_LONGEST,
     )
-    streaming: bool = setting(False, help="Label: whether it asks for a stream.")
-    network: Network | None = setting(None, help="Its network; without effect.")
-    lifecycle: ActivityWindows | None = setting(None, help="When it is active; unset means always.")
+    network: Network | None = setting(None, help="Network of the client; without effect.")
+    lifecycle: ActivityWindows | None = setting(None, help="Times at which the client is active; unset means always.")
     multimodal: Multimodal | None = setting(None, help="Prompts with images, audio and video.")
     reasoning: Reasoning | None = setting(None, help="Conversations of several rounds.")
     timeout: int | None = setting(
         None,
-        help="Patience; 0 means endless, unset means 300 s for clients with sessions and endless for others.",
+        help="Time from arrival to deadline; 0 means no deadline, unset means 300 s for clients with sessions, else 0.",
         unit="us",
         ge=0,
         dimension="duration",
     )
     closed_loop: bool | None = setting(
-        None, help="Whether a round waits for the end of the one before; unset means yes where there are rounds."
+        None, help="Whether a round is sent after the previous one has ended; unset means yes for conversations."
     )
-
-    def __attrs_post_init__(self) -> None:
-        check_lengths(self.input_distribution, self.output_distribution)
 
     @property
     def multi_turn(self) -> MultiTurn | None:
-        """Its rounds, if it has conversations."""
+        """Rounds of its conversations; None if it has none."""
         return self.reasoning.multi_turn if self.reasoning else None
 
     @property
     def is_closed_loop(self) -> bool:
-        """Whether it has sessions whose rounds wait for each other."""
+        """Whether it has sessions whose rounds wait for the end of the previous one."""
         return self.multi_turn is not None and self.closed_loop is not False
 
     @property
@@ -235,15 +214,28 @@ class Client(ReprMixin):
         return SESSION_TIMEOUT_US if self.multi_turn or self.closed_loop else 0
 
 
-class Source(NamedTuple):
-    """A client under its own name: the members of a cohort are one client under many names."""
+class TrafficSource(NamedTuple):
+    """A client, or a member of a cohort, with its name and rate.
+
+    Attributes
+    ----------
+    id : str
+        Label of its requests.
+    stream : str
+        Name in random streams and sessions, unique among the sources.
+    client : Client
+        Its settings, which members of a cohort share.
+    rate_per_s : float
+        Mean number of requests, or of sessions, per second; > 0.
+    process : int
+        Number of the process that sends its requests; members of a cohort have the same one.
+    process_name : str
+        Id of the client or the cohort.
+    """
 
     id: str
+    stream: str
     client: Client
-
-
-def check_lengths(prompt: LengthDistribution, output: LengthDistribution) -> None:
-    """Refuse distributions without a type."""
-    for name, distribution in (("input_distribution", prompt), ("output_distribution", output)):
-        if not distribution:
-            raise ScenarioError.at(f"{name}.type", "is required")
+    rate_per_s: float
+    process: int
+    process_name: str

@@ -1,6 +1,6 @@
-"""Cohorts: many equal clients, with a day's rhythm, a spike or a decline if asked for.
+"""Cohorts: populations of equal clients, whose activity may follow a daily cycle, a spike or a decline.
 
-A pattern only says when the members are active. Where several are given, a member is active in any of them.
+A pattern only sets the times at which the members are active. With several patterns a member is active in any of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import ClassVar
 
 import attrs
 
-from blis_simpy.settings.fields import ReprMixin, setting
+from blis_simpy.settings.fields import setting
 from blis_simpy.units import HOUR
-from blis_simpy.workload.spec.client import SLO_CLASSES, ActivityWindows, Arrival, Client, Source, Window, check_lengths
-from blis_simpy.workload.spec.length_distribution import LengthDistribution
+from blis_simpy.workload.spec.client import ActivityWindows, Client, ClientProfile, Window
 
 __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
 
@@ -22,15 +21,15 @@ _RAMP_SEGMENTS = 10
 
 @attrs.frozen(kw_only=True)
 class Diurnal:
-    """A day's rhythm: active for the first part of each hour, which is longest at the peak. It covers one day."""
+    """Daily cycle: active in the first part of each hour, which is longest at the peak. It covers one day."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"peak_hour", "peak_to_trough_ratio"})
 
-    peak_hour: int = setting(0, help="Busiest hour.", unit="h", ge=0, le=23)
-    peak_to_trough_ratio: float = setting(help="Busiest hour against the quietest.", ge=1)
+    peak_hour: int = setting(0, help="Hour with the highest rate.", unit="h", ge=0, le=23)
+    peak_to_trough_ratio: float = setting(help="Ratio of the highest to the lowest hourly rate.", ge=1)
 
     def windows(self) -> tuple[Window, ...]:
-        """Active times: all of the peak hour, one part in `peak_to_trough_ratio` of the hour opposite to it."""
+        """Active times: the whole peak hour, and 1/`peak_to_trough_ratio` of the hour twelve hours later."""
         trough = 1 / self.peak_to_trough_ratio
         hours = []
         for hour in range(24):
@@ -41,12 +40,12 @@ class Diurnal:
 
 @attrs.frozen(kw_only=True)
 class Spike:
-    """Active for one time only."""
+    """Active in one interval only."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_time_us", "duration_us"})
 
     start_time_us: int = setting(0, help="First active tick.", unit="ticks", ge=0, dimension="duration")
-    duration_us: int = setting(help="For how long.", unit="us", gt=0, dimension="duration")
+    duration_us: int = setting(help="Length of the interval.", unit="us", gt=0, dimension="duration")
 
     def windows(self) -> tuple[Window, ...]:
         """Active times."""
@@ -55,12 +54,12 @@ class Spike:
 
 @attrs.frozen(kw_only=True)
 class Drain:
-    """Active until a tick, then less and less in ten steps; the first step is still at full rate."""
+    """Active until a tick, then declining in ten steps, the first of which is still at the full rate."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_time_us", "ramp_duration_us"})
 
-    start_time_us: int = setting(0, help="Tick at which the decline starts.", unit="ticks", ge=0, dimension="duration")
-    ramp_duration_us: int = setting(help="How long it lasts.", unit="us", gt=0, dimension="duration")
+    start_time_us: int = setting(0, help="Start of the decline.", unit="ticks", ge=0, dimension="duration")
+    ramp_duration_us: int = setting(help="Length of the decline.", unit="us", gt=0, dimension="duration")
 
     def windows(self) -> tuple[Window, ...]:
         """Active times."""
@@ -74,47 +73,26 @@ class Drain:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Cohort(ReprMixin):
-    """A number of clients alike."""
+class Cohort(ClientProfile):
+    """Population of equal clients."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "population", "rate_fraction"})
 
-    id: str = setting("", help="Beginning of the members' labels: <id>-0, <id>-1, ...")
     population: int = setting(help="Number of members.", unit="clients", ge=1, le=100_000)
-    tenant_id: str = setting("", help="Tenant that their requests belong to.")
-    slo_class: str = setting("", help="Promise attached; empty means none.", choices=SLO_CLASSES, absent="")
-    model: str = setting("", help="Model that their requests ask for; empty means any.")
-    rate_fraction: float = setting(help="Share of the whole cohort in the aggregate rate.", gt=0)
-    arrival: Arrival = setting(help="Law of the gaps between the requests of one member.")
-    input_distribution: LengthDistribution = setting(help="Law of the prompt lengths, without prefix.", unit="tokens")
-    output_distribution: LengthDistribution = setting(help="Law of the output lengths.", unit="tokens")
-    prefix_group: str = setting("", help="Clients of one group share the beginning of their prompts.")
-    streaming: bool = setting(False, help="Label: whether they ask for a stream.")
-    diurnal: Diurnal | None = setting(None, help="A day's rhythm.")
-    spike: Spike | None = setting(None, help="One active time.")
-    drain: Drain | None = setting(None, help="A decline.")
-
-    def __attrs_post_init__(self) -> None:
-        check_lengths(self.input_distribution, self.output_distribution)
+    diurnal: Diurnal | None = setting(None, help="Daily cycle of the activity.")
+    spike: Spike | None = setting(None, help="Single interval of activity.")
+    drain: Drain | None = setting(None, help="Decline of the activity.")
 
     def windows(self) -> tuple[Window, ...] | None:
         """Active times of the members; None without a pattern, which means always."""
         patterns = [pattern for pattern in (self.diurnal, self.spike, self.drain) if pattern is not None]
         return tuple(window for pattern in patterns for window in pattern.windows()) if patterns else None
 
-    def members(self) -> list[Source]:
-        """Return the clients, each with its share of the rate."""
+    def member(self) -> Client:
+        """Return the client that each member is, with its share of the rate and the id of the cohort."""
         windows = self.windows()
-        client = Client(
-            tenant_id=self.tenant_id,
-            slo_class=self.slo_class,
-            model=self.model,
-            rate_fraction=self.rate_fraction / self.population,
-            arrival=self.arrival,
-            input_distribution=self.input_distribution,
-            output_distribution=self.output_distribution,
-            prefix_group=self.prefix_group,
-            streaming=self.streaming,
+        profile = {field.name: getattr(self, field.name) for field in attrs.fields(ClientProfile)}
+        return Client(
+            **{**profile, "rate_fraction": self.rate_fraction / self.population},
             lifecycle=None if windows is None else ActivityWindows(windows=windows),
         )
-        return [Source(f"{self.id}-{index}", client) for index in range(self.population)]

@@ -1,4 +1,4 @@
-"""Load of the inference-perf benchmark: stages of constant rate, users that share system prompts."""
+"""Load of the inference-perf benchmark: stages of constant rate, and users who share system prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import attrs
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import setting
 from blis_simpy.units import SECOND
-from blis_simpy.workload.spec.client import ActivityWindows, Arrival, Client, MultiTurn, Reasoning, Window
+from blis_simpy.workload.spec.arrival import Arrival
+from blis_simpy.workload.spec.client import ActivityWindows, Client, MultiTurn, Reasoning, Window
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["InferencePerf", "SharedPrefix", "Stage"]
@@ -20,33 +21,33 @@ _LONGEST = 2**31 - 1
 
 @attrs.frozen(kw_only=True)
 class Stage:
-    """A time of constant rate."""
+    """Interval of constant rate."""
 
     rate: float = setting(help="Requests per second.", unit="1/s", gt=0, dimension="rate")
-    duration: int = setting(help="How long it lasts.", unit="s", gt=0, le=10**12)
+    duration: int = setting(help="Length of the stage.", unit="s", gt=0, le=10**12)
 
 
 @attrs.frozen(kw_only=True)
 class SharedPrefix:
-    """Users and the system prompts that they share."""
+    """Users, and the system prompts that they share."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"system_prompt_len", "question_len", "output_len"})
 
     num_unique_system_prompts: int = setting(help="Number of system prompts.", gt=0, le=100_000)
-    num_users_per_system_prompt: int = setting(help="Users of each.", gt=0, le=100_000)
+    num_users_per_system_prompt: int = setting(help="Users of each system prompt.", gt=0, le=100_000)
     system_prompt_len: int = setting(
         0, help="Length of a system prompt; 0 means 50, as for every prefix.", unit="tokens", ge=0, le=_LONGEST
     )
     question_len: int = setting(0, help="Length of a question; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
     output_len: int = setting(0, help="Length of an answer; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
-    enable_multi_turn_chat: bool = setting(False, help="Each user has one conversation that lasts all the time.")
+    enable_multi_turn_chat: bool = setting(False, help="Each user has one conversation that lasts for the whole stage.")
 
 
 @attrs.frozen(kw_only=True)
 class InferencePerf:
-    """The load. With one stage its duration is not enforced: the horizon or the number of requests ends it."""
+    """Load of the inference-perf benchmark. The duration of a single stage is not enforced, as in the reference."""
 
-    stages: tuple[Stage, ...] = setting(help="One after the other.")
+    stages: tuple[Stage, ...] = setting(help="Stages, one after the other.")
     shared_prefix: SharedPrefix = setting(help="Users and system prompts.")
 
     def __attrs_post_init__(self) -> None:
@@ -58,16 +59,16 @@ class InferencePerf:
 
     @property
     def num_users(self) -> int:
-        """Users of a stage."""
+        """Number of users of a stage."""
         return self.shared_prefix.num_unique_system_prompts * self.shared_prefix.num_users_per_system_prompt
 
     @property
     def aggregate_rate(self) -> float:
-        """Sum of the rates of the stages, which their clients share in proportion."""
+        """Sum of the rates of the stages, of which each client gets its share."""
         return float(sum(stage.rate for stage in self.stages))
 
     def clients(self) -> tuple[Client, ...]:
-        """Return a client for each user and stage."""
+        """Return one client per user and stage."""
         several = len(self.stages) > 1
         clients: list[Client] = []
         start = 0
@@ -82,7 +83,7 @@ class InferencePerf:
         prefix = self.shared_prefix
         one = Client(
             slo_class="batch",
-            # With one stage only the relations count.
+            # With one stage only the ratios between clients matter.
             rate_fraction=(stage.rate if len(self.stages) > 1 else 1.0) / self.num_users,
             arrival=Arrival("poisson"),
             input_distribution=LengthDistribution("constant", {"value": prefix.question_len}),
@@ -92,7 +93,7 @@ class InferencePerf:
             reasoning=self._reasoning(stage) if prefix.enable_multi_turn_chat else None,
         )
         return [
-            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant_id=prompt, prefix_group=prompt)
+            attrs.evolve(one, id=f"{label}{prompt}-user-{user}", tenant=prompt, prefix_group=prompt)
             for prompt in (f"prompt-{index}" for index in range(prefix.num_unique_system_prompts))
             for user in range(prefix.num_users_per_system_prompt)
         ]

@@ -1,39 +1,41 @@
-"""A length distribution as a workload specification writes it: a type and its parameters."""
+"""Fields that hold a length distribution, and the form in which files of BLIS name one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError, joined
+from blis_simpy.settings.convert import structure, tagged
 from blis_simpy.settings.fields import setting
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.lengths import Empirical, Gaussian, LengthSampler
+    from blis_simpy.workload.lengths import LengthSampler
 
-__all__ = ["LengthDistribution"]
+__all__ = ["LengthDistribution", "length_setting"]
 
 _LONGEST = 2**31 - 1
 _PARETO_LOGNORMAL = ("alpha", "xm", "mu", "sigma", "mix_weight")
 
 
 def _with_text_keys(params: Any) -> Any:
-    """Token counts are text in a file and may be numbers in Python; what is no mapping is for the field to judge."""
+    """Turn token counts into text, which they are in a file; anything but a mapping is left for the field to judge."""
     return {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else params
 
 
 @attrs.frozen
 class LengthDistribution:
-    """Law of token counts, by name.
+    """Length distribution by name and parameters, as files of BLIS write it.
 
     The built-in types read their parameters as the reference does: ``constant`` takes `value`, ``gaussian`` takes
     `mean`, `std_dev`, `min` and `max`, ``exponential`` takes `mean`, ``pareto_lognormal`` takes `alpha`, `xm`, `mu`,
-    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. Any other registered law takes its
-    options under their names. An empty type stands for no distribution, where there may be none.
+    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. Any other registered distribution takes
+    its options under their names.
 
     Raises
     ------
@@ -42,15 +44,15 @@ class LengthDistribution:
 
     Examples
     --------
-    >>> LengthDistribution("gaussian", {"mean": 512, "std_dev": 64, "min": 1, "max": 4096}).law()
+    >>> LengthDistribution("gaussian", {"mean": 512, "std_dev": 64, "min": 1, "max": 4096}).build()
     Gaussian(mean=512, std_dev=64, min=1, max=4096)
     """
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"type"})
 
-    type: str = setting("", help="Law of the lengths; empty means none.", kind="lengths", absent="")
+    type: str = setting("", help="Length distribution; empty means none.", kind="lengths", absent="")
     params: Mapping[str, float] = setting(
-        factory=dict, help="Its parameters, by name or token count.", converter=_with_text_keys
+        factory=dict, help="Parameters by name; for empirical, weights by token count.", converter=_with_text_keys
     )
     file: str | None = setting(None, help="Accepted for compatibility and never read.")
 
@@ -61,73 +63,129 @@ class LengthDistribution:
             if not abs(value) < 1e308:
                 raise ScenarioError.at(f"params.{name}", "must be a finite number", value)
         if self.type:
-            self.law()
+            self.build()
 
-    def __bool__(self) -> bool:
-        return bool(self.type)
+    def build(self) -> LengthSampler:
+        """Make the distribution that lengths are drawn from.
 
-    def law(self) -> LengthSampler:
-        """Make the law that draws the lengths.
+        Parameters that are out of range mean what they mean in the reference.
 
         Raises
         ------
         ScenarioError
-            As construction does.
+            As construction does, or if the type is empty.
         """
-        from blis_simpy.workload import lengths
+        from blis_simpy.workload import lengths  # imports numpy, which a command line's --help need not load
 
         try:
             match self.type:
                 case "constant":
                     return lengths.Constant(max(int(self._param("value")), 1))
                 case "gaussian":
-                    return self._gaussian()
+                    return lengths.Gaussian(self._param("mean"), abs(self._param("std_dev")), *self._bounds())
                 case "exponential":
-                    # Below zero the reference's draws all end at its floor.
+                    # With a mean below zero all draws of the reference are raised to 1.
                     mean = self._param("mean")
                     return lengths.Exponential(mean) if mean > 0 else lengths.Constant(1)
                 case "pareto_lognormal":
                     return lengths.ParetoLognormal(**{name: self._param(name) for name in _PARETO_LOGNORMAL})
                 case "empirical":
-                    return self._empirical()
+                    weights = self._weights()
+                    return lengths.Empirical(tuple(weights), tuple(weights.values()))
+            plugin = registry.get("lengths", self.type)
+            is_settings = isinstance(plugin, type) and attrs.has(plugin)
+            distribution: LengthSampler = (
+                structure(self.params, cast("type[LengthSampler]", plugin))
+                if is_settings
+                else registry.build("lengths", plugin, **self.params)
+            )
         except ScenarioError as error:
-            problems = error.problems
-            raise ScenarioError(
-                [p if p.path.startswith("params") else attrs.evolve(p, path=joined("params", p.path)) for p in problems]
-            ) from None
-        law: LengthSampler = registry.build("lengths", self.type, **self.params)
-        return law
+            raise ScenarioError(attrs.evolve(p, path=joined("params", p.path)) for p in error.problems) from None
+        return distribution
+
+    @classmethod
+    def describing(cls, name: str, distribution: Any) -> LengthDistribution:
+        """Describe a distribution; the opposite of `build`.
+
+        Parameters
+        ----------
+        name : str
+            Name that it is registered under.
+        distribution : LengthSampler or class
+            An attrs instance is described by its fields; any other object has no parameters.
+        """
+        params: dict[Any, Any] = {}
+        if not isinstance(distribution, type) and attrs.has(type(distribution)):
+            params = attrs.asdict(distribution)
+        if name == "empirical" and params:
+            params = dict(zip(params["lengths"], params["weights"], strict=True))
+        return cls(name, params)
 
     def _param(self, name: str) -> float:
         if name not in self.params:
-            raise ScenarioError.at(f"params.{name}", "is required")
+            raise ScenarioError.at(name, "is required")
         return self.params[name]
 
-    def _gaussian(self) -> Gaussian:
-        from blis_simpy.workload.lengths import Gaussian
+    def _bounds(self) -> tuple[int, int]:
+        low, high = int(self._param("min")), int(self._param("max"))
+        if low != high:
+            # Lengths clamped to 0 or below are raised to 1; with reversed bounds all lengths are the upper one.
+            high = min(max(high, 1), _LONGEST)
+            low = high if low > high else max(low, 0)
+        return low, high
 
-        mean, std_dev, low, high = (self._param(name) for name in ("mean", "std_dev", "min", "max"))
-        least, most = int(low), int(high)
-        if least != most:
-            # What is clamped to 0 or below is raised to 1 anyway. Bounds the wrong way round always give the upper.
-            most = min(max(most, 1), _LONGEST)
-            least = most if least > most else max(least, 0)
-        return Gaussian(mean, abs(std_dev), least, most)
-
-    def _empirical(self) -> Empirical:
-        from blis_simpy.workload.lengths import Empirical
-
+    def _weights(self) -> dict[int, float]:
         if not self.params:
-            raise ScenarioError.at("params", "must have at least one token count")
-        counts: dict[int, float] = {}
+            raise ScenarioError.at("", "must have at least one token count")
+        weights: dict[int, float] = {}
         for key, weight in self.params.items():
             leading = re.match(r"\s*([+-]?[0-9]{1,18})", str(key))
             if leading is None:
-                raise ScenarioError.at(f"params.{key}", "must be named by an integer token count")
+                raise ScenarioError.at(key, "must be named by an integer token count")
             count = int(leading[1])
             if not 0 <= count <= _LONGEST:
-                raise ScenarioError.at(f"params.{key}", f"must be named by a token count from 0 to {_LONGEST}")
-            if count in counts:
-                raise ScenarioError.at(f"params.{key}", f"names the token count {count} once more")
-            counts[count] = weight
-        return Empirical(tuple(counts), tuple(counts.values()))
+                raise ScenarioError.at(key, f"must be named by a token count from 0 to {_LONGEST}")
+            if count in weights:
+                raise ScenarioError.at(key, f"names the token count {count} once more")
+            weights[count] = weight
+        return weights
+
+
+def length_setting(name: str, default: Any = attrs.NOTHING, *, unit: str = "tokens", **known: Any) -> Any:
+    """Declare a field that holds a length distribution.
+
+    The field takes an instance, a class, an integer for a constant length, a mapping with the registered name under
+    ``type`` and options beside it, or a `LengthDistribution`. It keeps an instance or a class.
+
+    Parameters
+    ----------
+    name : str
+        Name of the field.
+    default : object
+        None if the field may be without a distribution; a field without a default is required.
+    unit : str
+        Unit of the lengths.
+    **known
+        As for `blis_simpy.settings.fields.setting`.
+    """
+    form: dict[str, Any] = {"kind": "lengths", "tag": "type", "also": (int, LengthDistribution)}
+    converter = partial(_sampler, name, form, default is None)
+    return setting(default, converter=converter, unit=unit, **form, **known)
+
+
+def _sampler(name: str, form: Mapping[str, Any], is_optional: bool, value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        from blis_simpy.workload.lengths import Constant
+
+        try:
+            return Constant(value)
+        except ScenarioError as error:
+            raise ScenarioError(attrs.evolve(problem, path=name) for problem in error.problems) from None
+    made = tagged(name, value=value, **form)
+    if not isinstance(made, LengthDistribution):
+        return made
+    if made.type:
+        return made.build()
+    if is_optional:
+        return None
+    raise ScenarioError.at(f"{name}.type", "is required")

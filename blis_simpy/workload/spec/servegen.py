@@ -19,7 +19,8 @@ import attrs
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.fields import setting
-from blis_simpy.workload.spec.client import Arrival, Client
+from blis_simpy.workload.spec.arrival import Arrival, check_cv
+from blis_simpy.workload.spec.client import Client
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["ServegenData"]
@@ -38,13 +39,13 @@ class _Row(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class ServegenData:
-    """The folder, and which part of its time to take."""
+    """Folder in the layout of ServeGen, and the part of its time that is used."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: str = setting(help="Folder of the files; relative to the working directory.")
-    span_start: int = setting(0, help="First second to take; 0 means no bound.", unit="s")
-    span_end: int = setting(0, help="First second after those to take; 0 means no bound.", unit="s")
+    path: str = setting(help="Folder, relative to the working directory.")
+    span_start: int = setting(0, help="First second that is used; 0 means no bound.", unit="s")
+    span_end: int = setting(0, help="First second that is not used any more; 0 means no bound.", unit="s")
 
     def __attrs_post_init__(self) -> None:
         if not self.path:
@@ -83,10 +84,10 @@ class ServegenData:
         process = row.pattern.lower()
         arrival = Arrival(process, row.cv) if process in ("gamma", "weibull") else Arrival("poisson")
         try:
-            arrival.check_cv()
+            check_cv(arrival.build())
             return Client(
                 id=f"servegen-chunk-{name}",
-                tenant_id=f"chunk-{name}",
+                tenant=f"chunk-{name}",
                 rate_fraction=row.rate,
                 arrival=arrival,
                 input_distribution=LengthDistribution("empirical", prompt),

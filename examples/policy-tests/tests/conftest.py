@@ -11,7 +11,7 @@ def tenant(name, share):
     answer = {"mean": 60, "std_dev": 20, "min": 5, "max": 120}
     return blis.Client(
         id=name,
-        tenant_id=name,
+        tenant=name,
         rate_fraction=share,
         arrival=blis.Arrival(process="poisson"),
         input_distribution=blis.LengthDistribution(type="gaussian", params=question),

@@ -1,0 +1,103 @@
+"""How objects of the library show themselves: the registry finds what renders and draws them.
+
+A renderer (kind ``renderer``) turns an object into text of one format, a plot (kind ``plot``) draws it with
+matplotlib. Objects look both up by name, so that they import neither, and a plug-in adds its own as it adds a router.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blis_simpy import registry
+from blis_simpy.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Plots", "Rendered", "Renderer"]
+
+
+class Renderer(Protocol):
+    """Renders objects in one format; registered under the name of the format."""
+
+    def __call__(self, thing: Any, /) -> str:
+        """Render an object.
+
+        Raises
+        ------
+        PluginError
+            If objects of its type have no such form.
+        """
+
+
+class Rendered:
+    """Base class of objects that registered renderers can show."""
+
+    __slots__ = ()
+
+    def render(self, form: str) -> str:
+        """Render in a registered format.
+
+        Parameters
+        ----------
+        form : str
+            Name of a renderer: ``html`` (what a notebook shows), ``text``, for experiments ``report``, or that of a
+            plug-in.
+
+        Raises
+        ------
+        PluginError
+            If there is no such renderer, or it cannot render objects of this type.
+        """
+        render: Renderer = registry.get("renderer", form)
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        return self.render("html")
+
+
+class Plots:
+    """Registered plots of an object as methods: ``result.plot.timeline()`` draws the plot ``timeline``.
+
+    A plot is a function that takes the object, options, and the matplotlib Axes to draw on (``ax`` or ``axes``; new
+    ones unless given), and returns the Axes. Those registered under a plain name are plots of a `Result`; for other
+    objects the name starts with what they are, as in ``comparison.runs``. Plots need the extra ``plot``.
+
+    Parameters
+    ----------
+    subject : object
+        What to draw.
+    prefix : str
+        Start of the names of its plots, such as ``comparison.``; empty for a result.
+    default : str
+        Plot that a call of this object draws, as in ``comparison.plot()``; empty = none.
+    """
+
+    def __init__(self, subject: object, prefix: str = "", default: str = "") -> None:
+        self._subject = subject
+        self._prefix = prefix
+        self._default = default
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Draw the default plot; for its parameters see the plot."""
+        if not self._default:
+            raise TypeError(f"choose a plot: {', '.join(self._names())}")
+        return getattr(self, self._default)(*args, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):  # asked for by copy, pickle and notebooks
+            raise AttributeError(name)
+        if name not in self._names():
+            raise AttributeError(f"{name!r} is not a plot; {nearest(name, self._names())}")
+        return MethodType(registry.get("plot", self._prefix + name), self._subject)
+
+    def _names(self) -> list[str]:
+        found = (name.removeprefix(self._prefix) for name in registry.names("plot") if name.startswith(self._prefix))
+        return [name for name in found if "." not in name]
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._names()]
+
+    def __repr__(self) -> str:
+        return f"<Plots of a {type(self._subject).__name__}: {', '.join(self._names())}>"

@@ -1,0 +1,130 @@
+"""Requests of a run by replica, SLO class, tenant or another label, as arrays that plots draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.results.metrics import latency_family
+
+if TYPE_CHECKING:
+    from blis_simpy.results.percentiles import Percentiles
+    from blis_simpy.results.result import Result
+
+__all__ = ["LABELS", "RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
+
+LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
+"""Columns of the requests by which they can be grouped."""
+
+_MOST_LINES = 8
+_MOST_ROWS = 16
+
+
+def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, Percentiles]:
+    """Gather a latency, of all requests or of each group of them.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    metric : str
+        Name of a latency, such as ``ttft``.
+    by : str, optional
+        One of `LABELS`.
+
+    Returns
+    -------
+    dict of str to Percentiles, µs
+        By name of the group, in the order of their labels; empty without `by`. Those without any value are left out,
+        and of more than 8 groups, the smallest are put together.
+
+    Raises
+    ------
+    ScenarioError
+        If `metric` or `by` is unknown.
+    """
+    family = latency_family(metric)
+    if by is None:
+        found = {"": family.function(result.where())}
+    else:
+        _check_label(by)
+        groups = _groups(by, result.requests[by], _MOST_LINES)
+        chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
+        found = {name: family.function(result.where(**labels)) for name, labels in chosen.items()}
+    return {name: latency for name, latency in found.items() if latency.count}
+
+
+def _check_label(by: str) -> None:
+    if by not in LABELS:
+        raise ScenarioError.at("by", "is unknown", by, hint=nearest(by, LABELS))
+
+
+def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
+    """Return the values in a column that make up a group, by name of the group."""
+    values, counts = np.unique(column, return_counts=True)
+    kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1]) if len(values) > most else np.arange(len(values))
+    groups: dict[str, list[Any]] = {}
+    for value in values[kept].tolist():
+        groups.setdefault(_name(by, value), []).append(value)
+    if others := np.delete(values, kept).tolist():
+        groups[f"{len(others):,} others"] = others
+    return groups
+
+
+def _name(by: str, value: object) -> str:
+    if by == "replica":
+        return f"replica {value}" if value != -1 else "no replica"
+    return str(value) or "default"
+
+
+@attrs.frozen(eq=False)
+class RoutedCounts:
+    """Requests by replica and by something else.
+
+    Attributes
+    ----------
+    rows : list of str
+        Replicas or groups.
+    counts : ndarray of int64, shape (num_rows, num_columns)
+        How many requests.
+    edges : ndarray of float64, shape (num_columns + 1,), ticks, or None
+        Bounds of the parts of the time; None if each column is a replica.
+    """
+
+    rows: list[str]
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64] | None
+
+
+def routed_over_time(result: Result, bins: int = 60) -> RoutedCounts:
+    """Count the requests that each replica was sent, in `bins` parts (>= 1) of the time up to the last of them."""
+    requests, num_replicas = result.requests, len(result.total_blocks)
+    sent = requests["replica"] >= 0
+    at, replica = requests["routed_at_us"][sent], requests["replica"][sent]
+    edges = np.linspace(0, max(int(at.max(initial=0)), 1), bins + 1)
+    counts = np.array([np.histogram(at[replica == index], edges)[0] for index in range(num_replicas)], dtype=np.int64)
+    return RoutedCounts([str(index) for index in range(num_replicas)], counts, edges)
+
+
+def routed_by_label(result: Result, by: str) -> RoutedCounts:
+    """Count the requests that each replica was sent, by one of their `LABELS`; replicas are the columns.
+
+    Of more than 16 groups, the smallest are put together.
+
+    Raises
+    ------
+    ScenarioError
+        If `by` is unknown.
+    """
+    _check_label(by)
+    num_replicas = len(result.total_blocks)
+    sent = result.requests["replica"] >= 0
+    groups = _groups(by, result.requests[by][sent], _MOST_ROWS)
+    row_of = {value: row for row, values in enumerate(groups.values()) for value in values}
+    rows = np.array([row_of[value] for value in result.requests[by][sent].tolist()], dtype=np.int64)
+    cells = np.bincount(rows * num_replicas + result.requests["replica"][sent], minlength=len(groups) * num_replicas)
+    return RoutedCounts(list(groups), cells.reshape(len(groups), num_replicas), None)

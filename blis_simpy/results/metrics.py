@@ -1,0 +1,271 @@
+"""Metrics: figures of a run by name, each with its unit, direction and definition.
+
+Whatever takes the name of a metric looks it up here: `Result.metric`, comparisons, sweeps, service levels, plots, the
+command line and the reference page. A metric is registered under its name (kind ``metric``), the library's own and
+those of plug-ins alike; a `LatencyFamily` stands for all metrics of one latency::
+
+    def fast_share(subset):
+        return (subset.ttft.values <= 100_000).mean()
+
+    metric = Metric(
+        name="fast_share",
+        label="fast requests",
+        unit="fraction",
+        direction="higher",
+        definition="Share of the requests with a first token whose TTFT is at most 100 ms.",
+        function=fast_share,
+    )
+    registry.add("metric", metric.name, metric)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+from blis_simpy import registry
+from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.results.percentiles import Percentiles
+
+__all__ = [
+    "LatencyFamily",
+    "Metric",
+    "find_metric",
+    "get_metric",
+    "higher_is_better",
+    "known_metrics",
+    "latency_families",
+    "latency_family",
+    "metric_label",
+    "to_number",
+]
+
+_COMMON = ("mean", "p50", "p90", "p95", "p99")
+"""Statistics of a latency that every list of metrics has; any other percentile can be asked for."""
+
+_FIRST = ("ttft", "itl", "e2e")
+"""Latencies that lists start with; the others follow by name."""
+
+_STATISTIC = re.compile(r"(\w+)_(mean|p(?:\d{1,2}(?:\.\d+)?|100))_ms")
+
+
+@attrs.frozen(kw_only=True)
+class Metric:
+    """One figure of a run, or of some of its requests.
+
+    Attributes
+    ----------
+    name : str
+        Name that it is registered under.
+    label : str
+        What plots and tables call it.
+    unit : str
+        Unit of its values, such as ``ms``, ``requests/s``, ``requests`` (a count) or ``fraction``.
+    direction : {"lower", "higher", None}
+        Which values are better; None = neither.
+    definition : str
+        What it is, in one sentence.
+    function : callable
+        Computes it, as a number or NaN where it has no value: from a `RequestSubset`, or for `scope` ``run`` from a
+        `Result`.
+    scope : {"requests", "run"}
+        Whether it is defined for any requests of a run, or for the whole run only.
+    """
+
+    name: str
+    label: str
+    unit: str
+    direction: Literal["lower", "higher"] | None
+    definition: str
+    function: Callable[[Any], float]
+    scope: Literal["requests", "run"] = "requests"
+
+    @property
+    def title(self) -> str:
+        """Label with the unit, as on the axis of a plot."""
+        return self.label if self.unit in self.label else f"{self.label} ({self.unit})"
+
+    def value(self, source: Any) -> float:
+        """Compute it.
+
+        Parameters
+        ----------
+        source : RequestSubset or Result
+            As for `function`.
+
+        Raises
+        ------
+        PluginError
+            If the function returns something that is neither a finite number nor NaN.
+        """
+        return to_number(self.name, self.function(source))
+
+
+@attrs.frozen(kw_only=True)
+class LatencyFamily:
+    """Mean and percentiles of a latency, in ms: ``ttft_mean_ms``, ``ttft_p99_ms``, ``ttft_p99.9_ms``.
+
+    Attributes
+    ----------
+    name : str
+        Start of the names of its metrics, under which it is registered.
+    label : str
+        What plots and tables call it, such as ``TTFT``.
+    meaning : str
+        The label in words; empty where these are the same.
+    definition : str
+        What one value is, in one sentence.
+    function : callable
+        Returns the `Percentiles` of its values from a `RequestSubset`, µs.
+    direction : {"lower", "higher"}
+        Which values are better.
+    counted : str
+        What has one value each, in the plural.
+    """
+
+    name: str
+    label: str
+    meaning: str = ""
+    definition: str
+    function: Callable[[Any], Percentiles]
+    direction: Literal["lower", "higher"] = "lower"
+    counted: str = "requests"
+
+    @property
+    def title(self) -> str:
+        """Label and meaning."""
+        return f"{self.label}, {self.meaning}" if self.meaning else self.label
+
+    def metric(self, statistic: str) -> Metric:
+        """Return one of its metrics, by ``mean`` or a percentile such as ``p99`` or ``p99.9``."""
+
+        def compute(subset: Any) -> float:
+            distribution = self.function(subset)
+            if not distribution.count:
+                return math.nan
+            if statistic == "mean":
+                return distribution.mean_ms
+            return distribution.percentile_ms(float(statistic[1:]))
+
+        return Metric(
+            name=f"{self.name}_{statistic}_ms",
+            label=f"{self.label} {statistic}",
+            unit="ms",
+            direction=self.direction,
+            definition=f"{'Mean' if statistic == 'mean' else f'Percentile {statistic[1:]}'} of: {self.definition}",
+            function=compute,
+        )
+
+
+def _registered(name: str) -> Metric | LatencyFamily:
+    found = registry.get("metric", name)
+    if not isinstance(found, Metric | LatencyFamily) or found.name != name:
+        raise PluginError.at(f"metric {name!r}", "must be a Metric or LatencyFamily of this name", found)
+    return found
+
+
+def latency_families() -> tuple[LatencyFamily, ...]:
+    """Return all latencies: TTFT, ITL and E2E, then the others by name."""
+    names = registry.names("metric")
+    ordered = (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
+    return tuple(metric for metric in map(_registered, ordered) if isinstance(metric, LatencyFamily))
+
+
+def latency_family(name: str) -> LatencyFamily:
+    """Return a latency by name.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none.
+    """
+    found = {family.name: family for family in latency_families()}
+    if name not in found:
+        raise ScenarioError.at("metric", "is unknown", name, hint=nearest(str(name), found))
+    return found[name]
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Return all metrics by name: latencies with the statistics in common use, then the others by name."""
+    latencies = latency_families()
+    known = {f"{family.name}_{of}_ms": family.metric(of) for family in latencies for of in _COMMON}
+    families = {family.name for family in latencies}
+    for name in registry.names("metric"):
+        if name not in families:
+            metric = _registered(name)
+            assert isinstance(metric, Metric)
+            known[name] = metric
+    return known
+
+
+def find_metric(name: object) -> Metric | None:
+    """Return the metric of a name, None if there is none."""
+    known = registry.names("metric")
+    if not isinstance(name, str):
+        return None
+    if name in known:
+        found = _registered(name)
+        return found if isinstance(found, Metric) else None
+    match = _STATISTIC.fullmatch(name)
+    if match is None or match[1] not in known:
+        return None
+    family = _registered(match[1])
+    return family.metric(match[2]) if isinstance(family, LatencyFamily) else None
+
+
+def get_metric(name: str) -> Metric:
+    """Return the metric of a name.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none.
+
+    Examples
+    --------
+    >>> get_metric("ttft_p99.9_ms").title
+    'TTFT p99.9 (ms)'
+    """
+    found = find_metric(name)
+    if found is None:
+        raise ScenarioError.at("metric", "is unknown", name, hint=nearest(str(name), known_metrics()))
+    return found
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether higher values of a metric are better; False for one that is not registered."""
+    found = find_metric(name)
+    return found is not None and found.direction == "higher"
+
+
+def metric_label(name: str) -> str:
+    """Label of a metric with its unit; for one that is not registered, its name with spaces.
+
+    Examples
+    --------
+    >>> metric_label("requests_per_s"), metric_label("my_own_figure")
+    ('requests/s', 'my own figure')
+    """
+    found = find_metric(name)
+    return name.replace("_", " ") if found is None else found.title
+
+
+def to_number(name: str, value: object) -> float:
+    """Check what the function of a metric returned.
+
+    Raises
+    ------
+    PluginError
+        If it is neither a finite number nor NaN.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.inf
+    if math.isinf(number):
+        raise PluginError.at(f"metric {name!r}", "must be a number or NaN", value)
+    return number

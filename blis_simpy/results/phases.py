@@ -1,0 +1,131 @@
+"""Phases of a request: from arrival through queue, prefill and decode to the last token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from blis_simpy.core.rendering import Plots, Rendered
+from blis_simpy.core.request import NEVER
+from blis_simpy.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["PHASES", "Explanation", "explain", "phase_bounds"]
+
+PHASES = {
+    "admission": "waiting for admission",
+    "routing": "routing and delivery to the wait queue",
+    "queue": "waiting to join a batch",
+    "preempted": "computed before a preemption and discarded, and waiting to restart",
+    "prefill": "computing the prompt",
+    "decode": "first token to last token",
+}
+"""Phases of a request in order, and what happens in them."""
+
+_MARKS = ("admitted_at_us", "queued_at_us", "first_scheduled_at_us", "scheduled_at_us")
+_USED = ("id", "outcome", "arrived_at_us", *_MARKS, "ttft_us", "e2e_us", "finished_at_us")
+
+
+@attrs.frozen(eq=False, repr=False)
+class Explanation(Rendered):
+    """Time of one request by phase.
+
+    Attributes
+    ----------
+    request : str
+        Its id.
+    outcome : str
+        How it ended, or its state at the end of the run.
+    phases : dict of str to int, µs
+        Duration by name of the phase, in order; they add up to `total_us`.
+    preempted_at : list of int, ticks
+        When it was preempted.
+    """
+
+    request: str
+    outcome: str
+    phases: dict[str, int]
+    preempted_at: list[int]
+
+    @property
+    def total_us(self) -> int:
+        """Time from the arrival to the end of the request, or of the run."""
+        return sum(self.phases.values())
+
+    @property
+    def plot(self) -> Plots:
+        """Draws the phases as a bar: ``explanation.plot()``."""
+        return Plots(self, "explanation.", default="phases")
+
+    def __repr__(self) -> str:
+        return self.render("text")
+
+
+def explain(
+    requests: Mapping[str, NDArray[Any]], preemptions: Sequence[tuple[str, int]], ended_at: int, request_id: str
+) -> Explanation:
+    """Compute the phases of one request.
+
+    Parameters
+    ----------
+    requests, preemptions, ended_at
+        As for `phase_bounds`.
+    request_id : str
+        Id of the request.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such request.
+    """
+    rows = np.flatnonzero(requests["id"] == request_id)
+    if not len(rows):
+        raise ScenarioError.at("request_id", "must be one of the run", request_id)
+    own = {name: requests[name][rows[:1]] for name in _USED}
+    preempted_at = [at for name, at in preemptions if name == request_id]
+    bounds = phase_bounds(own, [(request_id, at) for at in preempted_at], ended_at)
+    phases = dict(zip(PHASES, np.diff(bounds[0]).tolist(), strict=True))
+    return Explanation(request_id, str(own["outcome"][0]), phases, preempted_at)
+
+
+def phase_bounds(
+    requests: Mapping[str, NDArray[Any]], preemptions: Sequence[tuple[str, int]], ended_at: int
+) -> NDArray[np.int64]:
+    """Work out when each phase of each request began and ended.
+
+    Parameters
+    ----------
+    requests : mapping of str to ndarray, shape (num_requests,)
+        Columns of a `RequestTable`.
+    preemptions : sequence of (str, int)
+        Request and tick of each preemption.
+    ended_at : int, tick
+        When the run ended; a request that had not ended by then is shown up to here.
+
+    Returns
+    -------
+    ndarray of int64, shape (num_requests, 7), ticks
+        Phase j of `PHASES` lasts from bound j to bound j + 1; from the first to the last bound is the whole time.
+        A phase that did not come about has no length. Work that was lost with a replica counts as waiting: the marks
+        are those of the last replica.
+    """
+    arrived, finished = requests["arrived_at_us"], requests["finished_at_us"]
+    end = np.where(finished == NEVER, np.maximum(ended_at, arrived), finished)
+    end = np.where(requests["e2e_us"] == NEVER, end, arrived + requests["e2e_us"])
+    marks = np.stack([arrived, *(requests[name] for name in _MARKS)], axis=1)
+    # A request that lost its place and did not get it back neither computes its prompt nor decodes.
+    lost_at = dict(preemptions)
+    lost = np.array([lost_at.get(name, NEVER) for name in requests["id"].tolist()], dtype=np.int64)
+    marks[:, -1] = np.where(lost >= marks[:, -1], NEVER, marks[:, -1])
+    first_token = np.where(requests["ttft_us"] == NEVER, NEVER, arrived + requests["ttft_us"])
+    # The token of an attempt before the last one.
+    first_token = np.where(first_token < marks[:, -1], NEVER, first_token)
+    bounds = np.concatenate((marks, first_token[:, None], end[:, None]), axis=1)
+    bounds = np.where(bounds == NEVER, end[:, None], bounds)
+    return np.minimum(np.maximum.accumulate(bounds, axis=1), end[:, None])

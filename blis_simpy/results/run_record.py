@@ -1,0 +1,227 @@
+"""What a run leaves behind: requests, steps and replicas, from which all figures follow.
+
+A record refers to no part of the simulation, so it can be copied, sent to another process, saved and loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.table import Table
+from blis_simpy.replica.log import StepLog
+from blis_simpy.results.requests import RequestTable
+from blis_simpy.scenario_settings import ScenarioSettings
+from blis_simpy.workload.request_builders import RequestDetails
+
+__all__ = ["ReplicaOutcome", "RunRecord", "inter_token_latencies"]
+
+_STEP_COLUMNS = (
+    "replica",
+    "start_us",
+    "duration_us",
+    "decode_tokens",
+    "prefill_tokens",
+    "batch_size",
+    "queue_depth",
+    "used_blocks",
+)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ReplicaOutcome:
+    """What one replica has to say at the end, or when a result is made in between.
+
+    Attributes
+    ----------
+    name : str
+        ``instance_<index>``.
+    model : str
+        Name of the model that it serves.
+    rows : ndarray of int64
+        Requests that were handed to it and not dropped, as rows of the table of all requests.
+    durations : ndarray of int64, shape (num_steps,), µs
+        Duration of each step.
+    skipped_tokens : ndarray of int64, shape (num_skipped, 3)
+        Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step.
+    token_processing_us : int, µs
+        Added to each gap between tokens.
+    total_blocks : int
+        Its KV blocks.
+    block_size : int
+        Tokens a KV block.
+    ended_at : int, tick
+        Last tick up to the horizon at which something happened.
+    input_tokens, output_tokens, completed, timed_out, dropped, length_capped, kv_allocation_failures : int
+        Counters of the replica.
+    preemptions : ndarray of int64, shape (num_preemptions, 2)
+        Row of the request and tick of each, in order.
+    still_queued, still_running : int
+        Requests in the queue and in the batch.
+    hit_blocks, missed_blocks : int
+        KV blocks that came from the prefix cache, and that did not, since the start.
+    hit_rate, thrashing_rate : float
+        Figures of the KV store.
+    queue_depth_mean : float
+        Mean over all steps of the requests that waited.
+    """
+
+    name: str
+    model: str
+    rows: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    skipped_tokens: NDArray[np.int64]
+    token_processing_us: int
+    total_blocks: int
+    block_size: int
+    ended_at: int
+    input_tokens: int
+    output_tokens: int
+    completed: int
+    timed_out: int
+    dropped: int
+    length_capped: int
+    kv_allocation_failures: int
+    preemptions: NDArray[np.int64]
+    still_queued: int
+    still_running: int
+    hit_blocks: int
+    missed_blocks: int
+    hit_rate: float
+    thrashing_rate: float
+    queue_depth_mean: float
+
+    def inter_token_latencies(
+        self, requests: RequestTable, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Gaps between tokens of some of its requests that completed, and how often each occurred.
+
+        Parameters
+        ----------
+        requests : RequestTable
+            All requests of the run.
+        rows : ndarray of int64
+            Rows of requests of this replica.
+        """
+        counts = requests["itl_count"]
+        rows = rows[requests.completed[rows] & (counts[rows] > 0)]
+        first = requests["itl_first_step"][rows]
+        end = first + counts[rows]
+        skipped_steps = np.empty(0, dtype=np.int64)
+        if len(self.skipped_tokens):
+            row, attempt, step = self.skipped_tokens.T
+            counted = np.isin(row, rows) & (attempt == requests["num_preemptions"][row])
+            skipped_steps = step[counted]
+            skips = np.zeros(requests.num_rows, dtype=np.int64)
+            np.add.at(skips, row[counted], 1)
+            first = first - skips[rows]
+        return inter_token_latencies(self.durations, first, end, skipped_steps, self.token_processing_us)
+
+
+@attrs.frozen(eq=False, kw_only=True, repr=False)
+class RunRecord:
+    """Data of one run.
+
+    Attributes
+    ----------
+    scenario : ScenarioSettings
+        What was simulated.
+    seed : int
+        Seed of its random streams.
+    requests : RequestTable
+        One row a request, in the order of the workload.
+    replicas : sequence of ReplicaOutcome
+        Each replica, by index.
+    steps : sequence of StepLog
+        Steps of each replica.
+    rejected : ndarray of int64
+        Rows of the requests that admission or routing rejected, in order.
+    slowed : ndarray of int64
+        Rows of the requests whose replica was warming up, ascending.
+    routing_rejections : int
+        How many requests routing rejected.
+    details : mapping of str to RequestDetails
+        Modalities of the requests that have any, by id.
+    decisions : DecisionLog or None
+        Decisions of admission and routing, if the scenario logs them.
+    wall_clock_s : float, s
+        Real time that the simulation took.
+    """
+
+    scenario: ScenarioSettings
+    seed: int
+    requests: RequestTable
+    replicas: Sequence[ReplicaOutcome]
+    steps: Sequence[StepLog]
+    rejected: NDArray[np.int64]
+    slowed: NDArray[np.int64]
+    routing_rejections: int
+    details: Mapping[str, RequestDetails]
+    decisions: DecisionLog | None
+    wall_clock_s: float
+
+    def ttft(self) -> NDArray[np.int64]:
+        """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""
+        ttft = self.requests["ttft_us"]
+        if len(self.slowed):
+            slowed = self.slowed[ttft[self.slowed] >= 0]
+            ttft = ttft.copy()
+            ttft[slowed] = ttft[slowed] * self.scenario.lifecycle.warm_up_ttft_factor
+        return ttft
+
+    def served(self) -> RequestTable:
+        """Return the requests that reached a replica and were not dropped, replica by replica."""
+        return self.requests.take(np.concatenate([replica.rows for replica in self.replicas]))
+
+    def step_table(self) -> Table:
+        """Return all steps, replica by replica; see `Result.steps`."""
+        tables = [log.table() for log in self.steps]
+
+        def column(name: str) -> NDArray[np.int64]:
+            if name == "replica":
+                return np.repeat(np.arange(len(tables)), [len(log) for log in self.steps])
+            return np.concatenate([table[name] for table in tables])
+
+        return Table(_STEP_COLUMNS, sum(map(len, self.steps)), column)
+
+    def preemptions(self) -> list[tuple[str, int]]:
+        """Return the id of the request and the tick of each preemption, in the order in which they happened."""
+        happened = np.concatenate([replica.preemptions for replica in self.replicas])
+        # At one tick, replicas take their steps in the order of their index.
+        happened = happened[np.argsort(happened[:, 1], kind="stable")]
+        return list(zip(self.requests["id"][happened[:, 0]].tolist(), happened[:, 1].tolist(), strict=True))
+
+
+def inter_token_latencies(
+    durations: NDArray[np.int64],
+    first_steps: NDArray[np.int64],
+    end_steps: NDArray[np.int64],
+    skipped_steps: NDArray[np.int64],
+    token_processing_us: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every gap between two tokens of completed requests on one replica.
+
+    Parameters
+    ----------
+    durations : ndarray of int64, shape (num_steps,), µs
+        Duration of each step.
+    first_steps, end_steps : ndarray of int64, shape (num_requests,)
+        First decode step of each request, and the one after its last.
+    skipped_steps : ndarray of int64
+        Steps between these in which a request got no token, once for each request.
+    token_processing_us : int, µs
+        Added to each gap.
+
+    Returns
+    -------
+    values, weights : ndarray of int64, shape (num_steps,)
+        The gap that a step made, and for how many requests.
+    """
+    length = len(durations) + 1
+    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
+    weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
+    return durations + token_processing_us, weights

@@ -1,0 +1,230 @@
+"""From traffic sources and random streams to requests and sessions.
+
+The arrivals of all sources are drawn first, each from a stream of its own. The earliest requests over all sources are
+kept, and lengths are drawn for those alone. Of closed-loop sessions only the first round is generated here; a
+`SessionBlueprint` makes the later ones during the simulation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from blis_simpy.core.request import Request
+from blis_simpy.core.token_spans import Span, TokenSpans
+from blis_simpy.errors import ScenarioError
+from blis_simpy.workload.arrival_times import ActiveTimes, ArrivalTimes, Scheduled, SingleArrival
+from blis_simpy.workload.plugin_draws import plugin_instance
+from blis_simpy.workload.request_builders import (
+    MultimodalRequestBuilder,
+    RequestBuilder,
+    RequestDetails,
+    SessionBuilder,
+    SingleRequestBuilder,
+)
+from blis_simpy.workload.sessions import SessionBlueprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from blis_simpy.core.random_streams import RandomStreams
+    from blis_simpy.workload.spec.client import TrafficSource
+
+__all__ = ["ClientRequests", "GeneratedWorkload", "generate_requests"]
+
+_NO_HORIZON = 2**63 - 1
+_DEFAULT_PREFIX_TOKENS = 50
+
+
+@attrs.frozen(eq=False)
+class ClientRequests:
+    """Requests that one process sends: those of a client, or of all members of a cohort.
+
+    Attributes
+    ----------
+    client : str
+        Id of the client or the cohort.
+    ranks : list of int
+        Positions of its requests in `GeneratedWorkload.requests`, ascending by arrival.
+    """
+
+    client: str
+    ranks: list[int]
+
+
+@attrs.frozen(eq=False)
+class GeneratedWorkload:
+    """Requests to send, and the sessions that continue after some of them.
+
+    Attributes
+    ----------
+    requests : list of Request
+        In order of arrival, named ``request_0``, ``request_1``, ... The output budget of each is its output length.
+    clients : list of ClientRequests
+        The same requests by the process that sends them. Clients without requests are left out.
+    sessions : list of SessionBlueprint
+        Closed-loop sessions; the first round of each is among the requests.
+    details : dict of str to RequestDetails
+        Modalities and reasoning share of the requests that have any, by request id.
+    """
+
+    requests: list[Request]
+    clients: list[ClientRequests]
+    sessions: list[SessionBlueprint] = attrs.field(factory=list)
+    details: dict[str, RequestDetails] = attrs.field(factory=dict)
+
+    @classmethod
+    def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:
+        """Wrap requests that exist already, in any order; one process sends them all."""
+        ranks = sorted(range(len(requests)), key=lambda rank: requests[rank].arrived_at)
+        return cls(list(requests), [ClientRequests("", ranks)] if ranks else [])
+
+
+def generate_requests(
+    sources: Sequence[TrafficSource], num_requests: int, streams: RandomStreams, horizon: int | None
+) -> GeneratedWorkload:
+    """Draw the requests of some sources; see `Traffic.generate`."""
+    if not num_requests and horizon is None:
+        raise ScenarioError.at("num_requests", "must be > 0 unless a horizon is set", num_requests)
+    limit = _NO_HORIZON if horizon is None else horizon
+    builders = _builders(sources, num_requests, streams, limit)
+    owners, scheduled = _earliest(builders, num_requests, limit)
+    is_closed = np.array([isinstance(b, SessionBuilder) and b.is_closed_loop for b in builders], dtype=np.bool_)
+    rounds = np.array([b.max_rounds if isinstance(b, SessionBuilder) else 1 for b in builders], dtype=np.int64)
+    # Later rounds of closed-loop sessions count among the earliest requests, but the simulation draws them anew.
+    is_sent = ~is_closed[owners] | (scheduled.numbers % rounds[owners] == 0)
+    owners, ticks, numbers = owners[is_sent], scheduled.ticks[is_sent], scheduled.numbers[is_sent]
+    places = list(_places_by_value(owners))
+    prompts = np.empty(len(owners), dtype=np.int64)
+    outputs = np.empty(len(owners), dtype=np.int64)
+    for owner, where in places:
+        prompts[where], outputs[where] = builders[owner].lengths(numbers[where])
+    requests = _requests(builders, owners, ticks, prompts, outputs)
+    workload = GeneratedWorkload(requests, _by_process(builders, owners))
+    for owner, where in places:
+        if not isinstance(builders[owner], SingleRequestBuilder):
+            own = [requests[place] for place in where.tolist()]
+            workload.sessions.extend(builders[owner].finish(own, numbers[where], workload.details))
+    return workload
+
+
+def _builders(
+    sources: Sequence[TrafficSource], num_requests: int, streams: RandomStreams, limit: int
+) -> list[RequestBuilder]:
+    prefixes = _prefixes(sources)
+    return [
+        _builder(source, prefixes.get(source.client.prefix_group), num_requests, streams, limit) for source in sources
+    ]
+
+
+def _prefixes(sources: Sequence[TrafficSource]) -> dict[str, TokenSpans]:
+    """Prefix of each group; the first client that names the group decides its length."""
+    prefixes: dict[str, TokenSpans] = {}
+    for source in sources:
+        group = source.client.prefix_group
+        if group and group not in prefixes:
+            prefixes[group] = (Span(f"prefix:{group}", 0, source.client.prefix_length or _DEFAULT_PREFIX_TOKENS),)
+    return prefixes
+
+
+def _builder(
+    source: TrafficSource, prefix: TokenSpans | None, num_requests: int, streams: RandomStreams, limit: int
+) -> RequestBuilder:
+    client = source.client
+    turns = client.multi_turn
+    active = None if client.lifecycle is None else ActiveTimes(client.lifecycle.windows)
+    rng = streams.generator(f"workload/{source.stream}/arrivals")
+    process = plugin_instance("arrivals", client.arrival)
+    if turns is None:
+        arrivals = ArrivalTimes(process, source.rate_per_s, rng, active, limit, num_requests or None)
+        kind = SingleRequestBuilder if client.multimodal is None else MultimodalRequestBuilder
+        return kind(source, prefix, streams, arrivals)
+    if turns.single_session:
+        start = client.lifecycle.windows[0].start_us if client.lifecycle and client.lifecycle.windows else 0
+        starts: ArrivalTimes | SingleArrival = SingleArrival(process, source.rate_per_s, rng, active, limit, start)
+    else:
+        # The reference schedules at most 2 N rounds of a client.
+        cap = -(-2 * num_requests // turns.max_rounds) if num_requests else None
+        starts = ArrivalTimes(process, source.rate_per_s, rng, active, limit, cap)
+    return SessionBuilder(source, prefix, streams, starts, turns, active, limit)
+
+
+def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[NDArray[np.int64], Scheduled]:
+    """Owners and schedule of the requests that arrive first over all builders, in order."""
+    rate_per_s = sum(builder.source.rate_per_s for builder in builders)
+    until = limit
+    if wanted and rate_per_s:
+        until = min(int(min(1.05e6 * wanted / rate_per_s + 1e3, 2.0**62)), limit)
+    while True:
+        schedules = [builder.schedule.before(until) for builder in builders]
+        enough = wanted and sum(len(schedule.ticks) for schedule in schedules) >= wanted
+        if enough or until >= limit:
+            break
+        # Once no client starts anything new, nothing but the remaining rounds is left.
+        until = limit if all(builder.schedule.exhausted for builder in builders) else min(2 * until, limit)
+    if not schedules:
+        nothing = np.empty(0, dtype=np.int64)
+        return nothing, Scheduled(nothing, nothing)
+    ticks, numbers = (np.concatenate(column) for column in zip(*schedules, strict=True))
+    owners = np.repeat(np.arange(len(builders)), [len(schedule.ticks) for schedule in schedules])
+    order = np.argsort(ticks, kind="stable")[: wanted or None]
+    return owners[order], Scheduled(ticks[order], numbers[order])
+
+
+def _by_process(builders: list[RequestBuilder], owners: NDArray[np.int64]) -> list[ClientRequests]:
+    processes = np.array([builder.source.process for builder in builders], dtype=np.int64)
+    names = {builder.source.process: builder.source.process_name for builder in builders}
+    return [ClientRequests(names[process], where.tolist()) for process, where in _places_by_value(processes[owners])]
+
+
+def _places_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each distinct value with its places in the array, ascending."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order])) + 1
+    for where in np.split(order, starts):
+        if len(where):
+            yield int(values[where[0]]), where
+
+
+def _requests(
+    builders: list[RequestBuilder],
+    owners: NDArray[np.int64],
+    ticks: NDArray[np.int64],
+    prompts: NDArray[np.int64],
+    outputs: NDArray[np.int64],
+) -> list[Request]:
+    clients = [builder.source.client for builder in builders]
+    timeouts = [client.timeout_us for client in clients]
+    prefixes = [builder.prefix for builder in builders]
+    names = [builder.source.id for builder in builders]
+    requests = []
+    # Positional arguments: keywords take a fifth longer, and this runs once per request.
+    for number, (owner, tick, prompt, output) in enumerate(
+        zip(owners.tolist(), ticks.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
+    ):
+        client = clients[owner]
+        requests.append(
+            Request(
+                f"request_{number}",
+                tick,
+                prompt,
+                output,
+                output,
+                tick + timeouts[owner] if timeouts[owner] else 0,
+                prefixes[owner],
+                None,
+                client.slo_class,
+                client.tenant,
+                client.model,
+                names[owner],
+                "",
+                client.prefix_group,
+                0,
+                client.streaming,
+            )
+        )
+    return requests

@@ -1,0 +1,44 @@
+"""The record of steps."""
+
+import numpy as np
+import pytest
+
+from blis_simpy.replica.log import StepLog
+
+
+@pytest.fixture
+def log():
+    """A prefill of 30 µs, and a run of three decode steps with a block in the second, from 100 on."""
+    log = StepLog()
+    log.step(0, 30, 0, 20, 1, 2, 5)
+    log.run(100, np.array([10, 20, 40]), [0, 1, 0], 1, 2, 5)
+    return log
+
+
+def test_run_is_kept_as_one_stretch_and_spread_out_when_it_is_read(log):
+    table = log.table()
+    assert (len(log), log.num_stretches) == (4, 2)
+    assert table["start_us"].tolist() == [0, 100, 110, 130]
+    assert table["duration_us"].tolist() == [30, 10, 20, 40]
+    assert table["decode_tokens"].tolist() == [0, 1, 1, 1]
+    assert table["prefill_tokens"].tolist() == [20, 0, 0, 0]
+    assert table["used_blocks"].tolist() == [5, 5, 6, 6]
+
+
+def test_copy_does_not_grow(log):
+    copy = log.copy()
+    log.step(200, 1, 1, 0, 1, 0, 6)
+    assert (len(copy), len(log)) == (4, 5)
+
+
+def test_mean_queue_depth_is_over_steps(log):
+    log.step(200, 1, 1, 0, 1, 7, 6)
+    assert log.queue_depth_mean() == (4 * 2 + 7) / 5
+    assert StepLog().queue_depth_mean() == 0.0
+
+
+def test_arrays_bring_the_log_back(log):
+    again = StepLog.of_arrays(log.to_arrays())
+    assert {name: column.tolist() for name, column in again.table().items()} == {
+        name: column.tolist() for name, column in log.table().items()
+    }

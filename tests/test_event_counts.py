@@ -1,0 +1,57 @@
+"""How many SimPy events and engine steps a load takes, exactly: what a simulation costs before any clock is read.
+
+A change of these numbers needs a reason, and an entry in docs/speed.md.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The modules `loads` and `measure` of the benchmarks."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import loads
+    import measure
+
+    return loads, measure
+
+
+def counts(load, measure):
+    found = measure.count(load.simulation())
+    return found.requests, found.completed, found.events, found.steps
+
+
+@pytest.mark.parametrize(
+    ("name", "num_requests", "events", "steps"),
+    [
+        ("near-saturation", 1000, 5097, 3929),
+        ("decode-heavy", 200, 1102, 4004),
+        ("sparse-decode", 50, 2176, 27364),
+    ],
+)
+def test_generated_loads(benchmarks, name, num_requests, events, steps):
+    """Busy and calm replicas: more events than steps in the first, twelve steps an event in the last."""
+    loads, measure = benchmarks
+    assert counts(loads.generated(name, num_requests), measure) == (num_requests, num_requests, events, steps)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("key", "requests", "events", "steps"),
+    [("a", 20_000, 98_096, 59_882), ("b", 20_000, 175_313, 132_666), ("c", 5_000, 29_375, 45_467)],
+)
+def test_recorded_loads(benchmarks, key, requests, events, steps):
+    """4.90, 8.77 and 5.88 events a request."""
+    loads, measure = benchmarks
+    index = loads.CORPUS / "perf" / "perf.json"
+    if not index.is_file():
+        pytest.skip("the recorded loads are not at hand")
+    load = loads._recorded(key, json.loads(index.read_text())[key])
+    assert counts(load, measure) == (requests, requests, events, steps)
