@@ -213,8 +213,10 @@ class EndOfStepEngine(Engine):
     def _complete(self, leg: RunningRequest, now: int) -> None:
         """End a request whose last output is delivered now."""
         log, request = self.log, leg.request
-        if leg.segments and leg.decoding:
-            leg.close_segment(leg.last_step + 1)
+        if leg.segments:
+            if leg.decoding:
+                leg.close_segment(leg.last_step + 1)
+            log.segmented.append(leg)
         first_decode_step = leg.first_decode_step
         if leg.batch_position < 0:
             self.queue.remove(leg)

@@ -56,6 +56,8 @@ class ReplicaLog:
         Each preemption with its tick, in order.
     skipped_tokens : list of (Request, int, int)
         Steps in which a decoding request was granted no token: request, number of its preemptions so far, and step.
+    segmented : list of Leg
+        Completed legs with more than one segment.
     input_tokens : int
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
@@ -71,6 +73,7 @@ class ReplicaLog:
     def __init__(self) -> None:
         self.preemptions: list[tuple[Request, int]] = []
         self.skipped_tokens: list[tuple[Request, int, int]] = []
+        self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
         self.lookups = PrefixLookups()
@@ -162,6 +165,12 @@ class StepLog:
         elapsed = np.cumsum(self.durations())
         before = np.concatenate(([0], elapsed))[np.cumsum(stretches[:, 0]) - stretches[:, 0]]
         return elapsed + np.repeat(stretches[:, 1] - before, stretches[:, 0])
+
+    def gaps(self) -> NDArray[np.int64]:
+        """Time from the end of the step before to the end of each step, µs; of the first step, its duration."""
+        gaps = np.diff(self.ends(), prepend=0)
+        gaps[:1] = self.durations()[:1]
+        return gaps
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""

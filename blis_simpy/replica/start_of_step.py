@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.replica.engine import DecodedSteps
     from blis_simpy.replica.running_request import RunningRequest
+    from blis_simpy.replica.step_rules import StepRules
 
 __all__ = ["StartOfStepEngine"]
 
@@ -29,9 +30,10 @@ class StartOfStepEngine(Engine):
         Sum of the durations of all steps. The inter-token latencies of a request are a difference of two values of it.
     """
 
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(**parameters)
+    def __init__(self, *, rules: StepRules, **parameters: Any) -> None:
+        super().__init__(rules=rules, **parameters)
         self.busy_us = 0
+        self._keeps_outputs = rules.resume.keeps_outputs
 
     @property
     def next_turn_at(self) -> int:
@@ -63,7 +65,7 @@ class StartOfStepEngine(Engine):
         # Nothing is counted token by token: each gap is a step, so their sum is a difference of the busy time, plus the
         # processing time of each token, which does not occupy the engine.
         if leg.first_decode_step >= 0:
-            leg.itl_count = gaps = self.num_steps - leg.first_decode_step
+            leg.itl_count = gaps = leg.num_outputs + self.num_steps - leg.first_decode_step
             leg.itl_first_step = leg.first_decode_step
             leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
 
@@ -106,11 +108,17 @@ class StartOfStepEngine(Engine):
 
     def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
         for leg in missed:
+            if self._keeps_outputs:
+                leg.miss(self.num_steps)
+            else:
+                # The reference leaves the step out of the latencies of the request.
+                leg.busy_us_before += duration
+                self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
             self.batch.decodes.postpone(leg, self.num_steps)
-            leg.busy_us_before += duration
-            self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
 
     def _record_first_token(self, leg: RunningRequest, end: int) -> None:
+        if leg.num_outputs:
+            return
         leg.busy_us_before = self.busy_us
         leg.ttft = end + self._token_processing_us - leg.request.arrived_at
         if self._observers.first_token is not None:
@@ -119,20 +127,22 @@ class StartOfStepEngine(Engine):
     def _complete(self, leg: RunningRequest, end: int) -> None:
         """End a request whose last step starts now and ends at `end`."""
         log, output_tokens = self.log, leg.request.output_tokens
-        gaps = leg.last_step + 1 - leg.first_decode_step
+        gaps = leg.num_outputs + leg.last_step + 1 - leg.first_decode_step
         tokens = leg.last_progress + leg.extra_stored
+        if leg.segments:
+            leg.close_segment(leg.last_step + 1)
+            log.segmented.append(leg)
         if leg.capped:
             log.length_capped += 1
             leg.length_capped = True
-            leg.generated_tokens = gaps + 1
         elif output_tokens:
-            leg.generated_tokens = output_tokens
             # The last token is stored like any other before all blocks are put back, although no step reads it: as in
             # the reference. If there is no block for it, the request completes all the same.
             if tokens % self._block_size or self.kv.take(1):
                 tokens += 1
             else:
                 log.kv_allocation_failures += 1
+        leg.generated_tokens = gaps + 1 if leg.capped or output_tokens else 0
         self.batch.leave(leg, self.num_steps)
         self.kv.release(leg, tokens, tokens)
         leg.itl_count = gaps

@@ -183,6 +183,8 @@ class LeastUrgent:
 class ResumeRule(Protocol):
     """What a preempted request keeps."""
 
+    keeps_outputs: bool
+
     def findable(self, leg: RunningRequest, hashed: int) -> int:
         """Tokens that it can find in the prefix cache when it comes back, of so many in blocks with a hash."""
         ...
@@ -195,6 +197,8 @@ class ResumeRule(Protocol):
 class StartOver:
     """It loses its outputs and starts over from its prompt, with a new leg."""
 
+    keeps_outputs = False
+
     def findable(self, leg: RunningRequest, hashed: int) -> int:
         """Return what is hashed of the prompt."""
         return min(hashed, leg.input_tokens)
@@ -206,6 +210,8 @@ class StartOver:
 
 class KeepOutputs:
     """It keeps its outputs and computes them again together with its prompt, as far as they are not cached."""
+
+    keeps_outputs = True
 
     def findable(self, leg: RunningRequest, hashed: int) -> int:
         """Return everything that is hashed."""

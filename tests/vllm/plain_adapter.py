@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
 from plain_model import Entry, PlainEngine, Request, Settings
@@ -56,8 +57,8 @@ def vllm_case(case: dict[str, Any], variant: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Times and counts by request id, totals, the statistics of the prefix cache, and `steps`: each batch, and each
-        step without tokens that preempted a request.
+        Times and counts by request id, totals, the statistics of the prefix cache, `gaps` between the outputs of finished
+        requests, ascending, and `steps`: each batch, and each step without tokens that preempted a request.
     """
     engine = PlainEngine(plain_settings(case, variant), lambda entries: batch_duration(case["step_time"], entries))
     requests = plain_requests(case)
@@ -88,4 +89,7 @@ def vllm_case(case: dict[str, Any], variant: str) -> dict[str, Any]:
         "computed_tokens": sum(sum(step["tokens"].values()) for step in steps),
         "cached_tokens": sum(sum((*step["admitted"].values(), *step["resumed"].values())) for step in steps),
         "prefix_cache": engine.prefix_cache,
+        "gaps": sorted(
+            gap for r in requests if r.state == "finished" for gap in map(sub, r.output_times[1:], r.output_times)
+        ),
     }

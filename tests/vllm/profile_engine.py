@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import blis_simpy as blis
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.token_spans import Span
@@ -149,7 +151,7 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
     (replica,) = simulation.replicas
     recorder.blocks = replica.kv_blocks
     simulation._observers.subscribe(recorder)
-    simulation.run()
+    latencies = simulation.run().aggregate.itl
     log = replica.log
     starts = iter(replica.steps.table()["start_us"].tolist())
     steps = []
@@ -179,6 +181,7 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
             "preempted_queries": resumed.queried_tokens,
             "preempted_hits": resumed.cached_tokens,
         },
+        "gaps": np.repeat(latencies.values, np.diff(latencies.cumulative, prepend=0)).tolist(),
     }
 
 
