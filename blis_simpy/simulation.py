@@ -188,25 +188,25 @@ class Simulation:
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
-        What `wait_for` was told of has to happen, too, before the end has come.
+        The end also waits for the events that were given to `wait_for`.
 
         Parameters
         ----------
         until : int, tick, or str, optional
-            Where to pause: before anything of that tick happens. Text such as ``5s`` will do. Call `run` again to go
-            on; the outcome is the same as without the pause.
+            Where to pause: before the events of that tick, e.g. 5000000 or ``5s``. Call `run` again to go on; the
+            outcome is the same as without the pause.
         progress : callable, optional
             Called now and then with the number of requests that have ended and of all.
 
         Returns
         -------
         Result
-            Figures of the run so far. What happens later does not change them.
+            Figures of the run so far. Later events do not change them.
 
         Raises
         ------
         ScenarioError
-            If `until` is no time, or lies in the past.
+            If `until` is no tick or duration, or lies in the past.
         """
         self._end_of_run.progress = progress
         if self.is_over:
@@ -234,7 +234,7 @@ class Simulation:
         return tick
 
     def result(self) -> Result:
-        """Figures as of now; once the simulation is over, what is still planned up to the horizon is carried out."""
+        """Return the figures as of now; once the simulation is over, also those of planned steps up to the horizon."""
         if self.is_over:
             ended_at = [replica.finish(self.horizon) for replica in self.replicas]
         else:
@@ -253,7 +253,7 @@ class Simulation:
 
     @property
     def router(self) -> Router:
-        """Admits requests and sends them to replicas; hand it requests of your own with `submit`."""
+        """Admits requests and sends them to replicas; `submit` adds requests of the user."""
         return self.cluster.router
 
     @property
@@ -262,17 +262,17 @@ class Simulation:
         return self.cluster.replicas
 
     def submit(self, request: Request) -> Event:
-        """Send a request of your own, as any other is sent; it is among the requests of the result.
+        """Add a request, which is served like any other and is among the requests of the result.
 
         Parameters
         ----------
         request : Request
-            A new one, which arrives at its `arrived_at`: now or later.
+            A new request; its `arrived_at` is now or later.
 
         Returns
         -------
         simpy.Event
-            Succeeds when it has ended, in whatever way. At the start of its last step, see `on_first_token`.
+            Succeeds when the request has ended, in whatever way: at the start of its last step, see `on_first_token`.
 
         Raises
         ------
@@ -302,12 +302,12 @@ class Simulation:
         return request.done
 
     def wait_for(self, event: Event) -> None:
-        """Do not end before something has happened, although all requests so far have ended.
+        """Let the run go on until an event has happened, even if all requests have ended before.
 
         Parameters
         ----------
         event : simpy.Event
-            Such as a process of yours that submits requests.
+            Such as a process that submits requests.
 
         Examples
         --------
@@ -323,7 +323,7 @@ class Simulation:
         self._end_of_run.wait_for(event)
 
     def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
-        """Write figures down at regular intervals, from now to the end.
+        """Record figures at regular intervals, from now to the end.
 
         Parameters
         ----------
@@ -335,7 +335,7 @@ class Simulation:
         Returns
         -------
         Sampler
-            A table of what was seen: ``at_us`` and a column a figure. It grows while the simulation runs.
+            A table with ``at_us`` and a column a figure, which grows while the simulation runs.
 
         Raises
         ------

@@ -163,7 +163,7 @@ def test_interval_of_a_sampler_is_checked(prepare, every):
 
 
 def test_sampler_needs_a_figure(prepare):
-    with pytest.raises(blis.ScenarioError, match="needs a figure to write down"):
+    with pytest.raises(blis.ScenarioError, match="needs at least one figure"):
         prepare((1, 1, 0)).sample(5)
 
 
@@ -240,7 +240,7 @@ def test_hook_must_be_a_function(prepare):
 
 def test_figure_of_a_sampler_must_be_a_function(prepare):
     simulation = prepare((10, 1, 0))
-    with pytest.raises(blis.ScenarioError, match="running must be a function, to be asked each time, got 0"):
+    with pytest.raises(blis.ScenarioError, match="running must be a function of the simulation, got 0"):
         simulation.sample("1ms", running=simulation.replicas[0].batch_size)
 
 

@@ -29,17 +29,17 @@ _DTYPES: dict[Any, Any] = {str: object, int: np.int64, float: np.float64, bool: 
 
 
 class DecisionLog:
-    """Record of the decisions of one run, in the order in which they were taken.
+    """Decisions of one run, in the order in which they were taken.
 
     Parameters
     ----------
     counterfactual_k : int, default 0
-        How many candidates to keep with each routing decision; 0 = none, and no regret either.
+        Number of candidates to keep with each routing decision; 0 = none, and no regret.
 
     Attributes
     ----------
     admissions : list of AdmissionRecord
-        One a request that arrived.
+        One a request that arrived or was submitted again.
     routings : list of RoutingRecord
         One a request that was sent to a replica.
     """
@@ -80,7 +80,7 @@ class DecisionLog:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Sum up all decisions so far; for the keys see `blis_simpy.cluster.decision_summary.summarize`."""
+        """Summarise all decisions so far; for the keys see `blis_simpy.cluster.decision_summary.summarize`."""
         return summarize(self.admissions, self.routings)
 
     def to_columns(self) -> dict[str, Table]:
@@ -111,7 +111,7 @@ class DecisionLog:
         }
 
     def copy(self) -> DecisionLog:
-        """Return a log of the decisions so far, which grows no more."""
+        """Return a log of the decisions so far, which does not grow."""
         copy = DecisionLog(self.counterfactual_k)
         copy.admissions, copy.routings = self.admissions[:], self.routings[:]
         return copy
@@ -126,7 +126,7 @@ class DecisionLog:
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> DecisionLog:
-        """Make a log of what `to_plain` gave."""
+        """Make a log of the data of `to_plain`."""
         log = cls(plain["counterfactual_k"])
         log.admissions = [AdmissionRecord(**record) for record in plain["admissions"]]
         log.routings = [

@@ -1,4 +1,4 @@
-"""What the decision log keeps: one flat record a decision, as of the moment it was taken."""
+"""Records of the decision log: one a decision, as of the moment it was taken."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ __all__ = ["AdmissionRecord", "Candidate", "RoutingRecord"]
 
 @attrs.frozen
 class AdmissionRecord:
-    """A request was let in, or not.
+    """Admission accepted a request, or rejected it.
 
     Attributes
     ----------
@@ -18,9 +18,9 @@ class AdmissionRecord:
     at : int, tick
         When that was decided.
     admitted : bool
-        Whether it was let in.
+        Whether it was accepted.
     reason : str
-        What the policy said; may be empty.
+        Reason of the policy; may be empty.
     """
 
     request: str
@@ -31,14 +31,14 @@ class AdmissionRecord:
 
 @attrs.frozen
 class Candidate:
-    """A replica that a request could have gone to, as the router saw it.
+    """A replica that a request could have been sent to, with its snapshot.
 
     Attributes
     ----------
     name : str
         ``instance_<index>``.
     score : float
-        What the policy gave it; without scores the effective load, negated.
+        Score of the policy; without scores the effective load, negated.
     queue_depth, batch_size : int
         Requests in its wait queue and in its running batch.
     in_flight : int
@@ -71,13 +71,13 @@ class RoutingRecord:
     replica : int
         Index of the replica.
     reason : str
-        What the policy said; may be empty.
+        Reason of the policy; may be empty.
     scores : mapping of str to float, or None
-        Score of each replica in question, by name; None if the policy has none.
+        Score of each candidate, by name; None if the policy has none.
     candidates : tuple of Candidate
-        The best of the replicas in question, best first; as many as the log was asked to keep.
+        The best candidates, best first; as many as the log keeps.
     regret : float
-        By how much the best score exceeds that of the chosen replica; 0 where no candidates were asked for.
+        By how much the best score exceeds that of the chosen replica; 0 if the log keeps no candidates.
     """
 
     request: str

@@ -1,4 +1,4 @@
-"""What all decisions of a run come to."""
+"""Summary of all decisions of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def summarize(admissions: Sequence[AdmissionRecord], routings: Sequence[RoutingR
     -------
     dict
         ``total_decisions``, ``admitted`` and ``rejected`` count admissions; ``unique_targets`` replicas that got
-        anything; ``target_distribution`` maps their names, sorted as text, to how many requests each got;
+        requests; ``target_distribution`` maps their names, sorted as text, to how many requests each got;
         ``mean_regret`` is the mean over routings and ``max_regret`` the greatest, 0 without any.
     """
     admitted = sum(record.admitted for record in admissions)

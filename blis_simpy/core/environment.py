@@ -130,7 +130,7 @@ class Wakeup:
         self._priority = priority
         self._event: Event = Event(env)
         self.process: simpy.Process | None = None
-        """The process that waits; set by whoever starts it."""
+        """The process that waits; set where it is started."""
 
     def at(self, tick: int) -> Event:
         """Return the event to yield in order to wait for a tick."""
@@ -175,6 +175,7 @@ class Environment(simpy.Environment):
     @property
     def now(self) -> int:
         """The current tick."""
+        # SimPy's own property, with the type that the clock has here.
         return self._now  # type: ignore[return-value]
 
     def step(self) -> None:
@@ -185,8 +186,9 @@ class Environment(simpy.Environment):
         simpy.core.EmptySchedule
             If there is none.
         """
-        # SimPy's method does not tell the priority of the event that it takes off the heap. Reading it beforehand from
-        # `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event.
+        # SimPy's method does not return the priority of the event that it takes off the heap. Reading it beforehand
+        # from `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event. The
+        # rest is as in SimPy 4.1, private attributes included.
         try:
             now, priority, _, event = heappop(self._queue)
         except IndexError:

@@ -4,8 +4,7 @@ The engine decides for a whole batch at once and never waits for one of its own 
 take effect at once and cost no event: `BatchSlots.try_acquire` and `put_back`, `KVBlocks.take` and `put_back`. Other
 processes use SimPy's verbs, ``with replica.slots.request() as slot: yield slot`` and ``yield
 replica.kv_blocks.get(n)``, and wait where SimPy waits. These call the same synchronous verbs, so that there is one
-count: `BatchSlots.count` is the number of taken slots and `KVBlocks.level` the number of free blocks, whoever holds the
-others.
+count: `BatchSlots.count` is the number of taken slots and `KVBlocks.level` the number of free blocks.
 
 The engine carries out planned steps late (see `blis_simpy.replica.macro_step`), so a resource asks its owner to bring
 the count up to date before another process sees it.
@@ -122,7 +121,7 @@ class BatchSlots(Resource):
                 self.num_reserved += 1
             else:
                 self.users.append(event)
-            event.usage_since = self._env.now
+            event.usage_since = event.env.now
             event.succeed()
             self.owner.resources_changed()
 

@@ -1,4 +1,4 @@
-"""What a prompt is made of, without its token ids.
+"""Content of prompts as spans of named streams, without token ids.
 
 Only equality of block prefixes matters to a prefix cache. So content is a sequence of spans of named streams: two
 spans of one stream with the same start and length hold the same tokens, and different streams share nothing. A prefix

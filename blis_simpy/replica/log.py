@@ -1,4 +1,4 @@
-"""What a replica keeps of its past: a row a step, and counters."""
+"""Record of a replica: a row a step, and counters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ReplicaLog:
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
-        Last tick at which something happened, step ends aside.
+        Last tick of an arrival or a timeout.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,8 @@ class ReplicaLog:
 class StepLog:
     """Steps of one replica.
 
-    Those that differ only in start, duration and used blocks are kept as one stretch, and spread out when asked for.
+    Consecutive steps that differ only in start, duration and used blocks are kept as one stretch, and spread out when
+    they are read.
     """
 
     def __init__(self) -> None:
@@ -124,14 +125,14 @@ class StepLog:
         self._stretches.extend((len(blocks_taken), start, batch, 0, batch, queue, used))
 
     def copy(self) -> StepLog:
-        """Return a log of the steps so far, which grows no more."""
+        """Return a log of the steps so far, which does not grow."""
         copy = StepLog()
         copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
         copy._stretches = self._stretches[:]
         return copy
 
     def to_arrays(self) -> dict[str, NDArray[np.int64]]:
-        """Return what it holds, for `of_arrays`."""
+        """Return the log as arrays, for `of_arrays`."""
         return {
             "durations": self.durations(),
             "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
@@ -140,7 +141,7 @@ class StepLog:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> StepLog:
-        """Make a log of what `to_arrays` gave."""
+        """Make a log of the arrays of `to_arrays`."""
         log = cls()
         log._durations.frombytes(arrays["durations"].tobytes())
         log._blocks_taken.frombytes(arrays["blocks_taken"].tobytes())
@@ -152,7 +153,7 @@ class StepLog:
 
     @property
     def num_stretches(self) -> int:
-        """How many stretches the steps are kept as."""
+        """Number of stretches that the steps are kept as."""
         return len(self._stretches) // len(_STRETCH_COLUMNS)
 
     def end_of(self, step: int) -> int:
@@ -177,7 +178,7 @@ class StepLog:
         return np.array(self._durations, dtype=np.int64)
 
     def queue_depth_mean(self) -> float:
-        """Mean over all steps of the requests that waited during them; 0 without any."""
+        """Mean over all steps of the number of waiting requests; 0 without steps."""
         stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
         return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
 

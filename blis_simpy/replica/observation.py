@@ -1,4 +1,4 @@
-"""What others may know of a replica at one moment."""
+"""State of a replica at one moment, as other processes see it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Observation"]
 
 @attrs.frozen
 class Observation:
-    """State of a replica at a place in the total order.
+    """State of a replica at a place in the total order of events.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Observation:
 
     @property
     def free_blocks(self) -> int:
-        """KV blocks that nobody uses; they may be cached."""
+        """KV blocks that are not in use; they may hold cached content."""
         return self.total_blocks - self.used_blocks
 
     @property

@@ -1,8 +1,7 @@
 """The running batch of a replica: the requests that hold its batch slots, in order of admission.
 
-It is the only owner of this state. The batch builder decides who joins and who is preempted, the engine counts tokens;
-both use the methods below. Requests whose prompt is not done are kept one by one, decoding ones as sums
-(`DecodeBatch`).
+It is the only owner of this state. The batch builder admits and preempts requests, the engine counts tokens; both use
+the methods below. Requests whose prompt is not done are kept one by one, decoding ones as sums (`DecodeBatch`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class RunningBatch:
     slots : BatchSlots
         Batch slots; a member holds one.
     kv : KVStore
-        KV store, which is told the blocks that named output fills.
+        KV store, which records the blocks that named output fills.
     block_size : int
         Tokens a KV block.
     steps_ahead : int

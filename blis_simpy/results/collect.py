@@ -1,4 +1,4 @@
-"""From the rooms of a simulation to its `Result`: requests become rows, replicas become figures."""
+"""Make the `Result` of a simulation: a row a request, and the figures of each replica."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["collect"]
 
 
 class _Rows:
-    """Row of each request; looked up only if somebody asks."""
+    """Row of each request, computed when it is first needed."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = requests
@@ -53,7 +53,7 @@ def collect(
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
-    """Make the result of a simulation as it stands.
+    """Make the result of a simulation as of now.
 
     Parameters
     ----------

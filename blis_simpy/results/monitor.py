@@ -1,4 +1,4 @@
-"""Figures written down at regular intervals while a simulation runs."""
+"""Figures sampled at regular intervals while a simulation runs."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ T = TypeVar("T")
 
 
 class Sampler(Generic[T]):
-    """A process that looks at something again and again.
+    """A process that samples figures of an object at regular intervals.
 
     Parameters
     ----------
     env : Environment
-        Where it lives.
+        The simulation's environment.
     subject : object
-        What it looks at.
+        The object.
     every : int, µs, or str
-        Interval between two looks, > 0; the first comes at once.
+        Interval between two samples, > 0; the first is taken now.
     figures : mapping of str to callable
-        What to write down; each gets the subject and returns a number.
+        Figures by name; each function gets the object and returns a number.
 
     Raises
     ------
     ScenarioError
-        If the interval is no duration > 0, a figure is no function, or there is none.
+        If the interval is no duration > 0, a figure is no function, or there are no figures.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Sampler(Generic[T]):
         if self._every <= 0:
             raise ScenarioError.at("every", "must be > 0", every)
         if not figures:
-            raise ScenarioError.at("sample", "needs a figure to write down", hint="name=function")
+            raise ScenarioError.at("sample", "needs at least one figure", hint="name=function")
         for name, figure in figures.items():
             if not callable(figure):
-                raise ScenarioError.at(name, "must be a function, to be asked each time", figure)
+                raise ScenarioError.at(name, "must be a function of the simulation", figure)
         self._env = env
         self._subject = subject
         self._figures = figures
@@ -61,7 +61,7 @@ class Sampler(Generic[T]):
         env.process(self.watch())
 
     def watch(self) -> Generator[Event, None, None]:
-        """Look, and wait for the next time."""
+        """Take a sample, and wait for the next."""
         while True:
             self._at.append(self._env.now)
             for name, figure in self._figures.items():
@@ -69,6 +69,6 @@ class Sampler(Generic[T]):
             yield self._env.timeout(self._every)
 
     def table(self) -> Table:
-        """Return what was seen so far, a row a look: ``at_us`` and the figures."""
+        """Return the samples so far, a row each: ``at_us`` and the figures."""
         figures = {name: np.array(values) for name, values in self._seen.items()}
         return Table.of({"at_us": np.array(self._at, dtype=np.int64), **figures})
