@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.request import Request
+    from blis_simpy.core.request import Leg, Request
 
-__all__ = ["ReplicaLog", "StepLog"]
+__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -27,6 +28,25 @@ _STRETCH_COLUMNS = (
 )
 
 
+@attrs.define
+class PrefixLookups:
+    """Lookups in the prefix cache that led to an admission.
+
+    Attributes
+    ----------
+    requests : int
+        Admitted requests.
+    queried_tokens : int
+        Their known tokens: prompt, and after a preemption the outputs that were kept.
+    cached_tokens : int
+        Those of them that were found.
+    """
+
+    requests: int = 0
+    queried_tokens: int = 0
+    cached_tokens: int = 0
+
+
 class ReplicaLog:
     """Counters of one replica.
 
@@ -36,10 +56,14 @@ class ReplicaLog:
         Each preemption with its tick, in order.
     skipped_tokens : list of (Request, int, int)
         Steps in which a decoding request was granted no token: request, number of its preemptions so far, and step.
+    segmented : list of Leg
+        Completed legs with more than one segment.
     input_tokens : int
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
         Tokens generated for completed requests.
+    lookups, resumed_lookups : PrefixLookups
+        Prefix cache lookups of requests that were admitted for the first time, and again after a preemption.
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
@@ -49,14 +73,24 @@ class ReplicaLog:
     def __init__(self) -> None:
         self.preemptions: list[tuple[Request, int]] = []
         self.skipped_tokens: list[tuple[Request, int, int]] = []
+        self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
+        self.lookups = PrefixLookups()
+        self.resumed_lookups = PrefixLookups()
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0
         self.length_capped = 0
         self.kv_allocation_failures = 0
         self.last_activity = 0
+
+    def count_lookup(self, leg: Leg, cached_tokens: int, known_tokens: int) -> None:
+        """Count the prefix cache lookup of a request that is admitted, before the admission is recorded in its leg."""
+        lookups = self.lookups if leg.first.first_scheduled_at < 0 else self.resumed_lookups
+        lookups.requests += 1
+        lookups.queried_tokens += known_tokens
+        lookups.cached_tokens += cached_tokens
 
 
 class StepLog:
@@ -121,6 +155,24 @@ class StepLog:
     def num_stretches(self) -> int:
         """Number of stretches that the steps are kept as."""
         return len(self._stretches) // len(_STRETCH_COLUMNS)
+
+    def end_of(self, step: int) -> int:
+        """End of a step, tick."""
+        return int(self.ends()[step])
+
+    def ends(self) -> NDArray[np.int64]:
+        """End of each step, tick."""
+        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        elapsed = np.cumsum(self.durations())
+        before = np.concatenate(([0], elapsed))[np.cumsum(stretches[:, 0]) - stretches[:, 0]]
+        ends: NDArray[np.int64] = elapsed + np.repeat(stretches[:, 1] - before, stretches[:, 0])
+        return ends
+
+    def gaps(self) -> NDArray[np.int64]:
+        """Time from the end of the step before to the end of each step, µs; of the first step, its duration."""
+        gaps = np.diff(self.ends(), prepend=0)
+        gaps[:1] = self.durations()[:1]
+        return gaps
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""
