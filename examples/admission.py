@@ -37,10 +37,10 @@ class ShedBatch:
         self.longest_queue = longest_queue
 
     def admit(self, request, state):
-        """Look at the shortest queue."""
+        """Look for a short queue; while no replica is routable, there is none."""
         if request.slo_class != "batch":
             return True
-        return min(snapshot.queue_depth for snapshot in state.snapshots) <= self.longest_queue
+        return any(snapshot.queue_depth <= self.longest_queue for snapshot in state.snapshots)
 
 
 def main():
