@@ -12,12 +12,12 @@ from functools import cache
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-import attrs
-from accuracy_servers import GPUS, SHAPES, weights_of
+from accuracy_servers import GPUS, SIZES, weights_of
 
 from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.catalog.kernel_coefficients import kernel_coefficients
 from blis_simpy.latency.base import StepBatch, StepMember
+from blis_simpy.latency.kernel_shape import KernelShape
 from blis_simpy.latency.kernels import KernelTimes
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def predicted_tpot_ms(row: Mapping[str, str]) -> float:
 @cache
 def _kernel_times(model: str, gpu: str, tp: int, precision: str) -> KernelTimes:
     weights, experts = weights_of(model, precision)
-    shape = attrs.evolve(SHAPES[model], weights=weights, expert_weights=experts)
+    shape = KernelShape.uniform(**SIZES[model], weights=weights, expert_weights=experts)
     return KernelTimes(shape, kernel_coefficients(load_gpus()[gpu]), tp=tp)
 
 

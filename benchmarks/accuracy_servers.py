@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from blis_simpy.latency.kernel_shape import BF16, FP8, MXFP4, NVFP4, KernelShape, WeightType
+from blis_simpy.latency.kernel_blocks import BF16, FP8, MXFP4, NVFP4, WeightType
 
 _LLAMA_8B = {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
 _QWEN_32B = {"num_hidden_layers": 64, "hidden_size": 5120, "num_attention_heads": 64, "num_key_value_heads": 8}
@@ -63,17 +63,17 @@ SERVERS = {
 }
 """By name of the file without its ending. Source: casys-kaist/LLMServingSim; vLLM 0.19, 128 sequences a GPU group."""
 
-SHAPES = {
-    "Llama-3.1-70B": KernelShape(
+SIZES = {
+    "Llama-3.1-70B": dict[str, int](
         layers=80, hidden=8192, heads=64, kv_heads=8, head_dim=128, dense_width=28672, vocabulary=128256
     ),
-    "Llama-3.1-8B-Instruct-FP8": KernelShape(
+    "Llama-3.1-8B-Instruct-FP8": dict[str, int](
         layers=32, hidden=4096, heads=32, kv_heads=8, head_dim=128, dense_width=14336, vocabulary=128256
     ),
-    "Qwen3-32B": KernelShape(
+    "Qwen3-32B": dict[str, int](
         layers=64, hidden=5120, heads=64, kv_heads=8, head_dim=128, dense_width=25600, vocabulary=151936
     ),
-    "Qwen3-235B-A22B-FP8": KernelShape(
+    "Qwen3-235B-A22B-FP8": dict[str, int](
         layers=94,
         moe_layers=94,
         hidden=4096,
@@ -85,7 +85,7 @@ SHAPES = {
         experts_per_token=8,
         expert_width=1536,
     ),
-    "MiniMax-M2.5": KernelShape(
+    "MiniMax-M2.5": dict[str, int](
         layers=62,
         moe_layers=62,
         hidden=3072,
@@ -97,7 +97,7 @@ SHAPES = {
         experts_per_token=8,
         expert_width=1536,
     ),
-    "gpt-oss-120b": KernelShape(
+    "gpt-oss-120b": dict[str, int](
         layers=36,
         moe_layers=36,
         hidden=2880,
@@ -110,7 +110,7 @@ SHAPES = {
         expert_width=2880,
     ),
 }
-"""Models of the measured rows. The sliding windows of gpt-oss are left out: its rows were compared so before."""
+"""Sizes of the models of the measured rows, for `KernelShape.uniform`; without the sliding windows of gpt-oss."""
 
 GPUS = {"h100_sxm": "H100", "h200_sxm": "H200", "b200_sxm": "B200", "b300_sxm": "B300"}
 """Names in the hardware file of the systems of the measured rows."""

@@ -1,8 +1,9 @@
-"""From a scenario to one replica's figures: model, GPU, latency model, KV capacity, maximum length.
+"""Resolves the replicas of a scenario: model, GPU, latency model, KV capacity, maximum length.
 
-What the scenario leaves open comes from the catalog: GPU, tensor parallelism and engine version from the model's usual
-deployment, architecture and coefficients from its tables; an architecture that is not there comes from Hugging Face.
-KV capacity and maximum length are computed from these. Each answer is kept together with where it came from.
+Settings that the scenario leaves open come from the catalog: GPU, tensor parallelism and engine version from the usual
+deployment of the model, architecture and coefficients from its tables; an architecture that is not in the catalog comes
+from Hugging Face. The class of the latency model states what it needs. KV capacity and maximum length are computed from
+these. Each value is kept with its origin.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["UNMODELLED_BLOCKS", "Resolved", "ResolvedDeployment", "resolve"]
 
 UNMODELLED_BLOCKS = 1_000_000
-"""KV blocks where nothing is known to compute the capacity from: practically never a limit."""
+"""KV blocks if too little is known to compute them: practically unlimited."""
 
 _log = logging.getLogger("blis_simpy")
 
@@ -45,14 +46,14 @@ _NO_DELAYS = (0.0, 0.0, 0.0)
 
 @attrs.frozen
 class Resolved:
-    """A setting as it is used.
+    """Resolved value of a setting.
 
     Attributes
     ----------
     value : object
-        As it could stand in a scenario; None = not known and not needed.
+        As it could be given in a scenario; None if it is neither known nor needed.
     origin : str
-        Where it came from: ``scenario``, ``default``, or a few words such as ``catalog: deployments``.
+        Origin of the value: ``scenario``, ``default``, or a description such as ``catalog: deployments``.
     """
 
     value: Any
@@ -61,22 +62,22 @@ class Resolved:
 
 @attrs.frozen(kw_only=True)
 class ResolvedDeployment:
-    """What a replica of a scenario is made of.
+    """Model, hardware, latency model and limits of a replica.
 
     Attributes
     ----------
     model : ModelSpec or None
         Architecture, if known.
     gpu : Gpu or None
-        Hardware figures, if known.
+        Figures of the GPU, if known.
     tp : int
         Tensor-parallel degree, GPUs; 0 if neither given nor needed.
     latency : LatencyModel
-        How long its steps take.
+        Latency model of the replica.
     num_blocks : int
         KV blocks of a replica.
     max_model_len : int
-        Cap on prompt and output, tokens; 0 = none.
+        Maximum number of prompt and output tokens; 0 means unlimited.
     settings : mapping of str to Resolved
         The settings that a scenario may leave open, by dotted path, with their origins.
     """
@@ -91,13 +92,13 @@ class ResolvedDeployment:
 
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
-    """Work out what a replica of a scenario is made of.
+    """Resolve the settings of a replica.
 
     Raises
     ------
     ScenarioError
-        If a figure is missing, contradictory, or the model does not fit the GPUs; names the file and the key that
-        a bad figure stands under.
+        If a value is missing or contradictory, or the model does not fit the GPUs; names the file and the key of a
+        wrong value.
     PluginError
         If the latency model is unknown.
     """
@@ -105,7 +106,7 @@ def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
 
 
 class _Resolver:
-    """Answers, each looked up at most once, for one scenario."""
+    """Resolves one scenario."""
 
     def __init__(self, scenario: ScenarioSettings) -> None:
         self.scenario = scenario
@@ -114,23 +115,23 @@ class _Resolver:
         self.catalog_name = scenario.defaults or "catalog"
         self.backend = scenario.latency.chosen
         self.backend_class = registry.plugin_of("latency", self.backend)
-        # A ready instance has all it needs.
+        # An instance needs nothing else.
         self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
         self.stated_dtype: object = None
         self.vllm_rules = scenario.kv.capacity_rules == "vllm"
-        # File and key path that the figures of model, GPU and latency model stand under, for messages.
+        # File and key path of the values of model, GPU and latency model, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
     def deployment(self) -> ResolvedDeployment:
-        """Resolve everything, in the order in which one answer needs another."""
+        """Resolve all settings, each before those that depend on it."""
         scenario = self.scenario
         self._note("latency.backend", self.backend, self._origin_of_backend())
         hardware_name = self._usual("hardware", "gpu", scenario.hardware)
         tp = int(self._usual("tp", "tp", scenario.tp) or 0)
         version = self._usual("engine_version", "engine_version", scenario.engine_version)
         coefficients = self._coefficients(hardware_name or "", tp, version or "")
-        # Without a need for them, the architecture is only looked up to compute a KV capacity.
+        # If the latency model does not need it, the architecture is looked up only to compute the KV capacity.
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
         gpu = self._gpu(hardware_name) if wanted else None
@@ -169,7 +170,7 @@ class _Resolver:
         return "default" if self.scenario.latency.alpha is None else "default where coefficients are given"
 
     def _usual(self, path: str, field: str, given: Any) -> Any:
-        """Return a setting as given, else that of the model's usual deployment."""
+        """Return the given value of a setting, or else that of the usual deployment of the model."""
         if given:
             return self._note(path, given, "scenario")
         usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
@@ -188,7 +189,7 @@ class _Resolver:
         return found
 
     def _find_coefficients(self, gpu: str, tp: int, version: str) -> tuple[Coefficients, str, str]:
-        """Coefficients, the key path that they stand under, and their origin."""
+        """Return the coefficients, their key path, and their origin."""
         given, model = self.scenario.latency, self.scenario.model
         if given.alpha is not None and given.beta is not None:
             return Coefficients(given.alpha, given.beta), "latency", "scenario"
@@ -271,7 +272,7 @@ class _Resolver:
 
     @contextmanager
     def _figures_named_by_their_files(self) -> Iterator[None]:
-        """Say of every bad figure within a ``with`` block which file and which key it stands under."""
+        """Name the file and the key of each wrong value in a ``with`` block."""
         try:
             yield
         except ScenarioError as error:
@@ -339,9 +340,9 @@ class _Resolver:
         return kv_blocks(architecture, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp, length)
 
     def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
-        """Maximum length: as given, else derived from `model`, that of an analytical latency model.
+        """Return the maximum length: as given, or else derived from `model`.
 
-        With such a latency model it is cut to the KV cache.
+        If the latency model needs the architecture, a length beyond the KV cache is reduced; else it is an error.
         """
         given = self.scenario.engine.max_model_len
         length, origin = given or 0, "default" if given is None else "scenario"

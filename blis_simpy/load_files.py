@@ -1,4 +1,4 @@
-"""Scenarios and saved results, read from files."""
+"""Reads scenarios and saved results from files."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
     Parameters
     ----------
     path : str or path-like
-        The file, or the name of a scenario that is shipped, such as ``quickstart``. Paths inside it are relative to its
+        The file, or the name of a shipped scenario, such as ``quickstart``. Paths inside a file are relative to its
         folder.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be read or something in it is wrong: all problems at once, with their lines.
+        If the file cannot be read or something in it is wrong; all problems together, with their lines.
     """
     path = Path(path)
     if len(path.parts) == 1 and not path.suffix and not path.exists():
@@ -45,7 +45,7 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
         if str(path) not in shipped:
             raise ScenarioError.at(
                 "",
-                "is neither a file nor a scenario that is shipped",
+                "is neither a file nor a shipped scenario",
                 file=str(path),
                 hint=nearest(str(path), shipped),
             )
@@ -59,7 +59,7 @@ def parse_scenario(text: str) -> Scenario:
     Raises
     ------
     ScenarioError
-        If something in it is wrong: all problems at once, with their lines.
+        If something in it is wrong; all problems together, with their lines.
     """
     return _scenario(loader.parse(text), Path())
 
@@ -91,8 +91,8 @@ def scenario_schema() -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        A JSON Schema (draft 2020-12), with the plug-ins that are installed. Rules that hold between settings are not
-        in it: a file that fits the schema may still be refused.
+        A JSON Schema (draft 2020-12), with the installed plug-ins. It has no rules between settings: a file that fits
+        the schema may still be refused.
     """
     from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
     from blis_simpy.workload.load_workload import workload_schema
@@ -112,9 +112,9 @@ def scenario_schema() -> dict[str, Any]:
 
 
 def shipped_scenarios() -> dict[str, Path]:
-    """Scenario files that come with the library, by name.
+    """Return the shipped scenario files, by name.
 
-    A checkout's own come first: an editable install leaves no copy of them in the package.
+    Those of a checkout come first: an editable install has no copy of them in the package.
     """
     package = Path(__file__).resolve().parent
     checkout = package.parent / "scenarios"

@@ -1,12 +1,12 @@
-"""Plug-ins by kind and name: the one way in, for built-in policies and for yours.
+"""Plug-ins by kind and name, for built-in policies and for those of users.
 
 A plug-in is any object that an installed distribution names in the entry-point group ``blis_simpy.<kind>``::
 
     [project.entry-points."blis_simpy.scheduler"]
     shortest-output-first = "my_package:ShortestOutputFirst"
 
-Entry points are scanned when one is first asked for and loaded when a name is first asked for. In a notebook or a
-test, `add` registers an object for the running process. This module imports nothing of the library but its errors.
+Entry points are scanned at the first lookup, and loaded at the first lookup of their name. In a notebook or a test,
+`add` registers an object for the running process.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = [
     "is_shadowed",
     "names",
     "num_build_arguments",
-    "outsiders",
     "plugin_of",
     "remove",
+    "third_party",
 ]
 
 GROUP_PREFIX = "blis_simpy."
@@ -52,7 +52,7 @@ def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
     if _installed is None:
         from importlib.metadata import entry_points  # imports half the standard library
 
-        # One scan for all kinds: it opens a file of each distribution that is installed.
+        # One scan for all kinds: it opens a file of each installed distribution.
         installed = entry_points()
         _installed = {}
         for group in installed.groups:
@@ -64,7 +64,7 @@ def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Names that can be asked for, sorted.
+    """Return the registered names, sorted.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def get(kind: str, name: str) -> Any:
-    """Return the object registered under a name, loading its module if need be.
+    """Return the object registered under a name; its module is loaded if necessary.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def get(kind: str, name: str) -> Any:
         raise PluginError.at(kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}")
     if len(entries) > 1:
         claims = " and ".join(f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries)
-        raise PluginError.at(f"{kind} {name!r}", f"is claimed twice: by {claims}")
+        raise PluginError.at(f"{kind} {name!r}", f"is registered twice: by {claims}")
     try:
         loaded = entries[0].load()
     except Exception as error:
@@ -105,17 +105,17 @@ def get(kind: str, name: str) -> Any:
 
 
 def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
-    """Make a plug-in instance from whatever names it.
+    """Make an instance of a plug-in.
 
     Parameters
     ----------
     kind : str
         Kind of plug-in.
     spec : str, mapping, class or instance
-        A registered name; a mapping with the name under ``type`` and options beside it; a class or function to
-        call; or a ready instance, returned as it is.
+        A registered name; a mapping of the name, under ``type``, and options; a class or a function, which is called;
+        or an instance, which is returned.
     *args, **options
-        Passed on to what is called, before the mapping's own options.
+        Arguments of the class or function, before the options of the mapping.
 
     Raises
     ------
@@ -166,17 +166,17 @@ def plugin_of(kind: str, spec: Any) -> Any:
 
 
 def add(kind: str, name: str, obj: Any) -> None:
-    """Register an object for this process, in place of an installed one of the same name."""
+    """Register an object for this process; it replaces an installed one of the same name."""
     _added[kind, name] = obj
 
 
 def additions() -> dict[tuple[str, str], Any]:
-    """Return what was added in this process, by kind and name."""
+    """Return the objects that were added in this process, by kind and name."""
     return dict(_added)
 
 
-def outsiders() -> list[tuple[str, str]]:
-    """Return kind and name of all plug-ins that are not the library's own, sorted."""
+def third_party() -> list[tuple[str, str]]:
+    """Return kind and name of all plug-ins that are not part of the library, sorted."""
     _entry_points("")
     assert _installed is not None
     foreign = {
@@ -189,7 +189,7 @@ def outsiders() -> list[tuple[str, str]]:
 
 
 def is_shadowed(kind: str, name: str) -> bool:
-    """Whether an installed plug-in has the name of one that was added in this process."""
+    """Whether a plug-in that was added in this process replaces an installed one."""
     return (kind, name) in _added and name in _entry_points(kind)
 
 

@@ -33,17 +33,17 @@ class Scenario(ScenarioSettings):
     __slots__ = ()
 
     def resolve(self) -> ResolvedDeployment:
-        """Work out what a replica is made of, without simulating it.
+        """Resolve model, GPU, latency model and KV capacity of a replica, without simulating it.
 
         Returns
         -------
         ResolvedDeployment
-            Latency model, KV capacity and so on; ``settings`` says where each value comes from.
+            Latency model, KV capacity and so on; ``settings`` has the origin of each value.
 
         Raises
         ------
         ScenarioError
-            If a figure is missing, contradictory, or the model does not fit the GPUs.
+            If a value is missing or contradictory, or the model does not fit the GPUs.
         """
         return resolve(self)
 

@@ -1,8 +1,7 @@
-"""The settings of a scenario: everything a simulation needs to know, in one value.
+"""Settings of a scenario: the complete description of a simulation, as one value.
 
-The value is immutable, picklable and comparable; it writes itself as YAML and makes changed copies of itself. It knows
-the settings of each part of a simulation, but neither how these parts work nor how they run: `blis_simpy.scenario`
-adds that.
+The value is immutable, picklable and comparable; it can be written as YAML and copied with changes.
+`blis_simpy.scenario` adds the methods that simulate it.
 """
 
 from __future__ import annotations
@@ -58,40 +57,40 @@ def _read_traffic(value: Any) -> Any:
 class ScenarioSettings:
     """Description of a serving deployment and its traffic."""
 
-    model: str = setting(help="Model, as organisation/name; case does not matter.", flag="--model")
+    model: str = setting(help="Model, as organisation/name; case-insensitive.", flag="--model")
     model_config: OptionalPath = setting(
         default=None,
-        help="Folder that holds the model's config.json; unset means looked up beside the defaults file.",
+        help="Folder with the config.json of the model; unset means the catalog, or else Hugging Face.",
         is_path=True,
         flag="--model-config-folder",
     )
     hardware: str | None = setting(
         default=None,
-        help="GPU, in the spelling of the hardware table; unset means the model's default.",
+        help="GPU, as named in the hardware table; unset means the usual one of the model.",
         flag="--hardware",
     )
     hardware_config: OptionalPath = setting(
         default=None,
-        help="GPU table (JSON); unset means the one beside the defaults file.",
+        help="Hardware table (JSON); unset means the shipped one.",
         is_path=True,
         flag="--hardware-config",
     )
     defaults: OptionalPath = setting(
         default=None,
-        help="Defaults file; unset means the one that is shipped.",
+        help="Defaults file; unset means the shipped one.",
         is_path=True,
         flag="--defaults-filepath",
     )
     tp: int | None = setting(
         default=None,
-        help="Tensor-parallel degree; unset means the model's default.",
+        help="Tensor-parallel degree; unset means the usual one of the model.",
         unit="GPUs",
         ge=1,
         flag="--tp",
         absent="0",
     )
     engine_version: str | None = setting(
-        default=None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
+        default=None, help="Version of the serving engine, a key of the tables of coefficients.", flag="--vllm-version"
     )
     replicas: int = setting(default=1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
     admission: Accepts[AdmissionSettings, AdmissionSettings | Admission] = setting(
@@ -103,7 +102,7 @@ class ScenarioSettings:
     seed: int = setting(default=42, help="Seed of all random streams.", ge=0, flag="--seed")
     horizon: OptionalDuration = setting(
         default=None,
-        help="End of simulated time, or text like 2s; unset: when all is served, in a replay twice the last arrival.",
+        help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
         dimension="duration",
@@ -117,22 +116,24 @@ class ScenarioSettings:
     workload: Accepts[Workload | Traffic | None, Traffic | Mapping[str, Any] | str | PathLike[str] | None] = setting(
         default=None,
         convert=_read_traffic,
-        help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
+        help="Traffic: its settings, a workload specification or the name of its file; unset for a replay.",
     )
     groups: Parts[ReplicaGroup] = setting(
         default=(),
-        help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs.",
+        help="Groups of identical replicas, for several models or GPUs, in place of `replicas`.",
     )
     node_pools: Parts[NodePool] = setting(
         default=(),
-        help="Nodes that replicas are placed on; without any, GPUs are no limit.",
+        help="Pools of nodes that replicas are placed on; without pools, GPUs are unlimited.",
     )
     processes: Accepts[tuple[Plugin, ...], Sequence[Process]] = setting(
         default=(),
-        help="Processes to add to the simulation, each called with it before it runs.",
+        help="Processes to add to the simulation: failures, autoscalers, traffic of your own.",
         kind="process",
     )
-    lifecycle: Part[LifecycleSettings] = setting(factory=LifecycleSettings, help="How replicas come and go.")
+    lifecycle: Part[LifecycleSettings] = setting(
+        factory=LifecycleSettings, help="Loading, warm-up and draining of replicas."
+    )
 
     def __attrs_post_init__(self) -> None:
         if not self.model:
@@ -149,16 +150,16 @@ class ScenarioSettings:
                 raise ScenarioError.at(f"node_pools[{position}].name", "must be unique", name)
 
     def __hash__(self) -> int:
-        # Of what cannot be a mapping; options of policies and parameters of length laws can.
+        # Of fields that cannot hold a mapping, as options of policies and parameters of distributions do.
         return hash((self.model, self.hardware, self.tp, self.replicas, self.horizon, self.seed))
 
     def with_(self, **changes: Any) -> Self:
-        """Copy the scenario with some settings changed.
+        """Copy the scenario with some settings replaced.
 
         Parameters
         ----------
         **changes
-            New values by name; settings inside a part by dotted path, items of a list by their index:
+            New values by name, or by dotted path inside a part, with the index of an item of a list:
             ``with_(**{"engine.max_num_seqs": 8, "workload.clients[0].rate_fraction": 2})``.
 
         Raises
@@ -169,10 +170,10 @@ class ScenarioSettings:
         return updated(self, changes)
 
     def to_yaml(self) -> str:
-        """Write the scenario as YAML that `load_scenario` reads, without what is at its default.
+        """Write the scenario as YAML that `load_scenario` reads, without settings at their defaults.
 
-        A policy that was given as a class, or as an instance without options, is written by its name, and read back
-        as that. Relative paths stay as they are; they hold in a file in the working directory.
+        A policy that was given as a class or an instance is written by its registered name. Relative paths are not
+        changed; they are relative to the working directory.
 
         Raises
         ------
@@ -191,17 +192,17 @@ class ScenarioSettings:
         return self._written()
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the scenario to a file that `load_scenario` reads; paths in it are made absolute.
+        """Write the scenario to a file that `load_scenario` reads, with absolute paths.
 
         Parameters
         ----------
         path : str or path-like
-            The file; replaced if there is one.
+            The file; an existing one is replaced.
 
         Raises
         ------
         ScenarioError
-            As `to_yaml` does, or if the file cannot be written; an older one is left as it was.
+            As `to_yaml` does, or if the file cannot be written; an existing one is then unchanged.
         """
         from blis_simpy.files.text_files import write_text
 
@@ -221,11 +222,11 @@ class ScenarioSettings:
 
     @property
     def end(self) -> int | None:
-        """End of simulated time, tick: the horizon, else that of the traffic, else None."""
+        """End of simulated time, tick: the horizon, or else that of the workload, or else None."""
         return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
 
     def by_group(self) -> list[Self]:
-        """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
+        """Return one scenario per group, with the settings of its replicas; without groups, the scenario itself."""
         if not self.groups:
             return [self]
         alone = evolved(self, groups=())

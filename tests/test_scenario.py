@@ -363,7 +363,7 @@ def test_name_that_no_scenario_has_is_told_with_those_that_are_shipped():
     with pytest.raises(ScenarioError) as caught:
         load_scenario("quickstrat")
     assert str(caught.value).startswith(
-        "quickstrat: is neither a file nor a scenario that is shipped; did you mean 'quickstart'? known: bursts, "
+        "quickstrat: is neither a file nor a shipped scenario; did you mean 'quickstart'? known: bursts, "
     )
 
 

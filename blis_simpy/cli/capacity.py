@@ -33,7 +33,7 @@ _FLAGS = (
         name="--vary",
         target="vary",
         choices=("workload.rate", "replicas"),
-        help="Search the largest rate, or the smallest number of replicas.",
+        help="What to search: the highest rate, or the smallest number of replicas.",
         default="workload.rate",
     ),
     Flag(
@@ -58,12 +58,12 @@ _LIMIT = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
 
 
 def capacity(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``capacity``.
+        Arguments after ``capacity``.
     """
     about = "Find the largest rate, or the smallest number of replicas, that meets a service level."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")

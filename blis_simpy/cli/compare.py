@@ -27,7 +27,7 @@ _FLAGS = (
     Flag(
         name="--baseline",
         target="baseline",
-        help="Scenario that the others are compared with; unset means the first one.",
+        help="Scenario that the others are compared with; the first one unless given.",
     ),
     Flag(name="--replications", target="replications", hint=int, help="Number of runs per scenario.", default=20),
     Flag(
@@ -42,12 +42,12 @@ _FLAGS = (
 
 
 def compare(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``compare``.
+        Arguments after ``compare``.
     """
     about = "Compare scenarios, or variants of one, under the same traffic, with confidence intervals and verdicts."
     given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
@@ -63,8 +63,8 @@ def _scenarios(given: Mapping[str, Any]) -> dict[str, Scenario]:
     words = given.get("scenario", [])
     variants = _variants(given.get("variant", []))
     if not words or (len(words) == 1 and not variants):
-        hint = "name two, or one and a --variant"
-        raise ScenarioError(Problem(path="scenario", rule="must be at least two", hint=hint))
+        hint = "give two scenarios, or one scenario and a --variant"
+        raise ScenarioError(Problem(path="scenario", rule="needs another one to compare with", hint=hint))
     if len(words) > 1 and variants:
         raise ScenarioError(Problem(path="--variant", rule="needs a single scenario to start from", value=words))
     loaded = load_words(words)

@@ -27,7 +27,7 @@ _FLAGS = (
         name="--from",
         target="from",
         hint=tuple[str, ...],
-        help="File of a workload specification; repeat it for each one.",
+        help="File of a workload specification; can be repeated.",
     ),
     LOG_FLAG,
 )
@@ -41,12 +41,12 @@ _BOUNDS = ("seed", "horizon", "num_requests")
 
 
 def compose(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``compose``.
+        Arguments after ``compose``.
     """
     about = "Combine the clients of several workload specifications; prints a specification (YAML)."
     given = read_flags(argv, _FLAGS, command="compose", about=about)

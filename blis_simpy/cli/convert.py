@@ -35,7 +35,7 @@ __all__ = ["convert"]
 _log = logging.getLogger(__name__)
 
 _TRACE_FLAGS = (
-    Flag(name="--path", target="path", help="The file; required.", absent=""),
+    Flag(name="--path", target="path", help="File to convert; required.", absent=""),
     Flag(name="--output", target="output", help="Name of the trace, without .yaml and .csv; required.", absent=""),
 )
 
@@ -97,7 +97,7 @@ _SOURCES = {
 
 
 def convert(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------

@@ -114,7 +114,7 @@ EXPERIMENT_FLAGS = (
         absent="",
     ),
     *_OUTPUTS,
-    Flag(name="--report", target="report", choices=("summary", "none"), help="What to print.", default="summary"),
+    Flag(name="--report", target="report", choices=("summary", "none"), help="Output.", default="summary"),
     LOG_FLAG,
 )
 """Flags of every experiment."""

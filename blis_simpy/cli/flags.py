@@ -3,7 +3,7 @@
 A flag is ``--name value`` or ``--name=value``; a boolean is ``--name`` or ``--name=true``. Integers may carry a base
 prefix and underscores; a list is separated by commas, and repeating its flag appends; a flag whose values may contain
 commas is repeated, one value each; of any other flag the last one wins. What was not given is absent from the result,
-so that a default never passes for a wish.
+so that a default is never taken for a value that was given.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
+_HELP = ("-h", "--help")
 _LENGTH_FLAGS = (
     ("", "mean", float, "Mean {} length"),
     ("-stdev", "std_dev", float, "Standard deviation of the {} length"),
@@ -105,20 +106,20 @@ def read_flags(
     positional: str | None = None,
     several: bool = False,
 ) -> dict[str, Any]:
-    """Read the words after a command.
+    """Read the arguments of a command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after the command's name.
+        Arguments after the command.
     flags : iterable of Flag
         What may be given.
     command, about : str
         Name and purpose, for the help.
     positional : str, optional
-        Name of the one word that may stand without a flag; its text is found under this name.
+        Name of the positional argument, if there is one; its text is found under this name.
     several : bool
-        Whether there may be more such words; a list of them is found then.
+        Whether it can be repeated; its value is then a list.
 
     Returns
     -------
@@ -128,14 +129,14 @@ def read_flags(
     Raises
     ------
     ScenarioError
-        For every unknown flag, missing value, bad choice or surplus word.
+        For every unknown flag, missing value, bad choice or unexpected argument.
     SystemExit
         After printing the help.
     """
     known = {flag.name: flag for flag in flags}
     parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
     if positional:
-        words_of_help = "scenario file, or the name of a scenario that is shipped"
+        words_of_help = "scenario file, or name of a shipped scenario"
         parser.add_argument(positional, nargs="*" if several else "?", help=words_of_help)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for flag in known.values():
@@ -148,7 +149,7 @@ def read_flags(
         groups[section].add_argument(flag.name, dest=flag.name, action="append", metavar=metavar, help=words_of_help)
     words, problems = _joined(argv, known)
     parsed, surplus = parser.parse_known_intermixed_args(words)
-    problems += [_unknown(word, known) for word in surplus]
+    problems += [Problem(rule=f"unexpected argument {word!r}") for word in surplus]
     values: dict[str, Any] = {}
     for name, texts in vars(parsed).items():
         if texts is None or texts == []:
@@ -182,7 +183,7 @@ class _HelpFormatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=34, width=110)
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
-        """Print one short line in place of all flags."""
+        """Print one short line instead of all flags."""
         words = " ".join(
             f"[{action.dest}{' ...' if action.nargs == '*' else ''}]" for action in actions if not action.option_strings
         )
@@ -201,28 +202,41 @@ def _metavar(hint: Any) -> str:
 
 
 def _joined(argv: Sequence[str], known: Mapping[str, Flag]) -> tuple[list[str], list[Problem]]:
-    """Write every flag as one word, so that its value may begin with a dash."""
+    """Write every known flag as one word, so that its value may begin with a dash; report the others."""
     words: list[str] = []
     problems: list[Problem] = []
-    rest = iter(argv)
-    for word in rest:
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
         if word not in known:
-            words.append(word)
+            if not _is_unknown_flag(word, known):
+                words.append(word)
+                continue
+            problems.append(_unknown_flag(word, known))
+            if "=" not in word and rest and not rest[0].startswith("-"):
+                rest.pop(0)  # what is probably its value
         elif known[word].hint is bool:
             words.append(f"{word}=true")
-        elif (value := next(rest, None)) is None:
+        elif not rest:
             problems.append(Problem(path=word, rule="needs a value"))
         else:
-            words.append(f"{word}={value}")
+            words.append(f"{word}={rest.pop(0)}")
     return words, problems
 
 
-def _unknown(word: str, known: Mapping[str, Flag]) -> Problem:
+def _is_unknown_flag(word: str, known: Mapping[str, Flag]) -> bool:
+    return word.strip("-") != "" and word[0] == "-" and word not in _HELP and word.partition("=")[0] not in known
+
+
+def _unknown_flag(word: str, known: Mapping[str, Flag]) -> Problem:
+    """Say that there is no such flag, with that of the setting of this name, or else the nearest one."""
     name = word.partition("=")[0]
-    if not name.startswith("-"):
-        return Problem(path=name, rule="is one word too many")
-    close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
-    return Problem(path=name, rule="is not a flag", hint=f"did you mean --{close[0]}?" if close else "")
+    setting = name.lstrip("-").replace("-", "_")
+    meant = next((flag.name for flag in known.values() if setting in (flag.target, flag.target.rpartition(".")[2])), "")
+    if not meant:
+        close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
+        meant = f"--{close[0]}" if close else ""
+    return Problem(path=name, rule="is not a flag", hint=f"did you mean {meant}?" if meant else "")
 
 
 def _value(texts: Sequence[str], hint: Any) -> Any:

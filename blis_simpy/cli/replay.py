@@ -34,25 +34,29 @@ TRACE_FLAGS = (
     Flag(
         name="--trace-header",
         target="trace_header",
-        help="Header of the trace (YAML); required, unless there is a --trace-format.",
+        help="Header of the trace (YAML); required without --trace-format.",
     ),
-    Flag(name="--trace-data", target="trace_data", help="Requests of the trace (CSV, or as its format is); required."),
+    Flag(
+        name="--trace-data",
+        target="trace_data",
+        help="Requests of the trace (CSV, or in the format of --trace-format); required.",
+    ),
     Flag(
         name="--trace-format",
         target="trace_format",
-        help="Format of a trace that is not TraceV2, e.g. azure; 'blis convert --help' lists them.",
+        help="Format of a trace other than TraceV2, e.g. azure; 'blis convert --help' lists the formats.",
         absent="",
     ),
 )
 
 
 def replay(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``replay``.
+        Arguments after ``replay``.
     """
     flags = (*TRACE_FLAGS, *COMMON_FLAGS, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."

@@ -1,7 +1,7 @@
-"""``--show-config``: every setting that a simulation would use, and where its value comes from.
+"""``--show-config``: every setting of a simulation, with the origin of its value.
 
-What is printed is a scenario file itself. It leaves nothing to be looked up but the architecture, so it gives the same
-figures wherever it is simulated.
+The output is a scenario file in which only the architecture is left to be looked up, so that it gives the same results
+anywhere.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) 
 
 
 def _preset(scenario: Scenario) -> dict[str, Resolved]:
-    """Return the settings that a preset of the workload decides."""
+    """Return the settings that a preset of the workload sets."""
     workload = scenario.workload
     if not isinstance(workload, Workload) or workload.preset is None:
         return {}
@@ -69,7 +69,7 @@ def _preset(scenario: Scenario) -> dict[str, Resolved]:
 
 
 def _origins(file: Path | None, flags: Collection[str]) -> Callable[[str], str]:
-    """Make a function that says of a dotted path where the scenario has its value from."""
+    """Make a function that names the origin of the value at a dotted path."""
     document = loader.load(file) if file else None
 
     def origin(path: str) -> str:

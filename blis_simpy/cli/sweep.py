@@ -37,7 +37,7 @@ _FLAGS = (
         name="--design",
         target="design",
         choices=DESIGNS,
-        help="All combinations, or points that fill the space between bounds evenly.",
+        help="All combinations of a grid, or points that fill the space between bounds evenly.",
         default="grid",
     ),
     Flag(
@@ -52,14 +52,14 @@ _FLAGS = (
 
 
 def sweep(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``sweep``.
+        Arguments after ``sweep``.
     """
-    about = "Simulate a scenario over a range of settings: all combinations, or points between bounds."
+    about = "Simulate a scenario with many values of its settings: all combinations, or points between bounds."
     given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)

@@ -209,6 +209,7 @@ class Gpus(Container):
 
     def serve_waiting(self) -> None:
         """Grant the requests that wait, as far as there are GPUs."""
+        # Private, but SimPy itself serves the queue only in reaction to an event, later in the tick.
         self._trigger_get(None)
 
     def _trigger_get(self, put_event: ContainerPut | None) -> None:

@@ -92,12 +92,12 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        What it sets, by the path of the scenario's setting: ``scenario.with_(**load_policy_bundle(path))``.
+        Values by the path of the scenario's setting: ``scenario.with_(**load_policy_bundle(path))``.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be read, has a key that is not known, or something in it is wrong: with file and line.
+        If the file cannot be read, has an unknown key, or something in it is wrong; with file and line.
     """
     document = loader.load(path)
     bundle = structure(document, _Bundle)

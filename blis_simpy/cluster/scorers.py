@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 Scorers: TypeAlias = str | Mapping[Any, float] | Sequence[tuple[Plugin, float]] | None
-"""Combination of scorers, as the module says."""
+"""Combination of scorers, in one of the forms above."""
 
 DEFAULT_MIX: tuple[tuple[str, float], ...] = (("prefix-affinity", 3.0), ("queue-depth", 2.0), ("kv-utilization", 2.0))
 """Scorers and weights where none are given: those of the reference."""
 
 
 class QueueDepth:
-    """Prefers the replica with the least load: 1 for it, 0 for the one with the most, in between by the distance.
+    """Prefers replicas with a small effective load: 1 for the smallest, 0 for the greatest, linear in between.
 
-    Load is the effective load, which knows of requests in flight, too. With equal loads all get 1.
+    The effective load includes requests in flight. If all loads are equal, all scores are 1.
     """
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -55,7 +55,7 @@ class QueueDepth:
 
 
 class KVUtilization:
-    """Prefers replicas with free KV blocks: the fraction that is not in use."""
+    """Prefers replicas with free KV blocks: the score is the fraction of blocks not in use."""
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
         """Rate the replicas."""
@@ -63,7 +63,7 @@ class KVUtilization:
 
 
 class LoadBalance:
-    """Prefers replicas with little load, 1 / (1 + effective load), whatever the others have."""
+    """Prefers replicas with a small effective load: 1 / (1 + load), independent of the other replicas."""
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
         """Rate the replicas."""
@@ -71,16 +71,16 @@ class LoadBalance:
 
 
 class PrefixAffinity:
-    """Prefers replicas that were sent prompts with the same beginning: the fraction of full blocks they share.
+    """Prefers replicas that were sent prompts with the same prefix: the score is the fraction of full blocks in common.
 
-    The router remembers what it sent where (see `blis_simpy.cluster.prefix_index`); it is never out of date, and never
-    knows what a replica's cache has lost.
+    The router records the prompts that it sends (see `blis_simpy.cluster.prefix_index`). The index is always current,
+    but does not know which blocks a replica has evicted.
     """
 
     _index: PrefixIndex
 
     def start(self, context: PolicyContext) -> None:
-        """Forget everything."""
+        """Begin with an empty index."""
         self._index = PrefixIndex(context.block_size)
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -92,7 +92,7 @@ class PrefixAffinity:
         return [matched.get(snapshot.replica, 0) / blocks for snapshot in snapshots]
 
     def observe(self, request: Request, replica: int) -> None:
-        """Remember where a request goes."""
+        """Record the replica of a request."""
         self._index.record(request, replica)
 
 
@@ -102,7 +102,7 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
     Parameters
     ----------
     mix : str, mapping, list or None
-        As the module says, spaces in a text being of no matter; None and empty text mean `DEFAULT_MIX`.
+        In one of the forms above; spaces in text are ignored; None and empty text mean `DEFAULT_MIX`.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
 
 
 def _split(part: str) -> str | tuple[str, float | str]:
-    """``name:weight`` as a pair; what cannot be read stays text."""
+    """Split ``name:weight`` into a pair; text that is not of this form is returned as it is."""
     name, colon, weight = part.partition(":")
     if not colon:
         return part.strip()

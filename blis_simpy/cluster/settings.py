@@ -101,14 +101,14 @@ class RouterSettings:
 
 @settings_class
 class ReplicaGroup:
-    """Replicas that are alike. What is not given is as in the scenario.
+    """Group of identical replicas. Settings that are not given are those of the scenario.
 
-    A group with a model of its own does not take over the scenario's `model_config`.
+    A group with its own model does not inherit the `model_config` of the scenario.
     """
 
-    model: str | None = setting(default=None, help="Model, as organisation/name.")
-    model_config: OptionalPath = setting(default=None, help="Folder that holds the model's config.json.", is_path=True)
-    hardware: str | None = setting(default=None, help="GPU, in the spelling of the hardware table.")
+    model: str | None = setting(default=None, help="Model, as organisation/name; case-insensitive.")
+    model_config: OptionalPath = setting(default=None, help="Folder with the config.json of the model.", is_path=True)
+    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table.")
     tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
     replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1)
@@ -119,7 +119,7 @@ class ReplicaGroup:
     kv: OptionalPart[KVSettings] = setting(default=None, help="KV cache of a replica.")
 
     def changes(self) -> dict[str, Any]:
-        """Return what differs from the scenario, by the name of the scenario's setting."""
+        """Return the settings that differ from those of the scenario, by name."""
         given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup)}
         changes = {name: value for name, value in given.items() if value is not None}
         if self.model is not None:
@@ -129,21 +129,21 @@ class ReplicaGroup:
 
 @settings_class
 class NodePool:
-    """Nodes with the same GPUs, on which replicas are placed."""
+    """Pool of nodes with the same GPUs, on which replicas are placed."""
 
-    name: str = setting(help="Name of the pool; its nodes are called <name>-0, <name>-1 and so on.")
-    gpu_type: str = setting(help="GPU, in the spelling of the hardware table.")
-    gpus_per_node: int = setting(default=8, help="GPUs of a node.", unit="GPUs", ge=1)
-    initial_nodes: int = setting(default=1, help="Nodes that are ready at the start.", unit="nodes", ge=0)
-    min_nodes: int = setting(default=0, help="Fewest nodes that draining may leave.", unit="nodes", ge=0)
+    name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
+    gpu_type: str = setting(help="GPU, as named in the hardware table.")
+    gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1)
+    initial_nodes: int = setting(default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0)
+    min_nodes: int = setting(default=0, help="Minimum number of nodes that remain after draining.", unit="nodes", ge=0)
     max_nodes: int | None = setting(
-        default=None, help="Most nodes at a time; unset means no limit.", unit="nodes", ge=0
+        default=None, help="Maximum number of nodes; unset means unlimited.", unit="nodes", ge=0
     )
     provisioning_delay: Duration = setting(
-        default=0, help="Mean time until a further node is ready.", unit="us", ge=0, dimension="duration"
+        default=0, help="Mean time until an additional node is ready.", unit="us", ge=0, dimension="duration"
     )
     provisioning_delay_stddev: Duration = setting(
-        default=0, help="Standard deviation of that time.", unit="us", ge=0, dimension="duration"
+        default=0, help="Standard deviation of the provisioning delay.", unit="us", ge=0, dimension="duration"
     )
 
     def __attrs_post_init__(self) -> None:
@@ -162,7 +162,7 @@ class NodePool:
 
 @settings_class
 class LifecycleSettings:
-    """How replicas come and go."""
+    """Loading, warm-up and draining of replicas."""
 
     loading_delay: Duration = setting(
         default=0,
@@ -172,18 +172,18 @@ class LifecycleSettings:
         dimension="duration",
     )
     loading_delay_stddev: Duration = setting(
-        default=0, help="Standard deviation of that time.", unit="us", ge=0, dimension="duration"
+        default=0, help="Standard deviation of the loading delay.", unit="us", ge=0, dimension="duration"
     )
     warm_up_requests: int = setting(
-        default=0, help="Requests that a new replica completes until it is warm.", unit="requests", ge=0
+        default=0, help="Number of requests that a new replica completes before it is warm.", unit="requests", ge=0
     )
     warm_up_ttft_factor: float = setting(
         default=1.0,
-        help="By how much the TTFT of the first requests of a replica is longer, in the aggregate figures.",
+        help="Factor on the TTFT of the requests during warm-up, in aggregate metrics.",
         ge=1,
     )
     drain_policy: str = setting(
         default="wait",
-        help="What becomes of the wait queue of a replica that is drained: served, dropped, or routed anew.",
+        help="Wait queue of a drained replica: wait serves it, immediate drops it, redirect routes it again.",
         choices=DRAIN_POLICIES,
     )

@@ -171,6 +171,7 @@ class Environment(simpy.Environment):
     @property
     def now(self) -> int:
         """The current tick."""
+        # SimPy's own property, with the type that the clock has here.
         return self._now  # type: ignore[return-value]
 
     def step(self) -> None:
@@ -182,7 +183,8 @@ class Environment(simpy.Environment):
             If there is none.
         """
         # SimPy's method does not return the priority of the event that it takes off the heap. Reading it beforehand
-        # from `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event.
+        # from `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event. The
+        # rest is as in SimPy 4.1, private attributes included.
         try:
             now, priority, _, event = heappop(self._queue)
         except IndexError:

@@ -121,7 +121,7 @@ class BatchSlots(Resource):
                 self.num_reserved += 1
             else:
                 self.users.append(event)
-            event.usage_since = self._env.now
+            event.usage_since = event.env.now
             event.succeed()
             self.owner.resources_changed()
 

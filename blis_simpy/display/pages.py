@@ -5,7 +5,7 @@
     def markdown(thing: object) -> str:
         return "".join(as_markdown(part) for part in describe(thing))
 
-``describe.register(type, function)`` adds a description of another type.
+Types below display are registered here; an object of any other type describes itself by a method ``page``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def describe(thing: object) -> Sequence[Line | TextTable]:
     PluginError
         If objects of its type have no description.
     """
-    raise PluginError.at("renderer", f"cannot render objects of type {type(thing).__name__}")
+    page = getattr(thing, "page", None)
+    if page is None:
+        raise PluginError.at("renderer", f"cannot render objects of type {type(thing).__name__}")
+    described: Sequence[Line | TextTable] = page()
+    return described
 
 
 describe.register(Calibration, calibration_page)

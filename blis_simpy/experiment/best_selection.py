@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.number_format import check_fraction, percent
+from blis_simpy.experiment.number_format import check_fraction, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class BestSelection:
         if self.decided:
             return (
                 f"{self.best} is the best by {self.metric}, or within {self.indifference:g} of the best "
-                f"({percent(self.confidence, 4)}, {self.count} replications)"
+                f"({format_percent(self.confidence, 4)}, {self.count} replications)"
             )
         return (
             f"not decided: {self.best} has the best {self.metric}, but differences of {self.indifference:g} "

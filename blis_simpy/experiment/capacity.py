@@ -12,7 +12,13 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.capacity_search import CapacitySearch, Probe
 from blis_simpy.experiment.findings import ExperimentFindings
 from blis_simpy.experiment.measurement import Metrics
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.number_format import (
+    check_count,
+    check_fraction,
+    format_interval,
+    format_number,
+    format_percent,
+)
 from blis_simpy.experiment.runner import Runner
 from blis_simpy.experiment.service_level import Limit
 
@@ -76,24 +82,25 @@ class Capacity(ExperimentFindings):
         if self.value is None:
             if all(probe.outcome == "misses" for probe in self.probes):
                 if len({probe.value for probe in self.probes}) == 1:
-                    return f"{self.vary} = {figure(self.probes[0].value)} does not meet {level}"
+                    return f"{self.vary} = {format_number(self.probes[0].value)} does not meet {level}"
                 return f"no {self.vary} from {self._range()} meets {level}"
             return f"not decided: no {self.vary} was confirmed to meet {level}; more replications may help"
-        text = f"{edge} that meets {level} with {percent(self.confidence, 4)} confidence: {figure(self.value)}"
+        confidence = format_percent(self.confidence, 4)
+        text = f"{edge} that meets {level} with {confidence} confidence: {format_number(self.value)}"
         if self.misses_at is not None:
-            text += f"; at {figure(self.misses_at)} it is missed"
+            text += f"; at {format_number(self.misses_at)} it is missed"
         elif self._more_is_harder or self.value > 1:
-            text += f"; none of those tried, from {self._range()}, clearly misses it"
+            text += f"; no probe from {self._range()} clearly misses it"
         if not self.monotone:
-            text += "; but it was met beyond a value at which it was missed: look at the probes"
+            text += "; not monotone: it is also met beyond a value at which it is missed, see the probes"
         served = next(probe.served for probe in reversed(self.probes) if probe.value == self.value)
         if served < 1:
-            text += f"; {percent(1 - served)} of the requests did not complete, and count in no latency"
+            text += f"; {format_percent(1 - served)} of the requests did not complete and have no latency"
         return text
 
     def _range(self) -> str:
         values = [probe.value for probe in self.probes]
-        return f"{figure(min(values))} to {figure(max(values))}"
+        return f"{format_number(min(values))} to {format_number(max(values))}"
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -141,15 +148,14 @@ class Capacity(ExperimentFindings):
         ]
         rows = [
             (
-                figure(probe.value),
+                format_number(probe.value),
                 probe.purpose,
                 *(
-                    f"{figure(probe.replications.mean(limit.metric))} [{figure(low)}, {figure(high)}]"
+                    format_interval(probe.replications.mean(limit.metric), *probe.bounds[limit.metric])
                     for limit in self.limits
-                    for low, high in (probe.bounds[limit.metric],)
                 ),
                 len(probe.replications),
-                percent(probe.served),
+                format_percent(probe.served),
                 probe.outcome,
             )
             for probe in self.probes

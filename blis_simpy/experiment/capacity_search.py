@@ -16,11 +16,11 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
 from blis_simpy.experiment.intervals import one_sided_bounds
 from blis_simpy.experiment.measurement import Measurement
-from blis_simpy.experiment.number_format import check_count, figure
+from blis_simpy.experiment.number_format import check_count, format_number
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.service_level import Judgement, Limit
+from blis_simpy.experiment.service_level import Compliance, Limit
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 
@@ -61,7 +61,7 @@ class Probe:
 
     value: float
     purpose: Literal["search", "confirm"]
-    outcome: Judgement
+    outcome: Compliance
     bounds: dict[str, tuple[float, float]]
     confidence: float
     served: float
@@ -113,7 +113,7 @@ class CapacitySearch:
         """Whether no value met the service level that is harder than one that missed it."""
         return not any(self._is_harder(met, miss) for met in self._values("meets") for miss in self._values("misses"))
 
-    def _values(self, outcome: Judgement) -> list[float]:
+    def _values(self, outcome: Compliance) -> list[float]:
         return [probe.value for probe in self.probes if probe.outcome == outcome]
 
     def _is_harder(self, one: float, other: float) -> bool:
@@ -170,7 +170,7 @@ class CapacitySearch:
         rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
         return rate
 
-    def _probe(self, value: float) -> Judgement:
+    def _probe(self, value: float) -> Compliance:
         count = self.replications
         while True:
             probe = self._measured(value, replication_seeds(self.seed, count), self.confidence, "search")
@@ -199,7 +199,7 @@ class CapacitySearch:
         self, value: float, seeds: list[int], confidence: float, purpose: Literal["search", "confirm"]
     ) -> Probe:
         changed = changed_scenario(self.scenario, {self.vary: value})
-        name = f"{self.vary}={figure(value)}"
+        name = f"{self.vary}={format_number(value)}"
         new = [seed for seed in seeds if (value, seed) not in self.measured]
         found = self.runner.run([Job(changed, seed, label=name) for seed in new], f"{purpose}ing {name}")
         self.measured |= {(value, seed): measurement for seed, measurement in zip(new, found, strict=True)}
@@ -207,7 +207,7 @@ class CapacitySearch:
         runs = Replications(changed, seeds, found, metrics=self.runner.metrics.names, confidence=self.confidence)
         bounds = {limit.metric: one_sided_bounds(runs.values(limit.metric), confidence) for limit in self.limits}
         outcomes = [limit.judge(bounds[limit.metric]) for limit in self.limits]
-        outcome: Judgement = "meets"
+        outcome: Compliance = "meets"
         if any(found != "meets" for found in outcomes):
             outcome = "misses" if "misses" in outcomes else "unclear"
         requests = float(runs.values("requests").sum())

@@ -18,7 +18,7 @@ from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.best_selection import BestSelection, select_best
 from blis_simpy.experiment.findings import ExperimentFindings
 from blis_simpy.experiment.intervals import Interval, ratio_interval, t_interval
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.paired_tests import Alternative, PairedTest, adjusted, equivalence_test, paired_test
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
@@ -299,12 +299,12 @@ class Comparison(ExperimentFindings):
             (
                 verdict.metric,
                 verdict.candidate,
-                figure(verdict.means[0]),
-                figure(verdict.means[1]),
+                format_number(verdict.means[0]),
+                format_number(verdict.means[1]),
                 verdict.change,
                 "< 0.0001" if verdict.p_value < 1e-4 else f"{verdict.p_value:.4f}",
                 verdict.finding if verdict.finding != "not decided" else f"not decided: {verdict.outlook}",
-                figure(verdict.variance_reduction, 3),
+                format_number(verdict.variance_reduction, 3),
             )
             for verdict in sorted(self.verdicts, key=lambda verdict: self.metrics.index(verdict.metric))
         ]
@@ -314,7 +314,7 @@ class Comparison(ExperimentFindings):
         methods = {"holm": ", p by Holm", "bonferroni": ", p by Bonferroni", None: ""}
         traffic = "" if self.same_traffic else "; the scenarios did not receive the same requests"
         return (
-            f"{len(self):,} paired replications, baseline {self.baseline}, {percent(self.confidence, 4)}"
+            f"{len(self):,} paired replications, baseline {self.baseline}, {format_percent(self.confidence, 4)}"
             f"{methods[self.correction]}{traffic}"
         )
 

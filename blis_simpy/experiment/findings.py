@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
-from blis_simpy.display.pages import describe
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.design_points import setting_label
 from blis_simpy.files.text_files import write_text
@@ -67,9 +66,6 @@ class Findings(Rendered, ABC):
 
     def __repr__(self) -> str:
         return self.table().text()
-
-
-describe.register(Findings, lambda findings: findings.page())
 
 
 class ExperimentFindings(Findings):

@@ -92,14 +92,14 @@ def scenario_form(scenario: Scenario) -> Any:
     form = canonical(evolved(scenario, seed=0))
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
-    return [form, files, _outsiders(json.dumps(form))]
+    return [form, files, _third_party(json.dumps(form))]
 
 
-def _outsiders(text: str) -> Any:
-    """Return the canonical forms of the user's plug-ins whose names occur in a scenario."""
+def _third_party(text: str) -> Any:
+    """Identities of plug-ins that are not the library's and whose names occur in a scenario."""
     return {
         f"{kind} {name}": canonical(registry.get(kind, name))
-        for kind, name in registry.outsiders()
+        for kind, name in registry.third_party()
         if kind not in _OF_RESULTS and (json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name))
     }
 
@@ -112,7 +112,7 @@ def metrics_form() -> Any:
     PluginError
         If one of them has no digest.
     """
-    return {name: canonical(registry.get(kind, name)) for kind, name in registry.outsiders() if kind == "metric"}
+    return {name: canonical(registry.get(kind, name)) for kind, name in registry.third_party() if kind == "metric"}
 
 
 def canonical(value: Any) -> Any:

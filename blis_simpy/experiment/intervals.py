@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.number_format import check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_fraction, format_interval, format_number, format_percent
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -86,10 +86,10 @@ class Interval:
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
-        scale = f"({percent(self.confidence, 4)}, n = {self.count})"
+        scale = f"({format_percent(self.confidence, 4)}, n = {self.count})"
         if self.method == "t":
-            return f"{figure(self.estimate)} ± {figure(self.half_width, 3)} {scale}"
-        return f"{figure(self.estimate)} [{figure(self.low)}, {figure(self.high)}] {scale}"
+            return f"{format_number(self.estimate)} ± {format_number(self.half_width, 3)} {scale}"
+        return f"{format_interval(self.estimate, self.low, self.high)} {scale}"
 
 
 def checked_values(values: ArrayLike) -> Values:

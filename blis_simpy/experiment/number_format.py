@@ -7,15 +7,15 @@ from typing import Any
 
 from blis_simpy.errors import ScenarioError
 
-__all__ = ["check_count", "check_fraction", "figure", "percent"]
+__all__ = ["check_count", "check_fraction", "format_interval", "format_number", "format_percent"]
 
 
-def figure(value: float, digits: int = 4) -> str:
+def format_number(value: float, digits: int = 4) -> str:
     """Format a number with significant digits, but never fewer than those before the decimal point.
 
     Examples
     --------
-    >>> figure(7075.562), figure(0.0123456), figure(59.0523), figure(3.0)
+    >>> format_number(7075.562), format_number(0.0123456), format_number(59.0523), format_number(3.0)
     ('7,076', '0.01235', '59.05', '3')
     """
     if not math.isfinite(value):
@@ -26,15 +26,26 @@ def figure(value: float, digits: int = 4) -> str:
     return f"{value:,.{min(decimals, 12)}f}"
 
 
-def percent(fraction: float, digits: int = 3) -> str:
+def format_interval(estimate: float, low: float, high: float) -> str:
+    """Format an estimate with the bounds of its interval.
+
+    Examples
+    --------
+    >>> format_interval(59.0523, 58.01, 60.1)
+    '59.05 [58.01, 60.10]'
+    """
+    return f"{format_number(estimate)} [{format_number(low)}, {format_number(high)}]"
+
+
+def format_percent(fraction: float, digits: int = 3) -> str:
     """Format a fraction in percent.
 
     Examples
     --------
-    >>> percent(0.23456), percent(0.95)
+    >>> format_percent(0.23456), format_percent(0.95)
     ('23.5 %', '95 %')
     """
-    return f"{figure(round(100 * fraction, 9), digits)} %"
+    return f"{format_number(round(100 * fraction, 9), digits)} %"
 
 
 def check_fraction(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.display import figure_style
 from blis_simpy.display.comparisons import plot_saturation
 from blis_simpy.errors import ScenarioError, nearest
-from blis_simpy.experiment.number_format import figure
+from blis_simpy.experiment.number_format import format_number
 from blis_simpy.experiment.plot_axes import HEIGHT, name_axis
 from blis_simpy.results.metrics import metric_label
 
@@ -58,7 +58,7 @@ def plot_capacity(capacity: Capacity, metric: str | None = None, ax: Axes | None
     if capacity.value is not None:
         ax.axvline(capacity.value, color=figure_style.GREEN, linewidth=1.2, zorder=1)
         ax.annotate(
-            figure(capacity.value),
+            format_number(capacity.value),
             (capacity.value, 1),
             xycoords=("data", "axes fraction"),
             xytext=(4, -10),

@@ -12,7 +12,7 @@ from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.findings import Findings
 from blis_simpy.experiment.intervals import Interval, bootstrap_interval, t_interval
 from blis_simpy.experiment.measurement import Metrics
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.results.metrics import find_metric
@@ -155,15 +155,16 @@ class Replications(Findings):
         rows = []
         for metric in self.metrics:
             interval = self.interval(metric, method=method)
+            relative = interval.relative_half_width
             rows.append(
                 (
                     metric,
-                    figure(interval.estimate),
-                    figure(interval.half_width, 3),
-                    figure(interval.low),
-                    figure(interval.high),
-                    figure(self._deviation(metric), 3),
-                    percent(interval.relative_half_width) if math.isfinite(interval.relative_half_width) else "-",
+                    format_number(interval.estimate),
+                    format_number(interval.half_width, 3),
+                    format_number(interval.low),
+                    format_number(interval.high),
+                    format_number(self._deviation(metric), 3),
+                    format_percent(relative) if math.isfinite(relative) else "-",
                 )
             )
         return TextTable(columns, rows, title=self._title())
@@ -171,7 +172,7 @@ class Replications(Findings):
     def _title(self) -> str:
         missed = "; the precision was not reached" if self.precise is False else ""
         count = f"{len(self):,} replication{'s' if len(self) != 1 else ''}"
-        return f"{count}, {percent(self.confidence, 4)} confidence intervals{missed}"
+        return f"{count}, {format_percent(self.confidence, 4)} confidence intervals{missed}"
 
 
 def replicate(

@@ -12,7 +12,7 @@ from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.experiment.capacity import Capacity
 from blis_simpy.experiment.comparison import Comparison
 from blis_simpy.experiment.design_points import setting_label
-from blis_simpy.experiment.number_format import figure, percent
+from blis_simpy.experiment.number_format import format_number, format_percent
 from blis_simpy.experiment.plot_capacity import plot_capacity
 from blis_simpy.experiment.plot_comparison import (
     bounded_verdicts,
@@ -57,7 +57,7 @@ def _of_comparison(comparison: Comparison) -> str:
             partial(plot_runs, comparison, metric),
             caption=f"{metric_label(metric)} of every run. Lines join runs with the same seed; bars are means.",
             alt=f"{metric}, means: "
-            + ", ".join(f"{name} {figure(runs.mean(metric))}" for name, runs in comparison.replications.items()),
+            + ", ".join(f"{name} {format_number(runs.mean(metric))}" for name, runs in comparison.replications.items()),
         )
         for metric in comparison.metrics
     ]
@@ -86,7 +86,7 @@ def _changes(comparison: Comparison) -> Iterator[Picture]:
     shown = bounded_verdicts(comparison)
     if not shown:
         return
-    what, level = "Ratio to" if is_wide(shown) else "Change from", percent(comparison.confidence, 4)
+    what, level = "Ratio to" if is_wide(shown) else "Change from", format_percent(comparison.confidence, 4)
     left_out = len(comparison.verdicts) - len(shown)
     yield Picture(
         partial(plot_comparison, comparison),
@@ -155,7 +155,7 @@ def _best(sweep: Sweep) -> Iterator[Line]:
             best = sweep.best(metric)
         except ScenarioError:
             continue
-        yield (f"Best {metric_label(metric)}: ", Strong(figure(best.replications.mean(metric))), f" at {best}")
+        yield (f"Best {metric_label(metric)}: ", Strong(format_number(best.replications.mean(metric))), f" at {best}")
 
 
 def _curves(sweep: Sweep) -> Iterator[Picture]:
@@ -165,8 +165,8 @@ def _curves(sweep: Sweep) -> Iterator[Picture]:
 
 
 def _picture(sweep: Sweep, metric: str, over: str | None) -> Picture:
-    rows = ((str(point), figure(point.replications.mean(metric))) for point in sweep.points)
-    bands = "" if has_single_runs(sweep) else f", with {percent(sweep.confidence, 4)} confidence intervals"
+    rows = ((str(point), format_number(point.replications.mean(metric))) for point in sweep.points)
+    bands = "" if has_single_runs(sweep) else f", with {format_percent(sweep.confidence, 4)} confidence intervals"
     return Picture(
         partial(plot_sweep, sweep, metric, over),
         caption=f"{metric_label(metric)} over {over or ', '.join(sweep.settings)}{bands}.",
@@ -182,9 +182,9 @@ def _of_capacity(capacity: Capacity) -> str:
         Picture(
             partial(plot_capacity, capacity, limit.metric),
             caption=f"{metric_label(limit.metric)} over {capacity.vary}: means, with bounds at"
-            f" {percent(capacity.confidence, 4)} confidence each. The dashed line is the limit.",
+            f" {format_percent(capacity.confidence, 4)} confidence each. The dashed line is the limit.",
             alt="; ".join(
-                f"{capacity.vary} {figure(probe.value)}: {figure(probe.replications.mean(limit.metric))}"
+                f"{capacity.vary} {format_number(probe.value)}: {format_number(probe.replications.mean(limit.metric))}"
                 for probe in capacity.probes
             ),
         )

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import attrs
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.number_format import figure
+from blis_simpy.experiment.number_format import format_number
 from blis_simpy.results.metrics import higher_is_better
 
-__all__ = ["Judgement", "Limit"]
+__all__ = ["Compliance", "Limit"]
 
-Judgement = Literal["meets", "misses", "unclear"]
+Compliance = Literal["meets", "misses", "unclear"]
 
 _LIMIT = re.compile(r"\s*(<=|>=)\s*([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)\s*", re.IGNORECASE)
 
@@ -57,11 +57,11 @@ class Limit:
             raise ScenarioError.at(f"slo[{metric!r}]", "must be a number, or text such as '<= 200'", limit)
         return cls(metric, float(value), at_least)
 
-    def judge(self, bounds: tuple[float, float]) -> Judgement:
+    def judge(self, bounds: tuple[float, float]) -> Compliance:
         """Return whether a mean between two bounds is within the limit."""
         low, high = bounds if not self.at_least else (-bounds[1], -bounds[0])
         limit = -self.value if self.at_least else self.value
         return "meets" if high <= limit else "misses" if low > limit or math.isnan(low) else "unclear"
 
     def __str__(self) -> str:
-        return f"{self.metric} {'>=' if self.at_least else '<='} {figure(self.value)}"
+        return f"{self.metric} {'>=' if self.at_least else '<='} {format_number(self.value)}"

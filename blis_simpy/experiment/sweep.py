@@ -12,7 +12,7 @@ from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
 from blis_simpy.experiment.findings import ExperimentFindings, column_of
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
@@ -138,14 +138,14 @@ class Sweep(ExperimentFindings):
             row = [setting_label(point.settings[path]) if path in point.settings else "" for path in self.settings]
             for metric in self.metrics:
                 interval = point.replications.interval(metric)
-                spread = f" ± {figure(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
-                row.append(figure(interval.estimate) + spread)
+                spread = f" ± {format_number(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
+                row.append(format_number(interval.estimate) + spread)
             rows.append(row)
         return TextTable(columns, rows, title=self._title())
 
     def _title(self) -> str:
         counts = {len(point.replications) for point in self.points}
-        each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
+        each = f", {max(counts)} replications each, {format_percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
 
 

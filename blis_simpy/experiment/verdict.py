@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from blis_simpy.experiment.intervals import Interval
-from blis_simpy.experiment.number_format import figure, percent
+from blis_simpy.experiment.number_format import format_interval, format_number, format_percent
 
 __all__ = ["Finding", "Verdict"]
 
@@ -60,12 +60,13 @@ class Verdict:
         """Relative change with its interval, in percent."""
         ratio = self.ratio
         if not math.isfinite(ratio.estimate):
-            return f"{figure(self.difference.estimate)} [{figure(self.difference.low)}, {figure(self.difference.high)}]"
-        low, high = (figure(100 * (end - 1), 3) for end in (ratio.low, ratio.high))
+            difference = self.difference
+            return format_interval(difference.estimate, difference.low, difference.high)
+        low, high = (format_number(100 * (end - 1), 3) for end in (ratio.low, ratio.high))
         return f"{_signed(ratio.estimate - 1)} [{low}, {high}]"
 
     def __str__(self) -> str:
-        level, count = percent(self.difference.confidence, 4), self.difference.count
+        level, count = format_percent(self.difference.confidence, 4), self.difference.count
         subject = f"{self.metric} of {self.candidate}"
         found = f"{self.change}, {level}, {count} replications"
         if self.finding == "the same":
@@ -85,4 +86,4 @@ class Verdict:
 
 
 def _signed(change: float) -> str:
-    return f"{'+' if change > 0 else ''}{percent(change)}"
+    return f"{'+' if change > 0 else ''}{format_percent(change)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 from blis_simpy.latency.kernel_terms import DecodeAttention, FloatArray, windowed_pairs
@@ -14,11 +15,46 @@ if TYPE_CHECKING:
 
     from blis_simpy.catalog.kernel_coefficients import KernelCoefficients
     from blis_simpy.latency.base import StepMember
+    from blis_simpy.latency.kernel_blocks import AttentionBlock, RecurrentBlock
     from blis_simpy.latency.kernel_overheads import KernelOverheads
     from blis_simpy.latency.kernel_rates import Rates
     from blis_simpy.latency.kernel_shape import KernelShape
 
 __all__ = ["AttentionTimes"]
+
+_STATE_FLOPS = 4.0
+"""For each number of a recurrent state and token: to update it and to read it."""
+
+
+@attrs.frozen
+class _Decode:
+    """Decode attention of the layers of a block: its KV heads on one GPU, window, and tokens for each cache entry."""
+
+    attention: DecodeAttention
+    heads: float
+    window: int
+    tokens_per_entry: int
+
+
+@attrs.frozen
+class _Prefill:
+    """Prompt attention of the layers of a block: µs for each pair of tokens, prompt token, and token of context."""
+
+    layers: float
+    pair_us: float
+    token_us: float
+    cached_us: float
+    window: int
+    tokens_per_entry: int
+
+
+@attrs.frozen
+class _Scan:
+    """Recurrent layers in steps with prompts: µs for each prompt token and for the state of each request."""
+
+    layers: float
+    token_us: float
+    state_us: float
 
 
 class AttentionTimes:
@@ -42,8 +78,8 @@ class AttentionTimes:
     Measured: ordinary attention, decode with a median error of 2 to 6 % once the KV data exceed twice the L2 cache,
     prompts with 5 to 10 %. Estimated with the same forms: latent attention, whose decode may be bound by arithmetic;
     sliding windows, whose layers read at most the window times the requests, which is exact if either all or none of
-    the contexts exceed it and too much otherwise; the states of linear attention, which count as a KV cache of their
-    size that is read and written.
+    the contexts exceed it and too much otherwise; sparse attention, which counts as attention to all entries; recurrent
+    layers, whose states count as a KV cache of their size that is read and written.
     """
 
     def __init__(
@@ -56,70 +92,84 @@ class AttentionTimes:
         tp: int,
         dp: int,
     ) -> None:
-        work = attention_work(shape, tp)
         decode = coefficients.decode_attention
-        kernel = decode["fp8"] if shape.kv_bytes == 1.0 and "fp8" in decode else decode["bf16"]
+        kernel = decode["fp8"] if shape.kv_bytes <= 1.0 and "fp8" in decode else decode["bf16"]
         prefill = coefficients.prefill_attention
+        self._dp = dp
         flops = rates.bf16 * prefill.compute_efficiency
         read = rates.memory * kernel.memory_efficiency
-        full_layers = shape.layers - shape.window_layers - shape.linear_layers
-        kinds = ((full_layers, 0), (shape.window_layers, shape.window))
+        streamed = rates.memory * prefill.memory_efficiency
 
-        def decode_attention(layers: int, read_us: float, work_us: float) -> DecodeAttention:
+        def decode_attention(layers: int, num_bytes: float, num_flops: float) -> DecodeAttention:
             return DecodeAttention(
                 kernel,
                 layers=layers,
-                read_us=read_us / dp,
-                work_us=work_us / dp,
+                read_us=num_bytes / rates.memory / dp,
+                work_us=max(num_bytes / read, num_flops / flops) / dp,
                 extra_us=overheads.attn,
                 factor=overheads.kv,
             )
 
-        self._dp = dp
-        self._heads = work.heads
-        work_us = max(work.kv_bytes / read, work.decode_flops / flops)
-        self._decode = tuple(
-            (decode_attention(layers, work.kv_bytes / rates.memory, work_us), window)
-            for layers, window in kinds
-            if layers
-        )
-        self._linear = None
-        if shape.linear_layers and shape.linear_state:
-            self._linear = decode_attention(
-                shape.linear_layers, work.state_bytes / rates.memory, work.state_bytes / read
+        def of_attention(block: AttentionBlock) -> tuple[_Decode, _Prefill]:
+            work = attention_work(block, shape.kv_bytes, tp)
+            attention = decode_attention(block.layers, work.kv_bytes, work.decode_flops)
+            prompts = _Prefill(
+                layers=float(block.layers),
+                pair_us=work.prefill_flops / flops / 2.0,
+                token_us=work.prefill_bytes / streamed,
+                cached_us=work.kv_bytes / read + work.expansion_flops / flops,
+                window=block.window,
+                tokens_per_entry=block.tokens_per_entry,
             )
-        self._full_layers, self._window_layers = float(full_layers), float(shape.window_layers)
-        self._window = shape.window
-        self._fixed_us = prefill.fixed_us * shape.layers
-        self._layers = float(shape.layers)
-        self._pair_us = work.prefill_flops / flops / 2.0
-        self._token_us = work.prefill_bytes / (rates.memory * prefill.memory_efficiency)
-        self._cached_us = work.kv_bytes / read + work.expansion_flops / flops
+            return _Decode(attention, work.heads, block.window, block.tokens_per_entry), prompts
+
+        def of_recurrence(block: RecurrentBlock) -> tuple[DecodeAttention, _Scan]:
+            state_bytes, num_flops = 2.0 * block.state_bytes / tp, _STATE_FLOPS * block.state_numbers / tp
+            moved = 2.0 * (2.0 * block.channels + 2.0 * block.inner) / tp
+            scan = _Scan(float(block.layers), moved / streamed + num_flops / flops, state_bytes / read)
+            return decode_attention(block.layers, state_bytes, num_flops), scan
+
+        attentions = [of_attention(block) for block in shape.attention]
+        recurrences = [of_recurrence(block) for block in shape.recurrent]
+        self._decode, self._prefill = [of[0] for of in attentions], [of[1] for of in attentions]
+        self._states, self._scans = [of[0] for of in recurrences], [of[1] for of in recurrences]
+        layers = sum(block.layers for block in shape.attention) + sum(block.layers for block in shape.recurrent)
+        self._fixed_us = prefill.fixed_us * layers
 
     def decode_us(self, requests: int, context: int) -> float:
         """Time of decoding requests, given the sum of their contexts before the step."""
-        heads = self._heads * requests if self._dp == 1 else self._heads * -(-requests // self._dp)
-        time = 0.0 if self._linear is None else self._linear.us(0.0, requests)
-        for attention, window in self._decode:
-            tokens = context + requests
-            if window:
-                tokens = min(tokens, requests * window)
-            time += attention.us(heads, tokens)
+        of_group = requests if self._dp == 1 else -(-requests // self._dp)
+        time = self._states_us(requests) if self._states else 0.0
+        for of in self._decode:
+            entries: float = context + requests
+            if of.window or of.tokens_per_entry > 1:
+                entries = _entries(entries, requests * of.window, of.tokens_per_entry)
+            time += of.attention.us(of.heads * of_group, entries)
+        return time
+
+    def _states_us(self, requests: int) -> float:
+        time = 0.0
+        for states in self._states:
+            time += states.us(0.0, requests)
         return time
 
     def decode_times(self, requests: int, context: int, steps: int) -> FloatArray:
         """Compute `decode_us` for many steps, each with `requests` more tokens of context; equal but for rounding."""
-        heads = self._heads * -(-requests // self._dp)
-        all_tokens = np.arange(context + requests, context + requests * steps + 1, requests, dtype=np.float64)
+        of_group = -(-requests // self._dp)
+        tokens = np.arange(context + requests, context + requests * steps + 1, requests, dtype=np.float64)
         times: FloatArray | None = None
-        for attention, window in self._decode:
-            tokens = np.minimum(all_tokens, requests * window) if window else all_tokens
-            of_kind = attention.times(heads, tokens)
+        for of in self._decode:
+            entries = tokens
+            if of.window:
+                entries = np.minimum(tokens, requests * of.window)
+            if of.tokens_per_entry > 1:
+                entries = tokens / of.tokens_per_entry + (entries if of.window else 0.0)
+            of_kind = of.attention.times(of.heads * of_group, entries)
             times = of_kind if times is None else times + of_kind
         if times is None:
-            times = np.zeros_like(all_tokens)
-        if self._linear is not None:
-            times += self._linear.us(0.0, requests)
+            times = np.zeros_like(tokens)
+        if self._states:
+            times += self._states_us(requests)
         return times
 
     def prefill_us(self, prefills: Sequence[StepMember], *, alone: bool) -> tuple[float, int, int]:
@@ -142,12 +192,22 @@ class AttentionTimes:
             tokens += new
             if new > largest:
                 largest = new
-        time = self._layers * tokens * self._token_us
-        time += self._full_layers * (pairs * self._pair_us + contexts * self._cached_us)
-        if self._window_layers:
-            window = self._window
-            parts = [(chunk.progress + chunk.cached_tokens, chunk.new_tokens) for chunk in chunks]
-            pairs = sum(windowed_pairs(context, new, window) for context, new in parts)
-            contexts = sum(min(context, window) for context, _ in parts)
-            time += self._window_layers * (pairs * self._pair_us + contexts * self._cached_us)
+        time = 0.0
+        for of in self._prefill:
+            time += of.layers * tokens * of.token_us
+            if of.tokens_per_entry:
+                time += of.layers * (pairs * of.pair_us + contexts * of.cached_us) / of.tokens_per_entry
+            if window := of.window:
+                parts = [(chunk.progress + chunk.cached_tokens, chunk.new_tokens) for chunk in chunks]
+                inside = sum(windowed_pairs(context, new, window) for context, new in parts)
+                kept = sum(min(context, window) for context, _ in parts)
+                time += of.layers * (inside * of.pair_us + kept * of.cached_us)
+        for scan in self._scans:
+            time += scan.layers * (tokens * scan.token_us + len(chunks) * scan.state_us)
         return time, tokens, largest
+
+
+def _entries(tokens: float, in_windows: int, tokens_per_entry: int) -> float:
+    """Cache entries that requests attend to, given their tokens of context and the most that their windows hold."""
+    inside = min(tokens, in_windows)
+    return tokens / tokens_per_entry + inside if tokens_per_entry else inside

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from blis_simpy.latency.kernel_shape import BF16, FP8, NVFP4, KernelShape, WeightType
+import attrs
+
+from blis_simpy.latency.kernel_blocks import BF16, FP8, NVFP4, ExpertBlock, WeightType
 from blis_simpy.latency.kernel_terms import (
     MatrixRates,
     all_reduce_us,
@@ -13,7 +15,13 @@ from blis_simpy.latency.kernel_terms import (
     matrix_product_us,
     small_kernel_us,
 )
-from blis_simpy.latency.kernel_work import Product, attention_products, attention_work, mlp_products
+from blis_simpy.latency.kernel_work import (
+    Product,
+    attention_products,
+    attention_work,
+    mlp_products,
+    recurrent_products,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,11 +29,12 @@ if TYPE_CHECKING:
     from blis_simpy.catalog.kernel_coefficients import KernelCoefficients, MatrixKernel
     from blis_simpy.latency.kernel_overheads import KernelOverheads
     from blis_simpy.latency.kernel_rates import Rates
+    from blis_simpy.latency.kernel_shape import KernelShape
 
 __all__ = ["LAYER_TERMS", "REQUEST_TERMS", "LayerTimes"]
 
 LAYER_TERMS = (
-    ("projections", "matrix products of attention: queries, keys, values, output"),
+    ("projections", "matrix products of attention and recurrence: queries, keys, values, output"),
     ("dense MLPs", "matrix products of the layers without experts"),
     ("shared experts", "matrix products of the experts that see every token"),
     ("experts", "routed experts that tokens reach, and their router"),
@@ -40,6 +49,18 @@ REQUEST_TERMS = (
     ("step", "fixed time of a step"),
 )
 """Name and meaning of what `LayerTimes.request_terms` gives."""
+
+_Products: TypeAlias = "list[tuple[MatrixRates, Product]]"
+
+
+@attrs.frozen(kw_only=True)
+class _Mixture:
+    """Mixture of experts with the kernels of its parts; `shared` are the products that every token passes."""
+
+    block: ExpertBlock
+    shared: _Products
+    experts: MatrixRates
+    router: MatrixRates
 
 
 class LayerTimes:
@@ -65,23 +86,68 @@ class LayerTimes:
         self._tp, self._dp = tp, dp
         self._all_reduce = coefficients.all_reduce
         self._link = rates.link * overheads.ar_bw
-        of_type = {FP8.name: overheads.gemm8, NVFP4.name: overheads.gemm4}.get(shape.weights.name, 1.0)
-        of_experts = 1.0 if shape.expert_weights.name == BF16.name else overheads.moe8
-        products, experts = overheads.gemm * of_type, overheads.moe * of_experts
-        self._weights = self._kernel(coefficients.gemm, shape.weights, products)
-        self._output = self._kernel(coefficients.gemm, BF16, products)
-        self._experts = self._kernel(coefficients.experts, shape.expert_weights, experts)
-        self._router = self._kernel(coefficients.gemm, BF16, experts)
-        self._projections = attention_products(shape, tp)
-        self._dense_mlp = mlp_products(shape, shape.dense_width, tp)
-        self._shared_mlp = mlp_products(shape, shape.shared_width, tp) if shape.shared_width else ()
-        self._rotated_bytes = attention_work(shape, tp).rotated_bytes
-        self._num_all_reduces = 2 * shape.layers + 1 - (shape.moe_layers if dp > 1 else 0)
+        self._kernels = coefficients
+        products = [
+            (block.layers, self._products(attention_products(block, shape.hidden, tp), block.weights))
+            for block in shape.attention
+        ]
+        products += [
+            (block.layers, self._products(recurrent_products(block, shape.hidden, tp), block.weights))
+            for block in shape.recurrent
+        ]
+        self._projections = products
+        self._dense = [
+            (
+                block.layers,
+                self._products(mlp_products(shape.hidden, block.width, block.matrices, tp), block.weights),
+                2.0 * block.matrices * block.width / tp,
+            )
+            for block in shape.mlps
+        ]
+        self._moe = [self._mixture(block) for block in shape.experts]
+        self._moved_bytes = [
+            (block.layers, attention_work(block, shape.kv_bytes, tp).rotated_bytes) for block in shape.attention
+        ]
+        self._moved_bytes += [(block.layers, 4.0 * (block.channels + block.inner) / tp) for block in shape.recurrent]
+        # Factors of quantised products were fitted with the output layer, which is not quantised, included.
+        types = [block.weights for block in shape.attention] + [block.weights for block in shape.recurrent]
+        main = types[0] if types else BF16
+        self._output = self._rates_of(coefficients.gemm, shape.output_weights, self._product_factor(main))
+        self._num_all_reduces = shape.sublayers + 1 - (shape.moe_layers if dp > 1 else 0)
         self._layers_of: dict[int | tuple[int, int], float] = {}
         self._requests_of: dict[int, tuple[float, float]] = {}
 
-    def _kernel(self, kernels: Mapping[str, MatrixKernel], weights: WeightType, factor: float) -> MatrixRates:
-        """Kernel of a weight type; where the GPU has none, weights are expanded to BF16 on the way."""
+    def _products(self, products: Iterable[Product], weights: WeightType) -> _Products:
+        rates = self._product_rates(weights)
+        return [(rates, product) for product in products]
+
+    def _mixture(self, block: ExpertBlock) -> _Mixture:
+        hidden, tp = self._shape.hidden, self._tp
+        shared: _Products = []
+        if block.shared_width:
+            products = mlp_products(hidden, block.shared_width, block.shared_matrices, tp)
+            shared += self._products(products, block.shared_weights)
+        if block.input_width != hidden:
+            projections = Product(block.input_width / tp, hidden), Product(hidden, block.input_width / tp)
+            shared += self._products(projections, block.projection_weights)
+        over = self._over
+        factor = over.moe * (1.0 if block.weights.name == BF16.name else over.moe8)
+        return _Mixture(
+            block=block,
+            shared=shared,
+            experts=self._rates_of(self._kernels.experts, block.weights, factor),
+            router=self._rates_of(self._kernels.gemm, BF16, factor),
+        )
+
+    def _product_factor(self, weights: WeightType) -> float:
+        over = self._over
+        return over.gemm * {FP8.name: over.gemm8, NVFP4.name: over.gemm4}.get(weights.name, 1.0)
+
+    def _product_rates(self, weights: WeightType) -> MatrixRates:
+        return self._rates_of(self._kernels.gemm, weights, self._product_factor(weights))
+
+    def _rates_of(self, kernels: Mapping[str, MatrixKernel], weights: WeightType, factor: float) -> MatrixRates:
+        """Kernel of a weight type; where the GPU has none, weights are expanded to BF16 before the product."""
         kernel, activation_bytes = kernels.get(weights.name), weights.activation_bytes
         if kernel is None or not self._rates.flops(kernel.arithmetic):
             kernel, activation_bytes = kernels[BF16.name], BF16.activation_bytes
@@ -112,23 +178,24 @@ class LayerTimes:
 
     def layer_terms(self, tokens: int, largest: int) -> tuple[float, ...]:
         """Return what `layers_us` adds up, in the order of `LAYER_TERMS`."""
-        shape, tp, dp = self._shape, self._tp, self._dp
+        shape, dp = self._shape, self._dp
         memory, elem = self._rates.memory, self._over.elem
-        layers, dense, moe = shape.layers, shape.dense_layers, shape.moe_layers
         own = tokens if dp == 1 else max(-(-tokens // dp), largest)
         activations = 2.0 * own * shape.hidden
-        small = 2.0 * small_kernel_us(4.0 * activations, memory, elem)
-        small += small_kernel_us(own * self._rotated_bytes, memory, elem)
-        activated = small_kernel_us(6.0 * own * shape.dense_width / tp, memory, elem)
+        small = shape.sublayers * small_kernel_us(4.0 * activations, memory, elem)
+        for layers, num_bytes in self._moved_bytes:
+            small += layers * small_kernel_us(own * num_bytes, memory, elem)
+        for layers, _, num_bytes in self._dense:
+            small += layers * small_kernel_us(own * num_bytes, memory, elem)
         exchanged = exchange_us(self._all_reduce, 2.0 * tokens * shape.hidden, dp, self._link)
         return (
-            layers * self._products_us(self._projections, own),
-            dense * self._products_us(self._dense_mlp, own) if dense else 0.0,
-            moe * self._products_us(self._shared_mlp, own) if moe else 0.0,
-            moe * self._experts_us(tokens, own) if moe else 0.0,
+            _total(layers * _products_us(products, own) for layers, products in self._projections),
+            _total(layers * _products_us(products, own) for layers, products, _ in self._dense),
+            _total(of.block.layers * _products_us(of.shared, own) for of in self._moe),
+            _total(of.block.layers * self._experts_us(of, tokens, own) for of in self._moe),
             self._num_all_reduces * self._all_reduce_us(activations),
-            2.0 * moe * exchanged,
-            layers * small + dense * activated,
+            2.0 * shape.moe_layers * exchanged,
+            small,
         )
 
     def requests_us(self, requests: int) -> tuple[float, float]:
@@ -145,27 +212,29 @@ class LayerTimes:
         output = matrix_product_us(self._output, own, shape.vocabulary / self._tp, shape.hidden)
         return output, self._over.seq * own, self._over.step
 
-    def _products_us(self, products: Iterable[Product], tokens: int) -> float:
-        return _total(matrix_product_us(self._weights, tokens, of.columns, of.depth) for of in products)
-
-    def _experts_us(self, tokens: int, own: int) -> float:
-        shape = self._shape
+    def _experts_us(self, of: _Mixture, tokens: int, own: int) -> float:
+        block = of.block
         routed = experts_us(
-            self._experts,
+            of.experts,
             tokens,
-            experts=shape.experts,
-            experts_per_token=shape.experts_per_token,
-            hidden=shape.hidden,
-            width=shape.expert_width / self._tp,
+            experts=block.experts,
+            experts_per_token=block.experts_per_token,
+            hidden=block.input_width,
+            width=block.width / self._tp,
+            matrices=block.matrices,
             groups=self._dp,
         )
-        return routed + matrix_product_us(self._router, own, shape.experts, shape.hidden)
+        return routed + matrix_product_us(of.router, own, block.experts, self._shape.hidden)
 
     def _all_reduce_us(self, num_bytes: float) -> float:
         over = self._over
         return all_reduce_us(
             self._all_reduce, num_bytes, self._tp, self._link, extra_us=over.ar, waiting_us=over.ar_gpu
         )
+
+
+def _products_us(products: _Products, tokens: int) -> float:
+    return _total(matrix_product_us(rates, tokens, of.columns, of.depth) for rates, of in products)
 
 
 def _total(times: Iterable[float]) -> float:

@@ -113,9 +113,10 @@ def experts_us(
     experts_per_token: int,
     hidden: int,
     width: float,
+    matrices: int = 3,
     groups: int = 1,
 ) -> float:
-    """Time of the routed experts of a layer, µs: three matrices each of the experts that tokens reach.
+    """Time of the routed experts of a layer, µs: the matrices of the experts that tokens reach.
 
     Parameters
     ----------
@@ -126,18 +127,20 @@ def experts_us(
     experts, experts_per_token : int
         Routed experts of the layer, and how many see a token.
     hidden : int
-        Width of the residual stream.
+        Width of what an expert reads and writes.
     width : float
         Width of an expert on one GPU.
+    matrices : int
+        Matrices of an expert: 3 with a gate, else 2.
     groups : int
         Data-parallel groups that the experts and their tokens are spread over evenly.
     """
     kernel, bandwidth = rates.kernel, rates.bytes_per_us
     routed = tokens * experts_per_token / groups
     reached = reached_experts(tokens, experts, experts_per_token) / groups
-    weights = reached * 3.0 * hidden * width * rates.weight_bytes / (bandwidth * kernel.memory_efficiency)
-    arithmetic = 6.0 * routed * hidden * width / (rates.flops_per_us * kernel.compute_efficiency)
-    passes = kernel.extra_passes * routed * (2.0 * hidden + 3.0 * width) * 2.0 / bandwidth
+    weights = reached * matrices * hidden * width * rates.weight_bytes / (bandwidth * kernel.memory_efficiency)
+    arithmetic = 2.0 * matrices * routed * hidden * width / (rates.flops_per_us * kernel.compute_efficiency)
+    passes = kernel.extra_passes * routed * (2.0 * hidden + matrices * width) * 2.0 / bandwidth
     time = kernel.fixed_us + joined(weights, arithmetic, kernel.overlap) + passes
     return rates.factor * time
 

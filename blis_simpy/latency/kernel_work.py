@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from blis_simpy.latency.kernel_shape import KernelShape
+    from blis_simpy.latency.kernel_blocks import AttentionBlock, RecurrentBlock
 
-__all__ = ["AttentionWork", "Product", "attention_products", "attention_work", "mlp_products"]
-
-_STATE_BYTES = 4.0
-"""States of linear attention are kept in FP32."""
+__all__ = [
+    "AttentionWork",
+    "Product",
+    "attention_products",
+    "attention_work",
+    "mlp_products",
+    "recurrent_products",
+]
 
 
 @attrs.frozen
@@ -49,8 +53,6 @@ class AttentionWork:
         To expand one cached token of a prompt; 0 for ordinary attention.
     rotated_bytes : float, bytes
         What the rotary embedding moves of one token.
-    state_bytes : float, bytes
-        State of linear attention that a request reads and writes in a step; 0 without any.
     """
 
     heads: float
@@ -60,61 +62,75 @@ class AttentionWork:
     prefill_bytes: float
     expansion_flops: float
     rotated_bytes: float
-    state_bytes: float
 
 
-def attention_products(shape: KernelShape, tp: int) -> tuple[Product, ...]:
+def attention_products(block: AttentionBlock, hidden: int, tp: int) -> tuple[Product, ...]:
     """Products of one attention layer with its weights on one GPU.
 
     Latent attention multiplies with the same matrix in both directions: prompts expand keys and values with it, decode
     absorbs it into queries and outputs.
     """
-    heads, hidden, latent = shape.heads / tp, shape.hidden, shape.latent
-    if latent is None:
-        kv_heads = max(1.0, shape.kv_heads / tp)
+    heads, latent = block.heads / tp, block.latent
+    extra = block.extra_columns / tp
+    further = (Product(extra, hidden),) if extra else ()
+    if latent is not None:
+        cached = latent.rank + latent.rotary
+        query = heads * (latent.plain + latent.rotary)
+        down = [Product(query + cached, hidden)]
+        if latent.query_rank:
+            down = [Product(latent.query_rank + cached, hidden), Product(query, latent.query_rank)]
+        up = Product(heads * (latent.plain + latent.value), latent.rank)
+        return (*down, up, Product(hidden, heads * latent.value), *further)
+    kv_columns = block.kv_columns * _kv_heads(block, tp) / block.kv_heads
+    query, value = heads * block.head_dim, heads * block.value_dim
+    if block.output_rank:
         return (
-            Product((heads + 2.0 * kv_heads) * shape.head_dim, hidden),
-            Product(hidden, heads * shape.head_dim),
+            Product(block.query_rank + kv_columns, hidden),
+            Product(query, block.query_rank),
+            Product(block.output_rank, value),
+            *further,
         )
-    cached = latent.rank + latent.rotary
-    query = heads * (latent.plain + latent.rotary)
-    down = [Product(query + cached, hidden)]
-    if latent.query_rank:
-        down = [Product(latent.query_rank + cached, hidden), Product(query, latent.query_rank)]
-    return (*down, Product(heads * (latent.plain + latent.value), latent.rank), Product(hidden, heads * latent.value))
+    return Product(query * (2.0 if block.gated else 1.0) + kv_columns, hidden), Product(hidden, value), *further
 
 
-def mlp_products(shape: KernelShape, width: int, tp: int) -> tuple[Product, ...]:
+def recurrent_products(block: RecurrentBlock, hidden: int, tp: int) -> tuple[Product, ...]:
+    """Products of one recurrent layer with its weights on one GPU."""
+    return Product(block.input_columns / tp, hidden), Product(hidden, block.inner / tp)
+
+
+def mlp_products(hidden: int, width: int, matrices: int, tp: int) -> tuple[Product, ...]:
     """Products of one MLP of a width on one GPU; the gate is computed together with the first."""
     inner = width / tp
-    return Product((2.0 if shape.gated else 1.0) * inner, shape.hidden), Product(shape.hidden, inner)
+    return Product((matrices - 1.0) * inner, hidden), Product(hidden, inner)
 
 
-def attention_work(shape: KernelShape, tp: int) -> AttentionWork:
-    """Work of one attention layer on one GPU."""
-    heads, latent = shape.heads / tp, shape.latent
-    state_bytes = 2.0 * shape.linear_state * _STATE_BYTES / tp
+def attention_work(block: AttentionBlock, kv_bytes: float, tp: int) -> AttentionWork:
+    """Work of one attention layer on one GPU; `kv_bytes` is the size of a number in the KV cache."""
+    heads, latent, kv_heads = block.heads / tp, block.latent, _kv_heads(block, tp)
+    cached_bytes = kv_heads * block.entry_numbers * kv_bytes + block.entry_bytes
     if latent is None:
-        kv_heads, head_dim = max(1.0, shape.kv_heads / tp), shape.head_dim
-        flops = 4.0 * heads * head_dim
+        widths = block.head_dim + block.value_dim
+        flops = 2.0 * heads * widths
         return AttentionWork(
             heads=kv_heads,
-            kv_bytes=kv_heads * head_dim * 2.0 * shape.kv_bytes,
+            kv_bytes=cached_bytes,
             decode_flops=flops,
             prefill_flops=flops,
-            prefill_bytes=head_dim * 2.0 * (2.0 * heads + 4.0 * kv_heads),
+            prefill_bytes=2.0 * widths * (heads + 2.0 * kv_heads),
             expansion_flops=0.0,
-            rotated_bytes=4.0 * (heads + kv_heads) * head_dim,
-            state_bytes=state_bytes,
+            rotated_bytes=4.0 * (heads + kv_heads) * block.head_dim,
         )
     widths = latent.plain + latent.rotary + latent.value
     return AttentionWork(
         heads=1.0,
-        kv_bytes=(latent.rank + latent.rotary) * shape.kv_bytes,
+        kv_bytes=cached_bytes,
         decode_flops=2.0 * heads * (2.0 * latent.rank + latent.rotary),
         prefill_flops=2.0 * heads * widths,
         prefill_bytes=2.0 * 3.0 * heads * widths,
         expansion_flops=2.0 * latent.rank * heads * (latent.plain + latent.value),
         rotated_bytes=4.0 * (heads + 1.0) * latent.rotary,
-        state_bytes=state_bytes,
     )
+
+
+def _kv_heads(block: AttentionBlock, tp: int) -> float:
+    return max(1.0, block.kv_heads / tp)

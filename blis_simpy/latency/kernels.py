@@ -11,6 +11,7 @@ the definition decides: runs equal single steps on every platform.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,13 +26,15 @@ from blis_simpy.latency.kernel_layers import LAYER_TERMS, REQUEST_TERMS, LayerTi
 from blis_simpy.latency.kernel_overheads import KernelOverheads
 from blis_simpy.latency.kernel_rates import Rates
 from blis_simpy.latency.kernel_shape import KernelShape, kernel_shape
-from blis_simpy.latency.validation import check_kernel_figures, check_tp
+from blis_simpy.latency.validation import check_known, check_placement, check_tp
 from blis_simpy.settings.updates import updated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["KernelTimes", "Kernels"]
+
+_log = logging.getLogger("blis_simpy")
 
 _FEW_STEPS = 14
 """Up to this many steps a plain loop beats numpy (measured)."""
@@ -223,10 +226,13 @@ class Kernels(KernelTimes):
             if getattr(inputs, name):
                 raise ScenarioError.at(name, "must not be given with the kernels model, which has none")
         check_tp(inputs.tp)
-        model, gpu = check_kernel_figures(inputs.model, inputs.gpu, inputs.tp, dp)
-        super().__init__(
-            kernel_shape(model), kernel_coefficients(gpu), tp=inputs.tp, dp=dp, overheads=_overheads(options)
-        )
+        model, gpu = check_known(inputs.model, inputs.gpu)
+        shape = kernel_shape(model)
+        heads = [(block.heads, block.kv_heads) for block in shape.attention]
+        check_placement(heads, model.name, tp=inputs.tp, dp=dp, experts=bool(shape.experts))
+        if shape.unread:
+            _log.warning("latency model kernels counts all layers of %s as alike: %s", model.name, shape.unread)
+        super().__init__(shape, kernel_coefficients(gpu), tp=inputs.tp, dp=dp, overheads=_overheads(options))
 
 
 def _overheads(options: dict[str, Any]) -> KernelOverheads:

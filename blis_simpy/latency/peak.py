@@ -12,15 +12,24 @@ import attrs
 
 from blis_simpy.catalog.kernel_coefficients import kernel_coefficients
 from blis_simpy.latency.base import StepBatch, StepMember
+from blis_simpy.latency.kernel_blocks import FP8, MXFP4, NVFP4
 from blis_simpy.latency.kernel_shape import kernel_shape
-from blis_simpy.latency.kernel_work import Product, attention_products, attention_work, mlp_products
+from blis_simpy.latency.kernel_terms import windowed_pairs
+from blis_simpy.latency.kernel_work import (
+    Product,
+    attention_products,
+    attention_work,
+    mlp_products,
+    recurrent_products,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from blis_simpy.catalog.hardware import Gpu
     from blis_simpy.catalog.models import ModelSpec
     from blis_simpy.latency.base import LatencyModel
+    from blis_simpy.latency.kernel_blocks import WeightType
     from blis_simpy.latency.kernel_shape import KernelShape
 
 __all__ = ["PROMPT_TOKENS", "PeakUse", "peak_use"]
@@ -61,33 +70,47 @@ def peak_use(latency: LatencyModel, model: ModelSpec, gpu: Gpu, *, tp: int, dp: 
     Notes
     -----
     Counted are products with the weights that a token passes, embeddings left out, and the attention of the prompt. The
-    rate is that of BF16, or of FP8 for one-byte weights where the GPU has it.
+    rate is that of BF16, or that of the format of the weights where the GPU has it.
     """
     shape, coefficients = kernel_shape(model), kernel_coefficients(gpu)
-    weights = _active_weights(shape, tp, dp)
-    flops_per_us = (_fp8(shape, coefficients.fp8_tflops) or coefficients.bf16_tflops) * _MILLION
+    products = list(_active_products(shape, tp, dp))
     pairs = PROMPT_TOKENS * (PROMPT_TOKENS + 1) / 2.0
-    attention = shape.layers * attention_work(shape, tp).prefill_flops * pairs
-    arithmetic_us = 2.0 * PROMPT_TOKENS * weights / flops_per_us
-    arithmetic_us += attention / (coefficients.bf16_tflops * _MILLION)
-    memory_us = weights * shape.weights.weight_bytes / (coefficients.bandwidth_tb_s * _MILLION)
+    arithmetic_us = memory_us = 0.0
+    for weights, num_weights in products:
+        tflops = coefficients.bf16_tflops
+        if weights.name == FP8.name:
+            tflops = coefficients.fp8_tflops or tflops
+        elif weights.name in (NVFP4.name, MXFP4.name):
+            tflops = max(coefficients.fp4_tflops, coefficients.fp8_tflops) or tflops
+        arithmetic_us += 2.0 * PROMPT_TOKENS * num_weights / (tflops * _MILLION)
+        memory_us += num_weights * weights.weight_bytes / (coefficients.bandwidth_tb_s * _MILLION)
+    for block in shape.attention:
+        seen = pairs
+        if block.window:
+            seen = windowed_pairs(0, PROMPT_TOKENS, block.window) / 2.0
+        elif block.tokens_per_entry > 1:
+            seen = pairs / block.tokens_per_entry
+        flops = block.layers * attention_work(block, shape.kv_bytes, tp).prefill_flops * seen
+        arithmetic_us += flops / (coefficients.bf16_tflops * _MILLION)
     prompt = StepBatch.of([StepMember(PROMPT_TOKENS, 0, PROMPT_TOKENS, 1)])
     decode = StepBatch.of([StepMember(1, 1, 1, 2)])
     return PeakUse(arithmetic_us / latency.step_time(prompt), memory_us / latency.step_time(decode))
 
 
-def _fp8(shape: KernelShape, tflops: float) -> float:
-    return tflops if shape.weights.name == "fp8" else 0.0
-
-
-def _active_weights(shape: KernelShape, tp: int, dp: int) -> float:
-    """Weights on one GPU that a token passes."""
-    experts = shape.experts_per_token * _size(mlp_products(shape, shape.expert_width, tp)) / dp
-    return (
-        shape.layers * _size(attention_products(shape, tp))
-        + shape.dense_layers * _size(mlp_products(shape, shape.dense_width, tp))
-        + shape.moe_layers * (_size(mlp_products(shape, shape.shared_width, tp)) + experts)
-    )
+def _active_products(shape: KernelShape, tp: int, dp: int) -> Iterator[tuple[WeightType, float]]:
+    """Weights on one GPU that a token passes, by type."""
+    hidden = shape.hidden
+    for attention in shape.attention:
+        yield attention.weights, attention.layers * _size(attention_products(attention, hidden, tp))
+    for recurrent in shape.recurrent:
+        yield recurrent.weights, recurrent.layers * _size(recurrent_products(recurrent, hidden, tp))
+    for mlp in shape.mlps:
+        yield mlp.weights, mlp.layers * _size(mlp_products(hidden, mlp.width, mlp.matrices, tp))
+    for of in shape.experts:
+        shared = _size(mlp_products(hidden, of.shared_width, of.shared_matrices, tp))
+        yield of.shared_weights, of.layers * shared
+        routed = of.experts_per_token * _size(mlp_products(of.input_width, of.width, of.matrices, tp)) / dp
+        yield of.weights, of.layers * routed
 
 
 def _size(products: Iterable[Product]) -> float:

@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 
 from blis_simpy.core.rendering import Rendered
-from blis_simpy.display.pages import describe
 from blis_simpy.display.text_table import Strong, TextColumn, TextTable
 from blis_simpy.realserver.http_exchange import OK
 from blis_simpy.trace_files.trace import Trace
@@ -179,6 +178,3 @@ class Recording(Rendered):
 
     def __repr__(self) -> str:
         return self.render("text")
-
-
-describe.register(Recording, Recording.page)

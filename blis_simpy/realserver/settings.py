@@ -1,4 +1,4 @@
-"""How a real server is talked to."""
+"""Settings of the client of a real server."""
 
 from __future__ import annotations
 
@@ -18,55 +18,59 @@ _RESERVED = frozenset({"model", "prompt", "messages", "stream", "stream_options"
 
 @settings_class
 class ObserveSettings:
-    """Where requests go, what they ask for, and how many of them may be under way.
+    """Address and API of a real server, contents of the requests, and limits of the client.
 
     Raises
     ------
     ScenarioError
-        If the URL is no plain address of HTTP, the key could not be sent, or the extra body would replace the request
-        itself.
+        If the URL is not a plain HTTP address, the key cannot be sent, or the extra body would replace a part of the
+        request.
     """
 
     url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")
-    model: str = setting(help="Model to ask for, where the client of a request names none.", flag="--model")
+    model: str = setting(help="Model of requests whose client names none.", flag="--model")
     api_format: str = setting(
         default="completions",
-        help="What the server is asked for.",
+        help="API of the server.",
         choices=("completions", "chat"),
         flag="--api-format",
     )
     streaming: str = setting(
         default="always",
-        help="Whether answers come in pieces; by-client: as the client of the specification says.",
+        help="Whether responses are streamed; by-client means as the clients of the specification.",
         choices=("always", "never", "by-client"),
         flag="--streaming",
     )
     unconstrained_output: bool = setting(
-        default=False, help="Let the model end its answers itself.", flag="--unconstrained-output"
+        default=False, help="Let the model end its outputs.", flag="--unconstrained-output"
     )
-    max_concurrency: int = setting(default=256, help="Requests under way at a time.", gt=0, flag="--max-concurrency")
+    max_concurrency: int = setting(
+        default=256, help="Maximum number of concurrent requests.", gt=0, flag="--max-concurrency"
+    )
     warmup_requests: int = setting(
-        default=0, help="How many of the first requests are sent, but not recorded.", ge=0, flag="--warmup-requests"
+        default=0, help="Number of first requests that are sent but not recorded.", ge=0, flag="--warmup-requests"
     )
     timeout: Duration = setting(
         default=300 * SECOND,
-        help="Longest time for one answer.",
+        help="Timeout of one response.",
         unit="us",
         gt=0,
         dimension="duration",
         flag="--timeout",
     )
-    api_key: str = setting(default="", help="Key that is sent as a bearer token.", flag="--api-key")
+    api_key: str = setting(default="", help="API key, sent as a bearer token.", flag="--api-key")
     extra_body: Mapping[str, Any] = setting(
-        factory=dict, help="Further keys of every request's body, e.g. ignore_eos, temperature."
+        factory=dict, help="Additional keys of the body of every request, e.g. ignore_eos, temperature."
     )
     distinct_prompts: bool = setting(
         default=False,
-        help="Fill prompts with words of their own in place of hello, lest a prefix cache finds them equal.",
+        help="Fill each prompt with different words, so that a prefix cache does not match them.",
         flag="--distinct-prompts",
     )
-    server_type: str = setting(default="vllm", help="Kind of server; only recorded.", flag="--server-type")
-    rtt_ms: float = setting(default=0.0, help="Round-trip time to it; only recorded.", unit="ms", ge=0, flag="--rtt-ms")
+    server_type: str = setting(default="vllm", help="Kind of server; recorded only.", flag="--server-type")
+    rtt_ms: float = setting(
+        default=0.0, help="Round-trip time to the server; recorded only.", unit="ms", ge=0, flag="--rtt-ms"
+    )
 
     def __attrs_post_init__(self) -> None:
         problems: list[Problem] = []

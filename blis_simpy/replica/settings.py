@@ -1,4 +1,4 @@
-"""Settings of one replica: limits of a step, order of the queue, size of the KV cache."""
+"""Settings of one replica: limits of a step, policies of the engine, KV cache."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ OFFLOADING_STORE = "two-tier"
 
 @settings_class
 class EngineSettings:
-    """How a replica forms its steps. Defaults are those of the reference."""
+    """Limits and policies of the engine of a replica. Defaults are those of the reference."""
 
     max_num_seqs: int = setting(
         default=256,
-        help="Batch slots: the most requests that run at once.",
+        help="Batch slots: maximum number of requests that run at once.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
@@ -31,25 +31,32 @@ class EngineSettings:
     )
     long_prefill_token_threshold: int = setting(
         default=0,
-        help="Most prompt tokens that one request gets in a step; 0 means no such limit.",
+        help="Maximum number of prompt tokens of one request in a step; 0 means unlimited.",
         unit="tokens",
         ge=0,
         flag="--long-prefill-token-threshold",
     )
     max_model_len: int | None = setting(
         default=None,
-        help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
+        help="Maximum number of prompt and output tokens; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
     )
-    scheduler: Plugin = setting(default="fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
-    priority: Plugin = setting(
-        default="constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
+    scheduler: Plugin = setting(
+        default="fcfs", help="Scheduler: orders the wait queue.", kind="scheduler", flag="--scheduler"
     )
-    batching: Plugin = setting(default="continuous", help="Who joins a step.", kind="batching")
+    priority: Plugin = setting(
+        default="constant",
+        help="Priority policy: computes the priorities that a scheduler may sort by.",
+        kind="priority",
+        flag="--priority-policy",
+    )
+    batching: Plugin = setting(
+        default="continuous", help="Batch former: decides which requests join a step.", kind="batching"
+    )
     macro_steps: bool = setting(
-        default=True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
+        default=True, help="Simulate runs of decode steps as single events; affects the speed, not the results."
     )
 
 
@@ -64,13 +71,13 @@ class KVSettings:
     )
     blocks: int | None = setting(
         default=None,
-        help="KV blocks of a replica; unset means computed from the memory of the GPU.",
+        help="Number of KV blocks of a replica; unset means computed from the GPU memory.",
         unit="blocks",
         ge=1,
         flag="--total-kv-blocks",
     )
     block_size: int = setting(
-        default=16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
     )
     capacity_rules: str = setting(
         default="blis",
@@ -81,7 +88,7 @@ class KVSettings:
     )
     gpu_memory_utilization: float = setting(
         default=0.9,
-        help="Share of the GPU's memory that the engine uses, for computing the number of blocks.",
+        help="Fraction of the GPU memory that the engine uses, to compute the number of KV blocks.",
         unit="fraction",
         gt=0,
         le=1,
@@ -89,21 +96,21 @@ class KVSettings:
     )
     cpu_blocks: int = setting(
         default=0,
-        help="KV blocks in host memory behind the GPU's; 0 means no second tier.",
+        help="Number of KV blocks in host memory; 0 means no second tier.",
         unit="blocks",
         ge=0,
         flag="--kv-cpu-blocks",
     )
     transfer_bandwidth: float = setting(
         default=100.0,
-        help="Blocks that one microsecond brings back from host memory.",
+        help="KV blocks that are reloaded from host memory per microsecond.",
         unit="blocks/us",
         gt=0,
         flag="--kv-transfer-bandwidth",
     )
     transfer_base_latency: Duration = setting(
         default=0,
-        help="Fixed part of the time to bring back one block.",
+        help="Fixed part of the time to reload one KV block.",
         unit="us",
         ge=0,
         dimension="duration",
@@ -111,7 +118,7 @@ class KVSettings:
     )
     offload_threshold: float = setting(
         default=0.9,
-        help="Accepted for compatibility; it has no effect.",
+        help="Accepted for compatibility; without effect.",
         unit="fraction",
         ge=0,
         le=1,

@@ -31,7 +31,7 @@ __all__ = ["accept", "beside", "inline_field", "structure"]
 T = TypeVar("T")
 
 _MARK = "_"
-"""Put behind the names of fields for cattrs, which takes them as keywords, beside parameters of its own."""
+"""Suffix of the names of fields for cattrs, which takes them as keywords beside its own parameters."""
 
 
 def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient: bool = False) -> T:
@@ -40,13 +40,13 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
     Parameters
     ----------
     source : Document, mapping or instance
-        A YAML document, whose file and lines then stand in the errors, or data made in Python. Instances of the
-        classes that it leads to may stand in it, too; an instance of `cls` is returned as it is.
+        A YAML document, whose file and lines are then named in errors, or data made in Python. The data may contain
+        instances of settings classes; an instance of `cls` is returned unchanged.
     cls : type
         Attrs class whose fields are made with `blis_simpy.settings.fields.setting`.
     lenient : bool
-        Take what files of the reference have: a key without a value for one that is not given, a whole number written
-        as ``1e9``, and a label written as a number.
+        Accept what files of the reference contain: a key without a value in place of no key, a whole number written as
+        ``1e9``, and a label written as a number.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
         tree = error
     else:
         return made
-    # Out of the handler, so that an error of a plug-in does not show the whole tree.
+    # Outside the handler, so that an error of a plug-in does not show the whole tree.
     problems = [_placed(problem.inside(dotted(path)), document) for path, problem in _problems(tree, data, ())]
     raise ScenarioError(sorted(problems, key=lambda problem: problem.line or 0))
 
@@ -222,7 +222,7 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
 def _build_with_options(
     value: Mapping[str, Any], inline: Any, names: Collection[str], build: Callable[[Any], Any]
 ) -> Any:
-    """Build a settings class from a mapping in which the options of a plug-in stand beside its own settings."""
+    """Build a settings class from a mapping of its settings and the options of its plug-in."""
     import cattrs
 
     own = {key: part for key, part in value.items() if key in names}
@@ -264,7 +264,7 @@ def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
 
 
 def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
-    """Walk cattrs' tree of errors along the data; a problem that we found ourselves has a path from there on."""
+    """Walk cattrs' tree of errors along the data; our own problems have paths that start where they were found."""
     import cattrs
 
     if isinstance(error, cattrs.ClassValidationError):

@@ -69,8 +69,8 @@ class Setting:
         Kind of plug-in (see `blis_simpy.registry`) that the value names. A field of type `Plugin` may hold more than a
         name; one of type str holds just that.
     inline : bool
-        In a file, the options of the plug-in stand beside the field, not in a mapping of their own. At most one field
-        of a class.
+        In a file, the options of the plug-in are given beside the field, not in a mapping of their own. At most one
+        field of a class.
     forms : PluginForms or None
         The field keeps an instance of the plug-in, made at once of a mapping of type and options or of one of these.
     dimension : {"duration", "rate"} or None
@@ -116,7 +116,7 @@ class Setting:
             Text with a unit made a number (if it can be read), a number of numpy's made one of Python's, a list made a
             tuple, a path made text, anything else as it is.
         """
-        # Text and plain numbers first: they are nearly all, and to ask for an Integral takes its time.
+        # Text and plain numbers first: nearly all values are, and isinstance(value, Integral) is slow.
         if isinstance(value, str):
             return self._measured(value)
         if value is None or type(value) in (bool, int, float):
@@ -178,7 +178,7 @@ class Setting:
             _DIMENSIONS[self.dimension](value)
         except ValueError as error:
             return str(error)
-        raise AssertionError("normalise() reads what can be read")
+        raise AssertionError("normalise() reads every valid text")
 
     def _broken_bound(self, number: float) -> str | None:
         if not abs(number) <= sys.float_info.max:  # NaN, infinity, and integers that no float can hold
@@ -228,7 +228,7 @@ def find_setting(attribute: attrs.Attribute[Any]) -> Setting | None:
 
 
 def _conforms(value: Any, hint: Any) -> bool:
-    """Whether a value has a type, without Python's generosity: True is no integer, 3.0 is none, 3 is a float."""
+    """Whether a value has a type, strictly: True and 3.0 are not integers; 3 is a float."""
     if hint is Any:
         return True
     if hint in (int, float):

@@ -1,4 +1,4 @@
-"""One place for an option: default, unit, range and help stand at the field, everything else derives from them.
+"""Declaration of settings: default, unit, range and help of an option are given once, at its field.
 
 A settings class is decorated with `settings_class`, and its fields are made with `setting`::
 
@@ -7,9 +7,9 @@ A settings class is decorated with `settings_class`, and its fields are made wit
         size: int = setting(default=16, help="Size of the disk.", unit="GiB", ge=1)
         access_time: Duration = setting(default=0, help="Time of one access.", unit="us", ge=0, dimension="duration")
 
-What a field accepts is decided by `blis_simpy.settings.convert.accept`, and by nothing else: it runs when the class is
-constructed in Python, when a YAML value is read and when a command-line flag is parsed, so that the three cannot
-disagree. Type checkers see the constructor with the types that it accepts (see `blis_simpy.settings.field_types`).
+YAML, the command line, JSON Schema, docstrings and the reference pages derive from it. Values are checked by
+`blis_simpy.settings.convert.accept` wherever they come from, so that Python, files and flags cannot disagree. Type
+checkers see the constructor with the types that it accepts (see `blis_simpy.settings.field_types`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ S = TypeVar("S")
 
 
 def _accepted(value: Any, instance: object, attribute: attrs.Attribute[Any]) -> Any:
-    if value is attribute.default:  # known to be good; judging a plug-in's name would scan the entry points on import
+    if value is attribute.default:  # valid; checking the name of a plug-in would scan the entry points on import
         return value
     cls: Any = type(instance)
     try:
@@ -117,7 +117,7 @@ def settings_class(cls: Any = None, /, *, frozen: bool = True, kw_only: bool = T
 def _naming_unknown_keywords(cls: Any) -> Any:
     """Let the constructor of a settings class suggest what an unknown keyword may mean."""
     init = cls.__init__
-    # attrs would show the type that its converters take: anything.
+    # In place of the type that the converter takes, which is Any.
     init.__annotations__ = {field.alias: field.type for field in fields_of(cls)} | {"return": None}
 
     @wraps(init)

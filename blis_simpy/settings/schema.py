@@ -1,7 +1,7 @@
 """JSON Schema of settings classes, for editors and other programs.
 
-It says what one setting may be: its type, range, choices, unit and meaning. Rules that hold between settings are known
-to the classes alone, so a file that fits the schema may still be refused.
+It describes single settings: type, range, choices, unit and meaning. Rules between settings are checked by the classes
+only, so that a file that fits the schema may still be refused.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 class SchemaWriter:
-    """Makes schemas of settings classes and keeps those of nested ones to refer to.
+    """Makes schemas of settings classes, and keeps those of nested classes for references.
 
     Parameters
     ----------
     lenient : bool
-        Describe what `convert.structure` takes if it is lenient.
+        Describe the files that `convert.structure` accepts if it is lenient.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class SchemaWriter:
         """Refer to the schema of a settings class."""
         name: str = cls.__name__
         if name not in self.definitions:
-            self.definitions[name] = {}  # it may contain itself
+            self.definitions[name] = {}  # a class may contain itself
             self.definitions[name] = self.mapping(cls)
         return {"$ref": f"#/$defs/{name}"}
 
     def mapping(self, cls: Any, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Describe the mapping that a settings class is made of.
+        """Describe the mapping of a settings class.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class SchemaWriter:
         return {field.alias: self._field(field, hints.get(field.name, Any)) for field in _init_fields(cls)}
 
     def _part(self, cls: Any) -> Iterable[dict[str, Any]]:
-        """Describe what may stand for a settings class: a mapping of them, or a policy alone."""
+        """Describe the values of a field that holds a settings class: a mapping, or a policy alone."""
         inline = inline_field(cls)
         if inline is None:
             yield self.reference(cls)
@@ -126,7 +126,7 @@ class SchemaWriter:
         return {**schema, **_any_of(options)}
 
     def _options(self, known: Setting, hint: Any) -> Iterable[dict[str, Any]]:
-        """Describe each kind of value that a field takes, but for None."""
+        """Describe each kind of value of a field, except None."""
         element = element_type(hint)
         if (listed := listed_class(hint)) is not None:
             yield {"type": "array", "items": self.reference(listed)}
@@ -203,7 +203,7 @@ def _first_sentence(cls: type) -> str:
 
 
 def _loaded(kind: str, name: str) -> Callable[..., Any] | None:
-    """Plug-in under a name; None if it is broken, which does not make the others useless."""
+    """Return the plug-in of a name; None if it is broken, so that the others are still described."""
     with suppress(PluginError):
         plugin: Callable[..., Any] = registry.get(kind, name)
         return plugin

@@ -1,4 +1,4 @@
-"""Copies of settings with some of them replaced, each named by its dotted path."""
+"""Copies of settings with some of them replaced, by dotted path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["updated"]
 T = TypeVar("T")
 
 _HEAD = re.compile(r"(\[\d+\]|[^.\[]+)\.?(.*)")
-"""First part of a dotted path, an index being a part, too; and the rest."""
+"""First part of a dotted path, which may be an index, and the rest."""
 
 
 def updated(instance: T, changes: Mapping[str, Any]) -> T:
@@ -29,7 +29,7 @@ def updated(instance: T, changes: Mapping[str, Any]) -> T:
     Parameters
     ----------
     instance : attrs instance
-        Stays as it is.
+        It is not changed.
     changes : mapping of str to object
         New values by dotted path, e.g. ``{"engine.max_num_seqs": 8, "groups[1].replicas": 2}``. A part that was None
         starts from its defaults.
@@ -83,7 +83,7 @@ def updated(instance: T, changes: Mapping[str, Any]) -> T:
 
 
 def _policy_of(hint: Any, value: Any) -> str | None:
-    """Name of the field that a value is meant for, if it is a policy in place of the settings around it."""
+    """Return the name of the inline field that a value replaces, if it is a policy in place of the settings."""
     part = nested_class(hint)
     inline = None if part is None else inline_field(part)
     if inline is None or value is None or isinstance(value, (Mapping, part)):  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def _policy_of(hint: Any, value: Any) -> str | None:
 
 
 def _is_named(spec: Any, value: Any) -> bool:
-    """Whether a field holds just that plug-in, with options, which are then kept."""
+    """Whether a field holds this plug-in already, with options, which are then kept."""
     return isinstance(spec, Mapping) and bool(spec.get("type") == value)
 
 
@@ -112,7 +112,7 @@ def _with_options(spec: Any, options: Mapping[str, Any], inline: Any, settings: 
 
 
 def _changed_plugin(spec: Any, options: Mapping[str, Any]) -> Any:
-    """Change the options of a plug-in that is given in any way; paths start below it."""
+    """Change the options of a plug-in, however it was given; paths start below it."""
     if isinstance(spec, str):
         return {"type": spec, **options}
     if isinstance(spec, Mapping):
@@ -121,7 +121,7 @@ def _changed_plugin(spec: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _changed_field(part: Any, changes: Mapping[str, Any], attribute: attrs.Attribute[Any], hint: Any) -> Any:
-    """Copy what a field holds with some of it replaced; paths start below it."""
+    """Copy the value of a field with some parts replaced; paths start below the field."""
     known = find_setting(attribute)
     if known is not None and known.kind is not None and isinstance(part, tuple):
         return _changed_items(part, changes, _changed_plugin)
@@ -161,7 +161,7 @@ def _changed_items(
         index = int(head[1:-1]) if head.startswith("[") else None
         if index is None:
             problems.append(
-                Problem(path=path, rule="is not a setting", hint="an item is named by its index, as in [0]")
+                Problem(path=path, rule="is not a setting", hint="an item is selected by its index, as in [0]")
             )
         elif index >= len(items):
             problems.append(Problem(path=path, rule="does not exist", hint=f"there are {len(items)} items, from [0]"))
@@ -181,11 +181,11 @@ def _changed_items(
 
 
 def _below(outer: str, error: ScenarioError) -> list[Problem]:
-    """Return problems of a part with their paths from outside."""
+    """Return the problems of a part with the path of the part."""
     return [problem.inside(outer) for problem in error.problems]
 
 
 def _split(path: str) -> tuple[str, str]:
-    """First part of a dotted path and the rest; an index is a part."""
+    """Split off the first part of a dotted path; an index is a part."""
     match = _HEAD.fullmatch(path)
     return (match[1], match[2]) if match else (path, "")

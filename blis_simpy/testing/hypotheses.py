@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Hypothesis", "Judgement", "judge"]
 
 Kind = Literal["lower", "higher", "equivalent"]
-Finding = Literal["shown", "refuted", "not decided"]
+_Finding = Literal["shown", "refuted", "not decided"]
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +94,7 @@ class Judgement:
     """
 
     claim: Hypothesis
-    finding: Finding
+    finding: _Finding
     means: tuple[float, float]
     change: Interval
     is_relative: bool
@@ -133,7 +133,7 @@ def judge(claim: Hypothesis, baseline: Values, candidate: Values) -> Judgement:
         rule = "is a fraction of the baseline's mean, which must be > 0"
         raise ScenarioError.at("by", rule, means[0], hint="with absolute=True it is in the unit of the metric")
     change, is_relative = _change(claim, baseline, candidate)
-    finding: Finding = "not decided"
+    finding: _Finding = "not decided"
     needed: int | None = None
     if not any(lacking):
         finding, needed = _decide(claim, baseline, candidate)
@@ -164,7 +164,7 @@ def _change(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Int
     return t_interval(candidate - baseline, level), False
 
 
-def _decide(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Finding, int | None]:
+def _decide(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[_Finding, int | None]:
     size, level = claim.by, claim.confidence
     below = baseline - size if claim.absolute else (1 - size) * baseline
     above = baseline + size if claim.absolute else (1 + size) * baseline

@@ -108,7 +108,7 @@ class ClientProcesses:
         for rank in ranks:
             request = requests[rank]
             yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
-            if request.session in sessions:
+            if sessions and request.session in sessions:
                 # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
                 env.process(self.converse(sessions[request.session], request, request.done))

@@ -47,7 +47,7 @@ MISTAKES = [
             "sweep, capacity, explain, workload, compose, convert, schema"
         ),
     ),
-    (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
+    (["run", "a.yaml", "b.yaml"], "unexpected argument 'b.yaml'"),
     (
         ["run", "quikstart"],
         (f"scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: {', '.join(shipped_scenarios())}"),
@@ -60,6 +60,9 @@ MISTAKES = [
     (["explain", "latency", "--model", "x", "--context", "1.5"], "--context must be an integer >= 1, got '1.5'"),
     (["run", "--model", ""], "--model is required"),
     ([*MODEL, "--tpp", "2"], "--tpp is not a flag; did you mean --tp?"),
+    ([*MODEL, "--replicas", "4"], "--replicas is not a flag; did you mean --num-instances?"),
+    ([*MODEL, "--max-num-seqs", "4"], "--max-num-seqs is not a flag; did you mean --max-num-running-reqs?"),
+    (["run", "--quik", "quickstart"], "--quik is not a flag"),
     ([*MODEL, "--total-kv-block=2"], "--total-kv-block is not a flag; did you mean --total-kv-blocks?"),
     ([*MODEL, "-x"], "-x is not a flag"),
     ([*MODEL, "--tp"], "--tp needs a value"),

@@ -136,7 +136,7 @@ def test_without_a_store_an_interrupted_sweep_says_what_would_have_kept_it(blis,
 MISTAKES = [
     ((), ["scenario is required"]),
     (("fast.yaml",), ["--grid is required"]),
-    (("fast.yaml", "slow.yaml"), ["slow.yaml is one word too many"]),
+    (("fast.yaml", "slow.yaml"), ["unexpected argument 'slow.yaml'"]),
     (("fast.yaml", "--grid", "replicas"), ["--grid must be SETTING=VALUE,VALUE,..., got 'replicas'"]),
     (("fast.yaml", "--grid", "replicas="), ["--grid replicas must have a value"]),
     (("fast.yaml", "--grid", "replicas=1", "--grid", "replicas=2"), ["--grid replicas is given twice"]),

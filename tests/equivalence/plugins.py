@@ -33,19 +33,19 @@ class Kaleidoscope:
         return (request.arrived_at * 7 + request.input_tokens + now // 150) % 13, priority
 
 
-class FormerThatYields(ContinuousBatching):
-    """Batch former that lets every other decode wait while any prompt is being computed."""
+class PolicyThatYields(ContinuousBatching):
+    """Batch policy that lets every other decode wait while any prompt is being computed."""
 
     def form(self, step):
         if not step.num_prefilling:
             super().form(step)
             return
-        for sequence in step.running():
-            if step.token_budget <= 0 or sequence.batch_position < 0:
+        for leg in step.running():
+            if step.token_budget <= 0 or leg.batch_position < 0:
                 break
-            if sequence.decoding and sequence.batch_position % 2:
+            if leg.decoding and leg.batch_position % 2:
                 continue
-            if not step.grant(sequence):
+            if not step.grant(leg):
                 break
         if step.num_preempted:
             return

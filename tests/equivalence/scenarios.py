@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 from hypothesis import strategies as st
-from plugins import Contextual, FormerThatYields, Kaleidoscope
+from plugins import Contextual, Kaleidoscope, PolicyThatYields
 
 import blis_simpy as blis
 from blis_simpy.core.environment import FOREVER
@@ -74,7 +74,7 @@ class Case:
                 max_model_len=self.max_model_len,
                 scheduler=Kaleidoscope() if self.dynamic_order else self.scheduler,
                 priority=self.priority,
-                batching=FormerThatYields() if self.odd_decodes_yield else "continuous",
+                batching=PolicyThatYields() if self.odd_decodes_yield else "continuous",
                 macro_steps=macro_steps,
             ),
             kv=blis.KVSettings(blocks=self.blocks, block_size=self.block_size),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive_tiers import NaiveTiers
-from test_macro_steps import Guest, gaps, guests, laws, run
+from test_macro_steps import OtherProcess, gaps, laws, other_processes, run
 from test_naive import compare
 from tiers import ARCHITECTURAL, DEPLOYMENTS, TieredCase, deployed, options_of, pressed, tiered
 
@@ -19,7 +19,7 @@ from scenarios import ROOFLINE_TICKS, RequestSpec, cases, conversations
 
 pytestmark = pytest.mark.equivalence
 RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
-IDLE = Guest(())
+IDLE = OtherProcess(())
 
 
 def counters(kv):
@@ -27,14 +27,14 @@ def counters(kv):
     return kv.hits, kv.misses, kv.cpu_misses, kv.offloaded, kv.cpu_evictions, len(kv._host)
 
 
-def check(case, sample_gaps=(), guest=IDLE):
-    plain = run(case, sample_gaps, guest, macro_steps=False)
-    fast = run(case, sample_gaps, guest, macro_steps=True)
+def check(case, sample_gaps=(), other=IDLE):
+    plain = run(case, sample_gaps, other, macro_steps=False)
+    fast = run(case, sample_gaps, other, macro_steps=True)
     for name, value in plain[2].items():
         assert fast[2][name] == value, name
     if case.cpu_blocks:
         assert counters(fast[0].replicas[0]._kv) == counters(plain[0].replicas[0]._kv)
-    laws(case, *fast[:2], guest)
+    laws(case, *fast[:2], other)
     return fast[0]
 
 
@@ -62,22 +62,22 @@ def test_every_latency_model_with_host_memory(case, sample_gaps):
 
 
 @RANDOM
-@given(deployed(pressed(scale=ROOFLINE_TICKS, long_outputs=True)), gaps, guests(ROOFLINE_TICKS))
-def test_every_latency_model_under_memory_pressure(case, sample_gaps, guest):
-    horizon = case.horizon if case.horizon or not guest.visits else 10**6
-    check(attrs.evolve(case, horizon=horizon), slower(sample_gaps), guest)
+@given(deployed(pressed(scale=ROOFLINE_TICKS, long_outputs=True)), gaps, other_processes(ROOFLINE_TICKS))
+def test_every_latency_model_under_memory_pressure(case, sample_gaps, other):
+    horizon = case.horizon if case.horizon or not other.visits else 10**6
+    check(attrs.evolve(case, horizon=horizon), slower(sample_gaps), other)
 
 
 @RANDOM
-@given(tiered(cases(finite=True)), gaps, guests())
-def test_a_process_that_takes_blocks_beside_host_memory(case, sample_gaps, guest):
-    check(case, sample_gaps, guest)
+@given(tiered(cases(finite=True)), gaps, other_processes())
+def test_a_process_that_takes_blocks_beside_host_memory(case, sample_gaps, other):
+    check(case, sample_gaps, other)
 
 
 @RANDOM
-@given(tiered(cases(finite=True)), gaps, guests(), st.booleans(), st.booleans())
-def test_policies_that_withhold_tokens_beside_host_memory(case, sample_gaps, guest, dynamic_order, odd_decodes_yield):
-    check(attrs.evolve(case, dynamic_order=dynamic_order, odd_decodes_yield=odd_decodes_yield), sample_gaps, guest)
+@given(tiered(cases(finite=True)), gaps, other_processes(), st.booleans(), st.booleans())
+def test_policies_that_withhold_tokens_beside_host_memory(case, sample_gaps, other, dynamic_order, odd_decodes_yield):
+    check(attrs.evolve(case, dynamic_order=dynamic_order, odd_decodes_yield=odd_decodes_yield), sample_gaps, other)
 
 
 # Against the naive store.

@@ -14,7 +14,7 @@ RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @attrs.frozen
-class Guest:
+class OtherProcess:
     """A user's process: each visit waits, takes blocks and slots, stays, and gives them back."""
 
     visits: tuple[tuple[int, int, int, int], ...]
@@ -36,10 +36,10 @@ class Guest:
 
 
 @st.composite
-def guests(draw, scale=1):
+def other_processes(draw, scale=1):
     ticks = st.one_of(st.integers(0, 5).map(lambda n: 100 * n * scale), st.integers(0, 700 * scale))
     visit = st.tuples(ticks, st.integers(0, 12), st.integers(0, 2), ticks)
-    return Guest(tuple(draw(st.lists(visit, max_size=6))))
+    return OtherProcess(tuple(draw(st.lists(visit, max_size=6))))
 
 
 def look(simulation):
@@ -54,7 +54,7 @@ def look(simulation):
     return seen
 
 
-def run(case, sample_gaps, guest, *, macro_steps):
+def run(case, sample_gaps, other, *, macro_steps):
     simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests())
     seen = []
 
@@ -64,8 +64,8 @@ def run(case, sample_gaps, guest, *, macro_steps):
             seen.append(look(simulation))
 
     simulation.env.process(watch())
-    if guest.visits:
-        simulation.env.process(guest.visit(simulation.env, simulation.replicas[0]))
+    if other.visits:
+        simulation.env.process(other.visit(simulation.env, simulation.replicas[0]))
     result = simulation.run()
     outcome = {
         "requests": {name: result.requests[name].tolist() for name in result.requests},
@@ -84,7 +84,7 @@ def run(case, sample_gaps, guest, *, macro_steps):
     return simulation, result, outcome
 
 
-def laws(case, simulation, result, guest):
+def laws(case, simulation, result, other):
     replica = simulation.replicas[0]
     latency = simulation.deployment.latency
     steps, block = result.steps, result.summary
@@ -98,7 +98,7 @@ def laws(case, simulation, result, guest):
     assert block["still_queued"] == counts[RequestOutcome.QUEUED]
     assert block["still_running"] == counts[RequestOutcome.RUNNING]
     assert block["injected_requests"] == len(case.requests) - counts[RequestOutcome.PENDING]
-    if case.horizon is None and not guest.visits:
+    if case.horizon is None and not other.visits:
         assert all(r.outcome in ended for r in simulation.requests)
     if all(r.outcome in ended or r.outcome is RequestOutcome.PENDING for r in simulation.requests):
         assert replica.kv_blocks.level == case.blocks - replica.kv_blocks.held_externally
@@ -122,12 +122,12 @@ def laws(case, simulation, result, guest):
     assert (steps["start_us"][1:] >= (steps["start_us"] + steps["duration_us"])[:-1]).all()
 
 
-def check(case, sample_gaps=(), guest=Guest(())):
-    plain = run(case, sample_gaps, guest, macro_steps=False)
-    fast = run(case, sample_gaps, guest, macro_steps=True)
+def check(case, sample_gaps=(), other=OtherProcess(())):
+    plain = run(case, sample_gaps, other, macro_steps=False)
+    fast = run(case, sample_gaps, other, macro_steps=True)
     for name, value in plain[2].items():
         assert fast[2][name] == value, name
-    laws(case, *fast[:2], guest)
+    laws(case, *fast[:2], other)
 
 
 gaps = st.lists(st.one_of(st.just(0), st.integers(1, 300), st.just(100)), max_size=12)
@@ -146,27 +146,27 @@ def test_steps_that_grow_with_the_context(case, sample_gaps):
 
 
 @RANDOM
-@given(cases(finite=True, latencies=("blackbox", "contextual")), gaps, guests())
-def test_a_process_that_takes_blocks_and_slots(case, sample_gaps, guest):
-    check(case, sample_gaps, guest)
+@given(cases(finite=True, latencies=("blackbox", "contextual")), gaps, other_processes())
+def test_a_process_that_takes_blocks_and_slots(case, sample_gaps, other):
+    check(case, sample_gaps, other)
 
 
 @RANDOM
-@given(cases(finite=True, latencies=("roofline",)), gaps, guests(ROOFLINE_TICKS))
-def test_a_process_that_takes_blocks_and_slots_among_growing_steps(case, sample_gaps, guest):
-    check(case, [gap * ROOFLINE_TICKS for gap in sample_gaps], guest)
+@given(cases(finite=True, latencies=("roofline",)), gaps, other_processes(ROOFLINE_TICKS))
+def test_a_process_that_takes_blocks_and_slots_among_growing_steps(case, sample_gaps, other):
+    check(case, [gap * ROOFLINE_TICKS for gap in sample_gaps], other)
 
 
 @RANDOM
-@given(cases(finite=True), gaps, guests())
-def test_an_order_that_changes_with_the_clock(case, sample_gaps, guest):
-    check(attrs.evolve(case, dynamic_order=True), sample_gaps, guest)
+@given(cases(finite=True), gaps, other_processes())
+def test_an_order_that_changes_with_the_clock(case, sample_gaps, other):
+    check(attrs.evolve(case, dynamic_order=True), sample_gaps, other)
 
 
 @RANDOM
-@given(cases(finite=True), gaps, guests())
-def test_a_batch_former_that_withholds_tokens(case, sample_gaps, guest):
-    check(attrs.evolve(case, odd_decodes_yield=True), sample_gaps, guest)
+@given(cases(finite=True), gaps, other_processes())
+def test_a_batch_policy_that_withholds_tokens(case, sample_gaps, other):
+    check(attrs.evolve(case, odd_decodes_yield=True), sample_gaps, other)
 
 
 def test_runs_are_planned_at_all(planning):
@@ -174,7 +174,7 @@ def test_runs_are_planned_at_all(planning):
     case = Case(requests=[RequestSpec(arrived_at=0, input_tokens=4, output_tokens=50)])
     counts = {}
     for macro_steps in (True, False):
-        simulation, result, _ = run(case, (), Guest(()), macro_steps=macro_steps)
+        simulation, result, _ = run(case, (), OtherProcess(()), macro_steps=macro_steps)
         stretches = simulation.replicas[0].steps.num_stretches
         counts[macro_steps] = (len(result.steps["start_us"]), stretches)
     assert counts[False] == (50, 50)

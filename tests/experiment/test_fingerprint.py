@@ -131,11 +131,11 @@ def test_a_plug_in_that_a_scenario_names_is_part_of_it(small):
     assert shadowed != scenario_form(small)
 
 
-def test_plug_ins_of_the_library_are_no_outsiders():
-    before = registry.outsiders()
+def test_plug_ins_of_the_library_are_no_third_party():
+    before = registry.third_party()
     assert ("routing", "round-robin") not in before
     with registry.added("routing", "mine", Always), registry.added("routing", "round-robin", Always):
-        assert set(registry.outsiders()) - set(before) == {("routing", "mine"), ("routing", "round-robin")}
+        assert set(registry.third_party()) - set(before) == {("routing", "mine"), ("routing", "round-robin")}
         assert registry.additions() == {("routing", "mine"): Always, ("routing", "round-robin"): Always}
         assert registry.is_shadowed("routing", "round-robin")
         assert not registry.is_shadowed("routing", "mine")
@@ -167,12 +167,12 @@ class Local:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (lambda result: 1.0, "test_identity.<lambda> cannot be identified: it is defined inside a function"),
+        (lambda result: 1.0, "test_fingerprint.<lambda> cannot be identified: it is defined inside a function"),
         (Local().make(), "Local.make.<locals>.Inside cannot be identified: it is defined inside a function"),
         ((generator for generator in ()), "cannot be identified"),
         (
             type("Knob", (), {}),
-            "test_identity.Knob cannot be identified: it is not what the module has under this name",
+            "test_fingerprint.Knob cannot be identified: it is not what the module has under this name",
         ),
     ],
 )

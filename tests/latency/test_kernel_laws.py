@@ -7,11 +7,14 @@ from kernel_vectors import SHAPES, WEIGHTS, batch, coefficients
 
 from blis_simpy.catalog.hardware import Gpu, load_gpus
 from blis_simpy.catalog.kernel_coefficients import kernel_coefficients
+from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.latency.base import StepMember
 from blis_simpy.latency.explain import total_time
+from blis_simpy.latency.kernel_blocks import LatentAttention
 from blis_simpy.latency.kernel_overheads import KernelOverheads
 from blis_simpy.latency.kernel_rates import Rates
-from blis_simpy.latency.kernel_shape import BF16, KernelShape, LatentAttention
+from blis_simpy.latency.kernel_shape import KernelShape, kernel_shape
+from blis_simpy.latency.kernel_work import attention_products
 from blis_simpy.latency.kernels import KernelTimes
 
 RANDOM = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -31,7 +34,7 @@ def shapes(draw):
     linear_layers = draw(st.sampled_from([0, 0, (layers - window_layers) // 2]))
     latent = draw(st.sampled_from([None, None, LatentAttention(rank=512, rotary=64, query_rank=1536)]))
     types = st.sampled_from(list(WEIGHTS.values()))
-    return KernelShape(
+    return KernelShape.uniform(
         layers=layers,
         moe_layers=moe_layers,
         hidden=draw(st.sampled_from([1024, 4096, 8192])),
@@ -56,9 +59,96 @@ def shapes(draw):
     )
 
 
+QUANTISATIONS = [
+    None,
+    {"quant_method": "fp8", "weight_block_size": [128, 128], "kv_cache_scheme": {"num_bits": 8}},
+    {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
+    {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]},
+    {"quant_method": "gptq", "bits": 8, "group_size": 64},
+    {"quant_method": "awq", "bits": 4, "group_size": 128},
+]
+MIXERS = {
+    "full": {},
+    "window": {
+        "model_type": "gemma3_text",
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 4,
+        "sliding_window": 512,
+    },
+    "latent": {
+        "model_type": "deepseek_v3",
+        "kv_lora_rank": 512,
+        "q_lora_rank": 1536,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 128,
+        "v_head_dim": 128,
+        "index_n_heads": 8,
+        "index_head_dim": 64,
+    },
+    "compressed": {
+        "model_type": "deepseek_v4",
+        "o_lora_rank": 256,
+        "o_groups": 2,
+        "q_lora_rank": 512,
+        "compress_ratios": [0, 4, 128] * 4,
+        "sliding_window": 128,
+        "qk_rope_head_dim": 64,
+        "index_n_heads": 8,
+        "index_head_dim": 64,
+    },
+    "linear": {
+        "model_type": "qwen3_next",
+        "layer_types": ["linear_attention", "linear_attention", "full_attention"] * 4,
+        "linear_num_key_heads": 8,
+        "linear_num_value_heads": 16,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+    },
+    "mamba": {
+        "model_type": "nemotron_h",
+        "hybrid_override_pattern": "M-M*M-" * 2,
+        "mamba_num_heads": 64,
+        "mamba_head_dim": 64,
+        "ssm_state_size": 128,
+        "n_groups": 8,
+        "conv_kernel": 4,
+    },
+}
+EXPERTS = {
+    "num_experts": 64,
+    "num_experts_per_tok": 6,
+    "moe_intermediate_size": 1024,
+    "shared_expert_intermediate_size": 512,
+    "first_k_dense_replace": 2,
+}
+
+
+@st.composite
+def checkpoints(draw):
+    """Shapes as they follow from configurations of layers that differ, in all weight formats."""
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 12,
+        "hidden_size": draw(st.sampled_from([1024, 4096])),
+        "num_attention_heads": 16,
+        "num_key_value_heads": draw(st.sampled_from([1, 4, 16])),
+        "head_dim": draw(st.sampled_from([64, 192])),
+        "intermediate_size": 8192,
+        "vocab_size": 32_000,
+        "hidden_act": draw(st.sampled_from(["silu", "relu2"])),
+        "torch_dtype": "bfloat16",
+        **draw(st.sampled_from(list(MIXERS.values()))),
+    }
+    if draw(st.booleans()):
+        config |= EXPERTS
+    quantisation = draw(st.sampled_from(QUANTISATIONS))
+    shape = kernel_shape(ModelSpec.from_hf_config({**config, "quantization_config": quantisation}, "m"))
+    assert not shape.unread
+    return shape
+
+
 @st.composite
 def models(draw, *, dp=True):
-    shape = draw(st.sampled_from(list(SHAPES.values())) | shapes())
+    shape = draw(st.sampled_from(list(SHAPES.values())) | shapes() | checkpoints())
     gpu = draw(st.sampled_from([*GPUS, "unknown"]))
     overheads = draw(st.sampled_from([KernelOverheads(), KernelOverheads(host=0.0, host_seq=0.0)]))
     return KernelTimes(
@@ -138,33 +228,39 @@ def hardware_floor_us(model, step):
         arithmetic += 2.0 * times * num_weights / tp / flops
 
     hidden = shape.hidden
-    if shape.latent is None:
-        kv_heads = max(shape.kv_heads, tp)
-        attention = hidden * shape.head_dim * (2 * shape.heads + 2 * kv_heads)
-        kv_bytes = 2 * kv_heads / tp * shape.head_dim * shape.kv_bytes
-    else:
-        latent = shape.latent
-        query = shape.heads * (latent.plain + latent.rotary)
-        cached = latent.rank + latent.rotary
-        attention = latent.query_rank * (hidden + query) + hidden * shape.heads * latent.value
-        attention += shape.heads * (latent.plain + latent.value) * latent.rank
-        kv_bytes = cached * shape.kv_bytes
-    product("gemm", shape.weights, shape.layers * attention, tokens)
-    matrices = 3 if shape.gated else 2
-    product("gemm", shape.weights, shape.dense_layers * matrices * hidden * shape.dense_width, tokens)
-    product("gemm", shape.weights, shape.moe_layers * matrices * hidden * shape.shared_width, tokens)
-    if shape.moe_layers:
-        one = shape.moe_layers * 3 * hidden * shape.expert_width
+    decoded = step.decode_context_tokens + step.num_decodes
+    for block in shape.attention:
+        if block.latent is None:
+            kv_heads = max(block.kv_heads, tp)
+            entry = kv_heads / tp * block.entry_numbers * shape.kv_bytes + block.entry_bytes
+        else:
+            entry = block.entry_numbers * shape.kv_bytes + block.entry_bytes
+        products = attention_products(block, hidden, 1)
+        product("gemm", block.weights, block.layers * sum(of.columns * of.depth for of in products), tokens)
+        if not block.tokens_per_entry:
+            continue
+        entry /= block.tokens_per_entry
+        read = decoded + sum(m.progress + m.cached_tokens for m in step.prefills)
+        memory += block.layers * read * entry / rates.memory
+        if block.latent is None:
+            pairs = decoded
+            pairs += sum(m.new_tokens * (m.progress + m.cached_tokens + m.new_tokens / 2) for m in step.prefills)
+            widths = block.head_dim + block.value_dim
+            flops = 2 * block.heads / tp * widths / block.tokens_per_entry
+            arithmetic += block.layers * pairs * flops / rates.bf16
+    for block in shape.recurrent:
+        inner = hidden * (block.input_columns + block.inner)
+        product("gemm", block.weights, block.layers * inner, tokens)
+        memory += block.layers * 2 * step.num_decodes * block.state_bytes / tp / rates.memory
+    for block in shape.mlps:
+        product("gemm", block.weights, block.layers * block.matrices * hidden * block.width, tokens)
+    for block in shape.experts:
+        shared = block.layers * block.shared_matrices * hidden * block.shared_width
+        product("gemm", block.shared_weights, shared, tokens)
+        one = block.layers * block.matrices * block.input_width * block.width
         # Whatever the routing, the tokens reach at least as many experts as one of them.
-        product("experts", shape.expert_weights, one, tokens * shape.experts_per_token, one * shape.experts_per_token)
-    product("gemm", BF16, shape.vocabulary * hidden, step.size)
-    read = step.decode_context_tokens + step.num_decodes + sum(m.progress + m.cached_tokens for m in step.prefills)
-    full = shape.layers - shape.window_layers - shape.linear_layers
-    memory += full * read * kv_bytes / rates.memory
-    pairs = step.decode_context_tokens + step.num_decodes
-    pairs += sum(m.new_tokens * (m.progress + m.cached_tokens + m.new_tokens / 2) for m in step.prefills)
-    if shape.latent is None:
-        arithmetic += full * pairs * 4 * shape.heads / tp * shape.head_dim / rates.bf16
+        product("experts", block.weights, one, tokens * block.experts_per_token, one * block.experts_per_token)
+    product("gemm", shape.output_weights, shape.vocabulary * hidden, step.size)
     return max(memory, arithmetic)
 
 

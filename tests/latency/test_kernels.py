@@ -5,14 +5,15 @@ from pathlib import Path
 
 import attrs
 import pytest
-from kernel_vectors import SHAPES, VECTORS, batch, kernel_times
+from kernel_vectors import VECTORS, batch, kernel_times, shape_like
 
 from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.base import LatencyInputs
+from blis_simpy.latency.kernel_blocks import LatentAttention
 from blis_simpy.latency.kernel_overheads import KernelOverheads
-from blis_simpy.latency.kernel_shape import LatentAttention, kernel_shape
+from blis_simpy.latency.kernel_shape import kernel_shape
 from blis_simpy.latency.kernel_terms import windowed_pairs
 from blis_simpy.latency.kernels import Kernels
 
@@ -54,7 +55,8 @@ def inputs():
 
 def test_shape_has_experts_in_every_second_layer_only(inputs):
     shape = Kernels(inputs).shape
-    assert (shape.moe_layers, shape.dense_layers, shape.dense_width, shape.expert_width) == (2, 2, 4096, 512)
+    [experts], [dense] = shape.experts, shape.mlps
+    assert (experts.layers, dense.layers, dense.width, experts.width) == (2, 2, 4096, 512)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_shape_has_experts_in_every_second_layer_only(inputs):
 )
 def test_weight_type_follows_from_the_bytes_of_a_weight(inputs, weight_bytes, name, stored):
     spec = attrs.evolve(inputs.model, weight_bytes_per_param=weight_bytes)
-    weights = kernel_shape(spec).weights
+    weights = kernel_shape(spec).attention[0].weights
     assert (weights.name, weights.weight_bytes) == (name, pytest.approx(stored))
 
 
@@ -81,11 +83,14 @@ def test_fp8_weights_on_a_gpu_without_fp8_save_memory_traffic_only():
 
 
 def test_windows_cap_what_a_layer_reads():
-    full = attrs.evolve(SHAPES["8b"], window_layers=16, window=10**6)
-    short = attrs.evolve(full, window=128)
     read = {
-        shape.window: {t.name: t.value for t in kernel_times(shape, "H100").explain(batch(decodes=64, context=640_000))}
-        for shape in (full, short)
+        window: {
+            term.name: term.value
+            for term in kernel_times(shape_like("8b", window_layers=16, window=window), "H100").explain(
+                batch(decodes=64, context=640_000)
+            )
+        }
+        for window in (128, 10**6)
     }
     assert 0.5 < read[128]["decode attention"] / read[10**6]["decode attention"] < 0.55
 
@@ -98,15 +103,15 @@ def test_pairs_within_a_window_are_those_of_a_loop():
 
 def test_windows_cap_the_attention_of_prompts():
     """In half of the layers, 4,096 tokens attend to 128 each, rather than to 2,048 on average."""
-    full = attrs.evolve(SHAPES["8b"], window_layers=16, window=10**6)
     prompt = batch([(4096, 0, 4096, 1)])
-    times = [kernel_times(shape, "H100").explain(prompt)[0].value for shape in (full, attrs.evolve(full, window=128))]
+    shapes = [shape_like("8b", window_layers=16, window=window) for window in (10**6, 128)]
+    times = [kernel_times(shape, "H100").explain(prompt)[0].value for shape in shapes]
     assert 0.5 < times[1] / times[0] < 0.75
 
 
 def test_host_decides_where_the_gpu_is_done_earlier():
     """One layer takes far less than the 2000 + 12 µs of the host for one request."""
-    small = attrs.evolve(SHAPES["8b"], layers=1)
+    small = shape_like("8b", layers=1)
     model = kernel_times(small, "H100")
     decode = batch(decodes=1, context=10)
     assert model.step_time(decode) == 2012
@@ -116,7 +121,7 @@ def test_host_decides_where_the_gpu_is_done_earlier():
 
 
 def test_estimated_kinds_of_attention_say_so():
-    latent = attrs.evolve(SHAPES["8b"], latent=LatentAttention(rank=512, rotary=64), window_layers=3, window=128)
+    latent = shape_like("8b", latent=LatentAttention(rank=512, rotary=64), window_layers=3, window=128)
     [attention, *_] = kernel_times(latent, "H100").explain(batch(decodes=1, context=10))
     assert "; estimated: latent attention" in attention.meaning
     assert "sliding windows" in attention.meaning

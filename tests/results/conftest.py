@@ -31,5 +31,5 @@ def logged(prepare):
         Request("b", 1000, 20, 1, tenant="b"),
         Request("refused", 0, 3, 2),
     ]
-    scenario = prepare().scenario.with_(trace_level="decisions", admission=RefuseThree())
+    scenario = prepare().scenario.with_(admission=RefuseThree(), **{"router.decision_log": True})
     return blis.Simulation(scenario, requests=requests).run()

@@ -50,7 +50,7 @@ def test_an_item_of_a_list_is_changed_by_its_index():
         ("cars[0].doors", "cars[0].doors must be >= 1, got 0"),
         ("cars[0].front.size", "cars[0].front.size must be > 0, got 0"),
         ("cars[0]", "cars[0] must be a mapping of settings, got 0"),
-        ("cars.doors", "cars.doors is not a setting; an item is named by its index, as in [0]"),
+        ("cars.doors", "cars.doors is not a setting; an item is selected by its index, as in [0]"),
         ("sizes[0].x", "sizes[0].x is not a setting"),
         ("label[0]", "label[0] is not a setting"),
         ("extras.y", "extras.y is not a setting; known: x"),

@@ -138,7 +138,7 @@ def test_an_instance_whose_options_nobody_knows_cannot_be_written():
     with registry.added("scheduler", "stateful", Stateful), pytest.raises(ScenarioError) as caught:
         to_plain(Room(name="x", order=Stateful(3)))
     assert str(caught.value) == (
-        "order cannot be written: what this Stateful was made with is not known; name it under 'type'"
+        "order cannot be written: the options of this Stateful are not known; give it as a mapping with 'type'"
     )
 
 

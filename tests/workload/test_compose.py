@@ -37,7 +37,7 @@ def test_preset_is_spelled_out():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"rate": 0}, "aggregate_rate must be > 0, got 0"),
+        ({"rate": 0}, "aggregate_rate must be > 0, got 0; it has no default"),
         ({"rate": float("nan")}, "aggregate_rate must be a finite number, got nan"),
         ({"num_requests": 0}, "num_requests must be > 0, got 0"),
     ],

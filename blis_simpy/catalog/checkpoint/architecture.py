@@ -246,6 +246,8 @@ class Architecture:
         Size of a number in the KV cache.
     max_model_len : int, tokens
         Longest prompt plus output that the architecture allows; 0 = not known.
+    integer_weights : bool
+        Whether quantised weights are integers that the engine expands before each product.
     """
 
     name: str = ""
@@ -257,6 +259,7 @@ class Architecture:
     compute_bytes: float
     kv_bytes: float
     max_model_len: int = 0
+    integer_weights: bool = False
 
     @property
     def num_layers(self) -> int:

@@ -35,6 +35,8 @@ class Quantisation:
         Whether only experts are quantised where a model has some.
     kv_bits : float or None
         Bits of a number in the KV cache; None = those of the model.
+    integers : bool
+        Whether weights are integers that the engine expands before each product.
     """
 
     bits: float | None = None
@@ -44,6 +46,7 @@ class Quantisation:
     lm_head: bool = False
     experts_only: bool = False
     kv_bits: float | None = None
+    integers: bool = False
 
     def bits_of(self, part: str, module: str, has_experts: bool) -> float | None:
         """Return the bits of a weight of a module, None where it keeps the type of the model."""

@@ -47,6 +47,22 @@ _QUARK_BITS = {
     "bfloat16": None,
     "float16": None,
 }
+_INTEGER_METHODS = frozenset(
+    {
+        "aqlm",
+        "auto-round",
+        "awq",
+        "bitnet",
+        "bitsandbytes",
+        "eetq",
+        "experts-int8",
+        "gptq",
+        "hqq",
+        "intel/auto-round",
+        "quanto",
+    }
+)
+"""Methods that store integers and compute in 16 bits."""
 _TORCHAO_BITS = {
     "int4weight": 4.0,
     "weight4": 4.0,
@@ -82,7 +98,20 @@ def read_quantisation(view: ConfigView) -> Quantisation:
     if read is None:
         rule = f"must be one of {', '.join(sorted(_METHODS))}"
         raise stated.error("quant_method", rule, method, code="unknown_quantisation")
-    return attrs.evolve(read(stated), kv_bits=stated.kv_bits())
+    integers = _expanded_integers(stated, name)
+    return attrs.evolve(read(stated), kv_bits=stated.kv_bits(), integers=integers)
+
+
+def _expanded_integers(stated: StatedQuantisation, name: str) -> bool:
+    """Return whether a method stores integers and leaves activations in 16 bits."""
+    if name == "compressed-tensors":
+        groups = [group for group in stated.mapping("config_groups").values() if isinstance(group, Mapping)]
+        kinds = [weights.get("type") for group in groups if isinstance(weights := group.get("weights"), Mapping)]
+        return bool(kinds) and "float" not in kinds and not any(group.get("input_activations") for group in groups)
+    algorithm = stated.get("quant_algo")
+    return name in _INTEGER_METHODS or (
+        isinstance(algorithm, str) and algorithm.lower() in ("int4_awq", "w4a16_awq", "w4a16", "w8a16")
+    )
 
 
 def _method(stated: StatedQuantisation) -> object:

@@ -144,6 +144,7 @@ class _Reader:
             compute_bytes=_COMPUTE_BYTES,
             kv_bytes=_COMPUTE_BYTES if self.quantisation.kv_bits is None else self.quantisation.kv_bits / 8.0,
             max_model_len=max_model_len(view),
+            integer_weights=self.quantisation.integers,
         )
         self._warn()
         return architecture
