@@ -135,8 +135,7 @@ def _check_lengths(scenario: Scenario, given: dict[str, Any]) -> None:
         flag = f"--{field}-tokens"
         if law.min < 1:
             problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=law.min))
-        for path, value in ((flag, law.mean), (f"{flag}-stdev", law.std_dev)):
-            if not law.min <= value <= law.max:
-                problems.append(Problem(path=path, rule=f"must be within [{law.min}, {law.max}]", value=value))
+        if not law.min <= law.mean <= law.max:
+            problems.append(Problem(path=flag, rule=f"must be within [{law.min}, {law.max}]", value=law.mean))
     if problems:
         raise ScenarioError(problems)

@@ -33,7 +33,7 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
     assert main([command, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--max-num-running-reqs N Batch slots: the most requests that run at once. [requests] Default: 256." in text
-    assert ("--rate X" in text) == (command == "run")
+    assert ("--num-requests N" in text) == (command == "run")
 
 
 def test_help_imports_nothing_it_does_not_need():
