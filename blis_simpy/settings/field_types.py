@@ -33,6 +33,7 @@ __all__ = [
     "OptionalDuration",
     "OptionalPart",
     "OptionalPath",
+    "OptionalRate",
     "Part",
     "Parts",
     "Plugin",
@@ -107,6 +108,7 @@ Duration: TypeAlias = Accepts[int, int | str]
 OptionalDuration: TypeAlias = Accepts[int | None, int | str | None]
 Rate: TypeAlias = Accepts[float, float | str]
 """Number per second, or text with a unit."""
+OptionalRate: TypeAlias = Accepts[float | None, float | str | None]
 OptionalPath: TypeAlias = Accepts[str | None, str | PathLike[str] | None]
 Numbers: TypeAlias = Accepts[tuple[float, ...] | None, Sequence[float] | None]
 
