@@ -45,7 +45,7 @@ TRACE_FLAGS = (
     Flag(
         name="--trace-format",
         target="trace_format",
-        help="Format of the trace, e.g. azure; 'blis convert --help' lists the formats. Default: detected from the file.",
+        help="Format of the trace, e.g. azure; 'blis convert --help' lists them. Default: detected from the file.",
         absent="",
     ),
 )
