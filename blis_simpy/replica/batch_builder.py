@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchBuilder"]
 
+_RUNNING = RequestOutcome.RUNNING
+
 
 class BatchBuilder:
     """Hands out the tokens of one step.
@@ -319,7 +321,7 @@ class BatchBuilder:
             self._log.count_lookup(leg, cached, leg.input_tokens)
         leg.granted = end - leg.computed
         self.token_budget -= leg.granted
-        leg.outcome = RequestOutcome.RUNNING
+        leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now

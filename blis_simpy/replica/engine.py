@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DecodedSteps", "Engine", "latency_error"]
 
+_QUEUED = RequestOutcome.QUEUED
+
 _log = logging.getLogger("blis_simpy")
 
 
@@ -246,7 +248,7 @@ class Engine(ABC):
         leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
-        leg.outcome = RequestOutcome.QUEUED
+        leg.outcome = _QUEUED
         leg.queued_at = now
         self._append(leg, now)
         if self._observers.enqueued is not None:
