@@ -84,7 +84,8 @@ def _watched(policy: BatchPolicy, case: ReplicaCase) -> tuple[Simulation, Violat
     violations = Violations(policy, case.name)
     steady = isinstance(policy, SteadyBatchPolicy)
     watched = (_WatchedSteadyPolicy if steady else _WatchedPolicy)(policy, case, violations)
-    simulation = case.simulation(macro_steps=False, batching=watched)
+    # A function, since the simulation would work with a copy of an instance.
+    simulation = case.simulation(macro_steps=False, batching=lambda: watched)
     with suppress(ViolationFoundError):
         simulation.run()
     unserved = [request.id for request in simulation.requests if request.outcome < RequestOutcome.COMPLETED]
