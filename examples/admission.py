@@ -1,4 +1,4 @@
-"""An admission policy of your own: under load, turn batch work away so that interactive users do not wait."""
+"""An admission policy that rejects batch requests under load, so that interactive requests do not wait."""
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
@@ -17,7 +17,7 @@ SCENARIO = blis.Scenario(
 
 
 def traffic(count=1_000):
-    """Make a request every 50 ms, every other one batch work: somewhat more than two replicas manage."""
+    """Make a request every 50 ms, alternately interactive and batch: somewhat more than two replicas can serve."""
     return [
         Request(
             id=f"request_{i}",
@@ -31,21 +31,21 @@ def traffic(count=1_000):
 
 
 class ShedBatch:
-    """Lets batch work in only while some replica has a short enough queue."""
+    """Admits batch requests only while a replica has a short queue."""
 
     def __init__(self, longest_queue=0):
         self.longest_queue = longest_queue
 
     def admit(self, request, state):
-        """Look for a short queue; while no replica is routable, there is none."""
+        """Admit a batch request if a replica has a queue of at most `longest_queue`."""
         if request.slo_class != "batch":
             return True
         return any(snapshot.queue_depth <= self.longest_queue for snapshot in state.snapshots)
 
 
 def main():
-    """Compare it with letting everybody in."""
-    print(f"{'admission':<14}{'turned away':>12}{'interactive TTFT p99 (ms)':>28}")
+    """Compare it with the admission of all requests."""
+    print(f"{'admission':<14}{'rejected':>12}{'interactive TTFT p99 (ms)':>28}")
     for admission in ("always-admit", ShedBatch()):
         result = blis.Simulation(SCENARIO.with_(admission=admission), requests=traffic()).run()
         name = admission if isinstance(admission, str) else type(admission).__name__

@@ -1,6 +1,6 @@
-"""A routing policy of your own: look at two replicas picked at random, and take the one with less to do.
+"""A routing policy that compares two random replicas and chooses the less loaded one.
 
-"The power of two choices" needs two looks a request instead of one at every replica, and comes close to the best.
+"The power of two choices" reads two snapshots per request instead of all, and is close to the least loaded replica.
 """
 
 import blis_simpy as blis
@@ -25,20 +25,20 @@ SCENARIO = blis.Scenario(
 
 
 class TwoChoices:
-    """The less loaded of two replicas picked at random."""
+    """The less loaded of two random replicas."""
 
     def start(self, context):
         """Take a stream of random numbers for this run."""
         self.random = context.streams.generator("two-choices")
 
     def route(self, request, state):
-        """Pick two, compare their load."""
+        """Choose the less loaded of two random replicas."""
         first, second = (state.snapshots[self.random.integers(len(state.snapshots))] for _ in range(2))
         return min(first, second, key=lambda snapshot: snapshot.effective_load).replica
 
 
 def main():
-    """Compare it with policies that look at nobody, and at everybody."""
+    """Compare it with policies that read no snapshot and all snapshots."""
     print(f"{'routing':<14}{'TTFT mean':>12}{'TTFT p99':>12}   (ms)")
     for routing in ("round-robin", TwoChoices, "least-loaded"):
         summary = SCENARIO.with_(router=routing).run().summary
