@@ -1,16 +1,22 @@
 """How far simulated latencies are from those that were measured on real GPUs.
 
-    python benchmarks/accuracy.py [--seeds N] [--experiments FOLDER] [--json FILE] [--markdown FILE]
+    python benchmarks/accuracy.py [--seeds N] [--experiments FOLDER] [--backends NAME ...] [--runs FILE ...]
+                                  [--rows FILE] [--json FILE] [--markdown FILE]
 
 Every experiment is simulated with every latency model that has coefficients for it, from what was known beforehand:
 architecture, GPU, limits of the server and the load that it got. Nothing is fitted. The arrivals of the measurement
 were not published, so a few random ones are simulated and their figures averaged before they are compared.
+
+Two more kinds of measurements are compared where their files are named; they are not shipped. `--runs`: recordings of
+single requests (LLMServingSim's, see `accuracy_runs.py`), half of which `blis fit` learns from. `--rows`: decode times
+of vLLM (aiconfigurator-core's, see `accuracy_rows.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -23,6 +29,8 @@ import attrs
 import numpy as np
 from accuracy_experiment import FIGURES, Experiment
 from accuracy_report import markdown
+from accuracy_rows import compare_rows
+from accuracy_runs import compare_run
 
 import blis_simpy as blis
 from blis_simpy.results.aggregate import Aggregate
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
 
 DATA = Path(__file__).resolve().parent / "accuracy_data"
-BACKENDS = ("roofline", "crossmodel", "trained-roofline", "trained-physics", "blackbox")
+BACKENDS = ("roofline", "crossmodel", "trained-roofline", "trained-physics", "kernels", "blackbox")
 Figures = dict[str, dict[str, float]]
 """Figures in ms by latency."""
 
@@ -168,23 +176,43 @@ def capacities(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def quiet() -> None:
+    """Log no warnings: the latency models compared are known to beat the hardware in part."""
+    logging.getLogger("blis_simpy").setLevel(logging.ERROR)
+
+
+def fitted(path: Path) -> dict[str, Any]:
+    """Compare a recording of single requests with simulations before and after a fit."""
+    with tempfile.TemporaryDirectory() as folder:
+        return compare_run(path, folder)
+
+
 def main() -> int:
     """Simulate everything and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="how many draws of the arrivals (default: %(default)s)")
     parser.add_argument("--experiments", type=Path, default=DATA, help="folder of experiments (default: those shipped)")
+    parser.add_argument(
+        "--backends", nargs="+", default=BACKENDS, choices=BACKENDS, help="latency models (default: all)"
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="recordings of single requests (CSV)")
+    parser.add_argument("--rows", type=Path, help="measured decode times (CSV)")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")
     given = parser.parse_args()
     start = time.perf_counter()
     experiments = [Experiment.load(path) for path in sorted(given.experiments.glob("*.json"))]
-    pairs = [(experiment, backend) for experiment in experiments for backend in BACKENDS if experiment.can_use(backend)]
+    pairs = [
+        (experiment, backend) for experiment in experiments for backend in given.backends if experiment.can_use(backend)
+    ]
     runs = [(*pair, seed) for pair in pairs for seed in range(given.seeds)]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=quiet) as pool:
         done = iter(list(pool.map(simulate, *zip(*runs, strict=True))))
     rows = [compare(*pair, [next(done) for _ in range(given.seeds)]) for pair in pairs]
     results = {
         "seeds": list(range(given.seeds)),
+        "runs": [fitted(path) for path in given.runs],
+        "rows": compare_rows(given.rows) if given.rows else [],
         "wall_s": time.perf_counter() - start,
         "summary": summarize(rows),
         "capacities": capacities(experiments),

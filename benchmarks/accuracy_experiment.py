@@ -16,7 +16,7 @@ from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span
 
 FIGURES = {
-    "ttft": ("mean", "p90", "p99"),
+    "ttft": ("mean", "p50", "p90", "p99"),
     "itl": ("mean", "p50", "p90", "p98"),  # the client's log has no p99 of the gaps, see accuracy_data/README.md
     "e2e": ("mean", "p90", "p99"),
 }

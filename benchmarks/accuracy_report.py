@@ -17,6 +17,11 @@ _OVERLOAD_TITLE = (
     "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
     "TTFT / ITL / E2E of those, %"
 )
+_RUNS_TITLE = (
+    "Latency model kernels, second half of the requests: signed error of the mean TTFT / TPOT / E2E, %, and in "
+    "brackets the mean error of single requests' E2E; before and after a fit to the first half"
+)
+_ROWS_TITLE = "Latency model kernels, nothing fitted: error of the time of an output token (TPOT), %"
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -40,8 +45,13 @@ def markdown(results: Mapping[str, Any]) -> str:
             *_overloaded(others),
             "",
         ]
-    lines += ["### KV capacity", "", *_capacities(results["capacities"])]
-    return "\n".join(lines) + "\n"
+    if results["capacities"]:
+        lines += ["### KV capacity", "", *_capacities(results["capacities"]), ""]
+    if results.get("runs"):
+        lines += ["### Recorded requests", "", _RUNS_TITLE, "", *_runs(results["runs"]), ""]
+    if results.get("rows"):
+        lines += ["### Decode times", "", _ROWS_TITLE, "", *_rows(results["rows"]), ""]
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> Iterator[str]:
@@ -105,6 +115,43 @@ def _capacities(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             for row in rows
         ),
     )
+
+
+def _runs(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["run", "before", "after the fit", "not identified"],
+        (
+            [
+                row["run"],
+                *(
+                    f"{' / '.join(_tenths(row[name][kind], '+') for kind in ('ttft', 'tpot', 'e2e'))} "
+                    f"({_tenths(row[name]['e2e_mape'])})"
+                    for name in ("before", "held out")
+                ),
+                ", ".join(row["not_identified"]),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["model, GPU, weights", "rows", "median", "mean", "p90", "signed median"],
+        (
+            [
+                row["group"],
+                str(row["rows"]),
+                *(_tenths(row[name]) for name in ("median", "mean", "p90")),
+                _tenths(row["signed"], "+"),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _tenths(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _means(part: Mapping[str, Any]) -> str:

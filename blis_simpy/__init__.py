@@ -1,7 +1,7 @@
 """Simulate LLM inference serving with SimPy: exact, fast, without a GPU.
 
-Reading order: `scenario` (what can be described), `simulation` (how it is wired), `replica.replica` and
-`replica.engine` (what happens), `result` (what comes out).
+Reading order: `scenario_settings` (what can be described), `simulation` (how it is wired), `replica.replica` and
+`replica.engine` (what happens), `results.result` (what comes out).
 
 PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
 """
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blis_simpy.calibration.calibrate import Calibration, calibrate
+    from blis_simpy.calibration.fitted import Fit
     from blis_simpy.cluster.admission import AlwaysAdmit, RejectAll, TokenBucket
     from blis_simpy.cluster.policies import AdmissionDecision, PolicyContext, RouterState, RoutingDecision, Snapshot
     from blis_simpy.cluster.routing import AlwaysBusiest, LeastLoaded, RoundRobin, Weighted
-    from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup
+    from blis_simpy.cluster.settings import (
+        AdmissionSettings,
+        LifecycleSettings,
+        NodePool,
+        ReplicaGroup,
+        RouterSettings,
+    )
     from blis_simpy.core.observers import Observer
     from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.token_spans import Span
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.capacity import Capacity, capacity
     from blis_simpy.experiment.comparison import Comparison, compare
     from blis_simpy.experiment.design_points import Range
+    from blis_simpy.experiment.fit import fit
     from blis_simpy.experiment.replications import Replications, replicate
     from blis_simpy.experiment.sweep import Sweep, sweep
     from blis_simpy.experiment.warm_up import batch_means
@@ -47,11 +55,19 @@ if TYPE_CHECKING:
     from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
     from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
-    from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
+    from blis_simpy.workload.lengths import (
+        Constant,
+        Empirical,
+        Exponential,
+        Gaussian,
+        Lognormal,
+        ParetoLognormal,
+        Uniform,
+    )
     from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec.arrival import Arrival
-    from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
     from blis_simpy.workload.traffic import Traffic
@@ -65,6 +81,7 @@ __all__ = [
     "SECOND",
     "ActivityWindows",
     "AdmissionDecision",
+    "AdmissionSettings",
     "AlwaysAdmit",
     "AlwaysBusiest",
     "Arrival",
@@ -77,11 +94,13 @@ __all__ = [
     "Comparison",
     "Constant",
     "ConstantArrivals",
+    "Daily",
     "Diurnal",
     "Drain",
     "Empirical",
     "EngineSettings",
     "Exponential",
+    "Fit",
     "GammaArrivals",
     "Gaussian",
     "KVSettings",
@@ -90,6 +109,7 @@ __all__ = [
     "Leg",
     "LengthDistribution",
     "LifecycleSettings",
+    "Lognormal",
     "MultiTurn",
     "Multimodal",
     "NodePool",
@@ -110,6 +130,7 @@ __all__ = [
     "RequestOutcome",
     "Result",
     "RoundRobin",
+    "RouterSettings",
     "RouterState",
     "RoutingDecision",
     "Scenario",
@@ -123,6 +144,7 @@ __all__ = [
     "TokenBucket",
     "Trace",
     "Traffic",
+    "Uniform",
     "WeibullArrivals",
     "Weighted",
     "Window",
@@ -133,6 +155,7 @@ __all__ = [
     "calibrate",
     "capacity",
     "compare",
+    "fit",
     "load_result",
     "load_scenario",
     "load_trace",
@@ -150,10 +173,18 @@ __all__ = [
 # Public names are loaded when they are first asked for: a command that needs few of them starts faster.
 _MODULES = {
     "blis_simpy.calibration.calibrate": ("Calibration", "calibrate"),
+    "blis_simpy.experiment.fit": ("fit",),
+    "blis_simpy.calibration.fitted": ("Fit",),
     "blis_simpy.cluster.admission": ("AlwaysAdmit", "RejectAll", "TokenBucket"),
     "blis_simpy.cluster.policies": ("AdmissionDecision", "PolicyContext", "RouterState", "RoutingDecision", "Snapshot"),
     "blis_simpy.cluster.routing": ("AlwaysBusiest", "LeastLoaded", "RoundRobin", "Weighted"),
-    "blis_simpy.cluster.settings": ("LifecycleSettings", "NodePool", "ReplicaGroup"),
+    "blis_simpy.cluster.settings": (
+        "AdmissionSettings",
+        "LifecycleSettings",
+        "NodePool",
+        "ReplicaGroup",
+        "RouterSettings",
+    ),
     "blis_simpy.core.token_spans": ("Span",),
     "blis_simpy.core.observers": ("Observer",),
     "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
@@ -186,13 +217,22 @@ _MODULES = {
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
     "blis_simpy.workload.arrivals": ("ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"),
-    "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
+    "blis_simpy.workload.lengths": (
+        "Constant",
+        "Empirical",
+        "Exponential",
+        "Gaussian",
+        "Lognormal",
+        "ParetoLognormal",
+        "Uniform",
+    ),
     "blis_simpy.workload.load_workload": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
     "blis_simpy.workload.spec.arrival": ("Arrival",),
     "blis_simpy.workload.spec.client": (
         "ActivityWindows",
         "Client",
+        "Daily",
         "MultiTurn",
         "Multimodal",
         "Reasoning",

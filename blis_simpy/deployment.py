@@ -1,8 +1,9 @@
-"""From a scenario to one replica's figures: model, GPU, latency model, KV capacity, maximum length.
+"""Resolves the replicas of a scenario: model, GPU, latency model, KV capacity, maximum length.
 
-What the scenario leaves open comes from the catalog: GPU, tensor parallelism and engine version from the model's usual
-deployment, architecture and coefficients from its tables; an architecture that is not there comes from Hugging Face.
-KV capacity and maximum length are computed from these. Each answer is kept together with where it came from.
+Settings that the scenario leaves open come from the catalog: GPU, tensor parallelism and engine version from the usual
+deployment of the model, architecture and coefficients from its tables; an architecture that is not in the catalog comes
+from Hugging Face. The class of the latency model states what it needs. KV capacity and maximum length are computed from
+these. Each value is kept with its origin.
 """
 
 from __future__ import annotations
@@ -21,20 +22,24 @@ from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_blocks import kv_blocks
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
+from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
+from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
+from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings.plugin_options import plugin_label
 
 if TYPE_CHECKING:
-    from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["UNMODELLED_BLOCKS", "Resolved", "ResolvedDeployment", "resolve"]
 
 UNMODELLED_BLOCKS = 1_000_000
-"""KV blocks where nothing is known to compute the capacity from: practically never a limit."""
+"""KV blocks if too little is known to compute them: practically unlimited."""
 
 _log = logging.getLogger("blis_simpy")
 
@@ -44,14 +49,14 @@ _NO_DELAYS = (0.0, 0.0, 0.0)
 
 @attrs.frozen
 class Resolved:
-    """A setting as it is used.
+    """Resolved value of a setting.
 
     Attributes
     ----------
     value : object
-        As it could stand in a scenario; None = not known and not needed.
+        As it could be given in a scenario; None if it is neither known nor needed.
     origin : str
-        Where it came from: ``scenario``, ``default``, or a few words such as ``catalog: deployments``.
+        Origin of the value: ``scenario``, ``default``, or a description such as ``catalog: deployments``.
     """
 
     value: Any
@@ -60,22 +65,22 @@ class Resolved:
 
 @attrs.frozen(kw_only=True)
 class ResolvedDeployment:
-    """What a replica of a scenario is made of.
+    """Model, hardware, latency model and limits of a replica.
 
     Attributes
     ----------
     model : ModelSpec or None
         Architecture, if known.
     gpu : Gpu or None
-        Hardware figures, if known.
+        Figures of the GPU, if known.
     tp : int
         Tensor-parallel degree, GPUs; 0 if neither given nor needed.
     latency : LatencyModel
-        How long its steps take.
+        Latency model of the replica.
     num_blocks : int
         KV blocks of a replica.
     max_model_len : int
-        Cap on prompt and output, tokens; 0 = none.
+        Maximum number of prompt and output tokens; 0 means unlimited.
     engine : EngineSettings
         Settings of the engine, completed by its profile.
     kv : KVSettings
@@ -96,13 +101,13 @@ class ResolvedDeployment:
 
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
-    """Work out what a replica of a scenario is made of.
+    """Resolve the settings of a replica.
 
     Raises
     ------
     ScenarioError
-        If a figure is missing, contradictory, or the model does not fit the GPUs; names the file and the key that
-        a bad figure stands under.
+        If a value is missing or contradictory, or the model does not fit the GPUs; names the file and the key of a
+        wrong value.
     PluginError
         If the latency model is unknown.
     """
@@ -110,7 +115,7 @@ def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
 
 
 class _Resolver:
-    """Answers, each looked up at most once, for one scenario."""
+    """Resolves one scenario."""
 
     def __init__(self, scenario: ScenarioSettings) -> None:
         self.scenario = scenario
@@ -118,33 +123,40 @@ class _Resolver:
         self.catalog = self._load_catalog()
         self.catalog_name = scenario.defaults or "catalog"
         self.backend = scenario.latency.chosen
-        self.backend_options = self.backend if isinstance(self.backend, Mapping) else {}
-        self.backend_name = self.backend_options.get("policy", self.backend)
-        named = isinstance(self.backend_name, str)
-        self.backend_class = registry.get("latency", self.backend_name) if named else self.backend
-        # A ready instance has all it needs.
-        self.ready = not (named or callable(self.backend_name))
+        self.backend_class = registry.plugin_of("latency", self.backend)
+        # An instance needs nothing else.
+        self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
-        # File and key path that the figures of model, GPU and latency model stand under, for messages.
+        self.stated_dtype: object = None
+        self.vllm_rules = (scenario.kv.capacity_rules or scenario.engine.profile) == "vllm"
+        # File and key path of the values of model, GPU and latency model, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
     def deployment(self) -> ResolvedDeployment:
-        """Resolve everything, in the order in which one answer needs another."""
+        """Resolve all settings, each before those that depend on it."""
         scenario = self.scenario
         self._note("latency.backend", self.backend, self._origin_of_backend())
         hardware_name = self._usual("hardware", "gpu", scenario.hardware)
         tp = int(self._usual("tp", "tp", scenario.tp) or 0)
+        # Blackbox coefficients are measured for one combination of model, GPU, parallelism and engine version.
         version = self._usual("engine_version", "engine_version", scenario.engine_version)
         coefficients = self._coefficients(hardware_name or "", tp, version or "")
-        # Without a need for them, the architecture is only looked up to compute a KV capacity.
+        # If the latency model does not need it, the architecture is looked up only to compute the KV capacity.
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
         gpu = self._gpu(hardware_name) if wanted or scenario.engine.profile == "vllm" else None
+        # Before the latency model is built: the rules decide the bytes of the weights, which step times depend on.
         kv = self._kv()
+        if model is not None:
+            model = self._as_read(model, tp)
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
-            num_blocks = self._num_blocks(kv, model, gpu if wanted else None, tp)
+            num_blocks = self._num_blocks(kv, model, gpu if wanted else None, tp, dp=getattr(latency, "dp", 1))
+        # After the KV blocks: a length that the cache cannot hold is reduced to what it can.
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
+        # A default that beats the hardware is known and documented; the warning is for a model that was chosen.
+        if scenario.latency.backend is not None and self.needs_architecture and model is not None and gpu is not None:
+            self._warn_of_impossible_times(latency, model, gpu, tp)
         return ResolvedDeployment(
             model=model,
             gpu=gpu,
@@ -167,8 +179,8 @@ class _Resolver:
         given = self.scenario.engine
         completed = with_engine_defaults(
             given,
-            gpu_name=gpu and gpu.name,
-            gpu_memory_gib=gpu and gpu.memory_gib,
+            gpu_name=None if gpu is None else gpu.name,
+            gpu_memory_gib=None if gpu is None else gpu.memory_gib,
             max_model_len=max_model_len,
         )
         self._note_completed("engine", given, completed, f"profile {given.profile}")
@@ -201,12 +213,14 @@ class _Resolver:
         return "default" if self.scenario.latency.alpha is None else "default where coefficients are given"
 
     def _usual(self, path: str, field: str, given: Any) -> Any:
-        """Return a setting as given, else that of the model's usual deployment."""
+        """Return the given value of a setting, or else that of the usual deployment of the model."""
+        # 0 and empty text mean "not given", as on the command line of the reference.
         if given:
             return self._note(path, given, "scenario")
         usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
         if usual is not None:
             return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
+        # The version only selects blackbox coefficients, which no analytical latency model reads.
         if self.needs_architecture and path != "engine_version":
             raise ScenarioError.at(path, "must be given: the model has no usual deployment")
         return self._note(path, None, "not known")
@@ -220,12 +234,13 @@ class _Resolver:
         return found
 
     def _find_coefficients(self, gpu: str, tp: int, version: str) -> tuple[Coefficients, str, str]:
-        """Coefficients, the key path that they stand under, and their origin."""
+        """Return the coefficients, their key path, and their origin."""
         given, model = self.scenario.latency, self.scenario.model
         if given.alpha is not None and given.beta is not None:
             return Coefficients(given.alpha, given.beta), "latency", "scenario"
         name = getattr(self.backend_class, "global_coefficients", None)
-        if self.ready or (name is None and self.backend_name != "blackbox"):
+        is_measured = getattr(self.backend_class, "coefficients_of_deployment", False)
+        if self.ready or not (name or is_measured):
             return Coefficients((), ()), "latency", "this latency model takes none"
         if self.catalog is None:
             raise ScenarioError.at("latency.alpha", "must be given: there is no defaults file to take it from")
@@ -236,11 +251,13 @@ class _Resolver:
         return found, place, f"{self.catalog_name}: {place}"
 
     def _inputs(self, found: Coefficients, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> LatencyInputs:
-        alpha = found.alpha or (_NO_DELAYS if self.backend_name == "roofline" else ())
+        takes_coefficients = getattr(self.backend_class, "takes_coefficients", True)
+        alpha = found.alpha or (() if takes_coefficients else _NO_DELAYS)
         return LatencyInputs(alpha=alpha, beta=found.beta, model=model, gpu=gpu, tp=tp)
 
     def _model(self) -> ModelSpec | None:
         name, given = self.scenario.model, self.scenario.model_config
+        # What is given beats a local folder of that name, that beats the catalog, and only then the network is asked.
         if given is not None:
             return self._model_of_file(given, "scenario")
         if Path(name, "config.json").is_file() or (name.endswith(".json") and Path(name).is_file()):
@@ -251,6 +268,21 @@ class _Resolver:
             self._note("model_config", None, f"{self.catalog_name}: models")
             return spec
         return self._model_of_hub() if self.needs_architecture else None
+
+    def _as_read(self, model: ModelSpec, tp: int) -> ModelSpec:
+        """Return the figures by the rules that are chosen."""
+        if self.vllm_rules:
+            return model.as_deployed(tp)
+        config = model.config or {}
+        self.stated_dtype = config.get("torch_dtype", config.get("dtype"))
+        if config.get("quantization_config") and not model.weight_bytes_per_param:
+            _log.warning(
+                "the quantisation of %s is not understood by the rules of BLIS: all its weights count %g bytes; "
+                "kv.capacity_rules vllm (--kv-capacity-rules) reads it",
+                model.name,
+                model.bytes_per_param,
+            )
+        return model
 
     def _model_of_file(self, path: str, origin: str) -> ModelSpec:
         file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
@@ -278,6 +310,7 @@ class _Resolver:
             return None
         path = self.scenario.hardware_config
         gpus = hardware.load_gpus(path)
+        # Blackbox coefficients work for a GPU that no table has; its memory is then not modelled.
         if name not in gpus and not self.needs_architecture:
             return None
         file = path or "hardware_config.json"
@@ -286,7 +319,7 @@ class _Resolver:
 
     @contextmanager
     def _figures_named_by_their_files(self) -> Iterator[None]:
-        """Say of every bad figure within a ``with`` block which file and which key it stands under."""
+        """Name the file and the key of each wrong value in a ``with`` block."""
         try:
             yield
         except ScenarioError as error:
@@ -301,26 +334,36 @@ class _Resolver:
         if part in ("alpha", "beta"):
             return attrs.evolve(problem, file=file, path=place + bracket + index)
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
+        if part == "gpu" and figure.startswith("kernels."):
+            key = figure
+        # The width follows from the name of a type in the file, so the error shows that name, not the width.
         if figure == "bytes_per_param":
-            rule = f"must be one of {', '.join(sorted(models.DTYPE_BYTES))}"
-            return Problem(path=f"{place}{key}", rule=rule, file=file, hint=problem.hint, code=problem.code)
+            rule = f"must be one of {', '.join(sorted(DTYPE_BYTES))}"
+            return attrs.evolve(problem, path=f"{place}{key}", rule=rule, value=self.stated_dtype, file=file)
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
-    def _num_blocks(self, kv: KVSettings, model: ModelSpec | None, gpu: Gpu | None, tp: int) -> int:
-        assert kv.gpu_memory_utilization is not None
+    def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
+        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
+        excesses = []
+        if use.arithmetic > 1.0:
+            excesses.append(f"computes a prompt of {PROMPT_TOKENS} tokens at {use.arithmetic:.0%} of the peak rate")
+        if use.bandwidth > 1.0:
+            excesses.append(f"reads the weights at {use.bandwidth:.0%} of the memory bandwidth")
+        if excesses:
+            _log.warning(
+                "latency model %s %s of %s: too short a time",
+                plugin_label(self.backend),
+                " and ".join(excesses),
+                gpu.name,
+            )
+
+    def _num_blocks(self, kv: KVSettings, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
         blocks, origin = kv.blocks, "scenario"
         if blocks is None and model is not None and gpu is not None and tp > 0:
             origin = f"computed from the memory of {tp} {gpu.name}"
             try:
-                blocks = kv_block_capacity(
-                    model,
-                    gpu_memory_gib=gpu.memory_gib,
-                    tp=tp,
-                    gpu_memory_utilization=kv.gpu_memory_utilization,
-                    block_size=kv.block_size,
-                    dp=self.backend_options.get("dp", 1),
-                )
-                blocks = max(blocks - (kv.reserved_blocks or 0), 1)
+                blocks = max(self._computed_blocks(kv, model, gpu, tp, dp) - (kv.reserved_blocks or 0), 1)
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:
                     raise
@@ -335,15 +378,24 @@ class _Resolver:
         self._note("kv.blocks", blocks, origin)
         return blocks
 
-    def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
-        """Maximum length: as given, else derived from `model`, that of an analytical latency model.
+    def _computed_blocks(self, kv: KVSettings, model: ModelSpec, gpu: Gpu, tp: int, dp: int) -> int:
+        assert kv.gpu_memory_utilization is not None
+        if not self.vllm_rules:
+            return reference_kv_blocks(model, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp)
+        architecture = model.architecture
+        length = self.scenario.engine.max_model_len or architecture.max_model_len
+        return kv_blocks(architecture, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp, length)
 
-        With such a latency model it is cut to the KV cache.
+    def _max_model_len(self, model: ModelSpec | None, num_blocks: int) -> int:
+        """Return the maximum length: as given, or else derived from `model`.
+
+        If the latency model needs the architecture, a length beyond the KV cache is reduced; else it is an error.
         """
         given = self.scenario.engine.max_model_len
         length, origin = given or 0, "default" if given is None else "scenario"
         if given is None and model is not None:
-            length, origin = derive_max_model_len(model), "derived from max_position_embeddings of the model"
+            length = model.architecture.max_model_len if self.vllm_rules else derive_max_model_len(model)
+            origin = "derived from max_position_embeddings of the model"
         block_size = self.scenario.kv.block_size
         needed = -(-length // block_size)
         if needed > num_blocks:

@@ -9,8 +9,8 @@
     ├── CalibrationError     measurements that cannot be compared
     └── SimulationError      a broken invariant of the simulator itself: please report it
 
-The first four are the user's to mend. Each carries its problems as data, so that an editor or a notebook can show
-where they are; as text, each problem is one line: file, path, rule, value, line.
+The first four are errors of the user. Each has its problems as data, for editors and notebooks; as text, each problem
+is one line: file, path, rule, value, line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class _Absent:
-    """What stands for no value. There is one of it, in whatever process an error has been."""
+    """Marks a problem without a value; a singleton, also after pickling."""
 
     def __reduce__(self) -> str:
         return "_ABSENT"
@@ -54,24 +54,24 @@ def _short(value: object) -> str:
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """One thing that is wrong, and where.
+    """One error, with its place.
 
     Attributes
     ----------
     path : str
-        Dotted key path or flag, e.g. ``workload.clients[2].arrival.cv``; empty when the whole file is meant.
+        Dotted key path or flag, e.g. ``workload.clients[2].arrival.cv``; empty for the whole file.
     rule : str
-        What is required, as the predicate of a sentence that starts with the path, e.g. ``must be > 0``.
+        What is required, as a predicate whose subject is the path, e.g. ``must be > 0``.
     value : object
-        The offending value; absent when there is none to show.
+        The wrong value; absent if there is none.
     file : str or None
         File the value came from.
     line, column : int or None
         Position in the file, from 1.
     hint : str
-        The likely intent or the known names, e.g. ``did you mean 'weighted'?``.
+        The likely intent, or the known names, e.g. ``did you mean 'weighted'?``.
     code : str
-        Stable identifier for programs, e.g. ``beta_too_short``.
+        Stable identifier, for programs, e.g. ``beta_too_short``.
     """
 
     path: str = ""
@@ -82,6 +82,10 @@ class Problem:
     column: int | None = None
     hint: str = ""
     code: str = ""
+
+    def inside(self, outer: str) -> Problem:
+        """Return the problem with the path of the part that it is in; one of another file stays as it is."""
+        return self if self.file is not None else attrs.evolve(self, path=joined(outer, self.path))
 
     def __str__(self) -> str:
         text = f"{self.file}: " if self.file else ""
@@ -96,12 +100,12 @@ class Problem:
 
 
 class BlisError(Exception):
-    """Base of all errors raised on purpose.
+    """Base of all errors that the library raises on purpose.
 
     Parameters
     ----------
     problems : Problem, str or iterable of Problem
-        What is wrong; a plain string is one problem without a place.
+        The errors; a string is one problem without a place.
     """
 
     def __init__(self, problems: Problem | str | Iterable[Problem]) -> None:
@@ -122,12 +126,12 @@ class BlisError(Exception):
         hint: str = "",
         code: str = "",
     ) -> Self:
-        """Build an error of one problem at a place; the parameters are those of `Problem`."""
+        """Make an error of one problem; the parameters are those of `Problem`."""
         return cls(Problem(path=path, rule=rule, value=value, file=file, line=line, hint=hint, code=code))
 
     @property
     def code(self) -> str:
-        """Code of the first problem, empty if it has none."""
+        """Code of the first problem; empty if it has none."""
         return self.problems[0].code if self.problems else ""
 
     def __reduce__(self) -> tuple[type[Self], tuple[Sequence[Problem]]]:
@@ -135,7 +139,7 @@ class BlisError(Exception):
 
 
 class ScenarioError(BlisError):
-    """A setting, a scenario or catalog file, or a model or GPU figure is wrong."""
+    """A setting, a scenario file, a catalog file, or a value of a model or GPU is wrong."""
 
 
 class WorkloadTraceError(BlisError):
@@ -143,19 +147,19 @@ class WorkloadTraceError(BlisError):
 
 
 class PluginError(BlisError):
-    """A plug-in is unknown, cannot be loaded, or returned something it must not."""
+    """A plug-in is unknown, cannot be loaded, or returned an invalid value."""
 
 
 class CalibrationError(BlisError):
-    """Measured and simulated figures cannot be compared."""
+    """Measured and simulated latencies cannot be compared."""
 
 
 class SimulationError(BlisError):
-    """An invariant of the simulator broke; names tick, replica and request."""
+    """An invariant of the simulator is broken; names tick, replica and request."""
 
 
 def joined(outer: str, inner: str) -> str:
-    """Put a path inside another one, either of which may be empty.
+    """Join two paths, either of which may be empty.
 
     Examples
     --------
@@ -166,7 +170,7 @@ def joined(outer: str, inner: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Hint for an unknown name: the likeliest known one, then all of them.
+    """Make the hint for an unknown name: the nearest known name, then all of them.
 
     Examples
     --------
@@ -179,8 +183,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess}known: {', '.join(known)}"
 
 
-def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
-    """Say that there is no such setting, with the likeliest one, or else all there are.
+def unknown_setting(path: str, name: str, known: Iterable[str], rule: str = "is not a setting") -> Problem:
+    """Make the problem of an unknown setting, with the nearest known one, or else all of them.
 
     Examples
     --------
@@ -189,5 +193,5 @@ def unknown_setting(path: str, name: str, known: Iterable[str]) -> Problem:
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-    return Problem(path=path, rule="is not a setting", hint=hint, code="unknown_setting")
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}" if known else ""
+    return Problem(path=path, rule=rule, hint=hint, code="unknown_setting")

@@ -1,12 +1,12 @@
-"""Plug-ins by kind and name: the one way in, for built-in policies and for yours.
+"""Plug-ins by kind and name, for built-in policies and for those of users.
 
 A plug-in is any object that an installed distribution names in the entry-point group ``blis_simpy.<kind>``::
 
     [project.entry-points."blis_simpy.scheduler"]
     shortest-output-first = "my_package:ShortestOutputFirst"
 
-Entry points are scanned when one is first asked for and loaded when a name is first asked for. In a notebook or a
-test, `add` registers an object for the running process. This module imports nothing of the library but its errors.
+Entry points are scanned at the first lookup, and loaded at the first lookup of their name. In a notebook or a test,
+`add` registers an object for the running process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,25 @@ from blis_simpy.errors import PluginError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP_PREFIX", "add", "added", "additions", "build", "get", "is_shadowed", "names", "outsiders", "remove"]
+__all__ = [
+    "GROUP_PREFIX",
+    "add",
+    "added",
+    "additions",
+    "build",
+    "get",
+    "is_recipe",
+    "is_shadowed",
+    "names",
+    "num_build_arguments",
+    "plugin_of",
+    "remove",
+    "third_party",
+]
 
 GROUP_PREFIX = "blis_simpy."
+
+_NUM_BUILD_ARGUMENTS = {"latency": 1, "kv_store": 2}
 
 _added: dict[tuple[str, str], Any] = {}
 _installed: dict[str, dict[str, list[EntryPoint]]] | None = None
@@ -36,7 +52,7 @@ def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
     if _installed is None:
         from importlib.metadata import entry_points  # imports half the standard library
 
-        # One scan for all kinds: it opens a file of each distribution that is installed.
+        # One scan for all kinds: it opens a file of each installed distribution.
         installed = entry_points()
         _installed = {}
         for group in installed.groups:
@@ -48,7 +64,7 @@ def _entry_points(kind: str) -> dict[str, list[EntryPoint]]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Names that can be asked for, sorted.
+    """Return the registered names, sorted.
 
     Parameters
     ----------
@@ -59,7 +75,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def get(kind: str, name: str) -> Any:
-    """Return the object registered under a name, loading its module if need be.
+    """Return the object registered under a name; its module is loaded if necessary.
 
     Raises
     ------
@@ -79,7 +95,7 @@ def get(kind: str, name: str) -> Any:
         raise PluginError.at(kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}")
     if len(entries) > 1:
         claims = " and ".join(f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries)
-        raise PluginError.at(f"{kind} {name!r}", f"is claimed twice: by {claims}")
+        raise PluginError.at(f"{kind} {name!r}", f"is registered twice: by {claims}")
     try:
         loaded = entries[0].load()
     except Exception as error:
@@ -89,52 +105,78 @@ def get(kind: str, name: str) -> Any:
 
 
 def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
-    """Make a plug-in instance from whatever names it.
+    """Make an instance of a plug-in.
 
     Parameters
     ----------
     kind : str
         Kind of plug-in.
     spec : str, mapping, class or instance
-        A registered name; a mapping with the name under ``policy`` and options beside it; a class or function to
-        call; or a ready instance, returned as it is.
+        A registered name; a mapping of the name, under ``type``, and options; a class or a function, which is called;
+        or an instance, which is returned.
     *args, **options
-        Passed on to what is called, before the mapping's own options.
+        Arguments of the class or function, before the options of the mapping.
 
     Raises
     ------
     PluginError
         If the name is unknown or the options do not fit.
     """
-    label = spec
+    label = spec.get("type", "") if isinstance(spec, Mapping) else spec
     if isinstance(spec, Mapping):
-        label = spec.get("policy", "")
-        options = {**options, **{k: v for k, v in spec.items() if k != "policy"}}
-        spec = get(kind, str(label))
-    elif isinstance(spec, str):
-        spec = get(kind, spec)
-    elif not (isinstance(spec, type) or (callable(spec) and hasattr(spec, "__code__"))):
-        return spec
+        options = {**options, **{k: v for k, v in spec.items() if k != "type"}}
+    plugin = plugin_of(kind, spec)
+    if not is_recipe(plugin):
+        return plugin
     try:
-        return spec(*args, **options)
+        return plugin(*args, **options)
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
             raise
         raise PluginError.at(f"{kind} {label!r}", f"does not take these options: {error}") from error
 
 
+def is_recipe(plugin: Any) -> bool:
+    """Whether an object makes a plug-in when it is called: a class or a function, not an instance."""
+    return isinstance(plugin, type) or (callable(plugin) and hasattr(plugin, "__code__"))
+
+
+def num_build_arguments(kind: str, plugin: Any) -> int:
+    """Return how many positional arguments the library passes to what makes a plug-in, before its options.
+
+    A function that is a process itself is passed the simulation.
+    """
+    if kind == "process" and not isinstance(plugin, type):
+        return 1
+    return _NUM_BUILD_ARGUMENTS.get(kind, 0)
+
+
+def plugin_of(kind: str, spec: Any) -> Any:
+    """Return the object that `build` would call: that of a registered name, or what was given in its place.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of plug-in.
+    spec : str, mapping, class or instance
+        As for `build`.
+    """
+    name = spec.get("type", "") if isinstance(spec, Mapping) else spec
+    return get(kind, name) if isinstance(name, str) else spec
+
+
 def add(kind: str, name: str, obj: Any) -> None:
-    """Register an object for this process, in place of an installed one of the same name."""
+    """Register an object for this process; it replaces an installed one of the same name."""
     _added[kind, name] = obj
 
 
 def additions() -> dict[tuple[str, str], Any]:
-    """Return what was added in this process, by kind and name."""
+    """Return the objects that were added in this process, by kind and name."""
     return dict(_added)
 
 
-def outsiders() -> list[tuple[str, str]]:
-    """Return kind and name of all plug-ins that are not the library's own, sorted."""
+def third_party() -> list[tuple[str, str]]:
+    """Return kind and name of all plug-ins that are not part of the library, sorted."""
     _entry_points("")
     assert _installed is not None
     foreign = {
@@ -147,7 +189,7 @@ def outsiders() -> list[tuple[str, str]]:
 
 
 def is_shadowed(kind: str, name: str) -> bool:
-    """Whether an installed plug-in has the name of one that was added in this process."""
+    """Whether a plug-in that was added in this process replaces an installed one."""
     return (kind, name) in _added and name in _entry_points(kind)
 
 

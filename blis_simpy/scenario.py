@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
+from blis_simpy.settings.parameter_docs import documented
 from blis_simpy.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Scenario"]
 
 
+@documented
 class Scenario(ScenarioSettings):
     """Description of a serving deployment and its traffic.
 
@@ -31,17 +33,17 @@ class Scenario(ScenarioSettings):
     __slots__ = ()
 
     def resolve(self) -> ResolvedDeployment:
-        """Work out what a replica is made of, without simulating it.
+        """Resolve model, GPU, latency model and KV capacity of a replica, without simulating it.
 
         Returns
         -------
-        Deployment
-            Latency model, KV capacity and so on; ``settings`` says where each value comes from.
+        ResolvedDeployment
+            Latency model, KV capacity and so on; ``settings`` has the origin of each value.
 
         Raises
         ------
         ScenarioError
-            If a figure is missing, contradictory, or the model does not fit the GPUs.
+            If a value is missing or contradictory, or the model does not fit the GPUs.
         """
         return resolve(self)
 

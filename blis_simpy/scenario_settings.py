@@ -1,167 +1,143 @@
-"""The settings of a scenario: everything a simulation needs to know, in one value.
+"""Settings of a scenario: the complete description of a simulation, as one value.
 
-The value is immutable, picklable and comparable; it writes itself as YAML and makes changed copies of itself. It knows
-the settings of each part of a simulation, but neither how these parts work nor how they run: `blis_simpy.scenario`
-adds that.
+The value is immutable, picklable and comparable; it can be written as YAML and copied with changes.
+`blis_simpy.scenario` adds the methods that simulate it.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from os import PathLike
+from typing import Any, Self
 
-import attrs
-
-from blis_simpy.cluster.scorers import parse_scorers
-from blis_simpy.cluster.settings import LifecycleSettings, NodePool, ReplicaGroup, structure_list
+from blis_simpy.cluster.processes import Process
+from blis_simpy.cluster.settings import (
+    Admission,
+    AdmissionSettings,
+    LifecycleSettings,
+    NodePool,
+    ReplicaGroup,
+    RouterSettings,
+    Routing,
+)
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.settings import fields
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
+from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-
 __all__ = ["ScenarioSettings"]
 
+# What distinguishes a specification, client by client, from the settings of one stream of requests.
+_SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
 
-@attrs.frozen(kw_only=True, repr=False)
-class ScenarioSettings(fields.ReprMixin):
+
+def _read_traffic(value: Any) -> Any:
+    """Read a workload specification, from its file or from plain data; anything else is returned as it is.
+
+    A mapping is a specification if it has a key that only a specification has.
+    """
+    is_specification = isinstance(value, Mapping) and not _SPECIFICATION_KEYS.isdisjoint(value)
+    if isinstance(value, str) or is_specification:
+        # Few scenarios have one, and its classes take a while to make.
+        from blis_simpy.workload.load_workload import load_workload, read_workload
+
+        return load_workload(value) if isinstance(value, str) else read_workload(value)
+    if not isinstance(value, Mapping | Traffic | None):
+        rule = "must be a Workload, a WorkloadSpec, a mapping of settings or the name of a file"
+        raise ScenarioError(Problem(rule=rule, value=value))
+    return value
+
+
+@settings_class
+class ScenarioSettings:
     """Description of a serving deployment and its traffic."""
 
-    model: str = setting(help="Model, as organisation/name; case does not matter.", flag="--model")
-    model_config: str | None = setting(
-        None,
-        help="Folder that holds the model's config.json; unset means looked up beside the defaults file.",
+    model: str = setting(help="Model, as organisation/name; case-insensitive.", flag="--model")
+    model_config: OptionalPath = setting(
+        default=None,
+        help="Folder with the config.json of the model; unset means the catalog, or else Hugging Face.",
         is_path=True,
         flag="--model-config-folder",
     )
     hardware: str | None = setting(
-        None, help="GPU, in the spelling of the hardware table; unset means the model's default.", flag="--hardware"
+        default=None,
+        help="GPU, as named in the hardware table; unset means the usual one of the model.",
+        flag="--hardware",
     )
-    hardware_config: str | None = setting(
-        None,
-        help="GPU table (JSON); unset means the one beside the defaults file.",
+    hardware_config: OptionalPath = setting(
+        default=None,
+        help="Hardware table (JSON); unset means the shipped one.",
         is_path=True,
         flag="--hardware-config",
     )
-    defaults: str | None = setting(
-        None, help="Defaults file; unset means the one that is shipped.", is_path=True, flag="--defaults-filepath"
+    defaults: OptionalPath = setting(
+        default=None,
+        help="Defaults file; unset means the shipped one.",
+        is_path=True,
+        flag="--defaults-filepath",
     )
     tp: int | None = setting(
-        None,
-        help="Tensor-parallel degree; unset means the model's default.",
+        default=None,
+        help="Tensor-parallel degree; unset means the usual one of the model.",
         unit="GPUs",
         ge=1,
         flag="--tp",
         absent="0",
     )
     engine_version: str | None = setting(
-        None, help="Version of the serving engine, a key of the table of coefficients.", flag="--vllm-version"
+        default=None, help="Version of the serving engine, a key of the tables of coefficients.", flag="--vllm-version"
     )
-    replicas: int = setting(1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
-    admission: Plugin = setting(
-        "always-admit", help="Who is let into the cluster.", kind="admission", flag="--admission-policy"
+    replicas: int = setting(default=1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    admission: Accepts[AdmissionSettings, AdmissionSettings | Admission] = setting(
+        factory=AdmissionSettings, help="Admission of requests into the cluster."
     )
-    token_bucket_capacity: float = setting(
-        10_000.0,
-        help="What the bucket of the admission policy token-bucket holds; > 0 if that is used.",
-        unit="tokens",
-        flag="--token-bucket-capacity",
+    router: Accepts[RouterSettings, RouterSettings | Routing] = setting(
+        factory=RouterSettings, help="Routing of admitted requests to replicas."
     )
-    token_bucket_refill_rate: float = setting(
-        1_000.0,
-        help="How fast the bucket of the admission policy token-bucket refills; > 0 if that is used.",
-        unit="tokens/s",
-        flag="--token-bucket-refill-rate",
-    )
-    admission_latency: int = setting(
-        0,
-        help="Time from the arrival of a request to its admission.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--admission-latency",
-    )
-    routing: Plugin = setting("round-robin", help="Who goes to which replica.", kind="routing", flag="--routing-policy")
-    routing_latency: int = setting(
-        0,
-        help="Time from the admission of a request to its routing.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--routing-latency",
-    )
-    scorers: Any = setting(
-        None,
-        help="Mix of the routing policy weighted, as name:weight,...; unset means that of the reference.",
-        flag="--routing-scorers",
-        absent="",
-    )
-    snapshot_refresh_interval: int = setting(
-        0,
-        help="Age from which the router looks at a replica anew; 0 means always.",
-        unit="us",
-        ge=0,
-        dimension="duration",
-        flag="--snapshot-refresh-interval",
-    )
-    trace_level: str = setting(
-        "none",
-        help="Which decisions to keep a log of: none, or decisions, which means all of them.",
-        choices=("none", "decisions"),
-        flag="--trace-level",
-    )
-    counterfactual_k: int = setting(
-        0,
-        help="How many candidates to log with each routing decision, and their regret; 0 means neither.",
-        unit="replicas",
-        ge=0,
-        flag="--counterfactual-k",
-    )
-    seed: int = setting(42, help="Seed of all random streams.", ge=0, flag="--seed")
-    horizon: int | None = setting(
-        None,
-        help="End of simulated time, or text like 2s; unset: when all is served, in a replay twice the last arrival.",
+    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, flag="--seed")
+    horizon: OptionalDuration = setting(
+        default=None,
+        help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
         dimension="duration",
         flag="--horizon",
     )
-    latency: LatencySettings = setting(factory=LatencySettings, help="Latency model.")
-    engine: EngineSettings = setting(factory=EngineSettings, help="Limits and policies of a replica.")
-    kv: KVSettings = setting(factory=KVSettings, help="KV cache of a replica.")
-    workload: Workload | Traffic | None = setting(
-        None,
-        help="Traffic: settings, a workload specification, or the name of its file; unset where a trace is replayed.",
+    latency: Accepts[LatencySettings, LatencySettings | Latency] = setting(
+        factory=LatencySettings, help="Latency model and its coefficients."
     )
-    groups: tuple[ReplicaGroup, ...] = setting(
-        (),
-        help="Groups of replicas that are alike, in place of `replicas`: other models, other GPUs.",
-        converter=partial(structure_list, "groups", ReplicaGroup),
+    engine: Part[EngineSettings] = setting(factory=EngineSettings, help="Limits and policies of a replica.")
+    kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
+    workload: Accepts[Workload | Traffic | None, Traffic | Mapping[str, Any] | str | PathLike[str] | None] = setting(
+        default=None,
+        convert=_read_traffic,
+        help="Traffic: its settings, a workload specification or the name of its file; unset for a replay.",
     )
-    node_pools: tuple[NodePool, ...] = setting(
-        (),
-        help="Nodes that replicas are placed on; without any, GPUs are no limit.",
-        converter=partial(structure_list, "node_pools", NodePool),
+    groups: Parts[ReplicaGroup] = setting(
+        default=(),
+        help="Groups of identical replicas, for several models or GPUs, in place of `replicas`.",
     )
-    lifecycle: LifecycleSettings = setting(factory=LifecycleSettings, help="How replicas come and go.")
+    node_pools: Parts[NodePool] = setting(
+        default=(),
+        help="Pools of nodes that replicas are placed on; without pools, GPUs are unlimited.",
+    )
+    processes: Accepts[tuple[Plugin, ...], Sequence[Process]] = setting(
+        default=(),
+        help="Processes to add to the simulation: failures, autoscalers, traffic of your own.",
+        kind="process",
+    )
+    lifecycle: Part[LifecycleSettings] = setting(
+        factory=LifecycleSettings, help="Loading, warm-up and draining of replicas."
+    )
 
     def __attrs_post_init__(self) -> None:
         if not self.model:
             raise ScenarioError(Problem(path="model", rule="must not be empty"))
-        if self.admission == "token-bucket":
-            for name in ("token_bucket_capacity", "token_bucket_refill_rate"):
-                if getattr(self, name) <= 0:
-                    raise ScenarioError.at(name, "must be > 0", getattr(self, name))
-        if self.routing == "weighted" and self.scorers is not None:
-            parse_scorers(self.scorers)
         if isinstance(self.workload, Workload) and self.workload.num_requests == 0 and self.horizon is None:
             raise ScenarioError(
                 Problem(path="workload.num_requests", rule="must be > 0 unless there is a horizon", value=0)
@@ -174,16 +150,16 @@ class ScenarioSettings(fields.ReprMixin):
                 raise ScenarioError.at(f"node_pools[{position}].name", "must be unique", name)
 
     def __hash__(self) -> int:
-        # Of what cannot be a mapping; options of policies and parameters of length laws can.
+        # Of fields that cannot hold a mapping, as options of policies and parameters of distributions do.
         return hash((self.model, self.hardware, self.tp, self.replicas, self.horizon, self.seed))
 
     def with_(self, **changes: Any) -> Self:
-        """Copy the scenario with some settings changed.
+        """Copy the scenario with some settings replaced.
 
         Parameters
         ----------
         **changes
-            New values by name; settings inside a part by dotted path, items of a list by their index:
+            New values by name, or by dotted path inside a part, with the index of an item of a list:
             ``with_(**{"engine.max_num_seqs": 8, "workload.clients[0].rate_fraction": 2})``.
 
         Raises
@@ -194,10 +170,10 @@ class ScenarioSettings(fields.ReprMixin):
         return updated(self, changes)
 
     def to_yaml(self) -> str:
-        """Write the scenario as YAML that `load_scenario` reads, without what is at its default.
+        """Write the scenario as YAML that `load_scenario` reads, without settings at their defaults.
 
-        A policy that was given as a class, or as an instance without options, is written by its name, and read back
-        as that. Relative paths stay as they are; they hold in a file in the working directory.
+        A policy that was given as a class or an instance is written by its registered name. Relative paths are not
+        changed; they are relative to the working directory.
 
         Raises
         ------
@@ -216,17 +192,17 @@ class ScenarioSettings(fields.ReprMixin):
         return self._written()
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the scenario to a file that `load_scenario` reads; paths in it are made absolute.
+        """Write the scenario to a file that `load_scenario` reads, with absolute paths.
 
         Parameters
         ----------
         path : str or path-like
-            The file; replaced if there is one.
+            The file; an existing one is replaced.
 
         Raises
         ------
         ScenarioError
-            As `to_yaml` does, or if the file cannot be written; an older one is left as it was.
+            As `to_yaml` does, or if the file cannot be written; an existing one is then unchanged.
         """
         from blis_simpy.files.text_files import write_text
 
@@ -246,12 +222,12 @@ class ScenarioSettings(fields.ReprMixin):
 
     @property
     def end(self) -> int | None:
-        """End of simulated time, tick: the horizon, else that of the traffic, else None."""
+        """End of simulated time, tick: the horizon, or else that of the workload, or else None."""
         return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
 
     def by_group(self) -> list[Self]:
-        """Return a scenario for each group, with the settings of its replicas; the scenario itself without groups."""
+        """Return one scenario per group, with the settings of its replicas; without groups, the scenario itself."""
         if not self.groups:
             return [self]
-        alone = attrs.evolve(self, groups=())
-        return [attrs.evolve(alone, **group.changes()) for group in self.groups]
+        alone = evolved(self, groups=())
+        return [evolved(alone, **group.changes()) for group in self.groups]

@@ -9,6 +9,7 @@ environment, `Simulation.env`, to which users add their own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
@@ -20,6 +21,7 @@ from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.core.observers import Observers
@@ -30,9 +32,10 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
+from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
-from blis_simpy.units import SECOND, ticks
+from blis_simpy.units import SECOND, format_ticks, ticks
 from blis_simpy.workload.clients import FOLLOWING, ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["Simulation", "replay"]
+
+_log = logging.getLogger(__name__)
 
 Hook = Callable[[Request], object]
 """Called with a request right after an event, at the same tick."""
@@ -71,6 +76,8 @@ class Simulation:
     ----------
     env : Environment
         The SimPy environment; time is in whole µs.
+    settings : ScenarioSettings
+        The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
     deployment : ResolvedDeployment
@@ -97,6 +104,7 @@ class Simulation:
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
         self.scenario = scenario
+        self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
         groups = scenario.by_group()
         self.deployments = [resolve(group) for group in groups]
@@ -117,11 +125,11 @@ class Simulation:
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        admission, routing = build_admission(scenario), build_routing(scenario)
+        admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy in (admission, routing):
             self.env.call_at(self.env.now, -1, partial(_start, policy, context))
-        self._log = build_decision_log(scenario)
+        self._log = build_decision_log(scenario.router)
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
             observers.subscribe(self._log)
@@ -131,9 +139,9 @@ class Simulation:
             admission=admission,
             routing=routing,
             timing=RouterTiming(
-                admission_delay_us=scenario.admission_latency,
-                routing_delay_us=scenario.routing_latency,
-                snapshot_interval_us=scenario.snapshot_refresh_interval,
+                admission_delay_us=scenario.admission.delay,
+                routing_delay_us=scenario.router.delay,
+                snapshot_interval_us=scenario.router.snapshot_interval,
             ),
             lifecycle=scenario.lifecycle,
             pools=scenario.node_pools,
@@ -150,6 +158,8 @@ class Simulation:
             on_session_end=self._end_of_run.settle,
         )
         clients.start(workload)
+        for process in scenario.processes:
+            start_process(self, process)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
@@ -459,7 +469,8 @@ def replay(
     Parameters
     ----------
     scenario : ScenarioSettings
-        What serves them; its workload is not used. Without a horizon, twice the last arrival.
+        What serves them; its workload is not used. Without a horizon, the replay of a TraceV2 file ends at twice the
+        last arrival, as in the reference, with a warning if requests are cut; any other ends when all requests have.
     trace : Trace or path
         From `blis_simpy.load_trace`, or a file that it reads without options.
     seed : int, optional
@@ -472,7 +483,19 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
-    requests = (trace if isinstance(trace, Trace) else load_trace(trace)).requests()
-    if scenario.horizon is None:
+    trace = trace if isinstance(trace, Trace) else load_trace(trace)
+    requests = trace.requests()
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon
+    del trace  # the columns of a long one are large
+    if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
-    return Simulation(scenario, seed=seed, requests=requests).run(progress=progress)
+    result = Simulation(scenario, seed=seed, requests=requests).run(progress=progress)
+    cut = sum(request.outcome < RequestOutcome.COMPLETED for request in requests) if has_default_horizon else 0
+    if cut:
+        _log.warning(
+            "the default horizon of a replay, %s, cut %d of %d requests; set a longer one, such as 1h",
+            format_ticks(scenario.horizon or 0),
+            cut,
+            len(requests),
+        )
+    return result

@@ -53,8 +53,8 @@ def routing_pictures() -> None:
     """Draw what routing by prefix does for four replicas, against turns and load."""
     affinity = blis.load_scenario(SCENARIOS / "prefix-affinity.yaml")
     scenarios = {
-        "round-robin": affinity.with_(routing="round-robin", scorers=None),
-        "least-loaded": affinity.with_(routing="least-loaded", scorers=None),
+        "round-robin": affinity.with_(router="round-robin"),
+        "least-loaded": affinity.with_(router="least-loaded"),
         "prefix-affinity": affinity,
     }
     results = {name: scenario.run() for name, scenario in scenarios.items()}

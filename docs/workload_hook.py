@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.settings import fields
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
+from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.serialize import plain_value, to_yaml
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.workload_spec import WorkloadSpec
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 MARK = "[[workload]]"
 HEAD = ("| key | type | default | unit and range | meaning |", "|---|---|---|---|---|")
 PLUGINS = {
-    "arrivals": ("process", "Arrival processes", "[arrival process](#arrival-processes)"),
+    "arrivals": ("type", "Arrival processes", "[arrival process](#arrival-processes)"),
     "lengths": ("type", "Length distributions", "[length distribution](#length-distributions)"),
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
@@ -54,10 +56,16 @@ def settings_classes(root: Any) -> list[Any]:
             continue
         found.append(cls)
         for attribute in attrs.fields(cls):
-            hint = fields.type_hints(cls)[attribute.name]
-            parts = (fields.nested_class(hint), fields.listed_class(hint), *fields.of(attribute).also)
+            hint = type_hints(cls)[attribute.name]
+            parts = (nested_class(hint), listed_class(hint), *form_types(attribute))
             pending += [part for part in parts if part is not None and attrs.has(part)]
     return found
+
+
+def form_types(attribute: attrs.Attribute[Any]) -> tuple[Any, ...]:
+    """Return the types that a field with a plug-in takes in other forms."""
+    forms = setting_of(attribute).forms
+    return () if forms is None else forms.types
 
 
 def _table(title: str, about: str, cls: Any) -> Iterator[str]:
@@ -65,11 +73,11 @@ def _table(title: str, about: str, cls: Any) -> Iterator[str]:
     if attrs.fields(cls):
         yield from ("", *HEAD)
         for attribute in attrs.fields(cls):
-            yield _row(attribute, fields.type_hints(cls)[attribute.name])
+            yield _row(attribute, type_hints(cls)[attribute.name])
 
 
 def _row(attribute: attrs.Attribute[Any], hint: Any) -> str:
-    known = fields.of(attribute)
+    known = setting_of(attribute)
     bounds = [
         f"{sign} {bound:,}"
         for sign, bound in ((">", known.gt), ("≥", known.ge), ("<", known.lt), ("≤", known.le))
@@ -81,7 +89,7 @@ def _row(attribute: attrs.Attribute[Any], hint: Any) -> str:
     return f"| `{attribute.alias}` | {_type(known, hint)} | {_default(attribute)} | {unit} | {meaning} |"
 
 
-def _type(known: fields.Setting, hint: Any) -> str:
+def _type(known: Setting, hint: Any) -> str:
     if known.kind in PLUGINS:
         return "name" if hint is str else PLUGINS[known.kind][2]
     return " ".join(filter(None, (_words(hint), DIMENSIONS.get(known.dimension or ""))))
@@ -98,12 +106,12 @@ def _words(hint: Any) -> str:
 
 
 def _default(attribute: attrs.Attribute[Any]) -> str:
-    default = fields.default_of(attribute)
+    default = default_of(attribute)
     if default is attrs.NOTHING:
         return "*required*"
     if default is None:
         return "unset"
-    return f"`{to_yaml(plain_value(default, fields.of(attribute), attribute.alias), one_line=True)}`"
+    return f"`{to_yaml(plain_value(default, setting_of(attribute), attribute.alias), one_line=True)}`"
 
 
 def _first_sentence(cls: Any) -> str:

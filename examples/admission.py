@@ -9,7 +9,7 @@ SCENARIO = blis.Scenario(
     tp=1,
     engine_version="any",
     replicas=2,
-    routing="least-loaded",
+    router="least-loaded",
     latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(8_000.0, 20.0, 40.0)),
     engine=blis.EngineSettings(max_num_seqs=16),
     kv=blis.KVSettings(blocks=4_000),
@@ -37,10 +37,10 @@ class ShedBatch:
         self.longest_queue = longest_queue
 
     def admit(self, request, state):
-        """Look at the shortest queue."""
+        """Look for a short queue; while no replica is routable, there is none."""
         if request.slo_class != "batch":
             return True
-        return min(snapshot.queue_depth for snapshot in state.snapshots) <= self.longest_queue
+        return any(snapshot.queue_depth <= self.longest_queue for snapshot in state.snapshots)
 
 
 def main():

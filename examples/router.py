@@ -41,7 +41,7 @@ def main():
     """Compare it with policies that look at nobody, and at everybody."""
     print(f"{'routing':<14}{'TTFT mean':>12}{'TTFT p99':>12}   (ms)")
     for routing in ("round-robin", TwoChoices, "least-loaded"):
-        summary = SCENARIO.with_(routing=routing).run().summary
+        summary = SCENARIO.with_(router=routing).run().summary
         name = routing if isinstance(routing, str) else routing.__name__
         print(f"{name:<14}{summary['ttft_mean_ms']:>12.1f}{summary['ttft_p99_ms']:>12.1f}")
 

@@ -14,7 +14,7 @@ SCENARIO = blis.Scenario(
     tp=1,
     engine_version="any",
     replicas=4,
-    routing="weighted",
+    router="weighted",
     latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(8_000.0, 50.0, 40.0)),
     kv=blis.KVSettings(blocks=1000),
 )
@@ -50,7 +50,7 @@ def main():
     """Give it more and more weight."""
     print(f"{'weight':>6}{'TTFT mean (ms)':>16}{'prefix hits':>13}")
     for weight in (0.01, 1.0, 9.0):
-        scenario = SCENARIO.with_(scorers=[("queue-depth", 1.0), (SameTenant, weight)])
+        scenario = SCENARIO.with_(**{"router.scorers": [("queue-depth", 1.0), (SameTenant, weight)]})
         result = blis.Simulation(scenario, requests=traffic()).run()
         print(f"{weight:>6.2f}{result.summary['ttft_mean_ms']:>16.1f}{result.kv_rates['cache_hit_rate']:>13.1%}")
 

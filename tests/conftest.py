@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, settings
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytest_plugins = ["pytester"]
+
+# Limits on the time of an example, or of its generation, fail on a busy machine.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 BETA = (100.0, 1.0, 10.0)
 """A step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""

@@ -32,7 +32,7 @@ def cluster():
         tp=1,
         engine_version="any",
         replicas=2,
-        routing="round-robin",
+        router="round-robin",
         latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(100.0, 1.0, 10.0)),
         kv=blis.KVSettings(blocks=100),
     )

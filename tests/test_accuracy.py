@@ -1,5 +1,6 @@
 """The comparison with measurements of real servers: its load, its sums and its tables."""
 
+import csv
 import importlib
 import json
 import re
@@ -104,6 +105,59 @@ def test_errors_are_signed_and_summed_up_over_stable_runs_only(accuracy, experim
     text = accuracy.markdown({"summary": {"roofline": summary}, "capacities": [], "experiments": [row, overloaded]})
     assert "| llama-2-7b-tp1-codegen | \N{MINUS SIGN}20 / \N{MINUS SIGN}20 / \N{MINUS SIGN}20 |" in text
     assert "| llama-2-7b-tp1-codegen | overloaded | roofline | 100 | 100 | +800 / +800 / +800 |" in text
+
+
+@pytest.fixture
+def recorded(accuracy, tmp_path):
+    """Sixty requests on an RTX PRO 6000 whose memory is a fifth slower, as a file; one prompt begins like another."""
+    runs = importlib.import_module("accuracy_runs")
+    server = runs.SERVERS["llmservingsim-rtxpro6000-llama-3.1-8b"]
+    scenario = runs.scenario_of(server, str(tmp_path)).with_(**{"latency.backend": {"policy": "kernels", "mem": 1.2}})
+    lengths = {"prompt": blis.Gaussian(600, 300), "output": blis.Gaussian(60, 30)}
+    requests = scenario.with_(workload=blis.Workload(rate=4, num_requests=60, **lengths)).run().requests
+    lines = ["id,arrival_s,input_tokens,output_tokens,first_token_s,last_token_s,shared_blocks,shared_with"]
+    for row in range(60):
+        arrived, first, last = (requests[name][row] / 1e6 for name in ("arrived_at_us", "ttft_us", "e2e_us"))
+        tokens = ",".join(str(requests[name][row]) for name in ("input_tokens", "output_tokens"))
+        lines.append(f"{row},{arrived},{tokens},{arrived + first},{arrived + last},{2 if row == 9 else 0},3")
+    path = tmp_path / "llmservingsim-rtxpro6000-llama-3.1-8b.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_recorded_requests_are_compared_before_and_after_a_fit(accuracy, recorded):
+    row = accuracy.fitted(recorded)
+    assert row["before"]["e2e"] < -8
+    assert abs(row["held out"]["e2e"]) < 2
+    text = accuracy.markdown({"summary": {}, "capacities": [], "experiments": [], "runs": [row]})
+    assert "| llmservingsim-rtxpro6000-llama-3.1-8b | " in text
+
+
+def test_recorded_prompts_share_the_blocks_that_the_file_says(recorded):
+    runs = importlib.import_module("accuracy_runs")
+    requests = runs.read_run(recorded).requests()
+    shared, own = requests[9].content
+    assert (shared.stream, shared.start, shared.tokens) == ("own 3", 0, 32)
+    assert (own.stream, shared.tokens + own.tokens) == ("own 9", requests[9].input_tokens)
+
+
+def test_token_time_of_a_measured_row_is_that_of_its_steps(accuracy, tmp_path):
+    """Four H100 with FP8 weights take some 20 ms for 64 requests about 1,400 tokens into their contexts."""
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "model,system,prec,tp,ver,isl,osl,concurrency,measured_tpot_ms\n"
+        "Llama-3.1-70B,h100_sxm,fp8,4,0.15.1,1024,1024,64.0,20\n"
+        "Llama-3.1-70B,h100_sxm,fp8,4,0.12.0,1024,1024,64.0,10\n"
+    )
+    rows = importlib.import_module("accuracy_rows")
+    by_group = {row["group"]: row for row in rows.compare_rows(path)}
+    assert [row["rows"] for row in by_group.values()] == [2, 1, 2]
+    error = by_group["all but vLLM 0.11 and 0.12"]["signed"]
+    predicted = rows.predicted_tpot_ms(next(csv.DictReader(path.read_text().splitlines())))
+    assert error == pytest.approx(100 * (predicted / 20 - 1))
+    assert 14 < predicted < 24
+    text = accuracy.markdown({"summary": {}, "capacities": [], "experiments": [], "rows": list(by_group.values())})
+    assert "| Llama-3.1-70B H100 fp8 | 2 |" in text
 
 
 def test_blackbox_is_compared_only_where_it_has_coefficients(accuracy):

@@ -1,6 +1,7 @@
 """Which part may import which, and what an import costs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_importing_the_library_does_not_load_the_heavy_ones():
     code = "import blis_simpy, blis_simpy.cli.main, json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(json.loads(done.stdout)) & {"scipy", "rich", "cattrs", "matplotlib", "pandas", "httpx", "IPython"}
+
+
+def test_a_run_without_a_summary_does_not_load_display():
+    code = (
+        "import json, sys\n"
+        "from blis_simpy.cli.main import main\n"
+        "main(['run', 'quickstart', '--num-requests', '5', '--report', 'none', '--results-path', sys.argv[1]])\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, os.devnull], capture_output=True, text=True, check=True)
+    assert not [name for name in json.loads(done.stdout) if name.startswith("blis_simpy.display")]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "blis_simpy").rglob("*.py")), ids=lambda path: path.name)

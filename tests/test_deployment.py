@@ -1,5 +1,6 @@
 """What a scenario resolves to, where each value comes from, and what a bad figure is called."""
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -13,6 +14,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.base import LatencyInputs
 from blis_simpy.latency.blackbox import Blackbox
 from blis_simpy.latency.settings import COEFFICIENTS_BACKEND, DEFAULT_BACKEND
+from blis_simpy.latency.trained_physics import MOE_COMM_BACKENDS, TrainedPhysics
 from blis_simpy.scenario import Scenario
 
 QWEN = "qwen/qwen3-14b"
@@ -59,7 +61,9 @@ def origins(scenario):
 
 
 class Remembering(Blackbox):
-    """Third-party latency model that keeps what it was built from."""
+    """Third-party latency model that keeps what it was built from, and takes nothing from the catalog."""
+
+    coefficients_of_deployment = False
 
     def __init__(self, inputs: LatencyInputs) -> None:
         self.inputs = inputs
@@ -178,6 +182,34 @@ def test_a_latency_model_of_others_gets_the_coefficients_that_are_given_or_none(
     assert (given.alpha, given.beta) == ((4, 5, 6), (7, 8, 9))
 
 
+def test_a_latency_model_states_which_coefficients_it_takes():
+    measured = resolve(Scenario(model=QWEN).with_(**{"latency.backend": "blackbox"})).settings["latency.beta"].value
+    assert inputs_of(Scenario(model=QWEN), coefficients_of_deployment=True).beta == measured
+    with registry.added("latency", "rigid", type("R", (Remembering,), {"takes_coefficients": False})):
+        with pytest.raises(ScenarioError) as caught:
+            Scenario(model=QWEN, latency={"backend": "rigid", "alpha": [1, 2, 3], "beta": [1, 2, 3]})
+        assert resolve(Scenario(model=QWEN, latency="rigid")).latency.inputs.alpha == (0.0, 0.0, 0.0)
+    assert str(caught.value) == "latency.alpha must not be given: the latency model takes no coefficients"
+
+
+def test_options_of_a_latency_model_are_checked_where_they_are_given():
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model=QWEN, latency={"backend": "trained-physics", "dp": 0, "moe_comm_backend": "naif"})
+    assert str(caught.value).splitlines() == [
+        "latency.dp must be >= 1, got 0",
+        f"latency.moe_comm_backend is unknown, got 'naif'; did you mean 'naive'? known: {', '.join(MOE_COMM_BACKENDS)}",
+    ]
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model=QWEN, latency={"dp": 2})
+    assert str(caught.value) == "latency.dp is not a setting; it is an option of 'trained-physics'"
+
+
+def test_options_and_constructor_of_a_latency_model_have_the_same_defaults():
+    parameters = inspect.signature(TrainedPhysics).parameters
+    options = attrs.asdict(TrainedPhysics.Options())
+    assert options == {name: parameters[name].default for name in options}
+
+
 def test_a_latency_model_of_others_that_needs_the_architecture_gets_it():
     inputs = inputs_of(Scenario(model=QWEN).with_(**{"kv.blocks": 10_000}), needs_architecture=True)
     assert (inputs.model.num_layers, inputs.gpu.name, inputs.tp) == (40, "H100", 1)
@@ -185,8 +217,8 @@ def test_a_latency_model_of_others_that_needs_the_architecture_gets_it():
 
 
 def test_a_backend_with_options_is_resolved_like_its_bare_name():
-    mapping = {"policy": "trained-physics", "moe_comm_backend": "naive"}
-    deployment = resolve(Scenario(model=QWEN).with_(**{"latency.backend": mapping}))
+    latency = {"backend": "trained-physics", "moe_comm_backend": "naive"}
+    deployment = resolve(Scenario(model=QWEN, latency=latency))
     assert deployment.settings["latency.beta"].origin == "catalog: global_coefficients.trained-physics"
     assert deployment.max_model_len == 40960
 
@@ -194,8 +226,7 @@ def test_a_backend_with_options_is_resolved_like_its_bare_name():
 def test_data_parallel_ranks_pool_their_blocks():
     mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2)
     blocks = [
-        resolve(mixtral.with_(**{"latency.backend": {"policy": "trained-physics", "dp": dp}})).num_blocks
-        for dp in (1, 2)
+        resolve(mixtral.with_(**{"latency.backend": "trained-physics", "latency.dp": dp})).num_blocks for dp in (1, 2)
     ]
     assert blocks[1] == 2 * blocks[0]
 
@@ -205,6 +236,28 @@ def test_maximum_length_is_cut_to_the_cache_with_a_warning(caplog):
     assert deployment.max_model_len == 1600
     assert deployment.settings["engine.max_model_len"].origin == "cut from 40960 to the KV cache"
     assert caplog.messages == ["max_model_len 40960 needs 2560 KV blocks, but the cache has 100: reduced to 1600"]
+
+
+def test_a_chosen_latency_model_that_beats_the_hardware_is_warned_of(caplog):
+    """Roofline counts two of the three matrices of an MLP, so decode steps read a third less than they must."""
+    with caplog.at_level(logging.WARNING):
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "trained-physics"}))
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "roofline"}))
+        resolve(Scenario(model=QWEN).with_(**{"latency.backend": "kernels"}))
+    prompt, weights = (
+        "computes a prompt of 2048 tokens at 265% of the peak rate",
+        "reads the weights at 137% of the memory",
+    )
+    assert caplog.messages == [
+        f"latency model trained-physics {prompt} of H100: too short a time",
+        f"latency model roofline {weights} bandwidth of H100: too short a time",
+    ]
+
+
+def test_the_default_latency_model_is_not_warned_of(caplog):
+    with caplog.at_level(logging.WARNING):
+        resolve(Scenario(model=QWEN))
+    assert caplog.messages == []
 
 
 def test_capacity_is_assumed_where_nothing_is_known(caplog):
@@ -227,6 +280,20 @@ BAD_FIGURES = [
         ),
     ),
     ("no bandwidth", {"gpu": {"BwPeakTBs": 0}}, "gpus.json: G.BwPeakTBs must be finite and > 0, got 0.0"),
+    (
+        "no bandwidth for kernels",
+        {"gpu": {"BwPeakTBs": 0}, "latency.backend": "kernels"},
+        "gpus.json: G.BwPeakTBs must be a finite number > 0, got 0.0",
+    ),
+    (
+        "bad kernel",
+        {"gpu": {"kernels": {"all_reduce": {"fixed_us": 1}}}, "latency.backend": "kernels"},
+        (
+            "gpus.json: G.kernels.all_reduce.per_gpu_us must be a finite number >= 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.pair_efficiency must be a finite number > 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.group_efficiency must be a finite number > 0, got None"
+        ),
+    ),
     ("no memory", {"gpu": {"MemoryGiB": 0}}, "gpus.json: G.MemoryGiB must be > 0, got 0.0"),
     (
         "impossible tp",
@@ -267,8 +334,8 @@ BAD_FIGURES = [
         "unknown dtype",
         {"config": {"torch_dtype": "float7"}},
         (
-            "tiny/config.json: torch_dtype must be one of bfloat16, float16, float32, fp8, int4, int8, nf4, uint8; "
-            "figures of tiny"
+            "tiny/config.json: torch_dtype must be one of bfloat16, float16, float32, fp8, int4, int8, nf4, uint8, "
+            "got 'float7'; figures of tiny"
         ),
     ),
     (

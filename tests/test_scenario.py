@@ -31,7 +31,7 @@ horizon: 10min
 latency: {alpha: [1, 2, 3], beta: [4.5, 5, 6]}
 engine:
   max_num_seqs: 8
-  scheduler: {policy: sjf}
+  scheduler: {type: sjf}
 kv: {blocks: 100, gpu_memory_utilization: 1}
 workload:
   rate: 600/min
@@ -54,8 +54,9 @@ def test_defaults_are_those_of_the_reference():
         "macro_steps": True,
     }
     assert attrs.asdict(scenario.kv) == {
-        "store": "single-tier",
+        "store": None,
         "blocks": None,
+        "capacity_rules": "blis",
         "block_size": 16,
         "gpu_memory_utilization": 0.9,
         "cpu_blocks": 0,
@@ -80,7 +81,7 @@ def test_a_yaml_file_becomes_the_scenario_it_says(tmp_path):
         tp=2,
         horizon=600_000_000,
         latency=LatencySettings(alpha=(1, 2, 3), beta=(4.5, 5, 6)),
-        engine=EngineSettings(max_num_seqs=8, scheduler={"policy": "sjf"}),
+        engine=EngineSettings(max_num_seqs=8, scheduler={"type": "sjf"}),
         kv=KVSettings(blocks=100, gpu_memory_utilization=1),
         workload=Workload(rate=10.0, arrivals="poisson", prompt=Exponential(100), output=Constant(7)),
     )
@@ -122,7 +123,7 @@ def test_with_makes_a_changed_copy():
         ({"replica": 2}, "replica is not a setting; did you mean replicas?"),
         ({"engine.max_seqs": 2}, "engine.max_seqs is not a setting; did you mean max_num_seqs?"),
         ({"engine.max_num_seqs": 0}, "engine.max_num_seqs must be >= 1, got 0"),
-        ({"engine": 3}, "engine must be of type EngineSettings, got 3"),
+        ({"engine": 3}, "engine must be a mapping of settings, got 3"),
         ({"workload.rate": "x"}, "workload.rate must be a rate such as 20/s, 600/min or a number per second, got 'x'"),
         ({"latency.alpha": [1]}, "latency.alpha must come with beta coefficients"),
         ({"model": ""}, "model must not be empty"),
@@ -161,7 +162,7 @@ def test_coefficients_alone_choose_the_blackbox_model(settings, chosen):
         ({"beta": (1, 2, 3)}, "beta must come with alpha coefficients"),
         (
             {"alpha": (1, 2, 3), "beta": (1, 2, 3), "backend": "roofline"},
-            "alpha must not be given with the roofline model, which has none",
+            "alpha must not be given: the latency model takes no coefficients",
         ),
     ],
 )
@@ -190,16 +191,22 @@ def test_yaml_says_what_differs_from_the_defaults():
     scenario = Scenario(
         model="qwen/qwen3-14b",
         groups=[{"replicas": 2}, {"hardware": "A100-80", "kv": KVSettings(blocks=9)}],
-        engine=EngineSettings(scheduler={"policy": "sjf"}),
+        engine=EngineSettings(scheduler={"type": "sjf"}),
+        router={"policy": "weighted", "scorers": "queue-depth:1", "delay": "1ms"},
         workload=Workload(rate="20/s", prompt=Constant(7)),
         horizon="2s",
     )
     assert scenario.to_yaml() == (
         "model: qwen/qwen3-14b\n"
+        "router:\n"
+        "  policy: weighted\n"
+        "  scorers:\n"
+        "  - - queue-depth\n"
+        "    - 1.0\n"
+        "  delay: 1000\n"
         "horizon: 2000000\n"
         "engine:\n"
-        "  scheduler:\n"
-        "    policy: sjf\n"
+        "  scheduler: sjf\n"
         "workload:\n"
         "  rate: 20.0\n"
         "  prompt:\n"
@@ -220,8 +227,8 @@ def test_a_shipped_scenario_with_its_traffic_is_read_back(name, tmp_path):
 
 
 def test_a_policy_given_as_a_class_is_written_by_its_name(tmp_path):
-    scenario = Scenario(model="m", routing=LeastLoaded, admission=AlwaysAdmit())
-    assert read_back(scenario, tmp_path / "x.yaml") == Scenario(model="m", routing="least-loaded")
+    scenario = Scenario(model="m", router=LeastLoaded, admission=AlwaysAdmit())
+    assert read_back(scenario, tmp_path / "x.yaml") == Scenario(model="m", router="least-loaded")
 
 
 def test_what_has_no_name_cannot_be_written():
@@ -233,20 +240,19 @@ def test_what_has_no_name_cannot_be_written():
 
     scenario = Scenario(
         model="m",
-        routing=MyRouter(),
+        router=MyRouter(),
         admission=TokenBucket(5, 3),
         engine=EngineSettings(scheduler=MyRouter),
-        scorers=[(MyRouter, 2)],
+        groups=[{"latency": LatencySettings(backend=MyRouter)}],
         workload=MyTraffic(),
     )
     with pytest.raises(ScenarioError) as caught:
         scenario.to_yaml()
     assert str(caught.value).splitlines() == [
-        "admission cannot be written: what this TokenBucket was made with is not known; name it under 'policy'",
-        "routing cannot be written: MyRouter is not registered under a name",
-        "scorers[0][0] cannot be written: a type is no plain data",
+        "router.policy cannot be written: MyRouter is not registered under a name",
         "engine.scheduler cannot be written: MyRouter is not registered under a name",
         "workload cannot be written: a MyTraffic is no plain data",
+        "groups[0].latency.backend cannot be written: MyRouter is not registered under a name",
     ]
 
 
@@ -323,11 +329,9 @@ def test_a_bad_path_into_a_specification_or_a_list_is_named(path, value, line):
 
 def test_options_of_a_policy_are_changed_by_their_path():
     scenario = Scenario(model="m", admission={"policy": "token-bucket", "capacity": 5})
-    assert scenario.with_(**{"admission.capacity": 7, "admission.refill_rate": 3}).admission == {
-        "policy": "token-bucket",
-        "capacity": 7,
-        "refill_rate": 3,
-    }
+    assert scenario.with_(**{"admission.capacity": 7, "admission.refill_rate": 3}) == Scenario(
+        model="m", admission={"policy": "token-bucket", "capacity": 7, "refill_rate": 3}
+    )
 
 
 def test_a_length_law_may_be_a_mapping_in_python_too():
@@ -359,7 +363,7 @@ def test_name_that_no_scenario_has_is_told_with_those_that_are_shipped():
     with pytest.raises(ScenarioError) as caught:
         load_scenario("quickstrat")
     assert str(caught.value).startswith(
-        "quickstrat: is neither a file nor a scenario that is shipped; did you mean 'quickstart'? known: bursts, "
+        "quickstrat: is neither a file nor a shipped scenario; did you mean 'quickstart'? known: bursts, "
     )
 
 
@@ -367,6 +371,6 @@ def test_every_scenario_can_be_a_key():
     """Also those that hold mappings, such as options of a policy or the parameters of a length law."""
     results = {load_scenario(name): name for name in shipped_scenarios()}
     assert {load_scenario(name): name for name in shipped_scenarios()} == results
-    options = {"engine.scheduler": {"policy": "sjf"}}
+    options = {"engine.scheduler": {"type": "sjf"}}
     scenario = load_scenario("quickstart")
     assert len({scenario, scenario.with_(), scenario.with_(**options), scenario.with_(**options)}) == 2

@@ -72,8 +72,8 @@ def test_quickstart_queues_beyond_its_limit():
 def test_affinity_keeps_prompts_in_the_cache():
     outcome = result("prefix-affinity")
     assert (cache_hits(outcome), ttft(outcome)) == (90, 58)
-    assert cache_hits(result("prefix-affinity", scorers="prefix-affinity:1,queue-depth:1")) == 65
-    outcome = result("prefix-affinity", routing="round-robin")
+    assert cache_hits(result("prefix-affinity", **{"router.scorers": "prefix-affinity:1,queue-depth:1"})) == 65
+    outcome = result("prefix-affinity", router="round-robin")
     assert (cache_hits(outcome), ttft(outcome)) == (41, 109)
 
 
@@ -141,27 +141,27 @@ def test_turning_some_away_keeps_the_others_quick():
 
 def test_old_news_send_everyone_to_the_same_replica():
     assert p99(result("stale-snapshots")) == 2.77
-    assert p99(result("stale-snapshots", snapshot_refresh_interval=0)) == 0.27
-    assert p99(result("stale-snapshots", scorers="kv-utilization:1,queue-depth:1")) == 0.14
+    assert p99(result("stale-snapshots", **{"router.snapshot_interval": 0})) == 0.27
+    assert p99(result("stale-snapshots", **{"router.scorers": "kv-utilization:1,queue-depth:1"})) == 0.14
 
 
 def test_work_for_those_who_give_up_is_lost():
     outcome = result("deadlines")
     assert (outcome.summary["timed_out_requests"], outcome.summary["completed_requests"]) == (701, 1299)
-    outcome = result("deadlines", admission="token-bucket")
+    outcome = result("deadlines", admission={"policy": "token-bucket", "capacity": 8000, "refill_rate": 15500})
     assert (outcome.summary["timed_out_requests"], outcome.summary["completed_requests"]) == (4, 1549)
     assert len(outcome.rejected) == 447
 
 
 def test_the_least_loaded_gpu_is_the_faster_one():
     assert p99(result("mixed-gpus")) == 0.10
-    assert p99(result("mixed-gpus", routing="round-robin")) == 0.67
+    assert p99(result("mixed-gpus", router="round-robin")) == 0.67
 
 
 def test_a_fleet_need_not_keep_every_prompt_everywhere():
     outcome = result("fleet")
     assert (cache_hits(outcome), ttft(outcome)) == (82, 64)
-    outcome = result("fleet", routing="least-loaded")
+    outcome = result("fleet", router="least-loaded")
     assert (cache_hits(outcome), ttft(outcome)) == (14, 151)
 
 

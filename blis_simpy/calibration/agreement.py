@@ -1,4 +1,4 @@
-"""How well simulated latencies agree with measured ones: percentiles, error, correlation, and a verdict."""
+"""Agreement of simulated with measured latencies: percentiles, error, correlation, quality."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["PERCENTS", "Agreement"]
 
 PERCENTS = (50, 90, 95, 99)
-"""The percentiles of the report."""
+"""Percentiles of the report."""
 
 _FEWEST_FOR_CORRELATION = 3
-# Upper limit of the error, lower limit of the correlation, neither included.
+# Upper limit of the error and lower limit of the correlation, both exclusive.
 _QUALITIES = (("excellent", 0.10, 0.95), ("good", 0.20, 0.85), ("fair", 0.35, 0.70))
 _REST = "poor"
 
@@ -30,7 +30,7 @@ class Agreement:
     Attributes
     ----------
     real, simulated : mapping of int to float, µs
-        Percentiles of each by percent; see `PERCENTS`.
+        Percentiles by percent; see `PERCENTS`.
     mape : float, fraction
         Mean of |real - simulated| / real over the pairs with a real latency other than 0; 0 without any.
     pearson_r : float
@@ -75,7 +75,7 @@ class Agreement:
         real, simulated = real.astype(np.float64), simulated.astype(np.float64)
         judged = real != 0
         truth, difference = real[judged], (simulated - real)[judged]
-        # Exactly rounded sums: the order of the pairs and the machine do not show.
+        # Correctly rounded sums, independent of the order of the pairs and the platform.
         mape = math.fsum(np.abs(difference) / truth) / len(truth) if len(truth) else 0.0
         pearson_r = _pearson(real, simulated)
         return cls(
@@ -90,7 +90,7 @@ class Agreement:
 
 
 def _percentiles(values: NDArray[np.float64]) -> dict[int, float]:
-    """Percentiles with linear interpolation between ranks."""
+    """Return percentiles with linear interpolation between ranks."""
     ascending = np.sort(values).tolist()
     found = {}
     for percent in PERCENTS:
@@ -115,5 +115,5 @@ def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def _varies(values: NDArray[np.float64]) -> bool:
-    """Whether values differ by more than the roundings of the additions that made them."""
+    """Whether values differ by more than rounding errors."""
     return bool(np.ptp(values) > 8 * np.finfo(np.float64).eps * np.abs(values).max())

@@ -1,8 +1,8 @@
-"""Pairs measured requests with simulated ones and compares their latencies.
+"""Calibration: compares the latencies of measured requests with those of simulated ones.
 
-The measured side is a workload trace that was recorded on a real server, the simulated side a replay of it. A client
-measures from when it sends to when the chunks arrive, a simulation what the server takes; so the simulated latencies
-get the round trip and the transfer of prompt and answer added.
+The measured requests are a workload trace that was recorded on a real server, the simulated ones a replay of it. A
+client measures from sending a request to receiving its chunks, a simulation the time on the server; the round trip and
+the transfer of prompt and answer are therefore added to the simulated latencies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Calibration", "calibrate", "check_network"]
+__all__ = ["Calibration", "calibrate", "check_network", "recorded_rtt_us"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,23 +44,23 @@ _LIMITATIONS = [
 
 
 class Calibration(Rendered):
-    """How a simulation compares with measurements; made by `calibrate`.
+    """Comparison of simulated with measured latencies; made by `calibrate`.
 
     Attributes
     ----------
     pairs : dict of str to ndarray, shape (num_pairs,)
-        One row a compared request, in the order of the trace: ``request_id``, ``input_tokens`` and ``output_tokens``
-        (simulated), ``real_ttft_us``, ``sim_ttft_us``, ``real_e2e_us``, ``sim_e2e_us``; network included.
+        One row per compared request, in the order of the trace: ``request_id``, ``input_tokens`` and ``output_tokens``
+        (simulated), ``real_ttft_us``, ``sim_ttft_us``, ``real_e2e_us``, ``sim_e2e_us``, including the network.
     matched : int
-        Rows of the trace with a simulated counterpart, also those with impossible times.
+        Number of rows of the trace with a simulated request, including those with negative latencies.
     warm_up_excluded : int
-        Rows left out as warm-up.
+        Number of rows excluded as warm-up.
     unmatched_real : int
-        Rows without a simulated counterpart, or whose recorded times give a negative latency.
+        Number of rows without a simulated request, or with a negative recorded latency.
     unmatched_sim : int
-        Simulated requests without a row.
+        Number of simulated requests without a row.
     token_mismatches : int
-        Matched rows whose token counts differ from the simulated ones.
+        Number of matched rows whose token counts differ from the simulated ones.
     """
 
     def __init__(
@@ -82,21 +82,21 @@ class Calibration(Rendered):
 
     @cached_property
     def ttft(self) -> Agreement:
-        """Agreement of the times to first token."""
+        """Agreement of TTFT."""
         return Agreement.of(self.pairs["real_ttft_us"], self.pairs["sim_ttft_us"])
 
     @cached_property
     def e2e(self) -> Agreement:
-        """Agreement of the times to last token."""
+        """Agreement of E2E."""
         return Agreement.of(self.pairs["real_e2e_us"], self.pairs["sim_e2e_us"])
 
     def report(self, *, snake_case: bool = False) -> dict[str, Any]:
-        """Figures as the reference's ``calibrate`` reports them.
+        """Return the figures in the format of the reference's ``calibrate``.
 
         Parameters
         ----------
         snake_case : bool, default False
-            Whether to spell the keys of the metrics like all other keys, ``real_p50`` and ``mape`` in place of the
+            Whether to write the keys of the metrics in snake case, ``real_p50`` and ``mape``, in place of the
             reference's ``RealP50`` and ``MAPE``.
         """
         metrics = {"e2e": _figures(self.e2e), "ttft": _figures(self.ttft)}
@@ -120,7 +120,7 @@ class Calibration(Rendered):
         Raises
         ------
         ScenarioError
-            If the file cannot be written; an older one is left as it was.
+            If the file cannot be written; an existing one is left unchanged.
         """
         write_text(path, to_json(self.report(snake_case=snake_case)))
 
@@ -145,25 +145,25 @@ def calibrate(
     network_rtt_us: int | None = None,
     network_bandwidth_mbps: float = 0.0,
 ) -> Calibration:
-    """Compare what a real server did with a simulation of the same requests.
+    """Compare a recording of a real server with a simulation of the same requests.
 
     Parameters
     ----------
     trace : Trace or path
-        The recording: from `load_trace`, or a file that it reads without options.
+        The recording: a trace, or a file that `load_trace` reads without options.
     results : Result or path
-        The simulation: a `Result` of `replay`, or the file that ``blis replay --results-path`` wrote.
+        The simulation: a `Result` of `replay`, or a file of ``blis replay --results-path``.
     warm_up_requests : int, optional
-        Requests to leave out, by id from 0; the header's unless given.
+        Number of requests to leave out, by id from 0; default is that of the header.
     network_rtt_us : int, optional, µs
-        Round trip between client and server, >= 0; the header's unless given.
+        Round trip between client and server, >= 0; default is that of the header.
     network_bandwidth_mbps : float, Mbit/s
-        For the transfer of prompt and answer, 4 bytes a token, at least 1 bit/s; 0 or less means that it takes no time.
+        Bandwidth for prompt and answer at 4 bytes per token, at least 1 bit/s; 0 or less means no transfer time.
 
     Returns
     -------
     Calibration
-        Figures of the compared requests.
+        Latencies of the compared requests, and their agreement.
 
     Raises
     ------
@@ -179,31 +179,40 @@ def calibrate(
     if warm_up_requests is None:
         warm_up_requests = trace.header.warm_up_requests
     if network_rtt_us is None:
-        network = trace.header.network
-        network_rtt_us = _measured_rtt_us(network.measured_rtt_ms) if network is not None else 0
+        network_rtt_us = recorded_rtt_us(trace)
     return _paired(trace, simulated, warm_up_requests, network_rtt_us, network_bandwidth_mbps)
 
 
-def _measured_rtt_us(rtt_ms: float) -> int:
+def recorded_rtt_us(trace: Trace) -> int:
+    """Round trip between client and server as the header of a trace tells it, µs; 0 if it does not.
+
+    Raises
+    ------
+    CalibrationError
+        If it is out of range.
+    """
+    if trace.header.network is None:
+        return 0
+    rtt_ms = trace.header.network.measured_rtt_ms
     if not rtt_ms * 1000 < 2**63:
         raise CalibrationError.at("network.measured_rtt_ms", "must be a number of us within 64 bits", rtt_ms)
     return int(max(rtt_ms * 1000, 0))
 
 
 def check_network(rtt_us: object, bandwidth_mbps: object, names: tuple[str, str] | None = None) -> None:
-    """Refuse a round trip or a bandwidth that is none.
+    """Validate round trip and bandwidth.
 
     Parameters
     ----------
     rtt_us, bandwidth_mbps : object
         As for `calibrate`.
     names : tuple of two str, optional
-        What to call them in the error.
+        Names of the parameters in the error.
 
     Raises
     ------
     CalibrationError
-        For each that is wrong.
+        With one problem for each that is invalid.
     """
     rtt_name, bandwidth_name = names or ("network_rtt_us", "network_bandwidth_mbps")
     problems: list[Problem] = []
@@ -224,12 +233,12 @@ def _paired(trace: Trace, simulated: Simulated, warm_up: int, rtt_us: int, bandw
     columns: dict[str, Any] = dict(trace.columns)
     ids = columns["request_id"]
     warm = ids < warm_up
-    # A later entry of the same number wins.
+    # Of several entries with one number, the last one is used.
     entries = {number: index for index, number in enumerate(simulated.request_id.tolist())}
     entry = np.array([entries.get(number, -1) for number in ids.tolist()], np.int64)
     matched = ~warm & (entry >= 0)
     if not matched.any():
-        raise CalibrationError("no request of the trace has a simulated counterpart with the same number")
+        raise CalibrationError("no request of the trace has a simulated request with the same number")
     real_ttft = columns["first_chunk_time_us"] - columns["send_time_us"]
     real_e2e = columns["last_chunk_time_us"] - columns["send_time_us"]
     possible = matched & (real_ttft >= 0) & (real_e2e >= 0)
@@ -270,7 +279,7 @@ def _warn_of_failures(status: list[str], compared: NDArray[np.bool_]) -> None:
     failed = Counter(word for word, used in zip(status, compared.tolist(), strict=True) if used and word != "ok")
     if failed:
         words = ", ".join(f"{count} {word or 'without a status'}" for word, count in sorted(failed.items()))
-        _log.warning("requests that did not end well are compared by the times that they carry: %s", words)
+        _log.warning("requests without status ok are compared by their recorded times: %s", words)
 
 
 _SNAKE_CASE = {

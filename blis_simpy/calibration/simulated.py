@@ -1,4 +1,4 @@
-"""The simulated side of a calibration: latencies by request number, from a run or from a results file."""
+"""Simulated requests of a calibration, by request number: from a run or from a results file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_PROBLEMS = 10
 
 
 class HasRequests(Protocol):
-    """What a calibration needs of a `blis_simpy.Result`."""
+    """Part of a `blis_simpy.Result` that a calibration uses."""
 
     @property
     def requests(self) -> Mapping[str, NDArray[Any]]:
@@ -37,14 +37,14 @@ class HasRequests(Protocol):
 
 @attrs.frozen(eq=False, kw_only=True)
 class Simulated:
-    """Completed requests of a simulation; an array of shape (num_entries,) each.
+    """Completed requests of a simulation as arrays of shape (num_entries,).
 
     Attributes
     ----------
     request_id, input_tokens, output_tokens : ndarray of int64
-        Number of the request in the trace, prompt length with any shared prefix, planned output length.
+        Number of the request in the trace, prompt length including a shared prefix, planned output length.
     ttft_us, e2e_us : ndarray of float64, µs
-        Latencies as the server would see them.
+        Latencies on the server.
     """
 
     request_id: NDArray[np.int64]
@@ -55,12 +55,12 @@ class Simulated:
 
     @classmethod
     def of(cls, results: HasRequests | str | os.PathLike[str]) -> Simulated:
-        """Take them from a run, or read them from what ``blis replay --results-path`` wrote.
+        """Take the requests of a run, or read them from a file of ``blis replay --results-path``.
 
         Raises
         ------
         CalibrationError
-            If there is nothing completed in it, or the file is not such a file.
+            If no request completed, or the file has another format.
         """
         return cls._read(results) if isinstance(results, str | os.PathLike) else cls._of_run(results)
 
@@ -71,7 +71,7 @@ class Simulated:
         used = np.array([number is not None for number in numbers], np.bool_)
         used &= (columns["outcome"] == "completed") & (columns["ttft_us"] >= 0)
         if not used.any():
-            raise CalibrationError("the run has no completed requests that are named request_<number>")
+            raise CalibrationError("the run has no completed requests with names request_<number>")
         request_id = [int(number[1]) for number, use in zip(numbers, used, strict=True) if number and use]
         return cls._from(lambda name: request_id if name == "request_id" else columns[name][used])
 
@@ -80,7 +80,7 @@ class Simulated:
         file = os.fspath(path)
         rows = _parsed(read_text(path, CalibrationError), file)
         if not rows:
-            raise CalibrationError.at("", "has no results: nothing completed in the simulation", file=file)
+            raise CalibrationError.at("", "has no results: no request completed in the simulation", file=file)
         problems = [problem for index, row in enumerate(rows) for problem in _problems(index, row, file)]
         if problems:
             raise CalibrationError(problems[:_MAX_PROBLEMS])
@@ -120,7 +120,7 @@ def _refused(word: str) -> float:
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the known keys, whose case does not count; what is null is as good as missing."""
+    """Return the values that are not null, with lower-case keys."""
     return {key.lower(): value for key, value in row.items() if value is not None}
 
 

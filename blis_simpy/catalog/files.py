@@ -48,18 +48,27 @@ def _finite(literal: str) -> float:
     return value if abs(value) != float("inf") else _refuse(literal)
 
 
-def parse_json_object(text: str, file: str | None = None) -> dict[str, Any]:
-    """Parse strict JSON (RFC 8259) whose top level is an object.
+def parse_json_object(text: str, file: str | None = None, *, strict: bool = True) -> dict[str, Any]:
+    """Parse JSON (RFC 8259) whose top level is an object.
 
     Among duplicate keys the last wins, and ``null`` counts as an empty object.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    file : str, optional
+        Its name, for messages.
+    strict : bool
+        Whether ``NaN`` and ``Infinity``, which are no JSON but which Python writes, are refused.
 
     Raises
     ------
     ScenarioError
-        If the text is anything else; ``NaN``, ``Infinity``, comments and a byte-order mark are not JSON.
+        If the text is anything else; comments and a byte-order mark are not JSON.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite) if strict else json.loads(text)
     except json.JSONDecodeError as error:
         raise ScenarioError.at("", f"is not valid JSON: {error.msg}", file=file, line=error.lineno) from error
     except (ValueError, RecursionError) as error:

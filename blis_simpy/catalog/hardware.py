@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -50,6 +50,8 @@ class Gpu:
         Share of the peak that prefill and decode reach.
     memory_gib : float, GiB
         Memory.
+    kernels : mapping or None
+        Object ``kernels`` of the entry as it stands in the file; see `blis_simpy.catalog.kernel_coefficients`.
     """
 
     name: str = ""
@@ -59,6 +61,7 @@ class Gpu:
     mfu_prefill: float = 0.0
     mfu_decode: float = 0.0
     memory_gib: float = 0.0
+    kernels: Mapping[str, Any] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 def load_gpus(path: str | Path | None = None) -> dict[str, Gpu]:
@@ -77,7 +80,8 @@ def load_gpus(path: str | Path | None = None) -> dict[str, Gpu]:
         If the file cannot be read, is not strict JSON, or a figure is no number.
     """
     text, file = read_bundled("hardware_config.json") if path is None else (read_text(path), str(path))
-    return {name: _gpu(name, figures, file) for name, figures in parse_json_object(text, file).items()}
+    entries = parse_json_object(text, file)
+    return {name: _gpu(name, figures, entries, file) for name, figures in entries.items()}
 
 
 def find_gpu(gpus: Mapping[str, Gpu], name: str, file: str = "hardware_config.json") -> Gpu:
@@ -98,7 +102,7 @@ def find_gpu(gpus: Mapping[str, Gpu], name: str, file: str = "hardware_config.js
     )
 
 
-def _gpu(name: str, figures: object, file: str) -> Gpu:
+def _gpu(name: str, figures: object, entries: Mapping[str, object], file: str) -> Gpu:
     if not isinstance(figures, Mapping):
         raise ScenarioError.at(name, "must be an object of figures", figures, file=file)
     known: dict[str, float] = {}
@@ -110,4 +114,22 @@ def _gpu(name: str, figures: object, file: str) -> Gpu:
         if number is None:
             raise ScenarioError.at(f"{name}.{key}", "must be a number", value, file=file)
         known[field] = float(number)
-    return Gpu(name, **known)
+    return Gpu(name, **known, kernels=_kernels(name, figures, entries, file))
+
+
+def _kernels(
+    name: str, figures: Mapping[str, object], entries: Mapping[str, object], file: str
+) -> Mapping[str, Any] | None:
+    """Object ``kernels`` of an entry, filled up with that of the GPU that it names as ``like``."""
+    own = figures.get("kernels")
+    if own is None:
+        return None
+    if not isinstance(own, Mapping):
+        raise ScenarioError.at(f"{name}.kernels", "must be an object", own, file=file)
+    if "like" not in own:
+        return own
+    other = entries.get(own["like"]) if isinstance(own["like"], str) else None
+    theirs = other.get("kernels") if isinstance(other, Mapping) else None
+    if not isinstance(theirs, Mapping):
+        raise ScenarioError.at(f"{name}.kernels.like", "must be a GPU of the file with kernels", own["like"], file=file)
+    return {**theirs, **own}

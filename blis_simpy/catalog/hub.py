@@ -1,5 +1,7 @@
 """The ``config.json`` of a Hugging Face repository, fetched once and then kept.
 
+A ``hf_quant_config.json`` beside it is fetched, too, if the configuration itself says nothing about quantisation.
+
 The hub's own client does the work, so its environment holds: ``HF_HOME`` is where the file is kept, ``HF_TOKEN`` opens
 gated and private repositories, ``HF_ENDPOINT`` names a mirror, ``HF_HUB_OFFLINE`` forbids the network, and
 ``HF_HUB_ETAG_TIMEOUT`` is how many seconds to wait for an answer. It is imported only when a file is needed.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from blis_simpy.catalog.models import QUANTISATION_FILE
 from blis_simpy.errors import ScenarioError
 
 __all__ = ["fetch_config"]
@@ -53,10 +56,24 @@ def fetch_config(repo: str, hint: str = "") -> Path:
     try:
         # Asked first, because a download tries for minutes to reach a hub that is silent, and hides why it gave up.
         hub.get_hf_file_metadata(hub.hf_hub_url(repo, _FILE), timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
-        return Path(hub.hf_hub_download(repo, _FILE))
+        return _download(repo)
     except Exception as error:  # what a lost connection raises depends on the version of the client
         reason, code = _reason(error, hub.constants.ENDPOINT)
         raise _error(repo, reason, hint, code) from error
+
+
+def _download(repo: str) -> Path:
+    import huggingface_hub as hub
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    path = Path(hub.hf_hub_download(repo, _FILE))
+    if "quantization_config" not in path.read_text(encoding="utf-8", errors="replace"):
+        try:
+            hub.hf_hub_download(repo, QUANTISATION_FILE)
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # the hub was not reached
+                raise
+    return path
 
 
 def _error(repo: str, reason: str, hint: str, code: str) -> ScenarioError:

@@ -1,4 +1,7 @@
-"""How many KV blocks fit into the memory that weights and activations leave free."""
+"""KV capacity by the rules of the reference: the blocks that weights and activations leave room for.
+
+`blis_simpy.catalog.kv_blocks` counts them as vLLM does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from blis_simpy.errors import ScenarioError
 if TYPE_CHECKING:
     from blis_simpy.catalog.models import ModelSpec
 
-__all__ = ["kv_block_capacity"]
+__all__ = ["blocks_in_free_memory", "check_deployment", "check_gpu_memory", "reference_kv_blocks"]
 
 GIB = 2**30
 ACTIVATION_GIB_DENSE = 5.5
@@ -23,7 +26,7 @@ ACTIVATIONS = frozenset({"silu", "swiglu", "geglu", "situ", ""})
 """Activations whose MLP has three matrices, as `_parameters` counts them."""
 
 
-def kv_block_capacity(
+def reference_kv_blocks(
     model: ModelSpec,
     gpu_memory_gib: float,
     tp: int,
@@ -56,7 +59,8 @@ def kv_block_capacity(
     Notes
     -----
     Each GPU holds ``1 / tp`` of the weights and of every block, so the free memory of all GPUs is divided by `tp`
-    before it is cut into blocks. Overheads are those of the reference, fitted to vLLM.
+    before it is cut into blocks. Overheads are those of the reference, fitted to vLLM. All layers count alike, as full
+    attention and with the same MLP; quantised models count the same bits for every weight.
     """
     _check(model, gpu_memory_gib, tp, gpu_memory_utilization, block_size, dp)
     block_bytes = int(_kv_bytes_per_token(model, tp) * block_size)
@@ -67,13 +71,38 @@ def kv_block_capacity(
     weights_gib = int(float(_parameters(model)) * model.weight_bytes) / GIB
     moe = model.num_experts > 1
     held_gib = weights_gib + (ACTIVATION_GIB_MOE if moe else ACTIVATION_GIB_DENSE)
+    blocks = blocks_in_free_memory(model.name, held_gib, budget_gib, block_bytes, tp)
+    return blocks * dp if moe else blocks
+
+
+def blocks_in_free_memory(name: str, held_gib: float, budget_gib: float, block_bytes: int, tp: int) -> int:
+    """Cut the memory that is left free into blocks.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model, for messages.
+    held_gib : float, GiB
+        Weights and activations, all GPUs together.
+    budget_gib : float, GiB
+        Memory that the engine may use, all GPUs together.
+    block_bytes : int, bytes
+        Size of a block on each GPU.
+    tp : int, GPUs
+        Tensor-parallel degree.
+
+    Raises
+    ------
+    ScenarioError
+        If not even one block is left room for; says how many GPUs it would take.
+    """
     overhead_gib = held_gib + (NON_TORCH_GIB_ONE_GPU if tp == 1 else NON_TORCH_GIB_PER_GPU) * tp
     if overhead_gib >= budget_gib:
-        raise _does_not_fit("insufficient_memory", model, held_gib, overhead_gib, budget_gib, tp)
+        raise _does_not_fit("insufficient_memory", name, held_gib, overhead_gib, budget_gib, tp)
     blocks = int((budget_gib - overhead_gib) * GIB / tp) // block_bytes
     if blocks <= 0:
-        raise _does_not_fit("zero_blocks", model, held_gib, overhead_gib, budget_gib, tp)
-    return blocks * dp if moe else blocks
+        raise _does_not_fit("zero_blocks", name, held_gib, overhead_gib, budget_gib, tp)
+    return blocks
 
 
 def _kv_bytes_per_token(model: ModelSpec, tp: int) -> float:
@@ -107,6 +136,35 @@ def _parameters(model: ModelSpec) -> int:
     return embeddings + layers * (attention + 2 * hidden) + mlps + hidden
 
 
+def check_deployment(tp: int, utilization: float, block_size: int, dp: int) -> None:
+    """Require what a KV capacity asks of a deployment.
+
+    Raises
+    ------
+    ScenarioError
+        On the first figure that cannot be used, in the order of the reference.
+    """
+    if not 0 < utilization <= 1:
+        raise ScenarioError.at(
+            "gpu_memory_utilization", "must be > 0 and <= 1", utilization, code="bad_gpu_memory_utilization"
+        )
+    for path, count in (("tp", tp), ("block_size", block_size), ("dp", dp)):
+        if count <= 0:
+            raise ScenarioError.at(path, "must be >= 1", count, code=f"bad_{path}")
+
+
+def check_gpu_memory(memory_gib: float) -> None:
+    """Require the memory of the GPU.
+
+    Raises
+    ------
+    ScenarioError
+        If it is not above 0.
+    """
+    if not memory_gib > 0:
+        raise ScenarioError.at("gpu.memory_gib", "must be > 0", memory_gib, code="bad_gpu_memory")
+
+
 def _check(model: ModelSpec, memory_gib: float, tp: int, utilization: float, block_size: int, dp: int) -> None:
     """Raise on the first figure that cannot be used, in the order of the reference."""
     heads = model.num_heads
@@ -119,13 +177,7 @@ def _check(model: ModelSpec, memory_gib: float, tp: int, utilization: float, blo
             model.num_experts,
             model,
         )
-    if not 0 < utilization <= 1:
-        raise ScenarioError.at(
-            "gpu_memory_utilization", "must be > 0 and <= 1", utilization, code="bad_gpu_memory_utilization"
-        )
-    for path, count in (("tp", tp), ("block_size", block_size), ("dp", dp)):
-        if count <= 0:
-            raise ScenarioError.at(path, "must be >= 1", count, code=f"bad_{path}")
+    check_deployment(tp, utilization, block_size, dp)
     for code, path, value in (
         ("bad_heads", "num_heads", heads),
         ("bad_layers", "num_layers", model.num_layers),
@@ -136,8 +188,7 @@ def _check(model: ModelSpec, memory_gib: float, tp: int, utilization: float, blo
     ):
         if not value > 0:
             raise _error(code, f"model.{path}", "must be > 0", value, model)
-    if not memory_gib > 0:
-        raise ScenarioError.at("gpu.memory_gib", "must be > 0", memory_gib, code="bad_gpu_memory")
+    check_gpu_memory(memory_gib)
     if not model.weight_bytes_per_param >= 0:
         raise _error(
             "bad_weight_bytes", "model.weight_bytes_per_param", "must be >= 0", model.weight_bytes_per_param, model
@@ -170,7 +221,7 @@ def _error(code: str, path: str, rule: str, value: object, model: ModelSpec) -> 
 
 
 def _does_not_fit(
-    code: str, model: ModelSpec, held_gib: float, overhead_gib: float, budget_gib: float, tp: int
+    code: str, name: str, held_gib: float, overhead_gib: float, budget_gib: float, tp: int
 ) -> ScenarioError:
     """Say what is short, and how many GPUs would have room for more than weights and activations."""
     usable_gib = budget_gib / tp - NON_TORCH_GIB_PER_GPU
@@ -179,7 +230,7 @@ def _does_not_fit(
     else:
         way_out = f"it takes at least {max(math.ceil(held_gib / usable_gib), tp + 1)} GPUs of this kind"
     rule = (
-        f"is too small for {model.name or 'the model'}: {overhead_gib:.1f} GiB for weights and activations, "
+        f"is too small for {name or 'the model'}: {overhead_gib:.1f} GiB for weights and activations, "
         f"{budget_gib:.1f} GiB usable"
     )
     return ScenarioError.at("tp", rule, tp, hint=way_out, code=code)

@@ -1,24 +1,29 @@
 """Architecture figures of a model: what latency models and the KV capacity need to know about it.
 
-They come from the ``config.json`` that a model is published with. Key names there differ between families; this
-module is the only place that knows them. A figure that is absent or not a number reads as 0, and whoever needs it says
-so when it is used.
+They come from the ``config.json`` that a model is published with. `ModelSpec` holds the figures that the reference
+reads, as it reads them: a figure that is absent or not a number is 0, and an error where it is needed.
+`ModelSpec.architecture` is what the checkpoint really holds, read by `blis_simpy.catalog.checkpoint`.
 """
 
 from __future__ import annotations
 
-import logging
-import re
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from blis_simpy.catalog.checkpoint.flat_figures import config_of_figures, figures_of
+from blis_simpy.catalog.checkpoint.reader import describes_model, read_architecture
 from blis_simpy.catalog.files import as_number, parse_json_object, read_text
+from blis_simpy.catalog.weight_bytes import bytes_in_name, dtype_bytes, quantised_bytes
 from blis_simpy.errors import ScenarioError
 
-__all__ = ["DTYPE_BYTES", "KEY_OF_FIGURE", "ModelSpec", "derive_max_model_len", "load_model_config"]
+if TYPE_CHECKING:
+    from blis_simpy.catalog.checkpoint.architecture import Architecture
+
+__all__ = ["KEY_OF_FIGURE", "ModelSpec", "derive_max_model_len", "load_model_config"]
 
 KEY_OF_FIGURE = {
     "num_layers": "num_hidden_layers",
@@ -36,28 +41,16 @@ KEY_OF_FIGURE = {
 }
 """Usual key in a ``config.json`` of each figure of `ModelSpec` that a message may have to name."""
 
-DTYPE_BYTES = {
-    "float32": 4.0,
-    "float16": 2.0,
-    "bfloat16": 2.0,
-    "int8": 1.0,
-    "uint8": 1.0,
-    "fp8": 1.0,
-    "int4": 1.0,
-    "nf4": 1.0,
-}
-"""Size of a number by the name of its type, bytes."""
+QUANTISATION_FILE = "hf_quant_config.json"
+"""Older ModelOpt releases describe the quantisation in this file beside the configuration."""
 
-_LOG = logging.getLogger("blis_simpy")
-_DEFAULT_DTYPE_BYTES = 2.0
+_LIMIT = 2.0**63
 _KV_HEAD_KEYS = ("num_key_value_heads", "num_kv_heads", "multi_query_group_num")
 _EXPERT_KEYS = ("num_local_experts", "num_routed_experts", "n_routed_experts", "num_experts", "moe_num_experts")
-_WEIGHT_BITS_IN_NAME = re.compile(r"(?:^|[._/-])w([0-9]+)a[0-9]+(?:[._-]|\Z)", re.IGNORECASE)
-_FP8_IN_NAME = re.compile(r"(?:^|[._/-])fp8(?:[._-]|\Z)", re.IGNORECASE)
 _ROPE_TYPES_OF_FULL_LENGTH = frozenset({"su", "longrope", "llama3"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class ModelSpec:
     """Architecture figures of one model; 0 = not known or not applicable, unless said otherwise.
 
@@ -109,6 +102,10 @@ class ModelSpec:
         Its factor.
     rope_original_max_positions : int
         Positions before scaling, tokens.
+    config : mapping or None
+        The configuration that `architecture` is read from; None = from the figures above.
+    config_file : str or None
+        Where the configuration came from, for messages.
     """
 
     name: str = ""
@@ -139,6 +136,22 @@ class ModelSpec:
     rope_type: str | None = None
     rope_factor: float = 0.0
     rope_original_max_positions: int = 0
+    config: Mapping[str, Any] | None = attrs.field(default=None, eq=False, repr=False)
+    config_file: str | None = attrs.field(default=None, eq=False, repr=False)
+
+    @functools.cached_property
+    def architecture(self) -> Architecture:
+        """What the checkpoint holds: layers by kind, caches, and weights by part.
+
+        Raises
+        ------
+        ScenarioError
+            If the configuration lacks a figure or states something that is not understood; names the key.
+        """
+        config = self.config
+        if config is None:
+            config = config_of_figures(attrs.asdict(self, recurse=False), KEY_OF_FIGURE)
+        return read_architecture(config, self.name, self.config_file)
 
     @property
     def kv_heads(self) -> int:
@@ -149,6 +162,26 @@ class ModelSpec:
     def weight_bytes(self) -> float:
         """Bytes per weight: quantised if known, else those of the compute dtype."""
         return self.weight_bytes_per_param if self.weight_bytes_per_param > 0 else self.bytes_per_param
+
+    def as_deployed(self, tp: int) -> ModelSpec:
+        """Return the figures as `tp` GPUs have them.
+
+        Figures that are not stated under the keys of this class come from `architecture`. Where there are more GPUs
+        than KV heads, each keeps a copy of one, so there are as many as GPUs.
+
+        Raises
+        ------
+        ScenarioError
+            If the architecture cannot be read.
+        """
+        known = figures_of(self.architecture)
+        figures = {name: value for name, value in known.items() if not getattr(self, name)}
+        kv_heads = figures.get("num_kv_heads", self.kv_heads)
+        if 0 < kv_heads < tp and tp % kv_heads == 0:
+            figures["num_kv_heads"] = tp
+        deployed = attrs.evolve(self, **figures)
+        vars(deployed)["architecture"] = self.architecture  # read once, warned once
+        return deployed
 
     @classmethod
     def from_hf_config(cls, config: Mapping[str, Any], name: str, file: str | None = None) -> ModelSpec:
@@ -170,11 +203,16 @@ class ModelSpec:
         Raises
         ------
         ScenarioError
-            If a figure that cannot be negative is.
+            If a figure that cannot be negative is, or one is beyond 64 bits.
         """
+        document = config
         nested = config.get("text_config")
         if isinstance(nested, Mapping):
             config = {**config, **nested}
+        rope = config.get("rope_scaling")  # parity: not rope_parameters, which `architecture` reads too
+        scaled = isinstance(rope, Mapping)
+        rope = rope if isinstance(rope, Mapping) else {}
+        _check_numbers(config, rope, file)
 
         heads = _integer(config, "num_attention_heads")
         moe_size = _integer(config, "moe_intermediate_size")
@@ -183,9 +221,6 @@ class ModelSpec:
         shared_size = _shared_expert_size(config, moe_size or intermediate)
         # parity: KV capacity knows the dense width for shared experts under one of its two keys only
         capacity_shared_size = _shared_expert_size(config, moe_size or _integer(config, "intermediate_size"))
-        rope = config.get("rope_scaling")
-        scaled = isinstance(rope, Mapping)
-        rope = rope if isinstance(rope, Mapping) else {}
         return cls(
             name=name,
             model_type=_string(config, "model_type"),
@@ -208,18 +243,20 @@ class ModelSpec:
             kv_lora_rank=_not_negative(config, "kv_lora_rank", file),
             qk_rope_head_dim=_not_negative(config, "qk_rope_head_dim", file),
             hidden_act=_string(config, "hidden_act"),
-            bytes_per_param=_dtype_bytes(config, file or name),
-            weight_bytes_per_param=_quantised_bytes(config.get("quantization_config")) or _bytes_in_name(name),
+            bytes_per_param=dtype_bytes(config, file or name),
+            weight_bytes_per_param=quantised_bytes(config.get("quantization_config")) or bytes_in_name(name),
             tie_word_embeddings=config.get("tie_word_embeddings") is True,
             max_position_embeddings=_integer(config, "max_position_embeddings"),
             rope_type=(_string(rope, "type") or _string(rope, "rope_type")) if scaled else None,
             rope_factor=float(as_number(rope.get("factor")) or 0.0),
             rope_original_max_positions=_integer(rope, "original_max_position_embeddings"),
+            config=document,
+            config_file=file,
         )
 
 
 def load_model_config(path: str | Path, name: str) -> ModelSpec:
-    """Read a model's figures from its ``config.json``.
+    """Read a model's figures from its ``config.json``, and from a ``hf_quant_config.json`` beside it.
 
     Parameters
     ----------
@@ -231,14 +268,17 @@ def load_model_config(path: str | Path, name: str) -> ModelSpec:
     Raises
     ------
     ScenarioError
-        If the file is missing, is not strict JSON, or is no model configuration.
+        If the file is missing, is not JSON, or is no model configuration.
     """
     file = Path(path)
     if file.is_dir():
         file /= "config.json"
-    config = parse_json_object(read_text(file), str(file))
+    config = parse_json_object(read_text(file), str(file), strict=False)
+    beside = file.with_name(QUANTISATION_FILE)
+    if not config.get("quantization_config") and beside.is_file():
+        config["quantization_config"] = parse_json_object(read_text(beside), str(beside))
     spec = ModelSpec.from_hf_config(config, name, str(file))
-    if not spec.num_layers and not spec.hidden_size:
+    if not describes_model(config):
         raise ScenarioError.at(
             "", "is no model configuration: it has neither num_hidden_layers nor hidden_size", file=str(file)
         )
@@ -265,6 +305,31 @@ def derive_max_model_len(spec: ModelSpec) -> int:
     return int(scaled) if scaled < 2.0**63 else positions
 
 
+_NUMBER_KEYS = (
+    *KEY_OF_FIGURE.values(),
+    *_KV_HEAD_KEYS,
+    *_EXPERT_KEYS,
+    "head_dim",
+    "ffn_hidden_size",
+    "n_shared_experts",
+    "first_k_dense_replace",
+    "intermediate_size_mlp",
+    "interleave_moe_layer_step",
+    "kv_lora_rank",
+    "qk_rope_head_dim",
+    "max_position_embeddings",
+)
+
+
+def _check_numbers(config: Mapping[str, Any], rope: Mapping[str, Any], file: str | None) -> None:
+    keys = [(config, key, key) for key in _NUMBER_KEYS]
+    keys += [(rope, key, f"rope_scaling.{key}") for key in ("factor", "original_max_position_embeddings")]
+    for values, key, path in keys:
+        number = as_number(values.get(key))
+        if number is not None and not abs(number) < _LIMIT:
+            raise ScenarioError.at(path, "must be within 64 bits", number, file=file)
+
+
 def _integer(config: Mapping[str, Any], key: str) -> int:
     return int(as_number(config.get(key)) or 0)
 
@@ -289,46 +354,3 @@ def _num_experts(config: Mapping[str, Any]) -> int:
 def _shared_expert_size(config: Mapping[str, Any], expert_size: int) -> int:
     stated = _integer(config, "shared_expert_intermediate_size")
     return stated if stated > 0 else max(_integer(config, "n_shared_experts"), 0) * expert_size
-
-
-def _dtype_bytes(config: Mapping[str, Any], origin: str) -> float:
-    stated = [config.get("torch_dtype"), config.get("dtype")]
-    for dtype in stated:
-        if isinstance(dtype, str):
-            return DTYPE_BYTES.get(dtype, 0.0)
-    if any(dtype is not None for dtype in stated):
-        return 0.0
-    _LOG.warning("%s: no torch_dtype or dtype; counting 2 bytes a parameter", origin)
-    return _DEFAULT_DTYPE_BYTES
-
-
-def _quantised_bytes(quantization: object) -> float:
-    """Bytes per weight that a ``quantization_config`` states, 0 if it does not."""
-    if not isinstance(quantization, Mapping):
-        return 0.0
-    stated = quantization.get("bits")
-    if isinstance(stated, str):
-        bits = int(stated) if re.fullmatch(r"[+-]?[0-9]+", stated) else 0
-    else:
-        bits = _integer(quantization, "bits")
-    if bits > 0:
-        return bits / 8
-    method = _string(quantization, "quant_method").lower()
-    if method == "fp8":
-        return 1.0
-    groups = quantization.get("config_groups")
-    if method == "compressed-tensors" and isinstance(groups, Mapping):
-        for key in sorted(groups):
-            group = groups[key]
-            weights = group.get("weights") if isinstance(group, Mapping) else None
-            group_bits = as_number(weights.get("num_bits")) if isinstance(weights, Mapping) else None
-            if group_bits is not None and group_bits > 0:
-                return group_bits / 8
-    return 0.0
-
-
-def _bytes_in_name(name: str) -> float:
-    found = _WEIGHT_BITS_IN_NAME.search(name)
-    if found and int(found[1]) > 0:
-        return int(found[1]) / 8
-    return 1.0 if _FP8_IN_NAME.search(name) else 0.0

@@ -27,10 +27,10 @@ _FILES = (
     Flag(
         name="--sim-results",
         target="sim_results",
-        help="What 'blis replay --results-path' wrote (JSON); required.",
+        help="Results of the replay, written by 'blis replay --results-path' (JSON); required.",
         absent="",
     ),
-    Flag(name="--report", target="report", help="File to write the report to (JSON); required.", absent=""),
+    Flag(name="--report", target="report", help="Write the report to this file (JSON); required.", absent=""),
 )
 _FROM_HEADER = -1
 _OPTIONS = (
@@ -38,39 +38,39 @@ _OPTIONS = (
         name="--warmup-requests",
         target="warm_up_requests",
         hint=int,
-        help="Requests to leave out, by id from 0; -1 = as the header says.",
+        help="Number of requests to exclude, by id from 0; -1 means that of the header.",
         default=_FROM_HEADER,
     ),
     Flag(
         name="--network-rtt-us",
         target="network_rtt_us",
         hint=int,
-        help="Round trip to add to simulated latencies; -1 = as the header says. [us]",
+        help="Round-trip time to add to simulated latencies; -1 means that of the header. [us]",
         default=_FROM_HEADER,
     ),
     Flag(
         name="--network-bandwidth-mbps",
         target="network_bandwidth_mbps",
         hint=float,
-        help="Bandwidth for the transfer of prompt and answer; 0 = it takes no time. [Mbit/s]",
+        help="Bandwidth of the transfer of prompt and output; 0 means that it takes no time. [Mbit/s]",
         default=0.0,
     ),
     Flag(
         name="--snake-case",
         target="snake_case",
         hint=bool,
-        help="Spell the keys of the metrics real_p50, mape, ... instead of RealP50, MAPE, ...",
+        help="Write the names of metrics as real_p50, mape, ... instead of RealP50, MAPE, ...",
     ),
 )
 
 
 def calibrate(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``calibrate``.
+        Arguments after ``calibrate``.
     """
     flags = (*_FILES, *_OPTIONS, attrs.evolve(LOG_FLAG, default="info"))
     about = "Compare the latencies of a recording with those of its replay; writes a report, prints nothing."

@@ -1,10 +1,9 @@
-"""What the simulating commands share: their common flags, the scenario they describe, log lines and the report."""
+"""Parts that the simulating commands share: common flags, the scenario, log lines and the report."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,15 @@ import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
+from blis_simpy.cli.policy_flags import POLICY_FLAGS, effective_changes
 from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest
 from blis_simpy.load_files import load_scenario, shipped_scenarios
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
+from blis_simpy.settings.fields import fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blis_simpy.results.result import Result
 
@@ -53,58 +54,59 @@ _LEVELS = {
 _REPORTS = ("summary", "blis", "none")
 
 LOG_FLAG = Flag(
-    name="--log", target="log", help=f"Least severe log lines to print: {', '.join(_LEVELS)}.", default="warn"
+    name="--log", target="log", help=f"Minimum severity of log lines: {', '.join(_LEVELS)}.", default="warn"
 )
 COMMON_FLAGS = (
     LOG_FLAG,
-    Flag(name="--results-path", target="results_path", help="File to write the figures of every request to (JSON)."),
+    Flag(name="--results-path", target="results_path", help="Write the results of every request to this file (JSON)."),
     *OUTPUT_FLAGS,
     Flag(
         name="--report",
         target="report",
         choices=_REPORTS,
-        help="What to print: a table, the reference's report, or nothing. Default: summary in a terminal, else blis.",
+        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
     ),
     Flag(
         name="--plain-steps",
         target="plain_steps",
         hint=bool,
-        help="Compute every step by itself: slower, same figures.",
+        help="Simulate each step separately: slower, with the same results.",
     ),
     Flag(
         name="--policy-config",
         target="policy_config",
-        help="Policy bundle (YAML), laid over the scenario and under the other flags.",
+        help="Policy bundle (YAML); it overrides the scenario, and other flags override it.",
         absent="",
     ),
     Flag(
         name="--fitness-weights",
         target="fitness_weights",
-        help="Score the run: weights of its figures, as name:weight,...; printed with the reference's report.",
+        help="Weights of metrics, as name:weight,..., for a fitness score in the report of BLIS.",
         absent="",
     ),
     Flag(
         name="--summarize-trace",
         target="summarize_trace",
         hint=bool,
-        help="Sum up the log of decisions, if there is one; printed with the reference's report.",
+        help="Add a summary of the decision log, if there is one, to the report of BLIS.",
     ),
     Flag(
         name="--show-config",
         target="show_config",
         hint=bool,
-        help="Print every setting and where its value comes from; simulate nothing.",
+        help="Print every setting with the origin of its value, without simulating.",
     ),
 )
 
 
 def setting_flags(*, workload: bool) -> tuple[Flag, ...]:
-    """Derive the flags that change a scenario, with or without those of its traffic."""
-    return tuple(flag for flag in flags_of(Scenario) if workload or not flag.target.startswith("workload."))
+    """Derive the flags of the settings of a scenario, with or without those of its workload."""
+    flags = {flag.name: flag for flag in (*flags_of(Scenario), *POLICY_FLAGS)}
+    return tuple(flag for flag in flags.values() if workload or not flag.target.startswith("workload."))
 
 
 def find_scenario(name: str | None) -> Path | None:
-    """Turn the word for a scenario into the path of its file.
+    """Find the file of a scenario.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def find_scenario(name: str | None) -> Path | None:
     Raises
     ------
     ScenarioError
-        If it is a name that nothing is shipped under.
+        If no scenario is shipped under the name.
     """
     if name is None:
         return None
@@ -128,12 +130,12 @@ def find_scenario(name: str | None) -> Path | None:
 
 
 def base_scenario(file: Path | None, given: Mapping[str, Any]) -> Scenario:
-    """Make what the flags are laid over.
+    """Load the scenario that the flags override.
 
     Parameters
     ----------
     file : Path or None
-        Scenario file; None where the flags are all there is.
+        Scenario file; None if there are only flags.
     given : mapping of str to object
         Values of the flags by dotted path; without a file, the model must be among them.
 
@@ -150,7 +152,7 @@ def base_scenario(file: Path | None, given: Mapping[str, Any]) -> Scenario:
 
 
 def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, Any]) -> Scenario:
-    """Lay flags over a scenario.
+    """Override settings of a scenario by flags.
 
     Parameters
     ----------
@@ -166,28 +168,10 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
     ScenarioError
         With the problems of all flags.
     """
-    changes = {**_bundle(options), **changes}
+    changes = effective_changes(base, {**_bundle(options), **changes})
     if options["plain_steps"] is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
-    return base.with_(**{**changes, **_freed_options(base, changes)})
-
-
-# Options that a scenario may write beside the name of a policy, by the setting that stands for them elsewhere.
-_POLICY_OPTIONS = {
-    "token_bucket_capacity": ("admission", "capacity"),
-    "token_bucket_refill_rate": ("admission", "refill_rate"),
-    "scorers": ("routing", "scorers"),
-}
-
-
-def _freed_options(base: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Policies of the scenario without the options that a flag or the bundle gives: those win over the file."""
-    freed: dict[str, Any] = {}
-    for setting, (policy, option) in _POLICY_OPTIONS.items():
-        spec = freed.get(policy, changes.get(policy, getattr(base, policy)))
-        if setting in changes and isinstance(spec, Mapping) and option in spec:
-            freed[policy] = {key: value for key, value in spec.items() if key != option}
-    return freed
+    return base.with_(**changes)
 
 
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +183,7 @@ def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    """Print the resolved configuration, if that was asked for in place of a simulation.
+    """Print the resolved configuration, if ``--show-config`` is given.
 
     Parameters
     ----------
@@ -213,7 +197,7 @@ def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any]
     Returns
     -------
     bool
-        Whether it was.
+        Whether it is given.
     """
     if not options["show_config"]:
         return False
@@ -226,7 +210,7 @@ def shown_config(scenario: Scenario, file: Path | None, given: Mapping[str, Any]
 
 @contextmanager
 def named_by_origin(file: Path | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Iterator[None]:
-    """Say of every problem within a ``with`` block which flag, or which line of the file, it comes from.
+    """Name the flag, or the line of the file, that each problem in a ``with`` block comes from.
 
     Parameters
     ----------
@@ -247,7 +231,7 @@ def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: M
     if problem.file is not None or not problem.path:
         return problem
     place = loader.parts(problem.path)
-    if place[0] not in attrs.fields_dict(Scenario):
+    if place[0] not in {field.name for field in fields_of(Scenario)}:
         file = None
     targets = [problem.path.partition("[")[0], problem.path.partition(".")[0]]
     flag = min(
@@ -262,7 +246,7 @@ def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: M
 
 @contextmanager
 def request_counter() -> Iterator[Callable[[int, int], None] | None]:
-    """Count requests on stderr within a ``with`` block; None if nobody watches."""
+    """Count requests on stderr within a ``with`` block; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -285,7 +269,7 @@ def check_outputs(
     read: Sequence[tuple[str, str | None]] = (),
     written: Sequence[tuple[str, str | None]] = (),
 ) -> None:
-    """Find out before the simulation what would go wrong after it, and warn of flags that have no effect.
+    """Check the outputs before the simulation, and warn of flags without effect.
 
     Parameters
     ----------
@@ -301,9 +285,9 @@ def check_outputs(
     Raises
     ------
     ScenarioError
-        If something could not be written, would replace a file that is needed, or the weights of the score are wrong.
+        If a file cannot be written or would replace a file that is read, or the weights of the score are wrong.
     """
-    if options["summarize_trace"] and scenario.trace_level == "none":
+    if options["summarize_trace"] and not scenario.router.decision_log:
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
     if options["fitness_weights"] is not None:
         if command == "run":
@@ -332,12 +316,12 @@ def check_outputs(
 
 @contextmanager
 def log_lines(level: str | None) -> Iterator[None]:
-    """Print the library's log records of a level and above on stderr, one line each, within a ``with`` block.
+    """Print log records of the library on stderr, one line each, within a ``with`` block.
 
     Parameters
     ----------
     level : str or None
-        In any case; None means ``warn``.
+        Minimum level, in upper or lower case; None means ``warn``.
 
     Raises
     ------
@@ -369,17 +353,17 @@ class _OneLine(logging.Formatter):
 
 
 def report(result: Result, command: str, options: Mapping[str, Any]) -> None:
-    """Print the outcome on stdout.
+    """Print the result on stdout.
 
     Parameters
     ----------
     result : Result
-        What was simulated.
+        Of the simulation.
     command : str
         Name of the command; the reference's report depends on it.
     options : mapping of str to object
         The command's own options. Without `report`, it is ``summary`` in a terminal, else ``blis``; also in a terminal
-        where something is asked for that only the latter has.
+        if an option needs the latter.
     """
     weights, summarize = options["fitness_weights"], bool(options["summarize_trace"])
     form = options["report"] or ("summary" if sys.stdout.isatty() and not (weights or summarize) else "blis")

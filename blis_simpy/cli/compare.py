@@ -1,30 +1,18 @@
-"""``blis compare``: tell scenarios, or variants of one, apart."""
+"""``blis compare``: compare scenarios, or variants of one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import (
-    EXPERIMENT_FLAGS,
-    check_files,
-    connected,
-    engine_options,
-    load_words,
-    resumable,
-    show,
-    shown_warnings,
-    with_settings,
-    write_files,
-)
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, load_words, with_settings
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.comparison import compare as compare_scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from blis_simpy.experiment.comparison import Comparison
     from blis_simpy.scenario import Scenario
 
 __all__ = ["compare"]
@@ -34,19 +22,19 @@ _FLAGS = (
         name="--variant",
         target="variant",
         hint=list[str],
-        help="Compare the scenario with a variant, as NAME:PATH=VALUE; repeat it for more settings and more variants.",
+        help="Compare the scenario with a variant, as NAME:PATH=VALUE; may be repeated for more settings and variants.",
     ),
     Flag(
         name="--baseline",
         target="baseline",
-        help="Scenario that the others are compared with; unset means the first one.",
+        help="Scenario that the others are compared with; the first one unless given.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each scenario.", default=20),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs per scenario.", default=20),
     Flag(
         name="--correction",
         target="correction",
         choices=("holm", "bonferroni", "none"),
-        help="How verdicts are adjusted for their number.",
+        help="Adjustment of the verdicts for their number.",
         default="holm",
     ),
     *EXPERIMENT_FLAGS,
@@ -54,33 +42,29 @@ _FLAGS = (
 
 
 def compare(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``compare``.
+        Arguments after ``compare``.
     """
-    about = "Compare scenarios, or variants of one, under the same traffic: what differs, and with which confidence."
+    about = "Compare scenarios, or variants of one, under the same traffic, with confidence intervals and verdicts."
     given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)
-        check_files(given)
         options = engine_options(given)
         if "correction" in given:
             options["correction"] = None if given["correction"] == "none" else given["correction"]
-        with connected(given), resumable(given), shown_warnings():
-            comparison = compare_scenarios(scenarios, baseline=given.get("baseline"), **options)
-        write_files(given, results=lambda: _rows(comparison), runs=lambda: comparison.runs, html=comparison.write_html)
-        show(comparison.table(), given)
+        carry_out(given, lambda: compare_scenarios(scenarios, baseline=given.get("baseline"), **options))
 
 
 def _scenarios(given: Mapping[str, Any]) -> dict[str, Scenario]:
     words = given.get("scenario", [])
     variants = _variants(given.get("variant", []))
     if not words or (len(words) == 1 and not variants):
-        hint = "name two, or one and a --variant"
-        raise ScenarioError(Problem(path="scenario", rule="must be at least two", hint=hint))
+        hint = "give two scenarios, or one scenario and a --variant"
+        raise ScenarioError(Problem(path="scenario", rule="needs another one to compare with", hint=hint))
     if len(words) > 1 and variants:
         raise ScenarioError(Problem(path="--variant", rule="needs a single scenario to start from", value=words))
     loaded = load_words(words)
@@ -108,18 +92,3 @@ def _variants(texts: Sequence[str]) -> dict[str, list[str]]:
             raise ScenarioError.at("--variant", "must be NAME:SETTING=VALUE", text)
         variants.setdefault(name.strip(), []).append(change)
     return variants
-
-
-def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    for verdict in comparison.verdicts:
-        row: dict[str, Any] = {"metric": verdict.metric, "candidate": verdict.candidate, "baseline": verdict.baseline}
-        row |= {"replications": verdict.difference.count, "baseline_mean": verdict.means[0], "mean": verdict.means[1]}
-        for name in ("difference", "ratio"):
-            interval = getattr(verdict, name)
-            row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        yield row | {
-            "confidence": verdict.difference.confidence,
-            "p_value": verdict.p_value,
-            "finding": verdict.finding,
-            "replications_needed": verdict.needed,
-        }

@@ -27,7 +27,7 @@ _FLAGS = (
         name="--from",
         target="from",
         hint=tuple[str, ...],
-        help="File of a workload specification; repeat it for each one.",
+        help="File of a workload specification; can be repeated.",
     ),
     LOG_FLAG,
 )
@@ -41,12 +41,12 @@ _BOUNDS = ("seed", "horizon", "num_requests")
 
 
 def compose(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``compose``.
+        Arguments after ``compose``.
     """
     about = "Combine the clients of several workload specifications; prints a specification (YAML)."
     given = read_flags(argv, _FLAGS, command="compose", about=about)
@@ -74,8 +74,8 @@ def _warn(file: str, spec: WorkloadSpec) -> None:
     dropped = [name for name in _BOUNDS if getattr(spec, name)]
     if dropped:
         _log.warning("%s: %s not kept; set them in the result", file, ", ".join(dropped))
-    total = sum(client.rate_fraction for client in spec.clients)
-    if not math.isclose(total, 1.0, rel_tol=1e-6):
+    total = sum(client.rate_fraction for client in spec.clients if not client.has_own_rates)
+    if not spec.has_own_rates and not math.isclose(total, 1.0, rel_tol=1e-6):
         _log.warning(
             "%s: rate fractions add up to %g, not 1: in the result the weight of its clients is multiplied by %g",
             file,

@@ -1,7 +1,6 @@
-"""What the commands of experiments share: flags, the scenarios they name, where the work is done, what is written.
+"""Common parts of the experiment commands: flags, scenarios, executors, outputs.
 
-A flag such as ``--set PATH=VALUE`` takes the place of the flags that ``blis run`` has for single settings. Its value is
-read as it would be in a scenario file.
+``--set PATH=VALUE`` replaces the flags of ``blis run`` for single settings; values are read as in a scenario file.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import numpy as np
 
 from blis_simpy.cli.common import LOG_FLAG, find_scenario
 from blis_simpy.cli.flags import Flag
 from blis_simpy.display.report_page import check_report_path
 from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
-from blis_simpy.experiment.design_points import changed_scenario, setting_label
+from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.experiment.findings import columns_of
 from blis_simpy.experiment.measurement import DEFAULT_METRICS
 from blis_simpy.experiment.runner import EXECUTORS
 from blis_simpy.experiment.store import Store
@@ -35,24 +34,18 @@ from blis_simpy.settings.loader import parse_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from blis_simpy.display.text_table import TextTable
+    from blis_simpy.experiment.findings import ExperimentFindings
     from blis_simpy.scenario import Scenario
 
 __all__ = [
     "EXPERIMENT_FLAGS",
-    "check_files",
-    "connected",
+    "carry_out",
     "engine_options",
     "load_words",
+    "one_scenario",
     "pair",
     "read_value",
-    "resumable",
-    "show",
-    "shown_warnings",
     "with_settings",
-    "write_files",
 ]
 
 _log = logging.getLogger(__name__)
@@ -63,14 +56,14 @@ _OUTPUTS = (
     Flag(
         name="--results",
         target="results",
-        help="Write what was found as a table: .csv, .json, .parquet, .csv.gz or .json.gz.",
+        help="Write the findings as a table: .csv, .json, .parquet, .csv.gz or .json.gz.",
         absent="",
     ),
-    Flag(name="--runs", target="runs", help="Write all runs as a table, a row a run, in the same formats.", absent=""),
+    Flag(name="--runs", target="runs", help="Write a table with one row per run, in the same formats.", absent=""),
     Flag(
         name="--html",
         target="html",
-        help="Write a report with pictures: one HTML file that stands alone.",
+        help="Write a report with plots as a single HTML file.",
         absent="",
     ),
 )
@@ -80,48 +73,48 @@ EXPERIMENT_FLAGS = (
         name="--set",
         target="set",
         hint=list[str],
-        help="Change a setting, as PATH=VALUE: engine.max_num_seqs=8; repeat it for each one.",
+        help="Change a setting, as PATH=VALUE: engine.max_num_seqs=8; may be repeated.",
     ),
     Flag(
         name="--metrics",
         target="metrics",
         hint=tuple[str, ...],
-        help="What to report.",
+        help="Metrics to report.",
         default=",".join(DEFAULT_METRICS),
     ),
     Flag(
         name="--warm-up",
         target="warm_up",
-        help="Requests that arrive before it count in no metric: 30s, or mser to find it out for each run.",
+        help="Leave out requests that arrive earlier: 30s, or mser to detect the warm-up of each run.",
     ),
-    Flag(name="--confidence", target="confidence", hint=float, help="Of intervals and verdicts.", default=0.95),
+    Flag(name="--confidence", target="confidence", hint=float, help="Confidence of intervals.", default=0.95),
     Flag(
         name="--seed",
         target="seed",
         hint=int,
-        help="Seed of the experiment, which those of its runs are made from; unset means that of the scenario.",
+        help="Seed of the experiment, from which the seeds of its runs derive; unset means that of the scenario.",
     ),
     Flag(
         name="--executor",
         target="executor",
         choices=tuple(EXECUTORS),
-        help="Where to simulate: processes of this machine, or a cluster.",
+        help="Executor of the runs: processes of this machine, or a cluster.",
         default="loky",
     ),
-    Flag(name="--workers", target="workers", hint=int, help="How many runs at a time; unset means one a core."),
+    Flag(name="--workers", target="workers", hint=int, help="Number of runs at a time; unset means one per core."),
     Flag(
         name="--cluster",
         target="cluster",
-        help="Address of the cluster: tcp://HOST:8786 of a Dask scheduler; HOST:6379 of a Ray, or auto.",
+        help="Address of the cluster: tcp://HOST:8786 of a Dask scheduler; HOST:6379 of a Ray cluster, or auto.",
     ),
     Flag(
         name="--store",
         target="store",
-        help="Folder that keeps every run: what was interrupted goes on where it was.",
+        help="Folder that keeps the measurements of all runs, so that an interrupted experiment can be resumed.",
         absent="",
     ),
     *_OUTPUTS,
-    Flag(name="--report", target="report", choices=("summary", "none"), help="What to print.", default="summary"),
+    Flag(name="--report", target="report", choices=("summary", "none"), help="Output.", default="summary"),
     LOG_FLAG,
 )
 """Flags of every experiment."""
@@ -133,7 +126,7 @@ def pair(flag: str, text: str, form: str = "SETTING=VALUE") -> tuple[str, str]:
     Raises
     ------
     ScenarioError
-        If it has none, or nothing before it.
+        If there is no ``=``, or no name before it.
     """
     name, sign, value = text.partition("=")
     if not sign or not name.strip():
@@ -142,12 +135,12 @@ def pair(flag: str, text: str, form: str = "SETTING=VALUE") -> tuple[str, str]:
 
 
 def read_value(text: str, where: str) -> Any:
-    """Read a value as a scenario file would.
+    """Read a value as in a scenario file.
 
     Raises
     ------
     ScenarioError
-        If it is broken; says where it stands.
+        If it cannot be read; the path of the problem is `where`.
     """
     try:
         return parse_value(text)
@@ -157,7 +150,7 @@ def read_value(text: str, where: str) -> Any:
 
 
 def for_each(items: Iterable[_Item], step: Callable[[_Item], None]) -> None:
-    """Do something with each item, and report the mistakes of all of them at once.
+    """Apply a function to each item, and raise the problems of all items together.
 
     Raises
     ------
@@ -177,7 +170,7 @@ def for_each(items: Iterable[_Item], step: Callable[[_Item], None]) -> None:
 
 
 def load_words(words: Sequence[str]) -> dict[str, Scenario]:
-    """Load the scenarios that stand on the command line.
+    """Load the scenarios of the command line.
 
     Parameters
     ----------
@@ -187,7 +180,7 @@ def load_words(words: Sequence[str]) -> dict[str, Scenario]:
     Returns
     -------
     dict of str to Scenario
-        By stem of the file; by the words themselves where two have the same.
+        By stem of the file; by the whole word if two stems are equal.
 
     Raises
     ------
@@ -210,17 +203,31 @@ def load_words(words: Sequence[str]) -> dict[str, Scenario]:
     return found
 
 
+def one_scenario(given: Mapping[str, Any]) -> Scenario:
+    """Load the scenario on the command line, with the settings of ``--set``.
+
+    Raises
+    ------
+    ScenarioError
+        If none is given, or something is wrong with it or a setting.
+    """
+    if "scenario" not in given:
+        raise ScenarioError(Problem(path="scenario", rule="is required"))
+    (scenario,) = load_words([given["scenario"]]).values()
+    return with_settings(scenario, given.get("set", []), "--set")
+
+
 def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenario:
     """Change settings of a scenario.
 
     Parameters
     ----------
     scenario : Scenario
-        Stays as it is.
+        The scenario; it is not changed.
     texts : iterable of str
-        ``PATH=VALUE`` each; of two for the same path the last one wins.
+        ``PATH=VALUE`` each; if a path is repeated, the last value is used.
     flag : str
-        Where they come from, for errors.
+        Name of the flag in errors.
 
     Raises
     ------
@@ -240,8 +247,8 @@ def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenar
         raise ScenarioError(attrs.evolve(p, path=f"{flag} {p.path}") for p in error.problems) from None
 
 
-def check_files(given: Mapping[str, Any]) -> None:
-    """Find out before anything is simulated what could not be written after it.
+def _check_files(given: Mapping[str, Any]) -> None:
+    """Check before the simulation that the outputs can be written.
 
     Raises
     ------
@@ -274,14 +281,14 @@ def _check_store(path: str) -> None:
 
 
 def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what the functions of all experiments take: see `blis_simpy.experiment.runner.Options`."""
+    """Return the options of all experiments: see `blis_simpy.experiment.runner.Options`."""
     names = ("metrics", "warm_up", "confidence", "seed", "executor", "workers", "store", "replications")
     return {name: given[name] for name in names if name in given}
 
 
 @contextmanager
-def connected(given: Mapping[str, Any]) -> Iterator[None]:
-    """Be connected to the cluster where the work is done, if it is one, within a ``with`` block.
+def _connected(given: Mapping[str, Any]) -> Iterator[None]:
+    """Connect to the cluster of the executor, if it has one, within a ``with`` block.
 
     Raises
     ------
@@ -300,17 +307,15 @@ def connected(given: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(given: Mapping[str, Any]) -> Iterator[None]:
-    """Say how to go on where the work is interrupted within a ``with`` block."""
+def _resumable(given: Mapping[str, Any]) -> Iterator[None]:
+    """Print how to resume an experiment that is interrupted within a ``with`` block."""
     try:
         yield
     except KeyboardInterrupt:
         if "store" in given:
-            kept = (
-                f"{len(Store(given['store'])):,} runs are kept in {given['store']}: the same command goes on from there"
-            )
+            kept = f"{len(Store(given['store'])):,} runs are kept in {given['store']}: repeat the command to resume"
         else:
-            kept = "nothing was kept; with --store FOLDER the same command could have gone on from here"
+            kept = "no runs were kept; with --store FOLDER an interrupted experiment can be resumed"
         sys.stderr.write(f"{kept}\n")
         raise
 
@@ -338,7 +343,7 @@ def _ray(address: str) -> Iterator[None]:
     host, colon, port = address.rpartition(":")
     try:
         if colon and "://" not in address:
-            # Ray itself would try for minutes.
+            # Ray itself would retry for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
@@ -353,8 +358,8 @@ _CLUSTERS = {"dask": _dask, "ray": _ray}
 
 
 @contextmanager
-def shown_warnings() -> Iterator[None]:
-    """Turn Python's warnings within a ``with`` block into log lines."""
+def _shown_warnings() -> Iterator[None]:
+    """Log Python's warnings within a ``with`` block."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -362,54 +367,31 @@ def shown_warnings() -> Iterator[None]:
         _log.warning("%s", warning.message)
 
 
-def write_files(
-    given: Mapping[str, Any],
-    *,
-    results: Callable[[], Iterable[Mapping[str, Any]]],
-    runs: Callable[[], Mapping[str, NDArray[Any]]],
-    html: Callable[[str], None],
-) -> None:
-    """Write the files that were asked for.
+def carry_out(given: Mapping[str, Any], experiment: Callable[[], ExperimentFindings]) -> None:
+    """Carry out an experiment, write the requested files and print the table of its findings.
 
     Parameters
     ----------
     given : mapping of str to object
         Values of the flags.
-    results : callable
-        Returns the rows of what was found.
-    runs : callable
-        Returns the columns of all runs.
-    html : callable
-        Writes the report to a path.
+    experiment : callable
+        Simulates and returns the findings.
 
     Raises
     ------
     ScenarioError
-        If one cannot be written.
+        If a file cannot be written, which is checked before the simulation, or the experiment is invalid.
+    PluginError
+        If a library that an output or the executor needs is not installed.
     """
+    _check_files(given)
+    with _connected(given), _resumable(given), _shown_warnings():
+        found = experiment()
     if "results" in given:
-        write_table(_columns(list(results())), given["results"])
+        write_table(columns_of(found.rows), given["results"])
     if "runs" in given:
-        write_table(runs(), given["runs"])
+        write_table(found.runs, given["runs"])
     if "html" in given:
-        html(given["html"])
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-    return {name: _column([row[name] for row in rows]) for name in rows[0]}
-
-
-def _column(values: list[Any]) -> NDArray[Any]:
-    """Array of values: of flags or numbers where all are such or None, which becomes NaN, else of text."""
-    kinds = {type(value) for value in values}
-    if kinds == {bool} or kinds == {int}:
-        return np.array(values)
-    if kinds <= {int, float, type(None)}:
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
-
-
-def show(table: TextTable, given: Mapping[str, Any]) -> None:
-    """Print a table on stdout, unless nothing is to be printed."""
+        found.write_html(given["html"])
     if given.get("report") != "none":
-        sys.stdout.write(f"{table.text()}\n")
+        sys.stdout.write(f"{found.table().text()}\n")

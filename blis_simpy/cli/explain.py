@@ -24,7 +24,7 @@ _STEP_FLAGS = (
         name="--prefill-tokens",
         target="prefill_tokens",
         hint=int,
-        help="Length of the one prompt of the prefill step. [tokens]",
+        help="Prompt length of the prefill step. [tokens]",
         default=512,
     ),
     Flag(name="--decodes", target="decodes", hint=int, help="Requests in the decode step. [requests]", default=64),
@@ -32,18 +32,18 @@ _STEP_FLAGS = (
         name="--context",
         target="context",
         hint=int,
-        help="Tokens that each request of the decode step has behind it. [tokens]",
+        help="Context of each request of the decode step. [tokens]",
         default=512,
     ),
 )
 _OWN_FLAGS = (*_STEP_FLAGS, LOG_FLAG)
 _TOPICS = ("latency",)
-_NOT_ASKED = ("engine.", "replicas", "seed", "horizon")
-"""Settings that no step time depends on."""
+_NOT_ASKED = ("engine.", "admission.", "router.", "replicas", "seed", "horizon")
+"""Settings that step times do not depend on."""
 
 
 def explain(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def explain(argv: Sequence[str]) -> None:
         raise ScenarioError(Problem(path="explain", rule="is unknown", value=topic, hint=nearest(topic, _TOPICS)))
     settings = [flag for flag in setting_flags(workload=False) if not flag.target.startswith(_NOT_ASKED)]
     flags = (*_OWN_FLAGS, *settings)
-    about = "Show how the time of a typical prefill step and of a typical decode step comes about."
+    about = "Explain the times of a typical prefill step and of a typical decode step, term by term."
     given = read_flags(
         words if topic in _TOPICS else argv, flags, command="explain latency", about=about, positional="scenario"
     )

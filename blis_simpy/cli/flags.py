@@ -3,22 +3,24 @@
 A flag is ``--name value`` or ``--name=value``; a boolean is ``--name`` or ``--name=true``. Integers may carry a base
 prefix and underscores; a list is separated by commas, and repeating its flag appends; a flag whose values may contain
 commas is repeated, one value each; of any other flag the last one wins. What was not given is absent from the result,
-so that a default never passes for a wish.
+so that a default is never taken for a value that was given.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError, nearest
-from blis_simpy.settings.fields import Setting, nested_class, type_hints
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import nested_class, type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Flag", "flags_of", "read_flags"]
 
@@ -26,12 +28,14 @@ _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
+_HELP = ("-h", "--help")
 _LENGTH_FLAGS = (
-    ("", "mean", float, "mean"),
-    ("-stdev", "std_dev", float, "standard deviation"),
-    ("-min", "min", int, "shortest"),
-    ("-max", "max", int, "longest"),
+    ("", "mean", float, "Mean {} length"),
+    ("-stdev", "std_dev", float, "Standard deviation of the {} length"),
+    ("-min", "min", int, "Minimum {} length"),
+    ("-max", "max", int, "Maximum {} length"),
 )
+"""Ending of the flag, parameter of the normal distribution, its type, and its meaning."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +56,8 @@ class Flag:
         For the help only.
     choices : tuple of str
         Allowed texts; empty if any.
+    values : mapping of str to object or None
+        Value of each choice; None if the text itself is the value.
     absent : str or None
         Text that means "not given".
     """
@@ -62,16 +68,17 @@ class Flag:
     help: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
+    values: Mapping[str, Any] | None = None
     absent: str | None = None
 
 
 def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
     """Derive the flags of a settings class and of those nested in it.
 
-    A field that holds a length distribution has four: mean, standard deviation, shortest and longest.
+    A field that holds a length distribution has four, for the parameters of a normal distribution.
     """
     for attribute in attrs.fields(cls):
-        known: Setting = attribute.metadata[Setting]
+        known = setting_of(attribute)
         hint = type_hints(cls)[attribute.name]
         target = prefix + attribute.name
         nested = nested_class(hint)
@@ -79,14 +86,14 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
             yield from flags_of(nested, target + ".")
         elif known.flag is not None and known.kind == "lengths":
             for ending, field, number, words in _LENGTH_FLAGS:
-                words = f"{known.help.removesuffix('.')}, if normal: {words} (tokens)."
+                words = f"{words.format(attribute.name)} (normal distribution). [tokens]"
                 yield Flag(name=known.flag + ending, target=f"{target}.{field}", hint=number, help=words)
         elif known.flag is not None:
+            if known.convert is not None:
+                hint = str  # the setting reads the text
             text = known.help + (f" [{known.unit}]" if known.unit else "")
             absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
-            default = attribute.default
-            if default is attrs.NOTHING or isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-                default = None
+            default = attribute.default if isinstance(attribute.default, str | int | float) else None
             yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)
 
 
@@ -99,20 +106,20 @@ def read_flags(
     positional: str | None = None,
     several: bool = False,
 ) -> dict[str, Any]:
-    """Read the words after a command.
+    """Read the arguments of a command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after the command's name.
+        Arguments after the command.
     flags : iterable of Flag
         What may be given.
     command, about : str
         Name and purpose, for the help.
     positional : str, optional
-        Name of the one word that may stand without a flag; its text is found under this name.
+        Name of the positional argument, if there is one; its text is found under this name.
     several : bool
-        Whether there may be more such words; a list of them is found then.
+        Whether it can be repeated; its value is then a list.
 
     Returns
     -------
@@ -122,14 +129,14 @@ def read_flags(
     Raises
     ------
     ScenarioError
-        For every unknown flag, missing value, bad choice or surplus word.
+        For every unknown flag, missing value, bad choice or unexpected argument.
     SystemExit
         After printing the help.
     """
     known = {flag.name: flag for flag in flags}
     parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
     if positional:
-        words_of_help = "scenario file, or the name of a scenario that is shipped"
+        words_of_help = "scenario file, or name of a shipped scenario"
         parser.add_argument(positional, nargs="*" if several else "?", help=words_of_help)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for flag in known.values():
@@ -142,7 +149,7 @@ def read_flags(
         groups[section].add_argument(flag.name, dest=flag.name, action="append", metavar=metavar, help=words_of_help)
     words, problems = _joined(argv, known)
     parsed, surplus = parser.parse_known_intermixed_args(words)
-    problems += [_unknown(word, known) for word in surplus]
+    problems += [Problem(rule=f"unexpected argument {word!r}") for word in surplus]
     values: dict[str, Any] = {}
     for name, texts in vars(parsed).items():
         if texts is None or texts == []:
@@ -154,13 +161,13 @@ def read_flags(
             problems.append(Problem(path=name, rule="needs a value"))
             continue
         flag = known[name]
-        if flag.choices and texts[-1] not in flag.choices:
+        if flag.choices and texts[-1] not in (*flag.choices, flag.absent):
             hint = nearest(texts[-1], flag.choices)
             problems.append(Problem(path=name, rule="is unknown", value=texts[-1], hint=hint))
         if flag.hint is bool and texts[-1] not in _BOOLEANS:
             problems.append(Problem(path=name, rule="must be true or false", value=texts[-1]))
         elif texts[-1] != flag.absent:
-            values[flag.target] = _value(texts, flag.hint)
+            values[flag.target] = _value(texts, flag.hint) if flag.values is None else flag.values.get(texts[-1])
     if problems:
         raise ScenarioError(problems)
     return values
@@ -176,7 +183,7 @@ class _HelpFormatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=34, width=110)
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
-        """Print one short line in place of all flags."""
+        """Print one short line instead of all flags."""
         words = " ".join(
             f"[{action.dest}{' ...' if action.nargs == '*' else ''}]" for action in actions if not action.option_strings
         )
@@ -195,28 +202,41 @@ def _metavar(hint: Any) -> str:
 
 
 def _joined(argv: Sequence[str], known: Mapping[str, Flag]) -> tuple[list[str], list[Problem]]:
-    """Write every flag as one word, so that its value may begin with a dash."""
+    """Write every known flag as one word, so that its value may begin with a dash; report the others."""
     words: list[str] = []
     problems: list[Problem] = []
-    rest = iter(argv)
-    for word in rest:
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
         if word not in known:
-            words.append(word)
+            if not _is_unknown_flag(word, known):
+                words.append(word)
+                continue
+            problems.append(_unknown_flag(word, known))
+            if "=" not in word and rest and not rest[0].startswith("-"):
+                rest.pop(0)  # what is probably its value
         elif known[word].hint is bool:
             words.append(f"{word}=true")
-        elif (value := next(rest, None)) is None:
+        elif not rest:
             problems.append(Problem(path=word, rule="needs a value"))
         else:
-            words.append(f"{word}={value}")
+            words.append(f"{word}={rest.pop(0)}")
     return words, problems
 
 
-def _unknown(word: str, known: Mapping[str, Flag]) -> Problem:
+def _is_unknown_flag(word: str, known: Mapping[str, Flag]) -> bool:
+    return word.strip("-") != "" and word[0] == "-" and word not in _HELP and word.partition("=")[0] not in known
+
+
+def _unknown_flag(word: str, known: Mapping[str, Flag]) -> Problem:
+    """Say that there is no such flag, with that of the setting of this name, or else the nearest one."""
     name = word.partition("=")[0]
-    if not name.startswith("-"):
-        return Problem(path=name, rule="is one word too many")
-    close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
-    return Problem(path=name, rule="is not a flag", hint=f"did you mean --{close[0]}?" if close else "")
+    setting = name.lstrip("-").replace("-", "_")
+    meant = next((flag.name for flag in known.values() if setting in (flag.target, flag.target.rpartition(".")[2])), "")
+    if not meant:
+        close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
+        meant = f"--{close[0]}" if close else ""
+    return Problem(path=name, rule="is not a flag", hint=f"did you mean {meant}?" if meant else "")
 
 
 def _value(texts: Sequence[str], hint: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Entry point of the program ``blis``: picks the command, and turns errors into lines and exit statuses.
+"""Entry point of the program ``blis``: runs a command, and turns errors into lines and exit statuses.
 
-Exit statuses: 0 success, also when no request completed; 1 a defect of the simulator; 2 a mistake of the user, one
-line each on stderr; 130 interrupted.
+Exit statuses: 0 success, also when no request completed; 1 a defect of the simulator; 2 errors of the user, one line
+each on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ __all__ = ["main"]
 _COMMANDS = {
     "run": "simulate a scenario",
     "replay": "simulate the requests of a recorded trace",
-    "observe": "send a workload to a real server and record what happens",
-    "calibrate": "compare a recording with a simulation of it",
-    "compare": "tell scenarios apart, with confidence intervals",
+    "observe": "send a workload to a real server and record the requests",
+    "calibrate": "compare a recording with its simulation",
+    "fit": "estimate the options of the latency model from a recording",
+    "compare": "compare scenarios, with confidence intervals",
     "sweep": "simulate a grid of settings",
-    "capacity": "find the rate or the number of replicas that still keeps a promise",
-    "explain": "show how step times come about (explain latency)",
-    "workload": "show the traffic of a workload specification or a scenario",
-    "compose": "combine the clients of several workload specifications",
-    "convert": "convert formats of other tools into workload specifications and traces",
+    "capacity": "find the highest rate, or the fewest replicas, that meets an SLO",
+    "explain": "explain step times term by term (explain latency)",
+    "workload": "summarize a sample of a workload specification",
+    "compose": "merge workload specifications",
+    "convert": "convert files of other tools to workload specifications and traces",
     "schema": "print a JSON Schema of scenario files, for editors",
 }
-"""What each command does; it is a function in a module of its own name."""
+"""Summary of each command; a command is a function in a module of the same name."""
 
 
 def _about() -> str:

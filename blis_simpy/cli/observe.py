@@ -1,4 +1,4 @@
-"""``blis observe``: send a workload to a real server and record what happens."""
+"""``blis observe``: send a workload to a real server and record the requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.files.text_files import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
-from blis_simpy.settings.fields import Setting
+from blis_simpy.settings.description import Setting
+from blis_simpy.settings.fields import fields_of
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 from blis_simpy.workload.settings import Workload
@@ -37,7 +38,7 @@ _SERVER_FLAGS = (
     Flag(
         name="--extra-body",
         target="extra_body",
-        help='Further keys of every request\'s body as JSON, e.g. {"ignore_eos": true}.',
+        help='Additional keys of the body of every request, as JSON, e.g. {"ignore_eos": true}.',
     ),
 )
 _OWN_FLAGS = (
@@ -46,13 +47,13 @@ _OWN_FLAGS = (
     Flag(
         name="--workload-spec",
         target="workload_spec",
-        help="File with a workload specification; this or --rate is required, lengths come from it.",
+        help="File of a workload specification; this or --rate is required.",
     ),
     Flag(name="--seed", target="seed", hint=int, help="Seed of the requests. Default: the specification's, or 42."),
-    Flag(name="--horizon", target="horizon", hint=int, help="Requests arrive before it [ticks]; text like 30s too."),
+    Flag(name="--horizon", target="horizon", hint=int, help="End of the arrivals; also text such as 30s. [ticks]"),
     LOG_FLAG,
 )
-# A number of requests, or a rate, is never taken for granted here.
+# Here neither the number of requests nor the rate has a default.
 _TRAFFIC_FLAGS = tuple(attrs.evolve(flag, default=None) for flag in flags_of(Workload, "workload."))
 _REQUIRED = ("--server-url", "--model", "--trace-header", "--trace-data")
 _LENGTHS = Gaussian(512, 50, 1, 2048)
@@ -60,7 +61,7 @@ _LENGTHS = Gaussian(512, 50, 1, 2048)
 
 @attrs.frozen
 class _Inputs:
-    """What the flags say, once they have been checked."""
+    """Checked values of the flags."""
 
     workload: WorkloadSpec | Workload
     seed: int | None
@@ -72,15 +73,15 @@ class _Inputs:
 
 
 def observe(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``observe``.
+        Arguments after ``observe``.
     """
     flags = (*_SERVER_FLAGS, *_OWN_FLAGS, *_TRAFFIC_FLAGS)
-    about = "Send a workload to an OpenAI-compatible server and record what happens as a trace."
+    about = "Send a workload to an OpenAI-compatible server and record the requests as a trace."
     given = read_flags(argv, flags, command="observe", about=about)
     with log_lines(given.get("log")), named_by_origin(None, flags, given):
         inputs = _checked(flags, given)
@@ -95,13 +96,13 @@ def observe(argv: Sequence[str]) -> None:
                 progress=progress,
                 **inputs.settings,
             )
-        with _deaf_to_signals():
+        with _signals_ignored():
             recording.write(inputs.header, inputs.data)
             sys.stdout.write(f"{recording!r}\n")
 
 
 def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
-    """Check everything that can be checked before a request is made."""
+    """Check the flags before any request is sent."""
     problems = [
         Problem(path=flag.name, rule="is required")
         for name in _REQUIRED
@@ -130,6 +131,8 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
     if file:
         workload = _specified(file, traffic)
     if not workload.num_requests and bounds["horizon"] is None and workload.ends_at is None:
+        if "workload.num_requests" not in given:
+            raise ScenarioError(Problem(path="--num-requests", rule="or --horizon is required"))
         raise ScenarioError(Problem(path="--num-requests", rule="must be > 0 unless there is a horizon", value=0))
     return _Inputs(
         workload=workload,
@@ -149,13 +152,13 @@ def _specified(file: str, traffic: dict[str, Any]) -> WorkloadSpec:
     spec = load_workload(file)
     ignored = set(traffic) - {"num_requests"}
     if names := [flag.name for flag in _TRAFFIC_FLAGS if flag.target.removeprefix("workload.") in ignored]:
-        _log.warning("beside --workload-spec these have no effect: %s", ", ".join(names))
+        _log.warning("no effect beside --workload-spec: %s", ", ".join(names))
     return updated(spec, {"num_requests": traffic["num_requests"]}) if "num_requests" in traffic else spec
 
 
 def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Values of the flags about the server, by the name of the setting."""
-    values = {name: given[name] for name in attrs.fields_dict(ObserveSettings) if name in given}
+    values = {name: given[name] for field in fields_of(ObserveSettings) if (name := field.name) in given}
     if given.get("no_streaming"):
         values["streaming"] = "never"
     if "extra_body" in values:
@@ -173,7 +176,7 @@ def _settings(given: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
 
 
 def _bounds(given: dict[str, Any], problems: list[Problem]) -> dict[str, int]:
-    """Seed and horizon, as far as they are given."""
+    """Return seed and horizon, if they are given."""
     bounds: dict[str, int] = {}
     for name, known in {"seed": Setting(help=""), "horizon": Setting(help="", dimension="duration")}.items():
         value = known.normalise(given.get(name))
@@ -204,8 +207,8 @@ def _collected(problems: list[Problem], prefix: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    """Let nobody who presses Control-C twice lose what was measured: it is written within this ``with`` block."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore signals within a ``with`` block, so that a second Control-C does not lose the recording."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -219,7 +222,7 @@ def _deaf_to_signals() -> Iterator[None]:
 
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Show how far it has come on stderr within a ``with`` block; None if nobody watches."""
+    """Show progress on stderr within a ``with`` block; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

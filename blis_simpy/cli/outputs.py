@@ -1,4 +1,4 @@
-"""Files that a simulating command writes for other programs: tables, a timeline, metrics."""
+"""Outputs of simulating commands for other programs: tables, a timeline, metrics."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TABLES = (
     Flag(
         name="--requests-output",
         target="write_requests",
-        help="Write a table of the requests: .csv, .json, .parquet, .csv.gz or .json.gz.",
+        help="Write the table of requests: .csv, .json, .parquet, .csv.gz or .json.gz.",
         absent="",
     ),
     Flag(
         name="--steps-output",
         target="write_steps",
-        help="Write a table of the engine steps, in the same formats.",
+        help="Write the table of engine steps, in the same formats.",
         absent="",
     ),
 )
@@ -39,21 +39,21 @@ _TEXTS = (
     Flag(
         name="--prometheus-output",
         target="write_prometheus",
-        help="Write the final state under the metric names of vLLM (text format of Prometheus).",
+        help="Write the final state with vLLM's metric names, in the text format of Prometheus.",
         absent="",
     ),
 )
 OUTPUT_FLAGS = (*_TABLES, *_TEXTS)
-"""Their targets are the methods of a result."""
+"""Flags of outputs; their targets are methods of `Result`."""
 
 
 def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find out before the simulation which files could not be written after it.
+    """Check before the simulation that the outputs can be written.
 
     Parameters
     ----------
     options : mapping of str to object
-        Paths by target, None where nothing was asked for.
+        Paths by target, None for outputs that are not requested.
     """
     from blis_simpy.export.tables import check_table_path
     from blis_simpy.files.text_files import check_writable
@@ -70,12 +70,12 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
-    """Find files that would be written over another one of the same command.
+    """Check that no output overwrites another file of the same command.
 
     Parameters
     ----------
     files : iterable of (str, str or None)
-        Flags and their paths, those of files that are read first. Devices and pipes may be named often.
+        Flags and their paths, input files first. Devices and pipes may be repeated.
     """
     from blis_simpy.files.text_files import is_special
 
@@ -88,12 +88,12 @@ def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
 
 
 def write_outputs(result: Result, options: Mapping[str, Any]) -> None:
-    """Write the files that were asked for.
+    """Write the requested outputs.
 
     Raises
     ------
     ScenarioError
-        If one cannot be written.
+        If a file cannot be written.
     """
     for flag in OUTPUT_FLAGS:
         if options[flag.target] is not None:

@@ -1,11 +1,9 @@
-"""``blis run``: simulate a scenario file, or what the flags describe."""
+"""``blis run``: simulate a scenario, given by a file, by flags, or by both."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, cast
-
-import attrs
 
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
@@ -23,6 +21,7 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -39,34 +38,34 @@ _LOG = logging.getLogger(__name__)
 _TRACE_OUTPUT = Flag(
     name="--trace-output",
     target="trace_output",
-    help="Write the requests as a trace, for a replay: this name with .yaml and .csv.",
+    help="Write the requests as a trace for a replay, to this name with .yaml and .csv.",
     absent="",
 )
 _OWN_FLAGS = (
     Flag(
         name="--workload",
         target="workload.preset",
-        help="Traffic: distribution (what the flags say), or the name of a preset of the defaults file.",
+        help="Traffic: distribution, as the other flags describe it, or the name of a preset of the defaults file.",
         default="distribution",
     ),
     Flag(
         name="--workload-spec",
         target="workload_spec",
-        help="File with a workload specification; of the other workload flags only --num-requests counts beside it.",
+        help="File of a workload specification; of the other workload flags only --num-requests applies to it.",
     ),
 )
 
 
 def run(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``run``.
+        Arguments after ``run``.
     """
     flags = (*_OWN_FLAGS, _TRACE_OUTPUT, *COMMON_FLAGS, *setting_flags(workload=True))
-    about = "Simulate a scenario, described by a file, by flags, or by a file with flags laid over it."
+    about = "Simulate a scenario, given by a file, by flags, or by a file whose settings the flags override."
     given = read_flags(argv, flags, command="run", about=about, positional="scenario")
     options = {flag.target: given.pop(flag.target, None) for flag in (_TRACE_OUTPUT, *COMMON_FLAGS)}
     with log_lines(options["log"]):
@@ -95,7 +94,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
-    """Prepare the workload for the flags: it must be there, and have normal lengths where a length flag is given."""
+    """Return the workload that the flags change: one with normal lengths where a length flag is given."""
     from blis_simpy.workload.lengths import Gaussian
 
     workload: Traffic = base.workload or Workload()
@@ -110,7 +109,7 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
         limit = given.get("workload.num_requests", specification.num_requests)
         for target in [target for target in given if target.startswith("workload.")]:
             del given[target]
-        return {"workload": attrs.evolve(specification, num_requests=limit)}
+        return {"workload": evolved(specification, num_requests=limit)}
     changes: dict[str, Any] = {"workload": workload}
     if given.get("workload.preset") == "distribution":
         given["workload.preset"] = None
@@ -118,7 +117,7 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     for field in ("prompt", "output"):
         here = [target for target in given if target.startswith(f"workload.{field}.")]
         if here and preset is not None:
-            _LOG.warning("preset %s has %s lengths of its own: flags for them are ignored", preset, field)
+            _LOG.warning("flags of the %s lengths have no effect: the preset %s sets them", field, preset)
             for target in here:
                 del given[target]
         elif here and not isinstance(getattr(workload, field), Gaussian):
@@ -127,17 +126,18 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_lengths(scenario: Scenario, given: dict[str, Any]) -> None:
-    """Hold the length flags to the reference's rules, which are stricter than those of a normal distribution."""
+    """Apply the rules of the reference to the length flags; they are stricter than those of the distribution."""
     problems: list[Problem] = []
     for field in ("prompt", "output"):
         if not any(target.startswith(f"workload.{field}.") for target in given):
             continue
-        law = getattr(scenario.workload, field)
+        lengths = getattr(scenario.workload, field)
         flag = f"--{field}-tokens"
-        if law.min < 1:
-            problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=law.min))
-        for path, value in ((flag, law.mean), (f"{flag}-stdev", law.std_dev)):
-            if not law.min <= value <= law.max:
-                problems.append(Problem(path=path, rule=f"must be within [{law.min}, {law.max}]", value=value))
+        if lengths.min < 1:
+            problems.append(Problem(path=f"{flag}-min", rule="must be >= 1", value=lengths.min))
+        if not lengths.min <= lengths.mean <= lengths.max:
+            problems.append(
+                Problem(path=flag, rule=f"must be within [{lengths.min}, {lengths.max}]", value=lengths.mean)
+            )
     if problems:
         raise ScenarioError(problems)

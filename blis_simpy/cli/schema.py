@@ -18,18 +18,18 @@ __all__ = ["schema"]
 
 _SCHEMAS = {"scenario": scenario_schema, "workload": workload_schema}
 _FLAGS = (
-    Flag(name="--kind", target="kind", choices=tuple(_SCHEMAS), help="Files to describe.", default="scenario"),
-    Flag(name="--output", target="output", help="File to write to, in place of stdout."),
+    Flag(name="--kind", target="kind", choices=tuple(_SCHEMAS), help="Kind of files to describe.", default="scenario"),
+    Flag(name="--output", target="output", help="Write the schema to this file instead of stdout."),
 )
 
 
 def schema(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``schema``.
+        Arguments after ``schema``.
     """
     about = "Print a JSON Schema of scenario files or workload specifications, with the plug-ins that are installed."
     given = read_flags(argv, _FLAGS, command="schema", about=about)

@@ -1,7 +1,7 @@
-"""``--show-config``: every setting that a simulation would use, and where its value comes from.
+"""``--show-config``: every setting of a simulation, with the origin of its value.
 
-What is printed is a scenario file itself. It leaves nothing to be looked up but the architecture, so it gives the same
-figures wherever it is simulated.
+The output is a scenario file in which only the architecture is left to be looked up, so that it gives the same results
+anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.deployment import Resolved, resolve
-from blis_simpy.settings import fields, loader
+from blis_simpy.settings import loader
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import nested_class, type_hints
+from blis_simpy.settings.plugin_options import all_options
 from blis_simpy.settings.serialize import plain_value, to_yaml
 from blis_simpy.workload.settings import Workload
 
@@ -54,7 +58,7 @@ def print_config(scenario: Scenario, file: Path | None, flags: Collection[str]) 
 
 
 def _preset(scenario: Scenario) -> dict[str, Resolved]:
-    """Return the settings that a preset of the workload decides."""
+    """Return the settings that a preset of the workload sets."""
     workload = scenario.workload
     if not isinstance(workload, Workload) or workload.preset is None:
         return {}
@@ -65,7 +69,7 @@ def _preset(scenario: Scenario) -> dict[str, Resolved]:
 
 
 def _origins(file: Path | None, flags: Collection[str]) -> Callable[[str], str]:
-    """Make a function that says of a dotted path where the scenario has its value from."""
+    """Make a function that names the origin of the value at a dotted path."""
     document = loader.load(file) if file else None
 
     def origin(path: str) -> str:
@@ -87,17 +91,26 @@ def _lines(
 ) -> Iterator[tuple[str, str]]:
     """Text and origin of each line, for a scenario or a part of it."""
     cls: Any = type(part)
-    hints = fields.type_hints(cls)
+    hints = type_hints(cls)
     indent = "  " * prefix.count(".")
     for attribute in attrs.fields(cls):
         name, path = attribute.name, prefix + attribute.name
         value = getattr(part, name)
-        if attrs.has(type(value)) and fields.nested_class(hints[name]):
+        if attrs.has(type(value)) and nested_class(hints[name]):
             yield f"{indent}{name}:", ""
             yield from _lines(value, f"{path}.", resolved, origin)
             continue
         known = resolved.get(path)
         source = origin(path) if known is None or known.origin == "scenario" else known.origin
         shown = value if known is None else known.value
-        data = plain_value(shown, fields.of(attribute), path, complete=True, absolute_paths=True)
-        yield f"{indent}{name}: {to_yaml(data, one_line=True)}", source
+        setting = setting_of(attribute)
+        data = plain_value(shown, setting, path, complete=True, absolute_paths=True)
+        if not setting.inline or shown is None:
+            yield f"{indent}{name}: {to_yaml(data, one_line=True)}", source
+            continue
+        assert setting.kind is not None
+        yield f"{indent}{name}: {data['type'] if isinstance(data, Mapping) else data}", source
+        for option, held in all_options(setting.kind, shown, structure).items():
+            if held is not None:
+                data = plain_value(held, Setting(help=""), prefix + option, complete=True)
+                yield f"{indent}{option}: {to_yaml(data, one_line=True)}", origin(prefix + option)

@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import (
-    EXPERIMENT_FLAGS,
-    check_files,
-    connected,
-    engine_options,
-    load_words,
-    pair,
-    read_value,
-    resumable,
-    show,
-    shown_warnings,
-    with_settings,
-    write_files,
-)
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario, pair, read_value
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import DESIGNS, Range
@@ -38,61 +25,54 @@ _FLAGS = (
         name="--grid",
         target="grid",
         hint=list[str],
-        help="Values of a setting, as PATH=VALUE,VALUE,...; repeat it for each one: all combinations are simulated.",
+        help="Values of a setting, as PATH=VALUE,VALUE,...; may be repeated: all combinations are simulated.",
     ),
     Flag(
         name="--range",
         target="range",
         hint=list[str],
-        help="For the other designs, bounds of a setting: PATH=LOW:HIGH, or PATH=LOW:HIGH:log to space it by factors.",
+        help="Bounds of a setting for the other designs: PATH=LOW:HIGH, or PATH=LOW:HIGH:log for logarithmic spacing.",
     ),
     Flag(
         name="--design",
         target="design",
         choices=DESIGNS,
-        help="All combinations, or points that fill the space between bounds evenly.",
+        help="All combinations of a grid, or points that fill the space between bounds evenly.",
         default="grid",
     ),
     Flag(
         name="--samples",
         target="samples",
         hint=int,
-        help="How many points, for the other designs; a power of two for sobol.",
+        help="Number of points of the other designs; a power of two for sobol.",
     ),
-    Flag(name="--replications", target="replications", hint=int, help="Runs of each point.", default=1),
+    Flag(name="--replications", target="replications", hint=int, help="Number of runs per point.", default=1),
     *EXPERIMENT_FLAGS,
 )
 
 
 def sweep(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str
-        Words after ``sweep``.
+        Arguments after ``sweep``.
     """
-    about = "Simulate a scenario over a range of settings: all combinations, or points between bounds."
+    about = "Simulate a scenario with many values of its settings: all combinations, or points between bounds."
     given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
-        if "scenario" not in given:
-            raise ScenarioError(Problem(path="scenario", rule="is required"))
-        (scenario,) = load_words([given["scenario"]]).values()
-        scenario = with_settings(scenario, given.get("set", []), "--set")
+        scenario = one_scenario(given)
         axes = _axes(given)
-        check_files(given)
         options = engine_options(given) | {name: given[name] for name in ("design", "samples") if name in given}
-        with connected(given), resumable(given), shown_warnings():
-            found = _swept(scenario, axes, options)
-        write_files(given, results=lambda: found.rows, runs=lambda: found.runs, html=found.write_html)
-        show(found.table(), given)
+        carry_out(given, lambda: _swept(scenario, axes, options))
 
 
 def _swept(scenario: Scenario, axes: Mapping[str, Any], options: dict[str, Any]) -> Any:
     try:
         return sweep_scenario(scenario, axes, **options)
     except ScenarioError as error:
-        # A value that is wrong by itself is wrong at many points: say so once, of the flag.
+        # A value that is invalid by itself is so at many points: one problem, with the flag as its path.
         named = [_of_flag(problem, axes) for problem in error.problems]
         raise ScenarioError({str(problem): problem for problem in named}.values()) from None
 
@@ -108,7 +88,7 @@ def _of_flag(problem: Problem, axes: Mapping[str, Any]) -> Problem:
 
 
 def _axes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values and bounds of the settings."""
+    """Return the values and bounds of the settings."""
     axes: dict[str, Any] = {}
     problems: list[Problem] = []
     for flag, read in (("--grid", _values), ("--range", _bounds)):

@@ -28,12 +28,11 @@ _SAMPLE_FLAGS = (
         hint=int,
         help="Number of requests, in place of that of the file; 0 means all that arrive before the horizon.",
     ),
-    Flag(name="--horizon", target="horizon", hint=int, help="End of the sample, ticks or text like 2s.", absent=""),
 )
 
 
 def workload(argv: Sequence[str]) -> None:
-    """Carry out the command.
+    """Run the command.
 
     Parameters
     ----------

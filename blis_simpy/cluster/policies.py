@@ -1,15 +1,16 @@
-"""What an admission policy, a routing policy and a scorer are asked, and what they may see.
+"""Protocols of admission policies, routing policies and scorers, and the views that they are given.
 
-Policies see read-only views. What a view tells of a replica may be stale, as in a real router: it is as old as the
-last refresh. A policy is any object with the one method of its protocol; it needs to import nothing from here::
+Views are read-only. Their values for a replica may be stale, as in a real router: they are as old as the last refresh.
+A policy is any object with the method of its protocol; it needs no import from here::
 
     class Coldest:
         def route(self, request, state):
             return min(state.snapshots, key=lambda snapshot: snapshot.kv_utilization).replica
 
-Pass the class, an instance or a registered name: ``Scenario(routing=Coldest, ...)``. A policy that keeps state or needs
-random numbers has a method ``start(context)``, called once before each run: state that is made there belongs to one
-run, and one instance can serve many.
+Pass the class, an instance or a registered name: ``Scenario(router=Coldest, ...)``. A policy that needs random numbers
+or the number of replicas has a method ``start(context)``, which is called once before each run. An instance is copied
+by each simulation, so that its state belongs to one run. Options are the parameters of the class, and are described if
+the class is made with `blis_simpy.settings.fields.settings_class`.
 
 Optional attribute of admission and routing policies: ``may_decide_on_arrival = True`` says that on a cluster of a
 single replica the decision does not depend on the figures of that replica. If both policies say so and decisions take
@@ -46,7 +47,7 @@ __all__ = [
 
 
 class Snapshot(Protocol):
-    """What the router believes about one replica. Valid during the call that it was handed to.
+    """State of one replica as the router knows it. Valid during the call that it is passed to.
 
     Attributes
     ----------
@@ -63,9 +64,9 @@ class Snapshot(Protocol):
     hit_rate : float, fraction
         Share of its KV blocks that came from the prefix cache, as of the last refresh.
     in_flight : int
-        Requests sent to it that have not ended; always up to date.
+        Requests sent to it that have not ended; always current.
     effective_load : int
-        ``queue_depth + batch_size + in_flight``: a request that it knows of counts twice, as in the reference.
+        ``queue_depth + batch_size + in_flight``: a request in the snapshot counts twice, as in the reference.
     model : str
         Name of the model that it serves, lower case.
     """
@@ -93,14 +94,14 @@ class Snapshot(Protocol):
 
 
 class RouterState(Protocol):
-    """What there is to decide on.
+    """State of the router at a decision.
 
     Attributes
     ----------
     now : int, tick
-        When the decision is taken.
+        Time of the decision.
     snapshots : sequence of Snapshot
-        The replicas that may get the request, by index: those that run and serve its model.
+        The replicas that can serve the request, by index: those that are active and serve its model.
     """
 
     @property
@@ -111,14 +112,14 @@ class RouterState(Protocol):
 
 @attrs.frozen
 class AdmissionDecision:
-    """Whether a request is let in.
+    """Decision of an admission policy.
 
     Attributes
     ----------
     admitted : bool
-        Whether it is.
+        Whether the request is accepted.
     reason : str
-        Why, for the decision log; may be empty.
+        Reason, for the decision log; may be empty.
     """
 
     admitted: bool
@@ -127,16 +128,16 @@ class AdmissionDecision:
 
 @attrs.frozen
 class RoutingDecision:
-    """Where a request goes.
+    """Decision of a routing policy.
 
     Attributes
     ----------
     replica : int
         Index of the replica.
     reason : str
-        Why, for the decision log; may be empty.
+        Reason, for the decision log; may be empty.
     scores : sequence of float or None
-        Score of each snapshot, in their order, where the policy has any.
+        Score of each snapshot, in their order; None if the policy has no scores.
     """
 
     replica: int
@@ -145,15 +146,15 @@ class RoutingDecision:
 
 
 class AdmissionPolicy(Protocol):
-    """Lets requests into the cluster, or not."""
+    """Decides which requests are accepted."""
 
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision | bool:
-        """Decide whether a request is let in."""
+        """Decide whether a request is accepted."""
         ...
 
 
 class RoutingPolicy(Protocol):
-    """Chooses a replica for each request."""
+    """Chooses the replica of each request."""
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision | int:
         """Choose a replica; return its index or a decision. There is at least one snapshot."""
@@ -161,27 +162,27 @@ class RoutingPolicy(Protocol):
 
 
 class Scorer(Protocol):
-    """Rates replicas for the `weighted` policy.
+    """Rates replicas for the routing policy ``weighted``.
 
-    A scorer that learns from decisions has a method ``observe(request, replica)`` besides, called with the index of
-    the replica that was chosen.
+    A scorer that learns from decisions has another method, ``observe(request, replica)``, which is called with the
+    index of the chosen replica.
     """
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Sequence[float]:
-        """Return a score for each snapshot, from 0 (avoid) to 1 (prefer); what lies outside is clipped."""
+        """Return a score for each snapshot, from 0 (avoid) to 1 (prefer); other values are clipped."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class PolicyContext:
-    """What a policy may know when a run starts.
+    """Data for a policy at the start of a run.
 
     Attributes
     ----------
     streams : RandomStreams
-        Random streams of the run; a policy draws from one of its own name.
+        Random streams of the run; a policy draws from a stream of its own name.
     num_replicas : int
-        Replicas at the start.
+        Number of replicas at the start.
     block_size : int, tokens
         Size of a KV block.
     """
@@ -192,12 +193,12 @@ class PolicyContext:
 
 
 def started(policy: Any, context: PolicyContext) -> Any:
-    """Tell a policy that a run starts, if it wants to know, and return it.
+    """Call the method ``start`` of a policy, if it has one, and return the policy.
 
     Raises
     ------
     PluginError
-        If the policy raises anything.
+        If it raises an exception.
     """
     start = getattr(policy, "start", None)
     if start is not None:
@@ -209,7 +210,7 @@ def started(policy: Any, context: PolicyContext) -> Any:
 
 
 def broken(kind: str, policy: object, method: str, error: Exception) -> PluginError:
-    """Make the error that says which policy raised what, to be raised from it; a `PluginError` stays what it is."""
+    """Make the error for an exception of a policy, to be raised from it; a `PluginError` keeps its problems."""
     if isinstance(error, PluginError):
         return PluginError(error.problems)
     return PluginError.at(f"{kind} {type(policy).__name__}", f"raised {error!r} in {method}", code="policy_raised")

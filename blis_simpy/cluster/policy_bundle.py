@@ -10,7 +10,7 @@
     priority: {policy: slo-based}
     scheduler: priority-fcfs
 
-Every key may be left out, null, or empty text. In a scenario file the same settings stand under their own names.
+Every key may be left out, null, or empty text. In a scenario file the same settings have their own names.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.cluster.scorers import parse_scorers
-from blis_simpy.errors import Problem, ScenarioError, joined, nearest
+from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import OptionalPart
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -32,43 +33,43 @@ if TYPE_CHECKING:
 __all__ = ["load_policy_bundle"]
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class _Admission:
-    policy: str | None = setting(None, help="Admission policy.")
-    token_bucket_capacity: float | None = setting(None, help="Capacity of the token bucket.", unit="tokens", ge=0)
-    token_bucket_refill_rate: float | None = setting(None, help="Refill rate of it.", unit="tokens/s", ge=0)
+    policy: str | None = setting(default=None, help="Admission policy.")
+    token_bucket_capacity: float | None = setting(default=None, help="Its capacity.", unit="tokens", ge=0)
+    token_bucket_refill_rate: float | None = setting(default=None, help="Its refill rate.", unit="tokens/s", ge=0)
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class _Scorer:
     name: str = setting(help="Scorer.")
-    weight: float = setting(help="Its weight, compared with the others'.")
+    weight: float = setting(help="Weight of the scorer, relative to the others.")
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class _Routing:
-    policy: str | None = setting(None, help="Routing policy.")
-    scorers: tuple[_Scorer, ...] | None = setting(None, help="Mix of the weighted policy.")
+    policy: str | None = setting(default=None, help="Routing policy.")
+    scorers: tuple[_Scorer, ...] | None = setting(default=None, help="Scorers of the weighted policy.")
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class _Priority:
-    policy: str | None = setting(None, help="Priority policy.")
+    policy: str | None = setting(default=None, help="Priority policy.")
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class _Bundle:
-    admission: _Admission | None = setting(None, help="Who is let in.")
-    routing: _Routing | None = setting(None, help="Who goes where.")
-    priority: _Priority | None = setting(None, help="Number by which a queue may be ordered.")
-    scheduler: str | None = setting(None, help="Order of the wait queue.")
+    admission: OptionalPart[_Admission] = setting(default=None, help="Admission policy and its options.")
+    routing: OptionalPart[_Routing] = setting(default=None, help="Routing policy and its options.")
+    priority: OptionalPart[_Priority] = setting(default=None, help="Priority policy.")
+    scheduler: str | None = setting(default=None, help="Order of the wait queue.")
 
 
 _SETTINGS = {
-    "admission.policy": "admission",
-    "admission.token_bucket_capacity": "token_bucket_capacity",
-    "admission.token_bucket_refill_rate": "token_bucket_refill_rate",
-    "routing.policy": "routing",
+    "admission.policy": "admission.policy",
+    "admission.token_bucket_capacity": "admission.capacity",
+    "admission.token_bucket_refill_rate": "admission.refill_rate",
+    "routing.policy": "router.policy",
     "priority.policy": "engine.priority",
     "scheduler": "engine.scheduler",
 }
@@ -91,12 +92,12 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        What it sets, by the path of the scenario's setting: ``scenario.with_(**load_policy_bundle(path))``.
+        Values by the path of the scenario's setting: ``scenario.with_(**load_policy_bundle(path))``.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be read, has a key that is not known, or something in it is wrong: with file and line.
+        If the file cannot be read, has an unknown key, or something in it is wrong; with file and line.
     """
     document = loader.load(path)
     bundle = structure(document, _Bundle)
@@ -109,9 +110,9 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
     changes = {_SETTINGS[key]: value for key, value in found.items()}
     try:
         if scorers := _at(bundle, "routing.scorers"):
-            changes["scorers"] = tuple(parse_scorers([(scorer.name, scorer.weight) for scorer in scorers]))
+            changes["router.scorers"] = parse_scorers([(scorer.name, scorer.weight) for scorer in scorers])
     except ScenarioError as error:
-        problems += [attrs.evolve(problem, path=joined("routing", problem.path)) for problem in error.problems]
+        problems += [problem.inside("routing.scorers") for problem in error.problems]
     if problems:
         raise ScenarioError(
             attrs.evolve(problem, file=document.file, line=document.line_of(loader.parts(problem.path)))

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "RouterTiming", "State"]
+__all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
 
 _BOOLS = (bool, np.bool_)
+_BOTH = Phase.BOTH
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +68,7 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-def _may_decide_on_arrival(policy: object, method: str) -> bool:
+def may_decide_on_arrival(policy: object, method: str) -> bool:
     """Whether the class that defines a method of a policy, or one derived from it, says so."""
     for kind in type(policy).__mro__:
         if "may_decide_on_arrival" in vars(kind):
@@ -78,26 +79,32 @@ def _may_decide_on_arrival(policy: object, method: str) -> bool:
 
 
 class DelayStage:
-    """A process that decides on requests one by one, each after the same delay."""
+    """A process that decides on requests one by one, each after the same delay.
+
+    Attributes
+    ----------
+    pending : deque of (int, Request)
+        Requests to decide on, and when, in order. Other objects only read it.
+    """
 
     def __init__(self, env: Environment, kind: ControlEvent, delay_us: int, decide: Callable[[Request], None]) -> None:
         self._env = env
         self._delay_us = delay_us
         self._decide = decide
-        self._pending: deque[tuple[int, Request]] = deque()
+        self.pending: deque[tuple[int, Request]] = deque()
         self._wakeup = Wakeup(env, event_priority(CONTROL_PLANE, kind))
         self._wakeup.process = env.process(self.serve())
 
     def put(self, request: Request) -> None:
         """Add a request, to be decided on after the delay."""
         due = self._env.now + self._delay_us
-        self._pending.append((due, request))
-        if len(self._pending) == 1:
+        self.pending.append((due, request))
+        if len(self.pending) == 1:
             self._wakeup.move(due)
 
     def serve(self) -> Generator[Event, None, None]:
         """Decide on each request when its delay is over."""
-        pending = self._pending
+        pending = self.pending
         while True:
             yield self._wakeup.at(pending[0][0]) if pending else self._wakeup.never()
             # It stays first until the decision is taken, so that a request that is put meanwhile does not move the
@@ -154,8 +161,8 @@ class Router:
         # keep state.
         self._decides_on_arrival = (
             timing.admission_delay_us == timing.routing_delay_us == 0
-            and _may_decide_on_arrival(admission, "admit")
-            and _may_decide_on_arrival(routing, "route")
+            and may_decide_on_arrival(admission, "admit")
+            and may_decide_on_arrival(routing, "route")
         )
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
@@ -164,7 +171,13 @@ class Router:
         """Take a request that arrives now."""
         if self._observers.arrived is not None:
             self._observers.arrived(request)
-        if not (self._decides_on_arrival and self._snapshots.num_replicas == 1):
+        if (
+            not self._decides_on_arrival
+            or self._snapshots.num_replicas > 1
+            # A request that was submitted again at this tick, and has not been decided on, comes first.
+            or self._admissions.pending
+            or self._routings.pending
+        ):
             self._admissions.put(request)
             return
         state = self._state(request)
@@ -229,7 +242,7 @@ class Router:
                 self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._observers.routed is not None:
-            self._observers.routed(Route(request, now, ((chosen, Phase.BOTH),), decision.reason, scores, snapshots))
+            self._observers.routed(Route(request, now, ((chosen, _BOTH),), decision.reason, scores, snapshots))
 
     def _as_index(self, chosen: object) -> int:
         """Accept any whole number, such as numpy's, as an index."""

@@ -1,4 +1,4 @@
-"""Which replica a request goes to: the built-in policies.
+"""Routing policies: which replica a request is sent to.
 
 A random choice between equally good replicas takes one draw, and only where there are at least two of them.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
-from blis_simpy.cluster.scorers import build_scorers
+from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
 from blis_simpy.errors import PluginError
+from blis_simpy.settings.field_types import Accepts
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from blis_simpy.core.request import Request
 
 __all__ = ["AlwaysBusiest", "LeastLoaded", "RoundRobin", "Stream", "Weighted"]
+
+_STREAM_HELP = "Source of random integers that break ties; unset means the random stream router of the run."
 
 
 class Stream(Protocol):
@@ -29,7 +33,7 @@ class Stream(Protocol):
 
 
 class RoundRobin:
-    """One replica after the other, among those that may get the request (registered as ``round-robin``)."""
+    """Choose one replica after the other, among those that may get the request (registered as ``round-robin``)."""
 
     _decisions = 0
 
@@ -48,7 +52,7 @@ class RoundRobin:
 
 
 class AlwaysBusiest:
-    """The replica with the greatest effective load, the first of several; a bad idea, to compare others with."""
+    """Choose the replica with the greatest effective load, the first of several; a bad policy, to compare with."""
 
     may_decide_on_arrival = True
 
@@ -59,33 +63,28 @@ class AlwaysBusiest:
         return RoutingDecision(state.snapshots[loads.index(most)].replica, f"always-busiest (load={most})")
 
 
-class _Drawing:
-    """Draws between equals, from a given stream or the run's own for this purpose."""
+class _TieBreaking:
+    """Break ties at random, from a given stream or the run's own for this purpose."""
 
+    stream: Any
     _stream: Stream
 
-    def __init__(self, stream: Stream | None = None) -> None:
-        self._given = stream
-
     def start(self, context: PolicyContext) -> None:
-        self._stream = context.streams.generator("router") if self._given is None else self._given
+        self._stream = context.streams.generator("router") if self.stream is None else self.stream
 
     def _one_of(self, values: Sequence[float], best: float) -> int:
-        """Position of the best value; a random one of them if it stands there more than once."""
+        """Position of the best value; a random one of them if it occurs more than once."""
         if values.count(best) == 1:
             return values.index(best)
         tied = [position for position, value in enumerate(values) if value == best]
         return tied[int(self._stream.integers(len(tied)))]
 
 
-class LeastLoaded(_Drawing):
-    """The replica with the least effective load, a random one of several (registered as ``least-loaded``).
+@settings_class(frozen=False, kw_only=False)
+class LeastLoaded(_TieBreaking):
+    """Choose the replica with the least effective load, a random one of several (registered as ``least-loaded``)."""
 
-    Parameters
-    ----------
-    stream : Stream, optional
-        Where ties are drawn from; the run's stream ``router`` if not given.
-    """
+    stream: Any = setting(default=None, help=_STREAM_HELP)
 
     may_decide_on_arrival = True
 
@@ -97,27 +96,28 @@ class LeastLoaded(_Drawing):
         return RoutingDecision(state.snapshots[chosen].replica, f"least-loaded (load={least})")
 
 
-class Weighted(_Drawing):
-    """The replica with the greatest weighted sum of scores, a random one of several (registered as ``weighted``).
-
-    Parameters
-    ----------
-    scorers : str, mapping or list, optional
-        The mix, see `blis_simpy.cluster.scorers`; that of the reference if not given.
-    stream : Stream, optional
-        Where ties are drawn from; the run's stream ``router`` if not given.
+@settings_class(frozen=False, kw_only=False)
+class Weighted(_TieBreaking):
+    """Choose the replica with the greatest weighted sum of scores, a random one of several (``weighted``).
 
     Raises
     ------
     ScenarioError
-        If the mix is wrong.
+        If the scorers or their weights are wrong.
     """
 
     may_decide_on_arrival = True
 
-    def __init__(self, scorers: Any = None, stream: Stream | None = None) -> None:
-        super().__init__(stream)
-        self._scorers: list[tuple[Scorer, float]] = build_scorers(scorers)
+    scorers: Accepts[Any, Scorers] = setting(
+        default=DEFAULT_MIX,
+        help="Scorers and their weights, as name:weight,..., a mapping or a list of pairs; only the ratios count.",
+        convert=parse_scorers,
+        flag="--routing-scorers",
+    )
+    stream: Any = setting(default=None, help=_STREAM_HELP)
+
+    def __attrs_post_init__(self) -> None:
+        self._scorers = build_scorers(self.scorers)
         self._observers = [scorer for scorer, _ in self._scorers if hasattr(scorer, "observe")]
 
     def start(self, context: PolicyContext) -> None:

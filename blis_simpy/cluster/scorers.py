@@ -1,25 +1,24 @@
-"""What the `weighted` policy rates replicas by, and how its mix is written down.
+"""Scorers of the `weighted` routing policy, and how they are combined.
 
-A scorer gives each replica a number from 0 (avoid) to 1 (prefer). A mix is text (``queue-depth:2,kv-utilization:1``),
-a mapping of names to weights, or a list of pairs of a scorer and its weight; only the ratio of the weights counts.
+A scorer gives each replica a number from 0 (avoid) to 1 (prefer). A combination of scorers is text
+(``queue-depth:2,kv-utilization:1``), a mapping of names to weights, or a list of pairs of a scorer and its weight; only
+the ratio of the weights counts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blis_simpy import registry
 from blis_simpy.cluster.prefix_index import PrefixIndex
 from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
+from blis_simpy.settings.field_types import Plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
     from blis_simpy.core.request import Request
-    from blis_simpy.settings.fields import Plugin
 
 __all__ = [
     "DEFAULT_MIX",
@@ -27,18 +26,22 @@ __all__ = [
     "LoadBalance",
     "PrefixAffinity",
     "QueueDepth",
+    "Scorers",
     "build_scorers",
     "parse_scorers",
 ]
 
+Scorers: TypeAlias = str | Mapping[Any, float] | Sequence[tuple[Plugin, float]] | None
+"""Combination of scorers, in one of the forms above."""
+
 DEFAULT_MIX: tuple[tuple[str, float], ...] = (("prefix-affinity", 3.0), ("queue-depth", 2.0), ("kv-utilization", 2.0))
-"""Mix where none is given; that of the reference."""
+"""Scorers and weights where none are given: those of the reference."""
 
 
 class QueueDepth:
-    """Prefers the replica with the least load: 1 for it, 0 for the one with the most, in between by the distance.
+    """Prefers replicas with a small effective load: 1 for the smallest, 0 for the greatest, linear in between.
 
-    Load is the effective load, which knows of requests in flight, too. With equal loads all get 1.
+    The effective load includes requests in flight. If all loads are equal, all scores are 1.
     """
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -52,7 +55,7 @@ class QueueDepth:
 
 
 class KVUtilization:
-    """Prefers replicas with free KV blocks: the fraction that is not in use."""
+    """Prefers replicas with free KV blocks: the score is the fraction of blocks not in use."""
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
         """Rate the replicas."""
@@ -60,7 +63,7 @@ class KVUtilization:
 
 
 class LoadBalance:
-    """Prefers replicas with little load, 1 / (1 + effective load), whatever the others have."""
+    """Prefers replicas with a small effective load: 1 / (1 + load), independent of the other replicas."""
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
         """Rate the replicas."""
@@ -68,16 +71,16 @@ class LoadBalance:
 
 
 class PrefixAffinity:
-    """Prefers replicas that were sent prompts with the same beginning: the fraction of full blocks they share.
+    """Prefers replicas that were sent prompts with the same prefix: the score is the fraction of full blocks in common.
 
-    The router remembers what it sent where (see `blis_simpy.cluster.prefix_index`); it is never out of date, and never
-    knows what a replica's cache has lost.
+    The router records the prompts that it sends (see `blis_simpy.cluster.prefix_index`). The index is always current,
+    but does not know which blocks a replica has evicted.
     """
 
     _index: PrefixIndex
 
     def start(self, context: PolicyContext) -> None:
-        """Forget everything."""
+        """Begin with an empty index."""
         self._index = PrefixIndex(context.block_size)
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -89,35 +92,35 @@ class PrefixAffinity:
         return [matched.get(snapshot.replica, 0) / blocks for snapshot in snapshots]
 
     def observe(self, request: Request, replica: int) -> None:
-        """Remember where a request goes."""
+        """Record the replica of a request."""
         self._index.record(request, replica)
 
 
-def parse_scorers(mix: Any) -> list[tuple[Plugin, float]]:
-    """Bring a mix into the form of pairs, and check it.
+def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
+    """Bring a combination of scorers into the form of pairs, and check it.
 
     Parameters
     ----------
     mix : str, mapping, list or None
-        As the module says, spaces in a text being of no matter; None and empty text mean `DEFAULT_MIX`.
+        In one of the forms above; spaces in text are ignored; None and empty text mean `DEFAULT_MIX`.
 
     Returns
     -------
-    list of (scorer, weight)
+    tuple of (scorer, weight)
         Scorers as they were given: names, mappings, classes or instances. Weights are finite and above 0.
 
     Raises
     ------
     ScenarioError
-        With one problem for each part that is wrong; its path is ``scorers[<position>]``.
+        With one problem for each part that is wrong; its path is its position, ``[<position>]``.
 
     Examples
     --------
     >>> parse_scorers("queue-depth:2, kv-utilization:0.5")
-    [('queue-depth', 2.0), ('kv-utilization', 0.5)]
+    (('queue-depth', 2.0), ('kv-utilization', 0.5))
     """
     if mix is None or mix == "":
-        return list(DEFAULT_MIX)
+        return DEFAULT_MIX
     if isinstance(mix, str):
         parts: list[Any] = [_split(part) for part in mix.split(",")]
     elif isinstance(mix, Mapping):
@@ -125,25 +128,25 @@ def parse_scorers(mix: Any) -> list[tuple[Plugin, float]]:
     elif isinstance(mix, tuple | list):
         parts = list(mix)
     else:
-        raise ScenarioError.at("scorers", "must be text, a mapping or a list", mix)
+        raise ScenarioError.at("", "must be text, a mapping or a list", mix)
     if not parts:
-        raise ScenarioError.at("scorers", "must not be empty")
+        raise ScenarioError.at("", "must not be empty")
     pairs: list[tuple[Plugin, float]] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for position, part in enumerate(parts):
-        problem = _problem(part, f"scorers[{position}]", seen)
+        problem = _problem(part, f"[{position}]", seen)
         if problem is not None:
             problems.append(problem)
         else:
             pairs.append((part[0], float(part[1])))
     if problems:
         raise ScenarioError(problems)
-    return pairs
+    return tuple(pairs)
 
 
 def _split(part: str) -> str | tuple[str, float | str]:
-    """``name:weight`` as a pair; what cannot be read stays text."""
+    """Split ``name:weight`` into a pair; text that is not of this form is returned as it is."""
     name, colon, weight = part.partition(":")
     if not colon:
         return part.strip()
@@ -159,7 +162,7 @@ def _problem(part: Any, path: str, seen: set[str]) -> Problem | None:
     if not isinstance(part, tuple | list) or len(part) != 2:
         return Problem(path=path, rule="must be a pair of a scorer and its weight", value=part)
     scorer, weight = part
-    name = scorer.get("policy", "") if isinstance(scorer, Mapping) else scorer
+    name = scorer.get("type", "") if isinstance(scorer, Mapping) else scorer
     if isinstance(name, str):
         known = registry.names("scorer")
         if name not in known:
@@ -174,8 +177,8 @@ def _problem(part: Any, path: str, seen: set[str]) -> Problem | None:
     return None
 
 
-def build_scorers(mix: Any) -> list[tuple[Scorer, float]]:
-    """Make the scorers of a mix.
+def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
+    """Make the scorers of a combination.
 
     Parameters
     ----------
@@ -190,9 +193,9 @@ def build_scorers(mix: Any) -> list[tuple[Scorer, float]]:
     Raises
     ------
     ScenarioError
-        If the mix is wrong.
+        As `parse_scorers` does.
     PluginError
-        If something in it is no scorer.
+        If something in it is not a scorer.
     """
     pairs = parse_scorers(mix)
     total = sum(weight for _, weight in pairs)

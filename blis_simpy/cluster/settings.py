@@ -1,63 +1,149 @@
-"""Settings of the deployment in front of and around the replicas: groups of them, nodes they run on, their lives."""
+"""Settings of what is in front of and around the replicas: admission, routing, groups, nodes, life cycle."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-import attrs
-
-from blis_simpy.errors import Problem, ScenarioError, joined
-from blis_simpy.latency.settings import LatencySettings
+from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
-from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import ReprMixin, setting
+from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
+from blis_simpy.settings.fields import fields_of, setting, settings_class
 
-__all__ = ["DRAIN_POLICIES", "LifecycleSettings", "NodePool", "ReplicaGroup", "structure_list"]
+__all__ = [
+    "DRAIN_POLICIES",
+    "Admission",
+    "AdmissionSettings",
+    "LifecycleSettings",
+    "NodePool",
+    "ReplicaGroup",
+    "RouterSettings",
+    "Routing",
+]
 
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
 
+Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[..., AdmissionPolicy]
+"""Admission policy: a registered name, a mapping of name and options, an instance, or what makes one."""
+Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., RoutingPolicy]
+"""Routing policy: a registered name, a mapping of name and options, an instance, or what makes one."""
 
-@attrs.frozen(kw_only=True, repr=False)
-class ReplicaGroup(ReprMixin):
-    """Replicas that are alike. What is not given is as in the scenario.
 
-    A group with a model of its own does not take over the scenario's `model_config`.
+@settings_class
+class AdmissionSettings:
+    """Admission of requests into the cluster.
+
+    In a file or a mapping, the options of the policy are given beside its name. A policy alone, in place of these
+    settings, stands for the settings with this policy.
     """
 
-    model: str | None = setting(None, help="Model, as organisation/name.")
-    model_config: str | None = setting(None, help="Folder that holds the model's config.json.", is_path=True)
-    hardware: str | None = setting(None, help="GPU, in the spelling of the hardware table.")
-    tp: int | None = setting(None, help="Tensor-parallel degree.", unit="GPUs", ge=1)
-    engine_version: str | None = setting(None, help="Version of the serving engine.")
-    replicas: int = setting(1, help="Number of replicas of the group.", unit="replicas", ge=1)
-    latency: LatencySettings | None = setting(None, help="Latency model.")
-    engine: EngineSettings | None = setting(None, help="Limits and policies of a replica.")
-    kv: KVSettings | None = setting(None, help="KV cache of a replica.")
+    policy: Accepts[Plugin, Admission] = setting(
+        default="always-admit",
+        help="Admission policy: decides which requests are accepted.",
+        kind="admission",
+        inline=True,
+        flag="--admission-policy",
+    )
+    delay: Duration = setting(
+        default=0,
+        help="Time from the arrival of a request to its admission.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--admission-latency",
+    )
+
+
+@settings_class
+class RouterSettings:
+    """Routing of admitted requests to replicas.
+
+    In a file or a mapping, the options of the policy are given beside its name. A policy alone, in place of these
+    settings, stands for the settings with this policy.
+    """
+
+    policy: Accepts[Plugin, Routing] = setting(
+        default="round-robin",
+        help="Routing policy: chooses the replica of each request.",
+        kind="routing",
+        inline=True,
+        flag="--routing-policy",
+    )
+    delay: Duration = setting(
+        default=0,
+        help="Time from the admission of a request to its routing.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--routing-latency",
+    )
+    snapshot_interval: Duration = setting(
+        default=0,
+        help="Age from which the router's snapshot of a replica is refreshed; 0 means always.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+        flag="--snapshot-refresh-interval",
+    )
+    decision_log: bool = setting(
+        default=False, help="Keep a log of all admission and routing decisions.", flag="--trace-level"
+    )
+    decision_alternatives: int = setting(
+        default=0,
+        help="Best candidates to log with each routing decision, and its regret; 0 means neither.",
+        unit="replicas",
+        ge=0,
+        flag="--counterfactual-k",
+    )
+
+
+@settings_class
+class ReplicaGroup:
+    """Group of identical replicas. Settings that are not given are those of the scenario.
+
+    A group with its own model does not inherit the `model_config` of the scenario.
+    """
+
+    model: str | None = setting(default=None, help="Model, as organisation/name; case-insensitive.")
+    model_config: OptionalPath = setting(default=None, help="Folder with the config.json of the model.", is_path=True)
+    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table.")
+    tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1)
+    engine_version: str | None = setting(default=None, help="Version of the serving engine.")
+    replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1)
+    latency: Accepts[LatencySettings | None, LatencySettings | Latency | None] = setting(
+        default=None, help="Latency model and its coefficients."
+    )
+    engine: OptionalPart[EngineSettings] = setting(default=None, help="Limits and policies of a replica.")
+    kv: OptionalPart[KVSettings] = setting(default=None, help="KV cache of a replica.")
 
     def changes(self) -> dict[str, Any]:
-        """Return what differs from the scenario, by the name of the scenario's setting."""
-        given = {field.name: getattr(self, field.name) for field in attrs.fields(ReplicaGroup)}
+        """Return the settings that differ from those of the scenario, by name."""
+        given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup)}
         changes = {name: value for name, value in given.items() if value is not None}
         if self.model is not None:
             changes.setdefault("model_config", None)
         return changes
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class NodePool(ReprMixin):
-    """Nodes with the same GPUs, on which replicas are placed."""
+@settings_class
+class NodePool:
+    """Pool of nodes with the same GPUs, on which replicas are placed."""
 
-    name: str = setting(help="Name of the pool; its nodes are called <name>-0, <name>-1 and so on.")
-    gpu_type: str = setting(help="GPU, in the spelling of the hardware table.")
-    gpus_per_node: int = setting(8, help="GPUs of a node.", unit="GPUs", ge=1)
-    initial_nodes: int = setting(1, help="Nodes that are ready at the start.", unit="nodes", ge=0)
-    min_nodes: int = setting(0, help="Fewest nodes that draining may leave.", unit="nodes", ge=0)
-    max_nodes: int | None = setting(None, help="Most nodes at a time; unset means no limit.", unit="nodes", ge=0)
-    provisioning_delay: int = setting(
-        0, help="Mean time until a further node is ready.", unit="us", ge=0, dimension="duration"
+    name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
+    gpu_type: str = setting(help="GPU, as named in the hardware table.")
+    gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1)
+    initial_nodes: int = setting(default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0)
+    min_nodes: int = setting(default=0, help="Minimum number of nodes that remain after draining.", unit="nodes", ge=0)
+    max_nodes: int | None = setting(
+        default=None, help="Maximum number of nodes; unset means unlimited.", unit="nodes", ge=0
     )
-    provisioning_delay_stddev: int = setting(
-        0, help="Standard deviation of that time.", unit="us", ge=0, dimension="duration"
+    provisioning_delay: Duration = setting(
+        default=0, help="Mean time until an additional node is ready.", unit="us", ge=0, dimension="duration"
+    )
+    provisioning_delay_stddev: Duration = setting(
+        default=0, help="Standard deviation of the provisioning delay.", unit="us", ge=0, dimension="duration"
     )
 
     def __attrs_post_init__(self) -> None:
@@ -74,51 +160,30 @@ class NodePool(ReprMixin):
             raise ScenarioError(problems)
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class LifecycleSettings(ReprMixin):
-    """How replicas come and go."""
+@settings_class
+class LifecycleSettings:
+    """Loading, warm-up and draining of replicas."""
 
-    loading_delay: int = setting(
-        0,
+    loading_delay: Duration = setting(
+        default=0,
         help="Mean time to load the model, for replicas that are placed on nodes, added or restored.",
         unit="us",
         ge=0,
         dimension="duration",
     )
-    loading_delay_stddev: int = setting(
-        0, help="Standard deviation of that time.", unit="us", ge=0, dimension="duration"
+    loading_delay_stddev: Duration = setting(
+        default=0, help="Standard deviation of the loading delay.", unit="us", ge=0, dimension="duration"
     )
     warm_up_requests: int = setting(
-        0, help="Requests that a new replica completes until it is warm.", unit="requests", ge=0
+        default=0, help="Number of requests that a new replica completes before it is warm.", unit="requests", ge=0
     )
     warm_up_ttft_factor: float = setting(
-        1.0, help="By how much the TTFT of the first requests of a replica is longer, in the aggregate figures.", ge=1
+        default=1.0,
+        help="Factor on the TTFT of the requests during warm-up, in aggregate metrics.",
+        ge=1,
     )
     drain_policy: str = setting(
-        "wait",
-        help="What becomes of the wait queue of a replica that is drained: served, dropped, or routed anew.",
+        default="wait",
+        help="Wait queue of a drained replica: wait serves it, immediate drops it, redirect routes it again.",
         choices=DRAIN_POLICIES,
     )
-
-
-def structure_list(name: str, cls: type[Any], items: Any) -> Any:
-    """Read a list of settings, each of which may be plain data; for the converter of a field.
-
-    Raises
-    ------
-    ScenarioError
-        With one problem for every mistake, its path beginning with `name` and the position.
-    """
-    if not isinstance(items, tuple):
-        return items
-    made: list[Any] = []
-    problems: list[Problem] = []
-    for position, item in enumerate(items):
-        try:
-            made.append(structure(item, cls))
-        except ScenarioError as error:
-            path = f"{name}[{position}]"
-            problems += [attrs.evolve(problem, path=joined(path, problem.path)) for problem in error.problems]
-    if problems:
-        raise ScenarioError(problems)
-    return tuple(made)

@@ -1,7 +1,7 @@
-"""How objects of the library show themselves: the registry finds what renders and draws them.
+"""Renderers and plots of objects, found in the registry.
 
 A renderer (kind ``renderer``) turns an object into text of one format, a plot (kind ``plot``) draws it with
-matplotlib. Objects look both up by name, so that they import neither, and a plug-in adds its own as it adds a router.
+matplotlib. Objects look them up by name, so that they do not import display, and plug-ins add their own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Renderer(Protocol):
 
 
 class Rendered:
-    """Base class of objects that registered renderers can show."""
+    """Base class of objects that are shown by registered renderers."""
 
     __slots__ = ()
 
@@ -42,8 +42,7 @@ class Rendered:
         Parameters
         ----------
         form : str
-            Name of a renderer: ``html`` (what a notebook shows), ``text``, for experiments ``report``, or that of a
-            plug-in.
+            Name of a renderer: ``html`` (used by notebooks), ``text``, ``report`` (experiments), or that of a plug-in.
 
         Raises
         ------
@@ -60,18 +59,18 @@ class Rendered:
 class Plots:
     """Registered plots of an object as methods: ``result.plot.timeline()`` draws the plot ``timeline``.
 
-    A plot is a function that takes the object, options, and the matplotlib Axes to draw on (``ax`` or ``axes``; new
-    ones unless given), and returns the Axes. Those registered under a plain name are plots of a `Result`; for other
-    objects the name starts with what they are, as in ``comparison.runs``. Plots need the extra ``plot``.
+    A plot is a function of the object, options, and the matplotlib Axes to draw on (``ax`` or ``axes``; default is a
+    new figure), and returns the Axes. Plots with a plain name are those of a `Result`; names of other plots start with
+    the kind of the object, as in ``comparison.runs``. Plots need the extra ``plot``.
 
     Parameters
     ----------
     subject : object
-        What to draw.
+        Object to draw.
     prefix : str
         Start of the names of its plots, such as ``comparison.``; empty for a result.
     default : str
-        Plot that a call of this object draws, as in ``comparison.plot()``; empty = none.
+        Name of the plot that a call draws, as in ``comparison.plot()``; empty = none.
     """
 
     def __init__(self, subject: object, prefix: str = "", default: str = "") -> None:
@@ -86,7 +85,7 @@ class Plots:
         return getattr(self, self._default)(*args, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):  # asked for by copy, pickle and notebooks
+        if name.startswith("_"):  # probed by copy, pickle and notebooks
             raise AttributeError(name)
         if name not in self._names():
             raise AttributeError(f"{name!r} is not a plot; {nearest(name, self._names())}")

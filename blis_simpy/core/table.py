@@ -1,7 +1,6 @@
-"""Columns of equal length: the form in which a run hands out what happened, a row an event of some kind.
+"""Tables: named columns of equal length, such as the requests and the steps of a run.
 
-A column is a numpy array. It may be made when it is first asked for, so a table of which nobody asks anything costs
-nothing.
+A column is a numpy array. It may be computed when it is first accessed, so that an unused table costs nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["Table"]
 
 
 class Table(Rendered, Mapping[str, "NDArray[Any]"]):
-    """Named columns, each with a value a row.
+    """Named columns with one value per row.
 
     Parameters
     ----------
@@ -32,7 +31,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     num_rows : int
         Length of each column.
     make : callable
-        Makes the column of a name; called once for each.
+        Returns the column of a name; called once for each.
 
     Examples
     --------
@@ -49,7 +48,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
-        """Make a table of columns that are there."""
+        """Make a table of given columns."""
         num_rows = len(next(iter(columns.values()))) if columns else 0
         return cls(columns, num_rows, columns.__getitem__)
 
@@ -71,12 +70,12 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         column = self._columns.get(name)
         if column is None:
             if name not in self._names:
-                raise KeyError(f"{name!r} is no column; {nearest(str(name), self._names)}")
+                raise KeyError(f"{name!r} is not a column; {nearest(str(name), self._names)}")
             column = self._columns[name] = self._make(name)
         return column
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows as dictionaries of plain Python values."""
+        """Yield the rows as dictionaries of Python values."""
         columns = {name: self[name].tolist() for name in self}
         for index in range(self.num_rows):
             yield {name: values[index] for name, values in columns.items()}
@@ -87,18 +86,18 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         Parameters
         ----------
         rows : ndarray or slice
-            Row numbers, or a flag for each row.
+            Indices of rows, or a boolean for each row.
         """
         chosen = np.arange(self.num_rows)[rows]
         return type(self)(self._names, len(chosen), lambda name: self[name][chosen])
 
     def frozen(self) -> Self:
-        """Return a table whose columns are all made now, so that nothing that happens later changes it."""
+        """Return a copy with all columns computed, which later changes of their source do not affect."""
         columns = {name: self[name] for name in self}
         return type(self)(columns, self.num_rows, columns.__getitem__)
 
     def __eq__(self, other: object) -> bool:
-        """Whether two tables have the same columns in the same order, with the same values; NaN equals NaN."""
+        """Whether two tables have equal columns in the same order; NaN equals NaN."""
         if not isinstance(other, Table) or tuple(self) != tuple(other) or self.num_rows != other.num_rows:
             return False
         return all(_same(self[name], other[name]) for name in self)

@@ -14,7 +14,7 @@ __all__ = ["calibration_page"]
 
 
 def calibration_page(calibration: Calibration) -> list[TextTable]:
-    """Describe both kinds of latency: percentiles, error, correlation, verdict."""
+    """Describe the agreement of TTFT and E2E: percentiles, error, correlation, quality."""
     columns = [TextColumn("latency", align="left"), TextColumn("", align="left")]
     columns += [TextColumn(f"p{percent}", "ms", ",.3f") for percent in PERCENTS]
     columns += [TextColumn("MAPE", spec=".1%"), TextColumn("r", spec=".3f")]

@@ -1,4 +1,4 @@
-"""Pictures of several runs: latency against rate, and differences with their intervals."""
+"""Plots of several runs: a latency over the arrival rate, and differences with their intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_differences", "plot_saturation"]
 
-# From here on, the small values could not be told apart on a linear axis.
+# Ratio of values above which small ones could not be distinguished on a linear axis.
 _LOG_FROM = 20
 _MARKER = "o"
 
@@ -33,7 +33,7 @@ def plot_saturation(
     target: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a latency against the rate at which requests arrive; several curves by several calls with one `ax`.
+    """Draw a latency over the arrival rate; several calls with the same `ax` draw several curves.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ def plot_saturation(
     low, high : array_like, shape (num_rates,), optional
         Bounds of its interval, drawn as a band.
     ylabel : str
-        What the values are, with their unit: ``TTFT p99 (ms)``.
+        Label of the values with their unit: ``TTFT p99 (ms)``.
     label : str
         Name of the curve.
     target : float, optional
-        What it should stay below, drawn as a line.
+        Limit of the latency, drawn as a line.
     ax : matplotlib Axes, optional
-        Where to. The axis of values becomes logarithmic when they cover much.
+        Axes to draw on; default is a new figure. The axis of values is logarithmic if they cover a wide range.
 
     Raises
     ------
@@ -100,22 +100,22 @@ def plot_differences(
     reference: float | None = 0.0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw estimates with their confidence intervals below each other.
+    """Draw estimates with their confidence intervals, one row each.
 
     Parameters
     ----------
     names : sequence of str
-        What is compared, from the top.
+        Names of the rows, from the top.
     estimates, low, high : array_like, shape (num_names,)
         Estimates and the bounds of their intervals.
     xlabel : str
-        What they are, with their unit: ``change of TTFT p99 (ms)``.
+        Label of the values with their unit: ``change of TTFT p99 (ms)``.
     verdicts : sequence of str, optional
-        A word for each, written beside it; equal words have equal colours.
+        Texts beside the rows; rows with equal texts have the same colour.
     reference : float or None, default 0
-        Where a line is drawn: at what would be no difference.
+        Value that means no difference, drawn as a line.
     ax : matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def plot_differences(
         ax.errorbar(
             estimate,
             lines,
-            # Lists, for matplotlib takes an array of one for a number, of which NumPy warns before 2.4.
+            # Lists: matplotlib converts an array of one to a number, of which NumPy warns before 2.4.
             xerr=((estimate - columns["low"][lines]).tolist(), (columns["high"][lines] - estimate).tolist()),
             fmt="o",
             color=style["color"],

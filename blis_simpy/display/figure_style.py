@@ -1,6 +1,6 @@
-"""Where pictures are drawn: new figures in one style, and colours that all readers can tell apart.
+"""Style of all plots: figures, legends, and colours that colour-blind readers can distinguish.
 
-matplotlib comes with the extra ``plot`` and is imported when a picture is drawn. Its global settings stay as they are.
+matplotlib comes with the extra ``plot`` and is imported when a plot is drawn. Its global settings are not changed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ __all__ = [
     "SKY",
     "VERMILLION",
     "add_legend",
+    "add_note",
     "line_styles",
     "new_axes",
     "one",
-    "say",
     "set_title",
     "span",
 ]
 
-# The palette of Okabe and Ito without its yellow, which is hard to see on white.
+# Palette of Okabe and Ito without yellow, which has little contrast on white.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#7F7F7F"
 
 NUMBERS = "{x:,g}"
-"""Format of the numbers on an axis where they may be large."""
+"""Format of numbers on an axis that may be large."""
 
 WIDTH_IN = 9.0
-"""Width of a picture in inches, about that of a notebook cell."""
+"""Width of a figure in inches, about that of a notebook cell."""
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -58,16 +58,16 @@ STYLE: dict[Any, Any] = {
 
 
 def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) -> NDArray[np.object_]:
-    """Make a figure.
+    """Create a figure.
 
     Parameters
     ----------
     rows, columns : int
-        How many Axes below and beside each other.
+        Number of rows and columns of Axes.
     height : float, inches
-        Of the figure.
+        Height of the figure.
     **options
-        More arguments of ``matplotlib.pyplot.subplots``.
+        Further arguments of ``matplotlib.pyplot.subplots``.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) 
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise PluginError.at("plot", "needs matplotlib", hint="pip install blis-simpy[plot]") from error
-    # Loads the back end. That of notebooks turns on what shows pictures, which the end of the context would turn off.
+    # Loads the back end: that of notebooks changes the rcParams, which must not happen within the context.
     plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with plt.rc_context(STYLE):
         options = {"figsize": (WIDTH_IN, height), "layout": "constrained", "squeeze": False, **options}
@@ -91,35 +91,35 @@ def new_axes(rows: int = 1, columns: int = 1, *, height: float, **options: Any) 
 
 
 def one(ax: Axes | None, height: float) -> Axes:
-    """Return the Axes that are given, or else those of a new figure of a height in inches."""
+    """Return the given Axes, or those of a new figure with a height in inches."""
     return new_axes(height=height)[0, 0] if ax is None else ax
 
 
 def line_styles(count: int) -> Iterator[dict[str, Any]]:
-    """Colours, and once they are used up colours and dashes, for `count` lines, at most 28."""
+    """Yield styles for `count` lines, at most 28: colours first, then colours with dashes."""
     colours = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
     pairs = product(("-", "--", ":", "-."), colours)
     return ({"color": colour, "linestyle": dashes} for dashes, colour in islice(pairs, count))
 
 
 def set_title(ax: Axes, text: str) -> None:
-    """Write a title at the left end."""
+    """Set a left-aligned title."""
     ax.set_title(text, loc="left", fontsize="medium")
 
 
 def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = None, *, of: Axes | None = None) -> None:
-    """Explain colours and marks, if there are any that have names.
+    """Add a legend if there are labelled artists.
 
     Parameters
     ----------
     ax : matplotlib Axes
-        Where it stands.
+        Axes that the legend belongs to.
     place : str
-        ``inside`` where it covers least, ``above`` at the right end in one line, or ``beside``.
+        ``inside``, ``above`` (right-aligned, in one row) or ``beside``.
     labels : sequence of str, optional
-        In place of the names.
+        Labels in place of those of the artists.
     of : matplotlib Axes, optional
-        What was drawn on, if not on `ax`.
+        Axes with the artists, if not `ax`.
     """
     handles, names = (of or ax).get_legend_handles_labels()
     if not handles:
@@ -132,11 +132,11 @@ def add_legend(ax: Axes, place: str = "inside", labels: Sequence[str] | None = N
     ax.legend(handles, names if labels is None else labels, frameon=False, handlelength=1.5, **options[place])
 
 
-def say(ax: Axes, message: str) -> None:
-    """Write into an empty picture why it is empty."""
+def add_note(ax: Axes, message: str) -> None:
+    """Write into empty Axes why they are empty."""
     ax.text(0.5, 0.5, message, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
 def span(ticks: float) -> str:
-    """Write a length of time with three digits."""
+    """Format a duration in ticks with three significant digits."""
     return format_ticks(round(float(f"{ticks:.3g}")))

@@ -1,11 +1,11 @@
-"""Objects as pages: the lines and tables that describe them, whatever the format.
+"""Descriptions of objects as pages, that is lines and tables, and the renderers for HTML and text.
 
-`describe` knows the objects, a renderer only lines and tables, so a new format is one function::
+`describe` knows the objects; a renderer needs to know lines and tables only, so a new format is one function::
 
     def markdown(thing: object) -> str:
         return "".join(as_markdown(part) for part in describe(thing))
 
-A type that it does not know is added with ``describe.register(type, function)``.
+Types below display are registered here; an object of any other type describes itself by a method ``page``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from blis_simpy.calibration.calibrate import Calibration
+from blis_simpy.calibration.fitted import Fit
 from blis_simpy.core.table import Table
 from blis_simpy.display.calibration_page import calibration_page
+from blis_simpy.display.fits import fit_page
 from blis_simpy.display.summary import explanation_page, result_page, subset_page, table_page
 from blis_simpy.display.text_table import TextTable, page_html, page_text
 from blis_simpy.display.workload_page import preview_page
@@ -42,11 +44,16 @@ def describe(thing: object) -> Sequence[Line | TextTable]:
     PluginError
         If objects of its type have no description.
     """
-    raise PluginError.at("renderer", f"cannot render objects of type {type(thing).__name__}")
+    page = getattr(thing, "page", None)
+    if page is None:
+        raise PluginError.at("renderer", f"cannot render objects of type {type(thing).__name__}")
+    described: Sequence[Line | TextTable] = page()
+    return described
 
 
 describe.register(Calibration, calibration_page)
 describe.register(Explanation, explanation_page)
+describe.register(Fit, fit_page)
 describe.register(Preview, preview_page)
 describe.register(RequestSubset, subset_page)
 describe.register(Result, result_page)
@@ -55,7 +62,7 @@ describe.register(TextTable, lambda table: [table])
 
 
 def html(thing: object) -> str:
-    """Render an object as HTML that stands alone, for a notebook."""
+    """Render an object as HTML for a notebook, without style sheet or script."""
     return page_html(describe(thing))
 
 

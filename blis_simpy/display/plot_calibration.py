@@ -21,21 +21,21 @@ _MARGIN = 1.5
 
 
 def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
-    """Draw simulated against measured latencies, a mark a request, on logarithmic axes.
+    """Draw simulated against measured latencies, one point per request, on logarithmic axes.
 
-    A mark on the diagonal was predicted exactly, one above it too slow. A latency of 0 has no place on such axes.
+    Points on the diagonal were predicted exactly; above it, the simulation is too slow. Latencies of 0 are left out.
 
     Parameters
     ----------
     calibration : Calibration
-        What to draw.
+        Object to draw.
     ax : matplotlib Axes, optional
-        Where to; a new figure unless given.
+        Axes to draw on; default is a new figure.
 
     Returns
     -------
     matplotlib Axes
-        What was drawn on.
+        The Axes.
 
     Raises
     ------

@@ -39,7 +39,7 @@ def plot_latencies(result: Result, by: str | None = None, axes: Sequence[Axes] |
         A line for each ``replica``, ``slo_class``, ``tenant``, ``model``, ``client``, ``session`` or
         ``prefix_group``.
     axes : sequence of three matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on; default is a new figure.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def plot_latencies(result: Result, by: str | None = None, axes: Sequence[Axes] |
         ax.set_xlabel(f"{family.label} (ms)")
         ax.locator_params(axis="x", nbins=4)
         if not groups:
-            figure_style.say(ax, _NO_VALUES)
+            figure_style.add_note(ax, _NO_VALUES)
         elif list(groups) == [""]:
             figure_style.set_title(ax, _percentiles(groups[""]))
         ax.set_ylabel(f"share of {family.counted}")
@@ -81,7 +81,7 @@ def plot_ecdf(result: Result, metric: str = "ttft", by: str | None = None, ax: A
     by : str, optional
         A line for each group, as for `plot_latencies`.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _draw_steps(ax: Axes, groups: Mapping[str, Percentiles], styles: Mapping[str
 def _name_groups(ax: Axes, groups: Mapping[str, Percentiles]) -> None:
     """Say how large the values are: in the title, or of several groups in the legend."""
     if not groups:
-        figure_style.say(ax, _NO_VALUES)
+        figure_style.add_note(ax, _NO_VALUES)
     elif list(groups) == [""]:
         figure_style.set_title(ax, _percentiles(groups[""]))
     else:

@@ -42,7 +42,7 @@ def plot_gantt(result: Result, most: int = 30, ax: Axes | None = None, **where: 
     most : int, default 30
         Maximum number of requests; the first ones are drawn.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on; default is a new figure.
     **where
         Which requests, as for `Result.where`: ``start="10s", end="12s"`` for those that arrived in between,
         ``replica=0``, ``tenant=...``.
@@ -73,7 +73,7 @@ def plot_gantt(result: Result, most: int = 30, ax: Axes | None = None, **where: 
     ax.grid(visible=False, axis="y")
     figure_style.add_legend(ax, "above")
     if not np.ptp(bounds, axis=1).any():
-        figure_style.say(ax, "no request was served")
+        figure_style.add_note(ax, "no request was served")
     return ax
 
 
@@ -87,7 +87,7 @@ def plot_request(result: Result, request_id: str, ax: Axes | None = None) -> Axe
     request_id : str
         Id of the request.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------
@@ -103,9 +103,9 @@ def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     explanation : Explanation
-        What to draw.
+        Object to draw.
     ax : matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
     """
     ax = figure_style.one(ax, 1.9)
     bounds = np.concatenate(([0], np.cumsum(list(explanation.phases.values()))))

@@ -1,4 +1,4 @@
-"""Pictures of replications: each run a mark, beside those of other scenarios or over a setting."""
+"""Plots of replications: one point per run, by scenario or over a setting."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["plot_pairs", "plot_points"]
 
 
 def plot_pairs(values: Mapping[str, ArrayLike], *, ylabel: str, ax: Axes | None = None) -> Axes:
-    """Draw the value of every run, a column a scenario; a line joins runs with the same seed, a bar marks the mean.
+    """Draw the value of every run, one column per scenario; lines join runs with the same seed, bars mark means.
 
     Parameters
     ----------
     values : mapping of str to array_like, shape (num_replications,)
-        One value a run by name of the scenario; values at the same place have the same seed.
+        One value per run by name of the scenario, in the order of the seeds.
     ylabel : str
-        What the values are, with their unit.
+        Label of the values with their unit.
     ax : matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
     """
     ax = figure_style.one(ax, 3.6)
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
@@ -54,7 +54,7 @@ def plot_points(
     ylabel: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw means over a setting as points, where other settings differ too and a line would mislead.
+    """Draw means over a setting as points, for sweeps in which other settings differ as well.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def plot_points(
     low, high : array_like, shape (num_points,), optional
         Bounds of their intervals.
     xlabel, ylabel : str
-        What they are, with their units.
+        Labels with their units.
     ax : matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
     """
     ax = figure_style.one(ax, 3.6)
     means = np.asarray(values, dtype=np.float64)

@@ -31,7 +31,7 @@ def plot_routing(result: Result, by: str | None = None, bins: int = 60, ax: Axes
     bins : int, default 60
         In how many parts of the time they are counted, without `by`.
     ax : matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def plot_routing(result: Result, by: str | None = None, bins: int = 60, ax: Axes
     else:
         ax.set(xlabel="replica", ylabel=by.replace("_", " ").replace("slo", "SLO"))
     if not table.counts.any():
-        figure_style.say(ax, "no request was sent to a replica")
+        figure_style.add_note(ax, "no request was sent to a replica")
         return ax
     if table.edges is None:
         edges, label = np.arange(num_columns + 1) - 0.5, "share of the group"

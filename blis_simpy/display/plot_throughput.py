@@ -29,7 +29,7 @@ def plot_throughput(result: Result, bins: int = 60, axes: Sequence[Axes] | None 
     bins : int, default 60
         In how many equal parts of the time they are counted.
     axes : sequence of two matplotlib Axes, optional
-        Where to.
+        Axes to draw on; default is a new figure.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def plot_throughput(result: Result, bins: int = 60, axes: Sequence[Axes] | None 
     upper.set(ylabel="requests/s")
     lower.set(xlabel="time (s)", ylabel="output tokens/s")
     if not rates.arrived.any():
-        figure_style.say(upper, "no request arrived")
+        figure_style.add_note(upper, "no request arrived")
         return drawn
     upper.stairs(rates.arrived, edges, color=figure_style.ORANGE, linewidth=1.2, label="arrived")
     upper.stairs(rates.completed, edges, color=figure_style.BLUE, fill=True, alpha=0.5, label="completed")

@@ -38,7 +38,7 @@ def plot_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None = None) 
     result : Result
         The run.
     axes : array of matplotlib Axes, shape (num_replicas, 3), optional
-        Where to draw.
+        Axes to draw on; default is a new figure.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def plot_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None = None) 
                 ax.stairs(values, edges / SECOND, color=colour, fill=True, alpha=0.35)
                 ax.stairs(values, edges / SECOND, color=colour, linewidth=1.0, baseline=None)
             else:
-                figure_style.say(ax, "no step")
+                figure_style.add_note(ax, "no step")
         at = [tick / SECOND for replica, tick in preempted if replica == index]
         if at:
             lane[2].plot(at, [104] * len(at), "|", color=figure_style.VERMILLION, markersize=7, label="preemption")

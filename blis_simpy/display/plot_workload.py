@@ -1,4 +1,4 @@
-"""Pictures of workloads."""
+"""Plot of the preview of a workload."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MOST_CLIENTS = 12
 
 
 def plot_preview(preview: Preview, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-    """Draw the rate over time, the lengths, and the shares of the clients of a workload side by side.
+    """Draw rate over time, lengths, and shares of clients of a workload side by side.
 
     Parameters
     ----------
     preview : Preview
-        What to draw.
+        Object to draw.
     axes : sequence of three matplotlib Axes, optional
-        Where to; a new figure unless given.
+        Axes to draw on; default is a new figure.
 
     Returns
     -------
     sequence of matplotlib Axes
-        The three that were drawn on.
+        The three Axes.
 
     Raises
     ------

@@ -1,8 +1,7 @@
-"""Reports as a page of HTML that stands alone: headings, text, tables, pictures, and what can be unfolded.
+"""HTML pages of reports: headings, text, tables, plots as inline SVG, and collapsible text.
 
-Nothing is fetched from elsewhere, nothing runs, and no clock is read: the same content gives the same bytes. Pictures
-are drawn as SVG inside the page. Their lines and letters have the colour of the text around them, so that they can be
-read on a light page, on a dark one and on paper.
+A page fetches nothing, runs no script and contains no date: the same content gives the same bytes. Lines and labels of
+plots have the colour of the surrounding text, so that they are readable on light pages, dark pages and paper.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ if TYPE_CHECKING:
 __all__ = ["Fold", "Picture", "ReportSection", "check_report_path", "report_html", "write_report"]
 
 WIDTH_IN = 6.4
-"""Width of a picture in inches; two stand side by side where the page is wide."""
+"""Width of a plot in inches; on wide pages, two are side by side."""
 
 
 @attrs.frozen
 class Picture:
-    """A picture.
+    """A plot.
 
     Attributes
     ----------
     draw : callable
-        Draws on the matplotlib Axes that it is given.
+        Draws on the matplotlib Axes that are its argument.
     caption : str
-        Line below it.
+        Text below the plot.
     alt : str
-        What it shows, in words, for those who cannot see it.
+        Text alternative for screen readers.
     height : float, inches
-        Of the picture.
+        Height of the plot.
     """
 
     draw: Callable[[Any], object]
@@ -53,14 +52,14 @@ class Picture:
 
 @attrs.frozen
 class Fold:
-    """Text that is hidden until somebody asks for it.
+    """Preformatted text that is collapsed at first.
 
     Attributes
     ----------
     summary : str
-        What it is.
+        Heading that expands it.
     text : str
-        It, in the lines in which it is to be shown.
+        The text.
     """
 
     summary: str
@@ -72,14 +71,14 @@ Part = Line | TextTable | Picture | Fold
 
 @attrs.frozen
 class ReportSection:
-    """Part of a report with a heading.
+    """Section of a report.
 
     Attributes
     ----------
     title : str
         Heading.
     parts : sequence
-        Lines, tables, pictures and folds, in order; neighbouring pictures stand side by side where there is room.
+        Lines, tables, plots and folds, in order; adjacent plots are side by side on wide pages.
     """
 
     title: str
@@ -87,7 +86,7 @@ class ReportSection:
 
 
 def check_report_path(path: str | os.PathLike[str]) -> None:
-    """Find out early that `write_report` would fail.
+    """Check before an experiment that its report can be written.
 
     Raises
     ------
@@ -116,21 +115,21 @@ def write_report(
 
 
 def report_html(title: str, lead: Sequence[Line], sections: Sequence[ReportSection]) -> str:
-    """Make a report.
+    """Render a report.
 
     Parameters
     ----------
     title : str
-        Of the page.
+        Title of the page.
     lead : sequence of lines
-        What stands first: the outcome.
+        The findings in short.
     sections : sequence of ReportSection
-        The rest.
+        Sections, in order.
 
     Returns
     -------
     str
-        A page of HTML; its last line tells the version of the library.
+        HTML page; its footer has the version of the library.
 
     Raises
     ------
@@ -161,7 +160,7 @@ def report_html(title: str, lead: Sequence[Line], sections: Sequence[ReportSecti
 
 
 def _runs(parts: Sequence[Part]) -> list[list[Part]]:
-    """Put neighbouring pictures together."""
+    """Group adjacent plots."""
     runs: list[list[Part]] = []
     for part in parts:
         if runs and isinstance(part, Picture) and isinstance(runs[-1][0], Picture):
@@ -186,7 +185,7 @@ def _figure(picture: Picture, number: int) -> str:
 
 
 def _svg(picture: Picture, salt: str) -> str:
-    """Draw a picture; identifiers in it depend on the salt, for all pictures of a page share one name space."""
+    """Render a plot as SVG; its ids depend on the salt, because all plots of a page share one namespace."""
     import matplotlib as mpl
 
     style: dict[Any, Any] = {
@@ -208,9 +207,9 @@ def _svg(picture: Picture, salt: str) -> str:
     svg = svg[svg.index("<svg") :].strip()
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert size is not None
-    # The page decides how large it is.
+    # The style sheet of the page sets the size.
     svg = re.sub(r"^<svg[^>]*>", f'<svg viewBox="0 0 {size[1]} {size[2]}">', svg)
-    # It would hold for the whole page, which has it in its own style.
+    # Would apply to the whole page, whose style sheet has the same rule.
     svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
@@ -218,7 +217,7 @@ def _svg(picture: Picture, salt: str) -> str:
 
 
 def _figure_class() -> Any:
-    # Without pyplot, which would keep the figure, and in a notebook show it.
+    # Without pyplot, which would keep the figure and show it in a notebook.
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -226,7 +225,7 @@ def _figure_class() -> Any:
     return Figure
 
 
-# A colour that nothing else has, and what is drawn in it.
+# A colour that nothing else uses, and the parameters that are set to it.
 _INK = "#010203"
 _INKED = (
     "text.color",

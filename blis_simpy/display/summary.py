@@ -1,8 +1,7 @@
-"""What a run came to, described as lines and tables that text and HTML share."""
+"""Descriptions of results as lines and tables, for all formats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +9,19 @@ import numpy as np
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
+from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
+    from blis_simpy.results.step_terms import DecodeStep
     from blis_simpy.results.subset import RequestSubset
     from blis_simpy.scenario_settings import ScenarioSettings
 
@@ -44,7 +47,7 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def summary_page(result: Result) -> list[Line | TextTable]:
-    """Describe a run in short: what was simulated, what became of the requests, latencies, KV cache."""
+    """Describe a run briefly: deployment, outcomes of the requests, latencies, KV cache."""
     figures, rates = result.summary, result.kv_rates
     throughput = (
         f"{format_ticks(result.aggregate.ended_at)} simulated: {figures['responses_per_sec']:,.2f} requests/s, "
@@ -56,7 +59,7 @@ def summary_page(result: Result) -> list[Line | TextTable]:
 
 
 def result_page(result: Result) -> list[Line | TextTable]:
-    """Describe a run at length: the summary, and tables of whatever there is more than one of."""
+    """Describe a run: the summary, and tables of replicas, SLO classes, models and tenants if there are several."""
     page = summary_page(result)
     if len(result.replicas) > 1:
         page.append(replica_table(result))
@@ -72,7 +75,7 @@ def result_page(result: Result) -> list[Line | TextTable]:
 
 
 def subset_page(subset: RequestSubset) -> list[Line | TextTable]:
-    """Describe some requests of a run: what became of them, latencies."""
+    """Describe some requests of a run: outcomes, rates, latencies."""
     outcomes, counts = np.unique(subset.requests["outcome"], return_counts=True)
     shown = zip(outcomes.tolist(), counts.tolist(), strict=True)
     rates = (
@@ -100,11 +103,27 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
         for name, duration in explanation.phases.items()
     ]
     rows.append(["total", "", total / 1000, 1.0, ""])
-    return [(f"{explanation.request}: {explanation.outcome}{preemptions}",), TextTable(columns, rows)]
+    page: list[Line | TextTable] = [(f"{explanation.request}: {explanation.outcome}{preemptions}",)]
+    page.append(TextTable(columns, rows))
+    return page if explanation.decode_step is None else [*page, _step_table(explanation.decode_step)]
+
+
+def _step_table(step: DecodeStep) -> TextTable:
+    columns = [TextColumn("term", align="left"), TextColumn("time", "ms", ",.3f"), TextColumn("share", spec=".1%")]
+    columns.append(TextColumn("", align="left"))
+    total = sum(term.value for term in step.terms)
+    rows = [
+        [term.name, term.value / 1000, term.value / total, Bar(term.value / total)] for term in step.terms if term.value
+    ]
+    title = (
+        f"decode step in the middle of its output: {step.requests:,} requests, "
+        f"{step.context_tokens:,} tokens of context"
+    )
+    return TextTable(columns, rows, title=title)
 
 
 def replica_table(result: Result) -> TextTable:
-    """Describe what each replica did."""
+    """Describe the figures of each replica."""
     columns = [
         TextColumn("replica", align="left"),
         *_columns(*_RATES, "ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "preemptions"),
@@ -144,7 +163,7 @@ def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
     groups : mapping of str to Group
         Such as `Evaluation.tenants`.
     name : str
-        What a group is: ``tenant``, ``model``.
+        Kind of the groups: ``tenant``, ``model``.
     """
     columns = [TextColumn(name, align="left"), *_columns(*_RATES, *_LATENCIES)]
     rows = [
@@ -165,9 +184,9 @@ def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> Tex
     Parameters
     ----------
     columns : mapping of str to ndarray, shape (num_rows,)
-        Columns whose names carry their units, such as ``ttft_us``; in them -1 stands for what has not come about.
+        Columns whose names have their units, such as ``ttft_us``; in these, -1 means that there is no value.
     max_rows : int, default 10
-        How many rows to show at most, >= 2; from the beginning and the end, if there are more.
+        Maximum number of rows, >= 2; the first and the last ones if there are more.
     """
     names = list(columns)
     num_rows = len(columns[names[0]]) if names else 0
@@ -208,13 +227,11 @@ def _figures(latency: Percentiles) -> list[float | None]:
 
 
 def _deployment(scenario: ScenarioSettings) -> Line:
-    """Say what serves: replicas, model, hardware as far as it was given, latency model."""
+    """Describe a group of replicas: number, model, hardware as far as given, latency model."""
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
     place = f" on {scenario.hardware}" if scenario.hardware else ""
     width = f" tp {scenario.tp}" if scenario.tp else ""
-    backend = scenario.latency.chosen
-    name = backend.get("policy") if isinstance(backend, Mapping) else backend
-    model = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    model = plugin_label(scenario.latency.chosen)
     return count, Strong(scenario.model), f"{place}{width}, latency model {model}"
 
 
@@ -223,10 +240,10 @@ def _outcomes(result: Result) -> str:
     parts = [f"{figures['completed_requests']:,} of {result.requests.num_rows:,} requests completed"]
     others = {
         "timed out": figures["timed_out_requests"],
-        "dropped (can never fit)": figures["dropped_unservable"],
+        "dropped (do not fit)": figures["dropped_unservable"],
         "rejected at admission": result.anomalies["rejected_requests_admission"],
-        "rejected for want of a replica": result.anomalies["rejected_requests_routing"],
-        "cut at the maximum length": figures["length_capped_requests"],
+        "rejected (no replica available)": result.anomalies["rejected_requests_routing"],
+        "capped at the maximum length": figures["length_capped_requests"],
         "still running": figures["still_running"],
         "still queued": figures["still_queued"],
     }

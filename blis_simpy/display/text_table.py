@@ -1,12 +1,11 @@
-"""Tables and lines of text, described once and rendered twice: as text for a terminal and as HTML for a notebook.
+"""Lines and tables of text, rendered as text for a terminal and as HTML for a notebook.
 
 A page is a sequence of lines and tables::
 
-    Table([Column("client", align="left"), Column("TTFT", "ms", ",.3f")], [("a", 59.052)])
+    TextTable([TextColumn("client", align="left"), TextColumn("TTFT", "ms", ",.3f")], [("a", 59.052)])
 
-`TextTable.text` and `TextTable.html` render one table, `page_text`, `page_html` and `print_page` several parts
-below each other. The HTML stands alone: no style sheet, no script, colours that suit a light and a dark page, all
-content escaped.
+`TextTable.text` and `TextTable.html` render one table, `page_text`, `page_html` and `print_page` a page. The HTML needs
+no style sheet or script, has colours for light and dark pages, and all content is escaped.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _RULE = "1px solid rgba(128,128,128,.6)"
 
 
 class Strong(str):
-    """Words of a `Line` that stand out."""
+    """Emphasised part of a `Line`."""
 
     __slots__ = ()
 
@@ -44,7 +43,7 @@ class Bar:
     Attributes
     ----------
     share : float, fraction
-        How much of the width is filled.
+        Filled share of the width.
     """
 
     share: float
@@ -55,16 +54,16 @@ class Bar:
 
 @attrs.frozen
 class TextColumn:
-    """What stands in a column.
+    """Heading and format of a column.
 
     Attributes
     ----------
     name : str
         Heading.
     unit : str
-        Shown in parentheses behind the name; empty = none.
+        Shown in parentheses after the name; empty = none.
     spec : str
-        Format of its numbers.
+        Format specification of its numbers.
     align : str
         ``left`` or ``right``.
     """
@@ -80,7 +79,7 @@ class TextColumn:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def show(self, value: object) -> str:
-        """Write a value: numbers by the format, text as it is, what is not there (None, NaN) as ``-``."""
+        """Format a value: numbers by the specification, text unchanged, None and NaN as ``-``."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return _NOTHING
         if isinstance(value, str | Bar):
@@ -97,11 +96,11 @@ class TextTable:
     Attributes
     ----------
     columns : sequence of TextColumn
-        From left to right. The first one names the rows.
+        Columns from left to right. The first one names the rows.
     rows : sequence of sequences
-        One value a column: a number, text, a `Bar`, or None for what is not there.
+        One value per column: a number, text, a `Bar`, or None for a missing value.
     title : str
-        Line above it; empty = none.
+        Line above the table; empty = none.
 
     Examples
     --------
@@ -121,7 +120,7 @@ class TextTable:
         return page_text([self])
 
     def html(self) -> str:
-        """Render as HTML that stands alone."""
+        """Render as HTML that needs no style sheet."""
         title = f'<caption style="{_CAPTION}">{escape(self.title)}</caption>' if self.title else ""
         head = "".join(
             f'<th scope="col" style="text-align:{column.align};border-bottom:{_RULE};{_CELL}">'
@@ -154,36 +153,36 @@ class TextTable:
 _TABLE = "border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums;color:inherit"
 _CAPTION = "caption-side:top;text-align:left;padding:.2em 0;font-weight:bold;color:inherit;white-space:nowrap"
 _CELL = "padding:.2em .8em .2em 0;white-space:nowrap"
-# Blue of the palette of the pictures, in between light and dark backgrounds.
+# Blue of the palette of the plots, readable on light and dark backgrounds.
 _BAR = "height:.8em;background:#0072B2"
 
 Line = tuple[str, ...]
-"""A line of text in pieces, of which those that are `Strong` stand out."""
+"""A line of text in parts, of which those that are `Strong` are emphasised."""
 
 
 def print_page(parts: Iterable[Line | TextTable], file: TextIO | None = None) -> None:
-    """Print lines and tables below each other.
+    """Print a page.
 
     Parameters
     ----------
     parts : iterable
-        What to print.
+        Lines and tables.
     file : text stream, optional
-        Where to; standard output unless given.
+        Default is standard output.
     """
     from rich.console import Console
 
-    # Whether a terminal or a pipe, text is as wide as its content, so that output can be compared and nothing is cut.
+    # As wide as the content in a terminal as well as in a pipe, so that output can be compared and nothing is cut.
     console = Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
     for part in parts:
         _print(console, part)
 
 
 def page_text(parts: Iterable[Line | TextTable]) -> str:
-    """Render lines and tables below each other as text without colours, as wide as its content."""
+    """Render a page as text without colours, as wide as its content."""
     from rich.console import Console
 
-    # In a notebook, too, the text is all that is wanted, and not an output of its own.
+    # Not to Jupyter, where rich would make an output cell of its own.
     console = Console(width=_WIDTH, color_system=None, highlight=False, force_jupyter=False)
     with console.capture() as capture:
         for part in parts:
@@ -192,7 +191,7 @@ def page_text(parts: Iterable[Line | TextTable]) -> str:
 
 
 def page_html(parts: Iterable[Line | TextTable]) -> str:
-    """Render lines and tables below each other as HTML that stands alone."""
+    """Render a page as HTML that needs no style sheet."""
     blocks = [part.html() if isinstance(part, TextTable) else _html_line(part) for part in parts]
     return "\n".join(["<div>", *blocks, "</div>"])
 
@@ -203,7 +202,7 @@ def _html_line(line: Line) -> str:
 
 
 def _print(console: Console, part: Line | TextTable) -> None:
-    # Text objects, for in plain strings rich would take `[word]` for markup.
+    # Text objects, because rich reads `[word]` in plain strings as markup.
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
     from rich.text import Text

@@ -19,14 +19,14 @@ _MOST_CLIENTS = 20
 
 
 def preview_page(preview: Preview) -> list[Line | TextTable]:
-    """Describe a sample of a workload: its rate over time, histograms of its lengths, the shares of its clients."""
+    """Describe a sample of a workload: rate over time, histograms of lengths, shares of clients."""
     if not preview.num_requests:
         return [("no request arrives",)]
     rate = preview.num_requests / max(preview.duration_us, 1) * SECOND
     arrivals = f" in {format_ticks(preview.duration_us)}: {rate:,.2f} requests/s"
     page: list[Line | TextTable] = [(Strong(f"{preview.num_requests:,} requests"), arrivals)]
     if preview.num_sessions:
-        sessions = f"{preview.num_sessions:,} of them start sessions that wait for answers: "
+        sessions = f"{preview.num_sessions:,} of them start closed-loop sessions: "
         page.append((sessions, f"up to {preview.max_further_rounds:,} further rounds"))
     return [
         *page,
@@ -72,6 +72,6 @@ def _clients(preview: Preview) -> TextTable:
 
 
 def _bars(values: Sequence[float]) -> list[Bar]:
-    """Draw each value as a bar; the longest fills the width."""
+    """Return each value as a bar; the longest fills the width."""
     highest = max(values)
     return [Bar(value / highest) for value in values]

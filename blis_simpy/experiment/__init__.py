@@ -1,6 +1,7 @@
-"""Experiments: many runs of a scenario or of several, and what can be said of them with which confidence.
+"""Experiments: many runs of one or several scenarios, and conclusions with a stated confidence.
 
-`replications` (one scenario, many seeds), `comparison` (several under the same traffic), `sweep` (other settings) and
-`capacity` (how much, or with how little) are what users call. They ask `running` for runs, which `measuring` boils down
-to a few numbers and `store` keeps; `statistics` and `selection` judge them.
+Users call `replications` (one scenario, many seeds), `comparison` (several scenarios, same traffic), `sweep` (many
+settings) and `capacity` (the largest rate, or the fewest replicas, that meets a service level). `runner` simulates on
+one of the `executors`, `measurement` reduces a run to its metrics, `store` keeps them; `intervals`, `paired_tests` and
+`best_selection` evaluate them.
 """

@@ -1,4 +1,4 @@
-"""Which of several scenarios is the best: selection with an indifference zone under common random numbers."""
+"""Selection of the best of several scenarios, with an indifference zone, under common random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.number_format import check_fraction, percent
+from blis_simpy.experiment.number_format import check_fraction, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,30 +22,30 @@ __all__ = ["BestSelection", "critical_value", "select_best"]
 
 @attrs.frozen(kw_only=True)
 class BestSelection:
-    """The best of several scenarios, as far as the evidence goes.
+    """The best of several scenarios by the mean of a metric.
 
     Attributes
     ----------
     metric : str
-        What decides.
+        Name of the metric.
     best : str
         Scenario with the best mean.
     decided : bool
-        Whether there are replications enough to rely on it.
+        Whether there are enough replications for the stated confidence.
     indifference : float
         Difference of means that does not matter.
     confidence : float, fraction
-        Least probability that the best one is chosen if it is better than all others by at least `indifference`; and
-        that the chosen one is worse than the best by less than that, in any case.
+        Minimum probability that the selected scenario is worse than the best one by less than `indifference`; it is
+        the best one if that is better than all others by at least `indifference`.
     count : int
-        Replications there are.
+        Number of replications.
     needed : int
-        Replications that the procedure asks for.
+        Number of replications that the procedure requires.
     means : dict of str to float
-        By scenario, best first.
+        Mean by scenario, best first.
     behind : dict of str to (float, float)
-        How much worse each is than the best of the others: ends of intervals that hold together. Below 0 is better; a
-        scenario whose interval starts at 0 or above is not the best one.
+        Simultaneous confidence intervals of how much worse each scenario is than the best of the others. Below 0 is
+        better; a scenario whose interval starts at 0 or above is not the best one.
     """
 
     metric: str
@@ -62,11 +62,11 @@ class BestSelection:
         if self.decided:
             return (
                 f"{self.best} is the best by {self.metric}, or within {self.indifference:g} of the best "
-                f"({percent(self.confidence, 4)}, {self.count} replications)"
+                f"({format_percent(self.confidence, 4)}, {self.count} replications)"
             )
         return (
-            f"not decided: {self.best} leads by {self.metric}, but to tell differences of {self.indifference:g} "
-            f"takes {self.needed:,} replications, there are {self.count}"
+            f"not decided: {self.best} has the best {self.metric}, but differences of {self.indifference:g} "
+            f"need {self.needed:,} replications, there are {self.count}"
         )
 
 
@@ -79,23 +79,23 @@ def select_best(
     confidence: float = 0.95,
     first_stage: int | None = None,
 ) -> BestSelection:
-    """Select the best mean by the procedure of Nelson and Matejcik, made for common random numbers.
+    """Select the best mean by the procedure of Nelson and Matejcik, which is valid for common random numbers.
 
     Parameters
     ----------
     values : mapping of str to array-like of float, shape (num_replications,)
-        By scenario; values at the same place are of the same replication.
+        Values by scenario, in the order of the replications.
     indifference : float
         Smallest difference of means that matters, > 0, in the unit of the values.
     metric : str
-        Name for messages.
+        Name of the metric in messages.
     maximise : bool
-        Whether the greatest mean is the best one; else the smallest.
+        Whether the largest mean is the best one; else the smallest.
     confidence : float, fraction
-        Probability to be right; above 1 / number of scenarios.
+        Probability of a correct selection; above 1 / number of scenarios.
     first_stage : int, optional
-        How many of the replications tell the spread: those there were when `BestSelection.needed` was first asked for.
-        All unless given.
+        Number of the replications from which the variance is estimated: those from which `BestSelection.needed` was
+        computed first. Default is all.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def select_best(
     From the first stage of n0 replications: S² = 2 ΣΣ (Xij - X̄i. - X̄.j + X̄..)² / ((k - 1)(n0 - 1)), and
     N = max(n0, ⌈(g S / δ)²⌉), with g the one-sided equicoordinate quantile of a (k - 1)-variate t distribution with
     (k - 1)(n0 - 1) degrees of freedom and all correlations 1/2. The guarantee holds for normal values whose differences
-    have one variance (sphericity), and is known to be robust where they do not.
+    have equal variances (sphericity), and is known to be robust against deviations.
 
     Source: B. L. Nelson, F. J. Matejcik, "Using common random numbers for indifference-zone selection and multiple
     comparisons in simulation", Management Science 41, 1995.
@@ -118,15 +118,17 @@ def select_best(
     names = list(values)
     table = np.asarray([values[name] for name in names], dtype=np.float64)
     if len(names) < 2 or table.ndim != 2 or table.shape[1] < 2:
-        raise ScenarioError.at("values", "must be two scenarios and two replications at least")
+        raise ScenarioError.at("values", "must be of at least two scenarios and two replications")
     if not np.isfinite(table).all():
-        raise ScenarioError.at(metric, "is missing in some of the runs: nothing can be selected by it")
+        raise ScenarioError.at(metric, "is missing in some of the runs")
     count = table.shape[1]
     stage = count if first_stage is None else first_stage
     if not 2 <= stage <= count:
         raise ScenarioError.at("first_stage", f"must be >= 2 and <= {count}", stage)
     if confidence <= 1 / len(names):
-        raise ScenarioError.at("confidence", f"must be above that of a guess, 1 / {len(names)}", confidence)
+        raise ScenarioError.at(
+            "confidence", f"must be > 1 / {len(names)}, one over the number of scenarios", confidence
+        )
     table = -table if maximise else table
     first = table[:, :stage]
     residuals = first - first.mean(axis=1, keepdims=True) - first.mean(axis=0) + first.mean()
@@ -167,13 +169,14 @@ def critical_value(dimension: int, freedom: int, confidence: float) -> float:
 
     Notes
     -----
-    With standard normal Z0, Zi and an independent W, the root of a chi-squared variable over its degrees of freedom,
-    the variables are (Zi - Z0) / (√2 W); given Z0 and W they are independent. Both are integrated over with 96
-    Gauss-Legendre nodes.
+    With standard normal Z0, Zi and an independent W, the square root of a chi-squared variable over its degrees of
+    freedom, the variables are (Zi - Z0) / (√2 W); given Z0 and W they are independent. Integrated over both by
+    Gauss-Legendre quadrature with 96 nodes each, hence exact to rounding and the same on every platform, unlike the
+    randomised quadrature of ``scipy.stats.multivariate_t``.
 
     Examples
     --------
-    Dunnett's table for three treatments, a control and 20 degrees of freedom says 2.19.
+    Dunnett's table has 2.19 for three treatments, a control and 20 degrees of freedom.
 
     >>> round(critical_value(3, 20, 0.95), 2)
     2.19

@@ -1,126 +1,42 @@
-"""Several scenarios under the same traffic: what differs, by how much, and whether the evidence decides.
+"""Comparison of scenarios under the same traffic: differences, their intervals, and verdicts.
 
-Replication i of every scenario has the same seed. Random streams are functions of seed and name alone, so all scenarios
-are sent the same requests (common random numbers); what differs between two runs of a pair is due to the scenarios,
-and a difference shows after far fewer replications than with numbers of their own.
+Replication i has the same seed in every scenario. Random streams depend on seed and name only, so all scenarios receive
+the same requests (common random numbers): differences within a pair of runs are due to the scenarios, and far fewer
+replications show them than with independent random numbers.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.best_selection import BestSelection, select_best
 from blis_simpy.experiment.findings import ExperimentFindings
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.intervals import Interval, ratio_interval, t_interval
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
+from blis_simpy.experiment.paired_tests import Alternative, PairedTest, adjusted, equivalence_test, paired_test
+from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.statistics import (
-    Alternative,
-    Interval,
-    PairedTest,
-    adjusted,
-    equivalence_test,
-    paired_test,
-    ratio_interval,
-    t_interval,
-)
+from blis_simpy.experiment.verdict import Finding, Verdict
 from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.display.text_table import Line
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
-__all__ = ["Comparison", "Verdict", "compare"]
-
-Finding = Literal["lower", "higher", "the same", "not decided"]
-
-
-@attrs.frozen(kw_only=True)
-class Verdict:
-    """What can be said of one metric of one candidate.
-
-    Attributes
-    ----------
-    candidate, baseline : str
-        Names of the scenarios.
-    metric : str
-        Which.
-    finding : {"lower", "higher", "the same", "not decided"}
-        The candidate's mean beside the baseline's. ``the same``: every pair of runs gave the very same value.
-    means : (float, float)
-        Of baseline and candidate.
-    difference, ratio : Interval
-        Candidate minus baseline, and divided by it; each at the confidence of the comparison by itself.
-    p_value : float, fraction
-        Adjusted for how many verdicts there are.
-    needed : int or None
-        Replications that would probably decide, 8 times of 10, if means and spread are as found; None = too many to
-        say, or nothing to decide.
-    correlation : float
-        Of the two scenarios' values; NaN where one does not vary.
-    variance_reduction : float
-        By what factor the pairs reduce the variance of the difference, compared with independent runs; infinite where
-        the difference does not vary.
-    """
-
-    candidate: str
-    baseline: str
-    metric: str
-    finding: Finding
-    means: tuple[float, float]
-    difference: Interval
-    ratio: Interval
-    p_value: float
-    needed: int | None
-    correlation: float
-    variance_reduction: float
-
-    @property
-    def change(self) -> str:
-        """Relative change with its interval, in percent."""
-        ratio = self.ratio
-        if not math.isfinite(ratio.estimate):
-            return f"{figure(self.difference.estimate)} [{figure(self.difference.low)}, {figure(self.difference.high)}]"
-        low, high = (figure(100 * (end - 1), 3) for end in (ratio.low, ratio.high))
-        return f"{_signed(ratio.estimate - 1)} [{low}, {high}]"
-
-    def __str__(self) -> str:
-        level, count = percent(self.difference.confidence, 4), self.difference.count
-        subject = f"{self.metric} of {self.candidate}"
-        found = f"{self.change}, {level}, {count} replications"
-        if self.finding == "the same":
-            return f"{subject} is the same as that of {self.baseline} in all {count} replications"
-        if self.finding != "not decided":
-            return f"{subject} is {self.finding} than that of {self.baseline}: {found}"
-        return f"{subject} against {self.baseline} is not decided: {found}; {self.outlook}"
-
-    @property
-    def outlook(self) -> str:
-        """Say what would decide."""
-        if not math.isfinite(self.difference.estimate):
-            return "some runs lack it"
-        if self.needed is None:
-            return "no reasonable number of replications would decide"
-        return f"about {max(self.needed, self.difference.count + 1):,} replications would probably decide"
-
-
-def _signed(change: float) -> str:
-    return f"{'+' if change > 0 else ''}{percent(change)}"
+__all__ = ["Comparison", "compare"]
 
 
 class Comparison(ExperimentFindings):
@@ -131,16 +47,16 @@ class Comparison(ExperimentFindings):
     replications : dict of str to Replications
         Figures of each scenario, by name.
     baseline : str
-        Which one the others are compared with.
+        Scenario that the others are compared with.
     metrics : tuple of str
-        What is reported; other metrics can be asked for by name.
+        Metrics that are reported; others can be asked for by name.
     confidence : float, fraction
-        Of intervals and verdicts.
+        Confidence of intervals and verdicts.
     correction : {"holm", "bonferroni", None}
-        How verdicts are adjusted for their number.
+        Adjustment of the verdicts for their number.
     same_traffic : bool
-        Whether all scenarios were sent the same requests in each replication. First rounds count: when a later round
-        of a conversation is sent depends on the answer to the one before.
+        Whether all scenarios received the same requests in each replication. Only first rounds are compared: the
+        arrival of a later round of a conversation depends on the answer to the one before.
     """
 
     _kind = "comparison"
@@ -169,13 +85,13 @@ class Comparison(ExperimentFindings):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Names of all scenarios but the baseline."""
+        """Names of all scenarios except the baseline."""
         return tuple(name for name in self.replications if name != self.baseline)
 
     def values(self, name: str, metric: str) -> NDArray[np.float64]:
-        """Return a metric of every run of a scenario; values at the same place belong to the same seed."""
+        """Return a metric of every run of a scenario, in the order of the seeds."""
         if name not in self.replications:
-            raise ScenarioError.at("scenario", "is not compared", name, hint=nearest(str(name), self.replications))
+            raise ScenarioError.at("scenario", "is unknown", name, hint=nearest(str(name), self.replications))
         return self.replications[name].values(metric)
 
     def _pair(self, metric: str, candidate: str | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -192,18 +108,18 @@ class Comparison(ExperimentFindings):
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """One for each candidate and metric; their p-values are adjusted together."""
+        """One verdict for each candidate and metric; their p-values are adjusted together."""
         return self._judged(self.metrics)
 
     def verdict(self, metric: str, candidate: str | None = None) -> Verdict:
-        """Return what can be said of one metric.
+        """Return the verdict on one metric.
 
         Parameters
         ----------
         metric : str
-            Which. If it is not one of those reported, its p-value is adjusted for the number of candidates alone.
+            Name of the metric. If it is not reported, its p-value is adjusted for the number of candidates only.
         candidate : str, optional
-            Name of the scenario; may be left out if there is only one beside the baseline.
+            Name of the scenario; optional if the baseline is compared with one scenario only.
 
         Raises
         ------
@@ -217,7 +133,7 @@ class Comparison(ExperimentFindings):
     def _judged(self, metrics: tuple[str, ...]) -> list[Verdict]:
         if metrics not in self._verdicts:
             pairs = [(candidate, metric) for candidate in self.candidates for metric in metrics]
-            # Where one of many tests has to pass alone, by the strictest of the corrected levels.
+            # The needed replications are those for the strictest of the corrected levels.
             level = self.confidence if self.correction is None else 1 - (1 - self.confidence) / len(pairs)
             tests = [paired_test(*self._pair(metric, name), confidence=level) for name, metric in pairs]
             p_values = adjusted([test.p_value for test in tests], self.correction)
@@ -255,18 +171,18 @@ class Comparison(ExperimentFindings):
     def test(
         self, metric: str, candidate: str | None = None, *, by: float = 0.0, alternative: Alternative = "different"
     ) -> PairedTest:
-        """Test one claim, planned before looking at the figures; nothing is adjusted.
+        """Test one hypothesis that was chosen before the figures were known; the p-value is not adjusted.
 
         Parameters
         ----------
         metric : str
-            What it is about.
+            Name of the metric.
         candidate : str, optional
-            Name of the scenario; may be left out if there is only one beside the baseline.
+            Name of the scenario; optional if the baseline is compared with one scenario only.
         by : float, fraction
-            By how much of the baseline's mean at least: 0.2 and ``lower`` claim 20 % less.
+            Smallest difference, as a fraction of the baseline's mean: 0.2 and ``lower`` mean at least 20 % lower.
         alternative : {"lower", "higher", "different"}
-            What is claimed of the candidate.
+            Alternative hypothesis about the candidate.
 
         Raises
         ------
@@ -286,12 +202,12 @@ class Comparison(ExperimentFindings):
         return equivalence_test(*self._pair(metric, candidate), by=by, confidence=self.confidence)
 
     def difference(self, metric: str, candidate: str | None = None, *, confidence: float | None = None) -> Interval:
-        """Interval of the candidate's mean minus the baseline's."""
+        """Return the confidence interval of the candidate's mean minus the baseline's."""
         first, second = self._pair(metric, candidate)
         return t_interval(second - first, self.confidence if confidence is None else confidence)
 
     def ratio(self, metric: str, candidate: str | None = None, *, confidence: float | None = None) -> Interval:
-        """Interval of the candidate's mean divided by the baseline's; see `ratio_interval`."""
+        """Return the confidence interval of the candidate's mean divided by the baseline's; see `ratio_interval`."""
         return ratio_interval(*self._pair(metric, candidate), self.confidence if confidence is None else confidence)
 
     def best(
@@ -303,20 +219,20 @@ class Comparison(ExperimentFindings):
         confidence: float | None = None,
         first_stage: int | None = None,
     ) -> BestSelection:
-        """Select the scenario with the best mean, as far as the evidence goes.
+        """Select the scenario with the best mean.
 
         Parameters
         ----------
         metric : str
-            What decides.
+            Name of the metric.
         indifference : float
             Smallest difference that matters, in the unit of the metric, > 0.
         maximise : bool, optional
-            Whether more is better; unless given, it is for rates, completed requests and cache hits.
+            Whether the largest mean is the best; default is the direction of the metric.
         confidence : float, fraction, optional
-            That of the comparison unless given.
+            Probability of a correct selection; default is the confidence of the comparison.
         first_stage : int, optional
-            How many replications there were when the number needed was first asked for; see `select_best`.
+            Number of replications from which the number needed was computed first; see `select_best`.
 
         Raises
         ------
@@ -343,18 +259,32 @@ class Comparison(ExperimentFindings):
             **{column: np.concatenate([table[column] for table in tables.values()]) for column in columns},
         }
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return `runs` as a DataFrame.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        return frame(self.runs)
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a verdict: means, difference and ratio with their intervals, p-value and finding."""
+        rows = []
+        for verdict in self.verdicts:
+            row: dict[str, Any] = {
+                "metric": verdict.metric,
+                "candidate": verdict.candidate,
+                "baseline": verdict.baseline,
+                "replications": verdict.difference.count,
+                "baseline_mean": verdict.means[0],
+                "mean": verdict.means[1],
+            }
+            for name, interval in (("difference", verdict.difference), ("ratio", verdict.ratio)):
+                row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row |= {
+                "confidence": verdict.difference.confidence,
+                "p_value": verdict.p_value,
+                "finding": verdict.finding,
+                "replications_needed": verdict.needed,
+            }
+            rows.append(row)
+        return rows
 
     def table(self) -> TextTable:
-        """Return the verdicts: means, relative change with its interval, what is found."""
+        """Return the verdicts: means, relative change with its interval, p-value, finding."""
         columns = [
             TextColumn("metric", align="left"),
             TextColumn("candidate", align="left"),
@@ -369,12 +299,12 @@ class Comparison(ExperimentFindings):
             (
                 verdict.metric,
                 verdict.candidate,
-                figure(verdict.means[0]),
-                figure(verdict.means[1]),
+                format_number(verdict.means[0]),
+                format_number(verdict.means[1]),
                 verdict.change,
                 "< 0.0001" if verdict.p_value < 1e-4 else f"{verdict.p_value:.4f}",
                 verdict.finding if verdict.finding != "not decided" else f"not decided: {verdict.outlook}",
-                figure(verdict.variance_reduction, 3),
+                format_number(verdict.variance_reduction, 3),
             )
             for verdict in sorted(self.verdicts, key=lambda verdict: self.metrics.index(verdict.metric))
         ]
@@ -382,9 +312,9 @@ class Comparison(ExperimentFindings):
 
     def _title(self) -> str:
         methods = {"holm": ", p by Holm", "bonferroni": ", p by Bonferroni", None: ""}
-        traffic = "" if self.same_traffic else "; the scenarios were not sent the same requests"
+        traffic = "" if self.same_traffic else "; the scenarios did not receive the same requests"
         return (
-            f"{len(self):,} paired replications, baseline {self.baseline}, {percent(self.confidence, 4)}"
+            f"{len(self):,} paired replications, baseline {self.baseline}, {format_percent(self.confidence, 4)}"
             f"{methods[self.correction]}{traffic}"
         )
 
@@ -408,20 +338,21 @@ def compare(
     Parameters
     ----------
     scenarios : mapping of str to Scenario
-        By name, at least two.
+        Scenarios by name, at least two.
     replications : int
-        How many runs of each, at least 2.
+        Number of runs of each scenario, at least 2.
     baseline : str, optional
-        Which one the others are compared with; the first unless given.
+        Scenario that the others are compared with; default is the first.
     confidence : float, fraction
-        Of intervals and verdicts.
+        Confidence of intervals and verdicts.
     correction : {"holm", "bonferroni", None}
-        Adjusts the verdicts for their number, so that the chance of any false one is at most 1 - confidence.
+        Adjustment of the verdicts for their number, so that the probability of any false one is at most
+        1 - confidence.
     seed : int, optional
-        Seed of the experiment; that of the baseline unless given. Replication i of every scenario has the seed
+        Seed of the experiment; default is that of the baseline. Replication i of every scenario has the seed
         ``replication_seeds(seed, replications)[i]``.
     **options
-        How to carry it out, see `blis_simpy.experiment.runner.Options`.
+        Options of all experiments, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------
@@ -431,14 +362,14 @@ def compare(
     Warns
     -----
     UserWarning
-        If the scenarios were not sent the same requests: differences are then those of the traffic, too.
+        If the scenarios did not receive the same requests, so that differences are also due to the traffic.
 
     Raises
     ------
     ScenarioError
         If a scenario cannot be simulated or a parameter is wrong.
     PluginError
-        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+        If a plug-in cannot be pickled for the workers, or the function of a metric does not return a number.
 
     Examples
     --------
@@ -480,6 +411,6 @@ def compare(
     )
     if not comparison.same_traffic:
         warnings.warn(
-            "the scenarios were not sent the same requests: differences are also those of the traffic", stacklevel=2
+            "the scenarios did not receive the same requests: differences are also due to the traffic", stacklevel=2
         )
     return comparison

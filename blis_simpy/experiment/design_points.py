@@ -1,4 +1,4 @@
-"""Which settings to try: all combinations, or points that fill the space between bounds evenly."""
+"""Design of a sweep: all combinations of settings, or points that fill the space between bounds evenly."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DESIGNS = ("grid", "latin-hypercube", "sobol")
 
 @attrs.frozen
 class Range:
-    """Bounds of a setting; whole numbers between whole bounds.
+    """Bounds of a numeric setting; integer bounds give integer values.
 
     Attributes
     ----------
     low, high : float
-        Both included, for whole numbers; else `high` is not.
+        Bounds; `high` is included for integers only.
     log : bool
-        Whether to space it by factors.
+        Whether values are spaced logarithmically.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Range:
             raise ScenarioError.at("low", "must be > 0 for a logarithmic range", self.low)
 
     def at(self, share: float) -> float:
-        """Return the value at a place from 0 to 1."""
+        """Return the value at a position from 0 (low) to 1 (high)."""
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         low, high = float(self.low), float(self.high) + whole
         value = low * (high / low) ** share if self.log else low + share * (high - low)
@@ -68,24 +68,24 @@ class Range:
 def design_points(
     grid: Mapping[str, Any] | Iterable[Mapping[str, Any]], design: str, samples: int | None, seed: int
 ) -> list[dict[str, Any]]:
-    """Lay out the settings to try, each point a mapping of dotted path to value.
+    """Return the points of a design, each a mapping of dotted path to value.
 
     Parameters
     ----------
     grid : mapping of str to sequence or Range, or iterable of mappings
-        For a grid, the values of each setting. For the others, a `Range` or ``(low, high)`` of a number, or a list of
-        values to choose from. Mappings are taken as they are.
+        For a grid, the values of each setting. For the other designs, a `Range` or ``(low, high)`` of a number, or a
+        list of values to choose from. Mappings are the points themselves.
     design : {"grid", "latin-hypercube", "sobol"}
-        All combinations, the last setting changing fastest; or so many samples of a design.
+        All combinations, the last setting changing fastest, or samples of a space-filling design.
     samples : int or None
-        How many, for a Latin hypercube and Sobol points.
+        Number of points of a Latin hypercube or Sobol design.
     seed : int
-        Of the design.
+        Seed of the design.
 
     Raises
     ------
     ScenarioError
-        If the design is unknown or does not go with what is given.
+        If the design is unknown or does not fit the other parameters.
     """
     if design not in DESIGNS:
         raise ScenarioError.at("design", "is unknown", design, hint=nearest(str(design), DESIGNS))
@@ -140,14 +140,14 @@ def _unit_points(dimension: int, design: str, samples: int, seed: int) -> NDArra
     if design == "latin-hypercube":
         return qmc.LatinHypercube(dimension, rng=rng).random(samples)
     if samples & (samples - 1):
-        raise ScenarioError.at("samples", "must be a power of two for Sobol points, which are even only then", samples)
+        raise ScenarioError.at("samples", "must be a power of two for the design 'sobol'", samples)
     return qmc.Sobol(dimension, rng=rng).random_base2(samples.bit_length() - 1)
 
 
 def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
-    """Copy a scenario with settings changed, as `Scenario.with_` does.
+    """Copy a scenario with changed settings, as `Scenario.with_` does.
 
-    ``workload.rate`` is the rate of any workload: for a specification, that of all its clients together.
+    ``workload.rate`` is the rate of any workload; of a specification, the aggregate rate of its clients.
 
     Raises
     ------
@@ -156,21 +156,22 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
     """
     changes = dict(changes)
     if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
-        # A benchmark's stages set the rate; its clients do not.
+        # The stages of an inference-perf benchmark set the rate; listed, they are clients.
         changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).with_clients_listed())
         changes["workload.aggregate_rate"] = changes.pop("workload.rate")
     return scenario.with_(**changes)
 
 
 def setting_label(value: Any) -> str:
-    """Name a value of a setting in tables and messages."""
+    """Return the text of a value in tables and messages."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        options = ", ".join(f"{key}={setting_label(item)}" for key, item in value.items() if key != "policy")
-        name = value.get("policy", "")
+        key_of_name = next((key for key in ("type", "policy", "backend") if key in value), "")
+        options = ", ".join(f"{key}={setting_label(item)}" for key, item in value.items() if key != key_of_name)
+        name = value.get(key_of_name, "")
         return f"{name}({options})" if options else str(name)
     if isinstance(value, type):
         return value.__name__
@@ -179,7 +180,7 @@ def setting_label(value: Any) -> str:
 
 
 def label(changes: Mapping[str, Any]) -> str:
-    """Name a point of a design in messages.
+    """Return the text of a point in messages.
 
     Examples
     --------

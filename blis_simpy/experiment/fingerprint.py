@@ -1,8 +1,8 @@
-"""What makes two runs the same run: the canonical form of a scenario, down to the source of its policies.
+"""Identity of a run: the canonical form of its scenario, including the source of user-defined policies.
 
-A digest covers the settings, the content of files that they name, the source of classes and functions that are not the
-library's and what it imports, and the library itself with its tables. What cannot be told apart from something else - a
-lambda, a class defined inside a function or a notebook cell - has no digest.
+The digest covers the settings, the content of the files that they name, the source of the user's classes and functions
+with their imports, and the library with its tables. A lambda, a class defined inside a function and a class defined in
+a notebook cell have no digest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from blis_simpy import registry
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.source_digest import content_of, is_foreign, source_of_module
-from blis_simpy.settings.fields import Setting
+from blis_simpy.settings.description import find_setting
+from blis_simpy.settings.fields import evolved
 
 if TYPE_CHECKING:
     from blis_simpy.scenario import Scenario
@@ -34,17 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["NO_IDENTITY", "canonical", "digest", "library_digest", "metrics_form", "scenario_form"]
 
 NO_IDENTITY = "no_identity"
-"""Code of the error about what cannot be identified."""
+"""Code of the error about an object without a digest."""
 
 # Kinds of plug-ins that no scenario names.
 _OF_RESULTS = frozenset({"metric", "plot", "renderer"})
 
-# Rooms that decide no figure.
-_ELSEWHERE = frozenset({"calibration", "cli", "display", "export", "realserver", "testing"})
+# Packages of the library that no figure depends on.
+_WITHOUT_FIGURES = frozenset({"calibration", "cli", "display", "export", "realserver", "testing"})
 
 
 def digest(*parts: Any) -> str:
-    """Digest of JSON data, as 32 hexadecimal digits.
+    """Return the digest of JSON data, 32 hexadecimal digits.
 
     Examples
     --------
@@ -57,12 +58,12 @@ def digest(*parts: Any) -> str:
 
 @functools.cache
 def library_digest() -> str:
-    """Digest of what computes: the library's source and tables, and numpy, whose generators it draws from."""
+    """Return the digest of the library's source and tables, and of the version of numpy, whose generators it uses."""
     root = Path(__file__).resolve().parents[1]
     state = hashlib.blake2b(np.__version__.encode(), digest_size=16)
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root)
-        if place.parts[0] not in _ELSEWHERE:
+        if place.parts[0] not in _WITHOUT_FIGURES:
             state.update(f"\n{place.as_posix()}\n".encode() + path.read_bytes())
     for name in ("defaults.yaml", "hardware_config.json"):
         state.update(read_bundled(name)[0].encode())
@@ -70,57 +71,57 @@ def library_digest() -> str:
 
 
 def scenario_form(scenario: Scenario) -> Any:
-    """Canonical form of a scenario, as JSON data.
+    """Return the canonical form of a scenario, as JSON data.
 
     Parameters
     ----------
     scenario : Scenario
-        Its `seed` is left out: every run of an experiment has its own.
+        The scenario; its `seed` is left out, for each run of an experiment has its own.
 
     Raises
     ------
     PluginError
-        If something in it has no identity; the message names it.
+        If an object in it has no digest; the message names it.
     ScenarioError
         If a file that it names cannot be read.
     """
-    # The files that a workload is drawn from are read for their content.
+    # The content of the workload's files counts, not their names.
     expand = getattr(scenario.workload, "expanded", None)
     if expand is not None:
-        scenario = attrs.evolve(scenario, workload=expand())
-    form = canonical(attrs.evolve(scenario, seed=0))
+        scenario = evolved(scenario, workload=expand())
+    form = canonical(evolved(scenario, seed=0))
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
-    return [form, files, _outsiders(json.dumps(form))]
+    return [form, files, _third_party(json.dumps(form))]
 
 
-def _outsiders(text: str) -> Any:
+def _third_party(text: str) -> Any:
     """Identities of plug-ins that are not the library's and whose names occur in a scenario."""
     return {
         f"{kind} {name}": canonical(registry.get(kind, name))
-        for kind, name in registry.outsiders()
+        for kind, name in registry.third_party()
         if kind not in _OF_RESULTS and (json.dumps(name)[1:-1] in text or registry.is_shadowed(kind, name))
     }
 
 
 def metrics_form() -> Any:
-    """Canonical form of the registered metrics that are not the library's, which every run is measured with.
+    """Return the canonical forms of the user's registered metrics, with which every run is measured.
 
     Raises
     ------
     PluginError
-        If one of them has no identity.
+        If one of them has no digest.
     """
-    return {name: canonical(registry.get(kind, name)) for kind, name in registry.outsiders() if kind == "metric"}
+    return {name: canonical(registry.get(kind, name)) for kind, name in registry.third_party() if kind == "metric"}
 
 
 def canonical(value: Any) -> Any:
-    """Canonical form of a value, as JSON data.
+    """Return the canonical form of a value, as JSON data.
 
     Raises
     ------
     PluginError
-        If it has none, or a part of it.
+        If the value or a part of it has none.
     """
     return _canonical(value, ())
 
@@ -161,7 +162,7 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
         return {"code": _source(value)}
     if attrs.has(type(value)):
         return {"instance": [_source(type(value)), _fields(value, around)]}
-    # As for pickling, which knows what belongs to an object of any type, or that it is nobody's business.
+    # Any other object by the state that pickle would save.
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         parts: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
@@ -176,7 +177,7 @@ def _canonical(value: Any, around: tuple[int, ...]) -> Any:
 def _fields(value: Any, around: tuple[int, ...]) -> Any:
     fields = {}
     for field in attrs.fields(type(value)):
-        held, known = getattr(value, field.name), field.metadata.get(Setting)
+        held, known = getattr(value, field.name), find_setting(field)
         is_path = known is not None and known.is_path and held is not None
         fields[field.name] = {"content": _content(held)} if is_path else _canonical(held, around)
     return fields
@@ -187,7 +188,7 @@ def _named(value: Any) -> str:
 
 
 def _source(code: Any) -> list[str]:
-    """Name a class or function, with the digest of the source around it unless it is the library's or Python's."""
+    """Return module, name and source digest of a class or function; no digest for the library's and Python's own."""
     module, name = getattr(code, "__module__", None) or "builtins", code.__qualname__
     if "<" in name:
         raise _unidentified(f"{module}.{name}", "it is defined inside a function", "move it to a module")
@@ -205,7 +206,7 @@ def _source(code: Any) -> list[str]:
 
 
 def _is_session() -> bool:
-    """Whether ``__main__`` is a notebook or a prompt, whose code is in no file."""
+    """Whether ``__main__`` is a notebook or an interactive session, whose code is in no file."""
     return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
 
 
@@ -214,6 +215,6 @@ def _unidentified(what: str, why: str, hint: str = "") -> PluginError:
 
 
 def _content(path: str | Path) -> str:
-    """Digest of a file, or of the JSON files of a folder."""
+    """Return the digest of a file, or of the JSON files of a folder."""
     place = Path(path)
     return content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])

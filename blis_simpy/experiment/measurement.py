@@ -1,7 +1,7 @@
-"""From a run to the few numbers that an experiment keeps of it.
+"""Measurement of a run: the metrics that an experiment keeps of it.
 
-All metrics that the library knows by name are kept, so that one that is asked for later is there; functions of yours
-and uncommon percentiles come on top.
+All registered metrics are measured, so that any of them can be asked for later; functions of the user and percentiles
+that are not in common use are measured if they are asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_METRICS", "Measurement", "Metrics", "measure", "parse_warm_up"]
 
 DEFAULT_METRICS = ("ttft_p99_ms", "itl_mean_ms", "e2e_mean_ms", "requests_per_s")
-"""What experiments report unless told otherwise."""
+"""Metrics that experiments report by default."""
 
 MetricFunction = Callable[[Any], float]
 WarmUp = int | Literal["mser"]
@@ -33,14 +33,14 @@ WarmUp = int | Literal["mser"]
 
 @attrs.frozen
 class Metrics:
-    """What to report of a run.
+    """Metrics to report.
 
     Attributes
     ----------
     names : tuple of str
-        In order.
+        Their names, in order.
     functions : dict of str to callable
-        What computes those that the library does not know.
+        Functions of those that are not registered.
     """
 
     names: tuple[str, ...]
@@ -48,13 +48,13 @@ class Metrics:
 
     @classmethod
     def of(cls, wanted: str | Iterable[str] | Mapping[str, MetricFunction | None] | None) -> Metrics:
-        """Read what a user asked for.
+        """Read the choice of a user.
 
         Parameters
         ----------
         wanted : str, iterable of str, mapping, or None
-            Names of metrics; or a mapping of names to functions of a `Result`, where None stands beside a name that
-            the library knows. None takes `DEFAULT_METRICS`.
+            Names of metrics, or a mapping of names to functions of a `Result` (None for a registered name). None means
+            `DEFAULT_METRICS`.
 
         Raises
         ------
@@ -79,22 +79,22 @@ class Metrics:
 
     @property
     def uncommon(self) -> tuple[str, ...]:
-        """Names that the library can compute but that are not kept of every run."""
+        """Names of percentiles that are not measured in every run."""
         return tuple(name for name in self.names if name not in self.functions and name not in known_metrics())
 
 
 @attrs.frozen(kw_only=True)
 class Measurement:
-    """What is kept of a run.
+    """Figures of one run.
 
     Attributes
     ----------
     metrics : dict of str to float
-        By name; NaN for a latency that no request has.
+        Value by name; NaN for a latency that no request has.
     traffic : str
-        Fingerprint of the requests that were sent whatever became of others: arrivals and lengths of first rounds.
+        Digest of arrivals and lengths of all first rounds, which do not depend on what is simulated.
     warm_up_us : int, µs
-        Requests that arrived before count in no metric.
+        Requests that arrived earlier are left out of all metrics.
     """
 
     metrics: dict[str, float]
@@ -108,7 +108,7 @@ def parse_warm_up(value: float | str) -> WarmUp:
     Raises
     ------
     ScenarioError
-        If it is none, or negative.
+        If it is not a duration or ``mser``, or negative.
     """
     if value == "mser":
         return "mser"
@@ -122,26 +122,26 @@ def parse_warm_up(value: float | str) -> WarmUp:
 
 
 def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measurement:
-    """Take the figures of a run.
+    """Measure a run.
 
     Parameters
     ----------
     result : Result
         The run.
     metrics : Metrics
-        Wanted beyond what is always kept.
+        Metrics to measure in addition to the registered ones.
     warm_up : int, µs, or "mser"
-        What to leave out at the start; ``mser`` finds out from the times to the first token.
+        What to leave out at the start; ``mser`` detects it from the TTFT of the requests.
 
     Raises
     ------
     PluginError
-        If a function of the user does not return a number.
+        If the function of a metric does not return a number.
     """
     cut = _detected(result) if warm_up == "mser" else warm_up
     part: Result | RequestSubset = result.where(start=cut) if cut else result
     subset = part.where()
-    # With a warm-up asked for, runs have the same metrics whether it is found to be 0 or not.
+    # With a warm-up, all runs have the same metrics, even those in which it is detected to be 0.
     figures = {
         name: metric.value(result if metric.scope == "run" else subset)
         for name, metric in known_metrics().items()

@@ -1,4 +1,4 @@
-"""How experiments write numbers."""
+"""Numbers in texts and tables of experiments, and checks of numbers that users give."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from blis_simpy.errors import ScenarioError
 
-__all__ = ["check_count", "check_fraction", "figure", "percent"]
+__all__ = ["check_count", "check_fraction", "format_interval", "format_number", "format_percent"]
 
 
-def figure(value: float, digits: int = 4) -> str:
-    """Write a number with so many significant digits, but never fewer than those before the point.
+def format_number(value: float, digits: int = 4) -> str:
+    """Format a number with significant digits, but never fewer than those before the decimal point.
 
     Examples
     --------
-    >>> figure(7075.562), figure(0.0123456), figure(59.0523), figure(3.0)
+    >>> format_number(7075.562), format_number(0.0123456), format_number(59.0523), format_number(3.0)
     ('7,076', '0.01235', '59.05', '3')
     """
     if not math.isfinite(value):
@@ -26,36 +26,47 @@ def figure(value: float, digits: int = 4) -> str:
     return f"{value:,.{min(decimals, 12)}f}"
 
 
-def percent(fraction: float, digits: int = 3) -> str:
-    """Write a fraction in percent.
+def format_interval(estimate: float, low: float, high: float) -> str:
+    """Format an estimate with the bounds of its interval.
 
     Examples
     --------
-    >>> percent(0.23456), percent(0.95)
+    >>> format_interval(59.0523, 58.01, 60.1)
+    '59.05 [58.01, 60.10]'
+    """
+    return f"{format_number(estimate)} [{format_number(low)}, {format_number(high)}]"
+
+
+def format_percent(fraction: float, digits: int = 3) -> str:
+    """Format a fraction in percent.
+
+    Examples
+    --------
+    >>> format_percent(0.23456), format_percent(0.95)
     ('23.5 %', '95 %')
     """
-    return f"{figure(round(100 * fraction, 9), digits)} %"
+    return f"{format_number(round(100 * fraction, 9), digits)} %"
 
 
 def check_fraction(name: str, value: Any) -> None:
-    """Refuse what is no number between 0 and 1.
+    """Check that a parameter is a number between 0 and 1.
 
     Raises
     ------
     ScenarioError
-        That names the parameter.
+        If it is not; the message names the parameter.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise ScenarioError.at(name, "must be > 0 and < 1", value)
 
 
 def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, or too small a one.
+    """Check that a parameter is an integer of at least `least`.
 
     Raises
     ------
     ScenarioError
-        That names the parameter.
+        If it is not; the message names the parameter.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ScenarioError.at(name, f"must be an integer >= {least}", value)

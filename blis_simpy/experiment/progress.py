@@ -1,4 +1,4 @@
-"""A progress bar with the time that is left, on a terminal or in a notebook, and nowhere else."""
+"""Progress bar of an experiment, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 __all__ = ["progress_bar"]
 
 _WIDTH = 30
-"""Of the bar in a notebook, characters."""
+"""Width of the bar in a notebook, characters."""
 
 
 @contextmanager
 def progress_bar(what: str, total: int, done: int = 0, *, show: bool | None = None) -> Iterator[Callable[[], None]]:
-    """Show how far an experiment is, on standard error, within a ``with`` block.
+    """Show a progress bar on standard error within a ``with`` block.
 
     Parameters
     ----------
     what : str
-        What is counted.
+        Label.
     total, done : int
-        Runs, and how many are done already.
+        Number of runs, and of those already done.
     show : bool, optional
-        Whether to show it; unset means where somebody can see it.
+        Whether to show it; default is in a terminal and in a notebook only.
 
     Yields
     ------
     callable
-        To be called after each run.
+        Advances the bar; call it after each run.
     """
     notebook = _in_notebook()
     if show is None:
@@ -48,7 +48,7 @@ def progress_bar(what: str, total: int, done: int = 0, *, show: bool | None = No
 
 
 def _in_notebook() -> bool:
-    """Whether the program is a kernel of Jupyter."""
+    """Whether the process is a Jupyter kernel."""
     if "ipykernel" not in sys.modules:
         return False
     from IPython import get_ipython
@@ -58,7 +58,7 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def _line_in_notebook(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    """Show one line that is written over; rich would need widgets for that. It is gone in the end."""
+    """Show one line that is updated in place, which rich can do with widgets only. The line is cleared at the end."""
     from IPython.display import display
 
     started_at, count = monotonic(), done
@@ -102,7 +102,7 @@ def _bar_on_terminal(what: str, total: int, done: int) -> Iterator[Callable[[], 
         MofNCompleteColumn(),
         TextColumn("runs,"),
         TimeElapsedColumn(),
-        TextColumn("gone,"),
+        TextColumn("elapsed,"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )

@@ -1,4 +1,4 @@
-"""One scenario, many seeds: what its figures are, and how sure that is."""
+"""Replications: one scenario with many seeds, its figures and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.findings import Findings
+from blis_simpy.experiment.intervals import Interval, bootstrap_interval, t_interval
 from blis_simpy.experiment.measurement import Metrics
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.statistics import Interval, bootstrap_interval, t_interval
 from blis_simpy.results.metrics import find_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.measurement import Measurement
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
-__all__ = ["Replications", "frame", "replicate"]
+__all__ = ["Replications", "replicate"]
 
 FIRST_STAGE = 10
-"""Replications to begin with where a precision is asked for."""
+"""Number of replications by default, and of the first ones if a precision is given."""
 
 
 class Replications(Findings):
@@ -44,13 +43,13 @@ class Replications(Findings):
     seeds : list of int, shape (num_replications,)
         ``scenario.run(seed=seeds[i])`` repeats replication i.
     metrics : tuple of str
-        What is reported; other metrics can be asked for by name.
+        Metrics that are reported; others can be asked for by name.
     confidence : float, fraction
-        Of the intervals, unless they are asked for with another one.
+        Default confidence of the intervals.
     measurements : list of Measurement, shape (num_replications,)
-        What was kept of each run.
+        Figures of each run.
     precise : bool or None
-        Whether the precision that was asked for was reached; None if none was.
+        Whether the requested precision was reached; None if none was requested.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Replications(Findings):
 
     @property
     def runs(self) -> dict[str, NDArray[Any]]:
-        """One row a replication, one array a column: its number, ``seed``, ``warm_up_us``, and all metrics."""
+        """One row per replication as columns: its index, ``seed``, ``warm_up_us``, and all metrics."""
         known = dict.fromkeys((*self.metrics, *self.measurements[0].metrics))
         return {
             "replication": np.arange(len(self)),
@@ -98,7 +97,7 @@ class Replications(Findings):
         return np.array([found.metrics[metric] for found in self.measurements], dtype=np.float64)
 
     def mean(self, metric: str) -> float:
-        """Return the mean of a metric over the replications; NaN if a run lacks it."""
+        """Return the mean of a metric over the replications; NaN if a run has no value."""
         return float(self.values(metric).mean())
 
     def interval(self, metric: str, *, method: str = "t", confidence: float | None = None) -> Interval:
@@ -107,12 +106,12 @@ class Replications(Findings):
         Parameters
         ----------
         metric : str
-            Which.
+            Name of the metric.
         method : {"t", "bootstrap"}
-            Student's t; or the bootstrap (bias-corrected and accelerated), which makes no assumption of normal values
-            but wants twenty of them or more.
+            Student's t; or the bootstrap (bias-corrected and accelerated), which does not assume normal values but
+            needs at least twenty of them.
         confidence : float, fraction, optional
-            That of the replications unless given.
+            Default is the confidence of the replications.
 
         Raises
         ------
@@ -126,8 +125,29 @@ class Replications(Findings):
             raise ScenarioError.at("method", "must be one of t, bootstrap", method)
         return bootstrap_interval(self.values(metric), level)
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per metric: mean, bounds of its interval, standard deviation."""
+        rows = []
+        for metric in self.metrics:
+            interval = self.interval(metric)
+            rows.append(
+                {
+                    "metric": metric,
+                    "replications": len(self),
+                    "mean": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "standard_deviation": self._deviation(metric),
+                }
+            )
+        return rows
+
+    def _deviation(self, metric: str) -> float:
+        return float(self.values(metric).std(ddof=1)) if len(self) > 1 else math.nan
+
     def table(self, method: str = "t") -> TextTable:
-        """Return mean, interval and spread of the metrics that are reported."""
+        """Return mean, interval and standard deviation of the reported metrics."""
         columns = [
             TextColumn("metric", align="left"),
             *(TextColumn(name) for name in ("mean", "±", "from", "to", "std. dev.", "±, relative")),
@@ -135,16 +155,16 @@ class Replications(Findings):
         rows = []
         for metric in self.metrics:
             interval = self.interval(metric, method=method)
-            spread = float(self.values(metric).std(ddof=1)) if len(self) > 1 else math.nan
+            relative = interval.relative_half_width
             rows.append(
                 (
                     metric,
-                    figure(interval.estimate),
-                    figure(interval.half_width, 3),
-                    figure(interval.low),
-                    figure(interval.high),
-                    figure(spread, 3),
-                    percent(interval.relative_half_width) if math.isfinite(interval.relative_half_width) else "-",
+                    format_number(interval.estimate),
+                    format_number(interval.half_width, 3),
+                    format_number(interval.low),
+                    format_number(interval.high),
+                    format_number(self._deviation(metric), 3),
+                    format_percent(relative) if math.isfinite(relative) else "-",
                 )
             )
         return TextTable(columns, rows, title=self._title())
@@ -152,34 +172,7 @@ class Replications(Findings):
     def _title(self) -> str:
         missed = "; the precision was not reached" if self.precise is False else ""
         count = f"{len(self):,} replication{'s' if len(self) != 1 else ''}"
-        return f"{count}, {percent(self.confidence, 4)} confidence intervals{missed}"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return `runs` as a DataFrame.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        return frame(self.runs)
-
-
-def frame(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Make a DataFrame of columns.
-
-    Raises
-    ------
-    PluginError
-        If pandas is not installed.
-    """
-    try:
-        import pandas as pd
-    except ImportError:
-        from blis_simpy.errors import PluginError
-
-        raise PluginError("to_pandas needs pandas; pip install blis-simpy[tables]") from None
-    return pd.DataFrame(dict(columns))
+        return f"{count}, {format_percent(self.confidence, 4)} confidence intervals{missed}"
 
 
 def replicate(
@@ -199,20 +192,19 @@ def replicate(
     scenario : Scenario
         What to simulate.
     n : int, optional
-        How many times, at least 1: 10 unless given. Where a precision is asked for, how many times at first, at least
-        2.
+        Number of replications, at least 1; default is 10. With a precision, number of the first ones, at least 2.
     precision : mapping of str to float, optional
-        Goes on until the half-width of the interval of each of these metrics is at most that fraction of its mean:
-        ``{"ttft_p99_ms": 0.02}``.
+        Replications are added until the half-width of the interval of each metric is at most this fraction of its
+        mean: ``{"ttft_p99_ms": 0.02}``.
     max_replications : int
-        Where it gives up, which `Replications.precise` tells.
+        Maximum number of replications; `Replications.precise` tells whether the precision was reached.
     confidence : float, fraction
-        Of the intervals.
+        Confidence of the intervals.
     seed : int, optional
-        Seed of the experiment; that of the scenario unless given. Replication i has the seed
+        Seed of the experiment; default is that of the scenario. Replication i has the seed
         ``replication_seeds(seed, n)[i]``.
     **options
-        How to carry it out, see `blis_simpy.experiment.runner.Options`.
+        Options of all experiments, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------
@@ -224,12 +216,12 @@ def replicate(
     ScenarioError
         If the scenario cannot be simulated or a parameter is wrong.
     PluginError
-        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+        If a plug-in cannot be pickled for the workers, or the function of a metric does not return a number.
 
     Notes
     -----
-    Looking at the interval to decide whether to stop makes it hold the true mean a little less often than it says; see
-    the guide for figures. The number of replications does not depend on how many workers there are.
+    An interval that is also the stopping criterion contains the true mean slightly less often than its confidence; the
+    guide has figures. The number of replications does not depend on the number of workers.
 
     Examples
     --------
@@ -267,6 +259,6 @@ def replicate(
 
 
 def _next_count(count: int, excess: float) -> int:
-    """How many to have next: as many as the half-width asks for, which shrinks like 1/√n, but no leap in the dark."""
+    """Return the next number of replications: as the half-width requires, which shrinks like 1/√n, at most doubled."""
     needed = count * excess**2 if math.isfinite(excess) else math.inf
     return max(count + 1, math.ceil(min(needed, 2 * count)))

@@ -1,4 +1,4 @@
-"""Reports of experiments, for people without Python: what was found, pictures, and all it takes to repeat it."""
+"""HTML reports of experiments: findings, plots, and the settings and seeds to repeat them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.experiment.capacity import Capacity
 from blis_simpy.experiment.comparison import Comparison
 from blis_simpy.experiment.design_points import setting_label
-from blis_simpy.experiment.number_format import figure, percent
-from blis_simpy.experiment.plots import (
-    axes_of,
+from blis_simpy.experiment.number_format import format_number, format_percent
+from blis_simpy.experiment.plot_capacity import plot_capacity
+from blis_simpy.experiment.plot_comparison import (
     bounded_verdicts,
     comparison_height,
-    has_single_runs,
     is_wide,
-    plot_capacity,
     plot_comparison,
     plot_runs,
-    plot_sweep,
-    sweep_height,
 )
+from blis_simpy.experiment.plot_sweep import axes_of, has_single_runs, plot_sweep, sweep_height
 from blis_simpy.experiment.sweep import Sweep
 from blis_simpy.results.metrics import metric_label
 from blis_simpy.settings.serialize import to_plain
@@ -42,7 +39,7 @@ _MOST_LINES = 40
 
 @singledispatch
 def report(thing: object) -> str:
-    """Render the report of an experiment: findings, plots, and all that is needed to repeat it.
+    """Render the report of an experiment as an HTML page.
 
     Raises
     ------
@@ -60,14 +57,14 @@ def _of_comparison(comparison: Comparison) -> str:
             partial(plot_runs, comparison, metric),
             caption=f"{metric_label(metric)} of every run. Lines join runs with the same seed; bars are means.",
             alt=f"{metric}, means: "
-            + ", ".join(f"{name} {figure(runs.mean(metric))}" for name, runs in comparison.replications.items()),
+            + ", ".join(f"{name} {format_number(runs.mean(metric))}" for name, runs in comparison.replications.items()),
         )
         for metric in comparison.metrics
     ]
     sections = [
         ReportSection("Verdicts", [comparison.table(), *_changes(comparison)]),
         ReportSection("Runs", pairs),
-        ReportSection("What was compared", [*_compared(comparison)]),
+        ReportSection("Scenarios", [*_compared(comparison)]),
     ]
     title = f"{', '.join(comparison.candidates)} compared with {comparison.baseline}"
     return report_html(title, [*_findings(comparison)], sections)
@@ -82,19 +79,19 @@ def _findings(comparison: Comparison) -> Iterator[Line]:
         order = [name for name in ("lower", "higher", "the same", "not decided") if name in found]
         yield (Strong(candidate), ": ", "; ".join(f"{name}: {', '.join(found[name])}" for name in order))
     if not comparison.same_traffic:
-        yield ("The scenarios were not sent the same requests: differences are also those of the traffic.",)
+        yield ("The scenarios did not receive the same requests: differences are also due to the traffic.",)
 
 
 def _changes(comparison: Comparison) -> Iterator[Picture]:
     shown = bounded_verdicts(comparison)
     if not shown:
         return
-    what, level = "Ratio to" if is_wide(shown) else "Change from", percent(comparison.confidence, 4)
+    what, level = "Ratio to" if is_wide(shown) else "Change from", format_percent(comparison.confidence, 4)
     left_out = len(comparison.verdicts) - len(shown)
     yield Picture(
         partial(plot_comparison, comparison),
         caption=f"{what} {comparison.baseline} with {level} confidence intervals."
-        + (f" {left_out} without an interval left out." if left_out else ""),
+        + (f" {left_out} without a finite interval left out." if left_out else ""),
         alt="; ".join(map(str, shown)),
         height=comparison_height(shown),
     )
@@ -109,7 +106,7 @@ def _compared(comparison: Comparison) -> Iterator[Line | TextTable | Fold]:
 
 
 def _differing(scenarios: Mapping[str, Scenario]) -> Iterator[Line | TextTable]:
-    """Table of the settings that are not the same in all scenarios, as far as they can be written down."""
+    """Yield a table of the settings that differ between scenarios, if they can be written as YAML."""
     try:
         written = {name: dict(_leaves(to_plain(scenario, complete=True))) for name, scenario in scenarios.items()}
     except ScenarioError:
@@ -145,7 +142,7 @@ def _of_sweep(sweep: Sweep) -> str:
     sections = [
         ReportSection("Points", [*_curves(sweep), sweep.table()]),
         ReportSection(
-            "What was simulated",
+            "Scenario",
             [Fold("Scenario of the first point", _yaml(scenarios[0])), _seeds(sweep.points[0].replications.seeds)],
         ),
     ]
@@ -158,7 +155,7 @@ def _best(sweep: Sweep) -> Iterator[Line]:
             best = sweep.best(metric)
         except ScenarioError:
             continue
-        yield (f"Best {metric_label(metric)}: ", Strong(figure(best.replications.mean(metric))), f" at {best}")
+        yield (f"Best {metric_label(metric)}: ", Strong(format_number(best.replications.mean(metric))), f" at {best}")
 
 
 def _curves(sweep: Sweep) -> Iterator[Picture]:
@@ -168,8 +165,8 @@ def _curves(sweep: Sweep) -> Iterator[Picture]:
 
 
 def _picture(sweep: Sweep, metric: str, over: str | None) -> Picture:
-    rows = ((str(point), figure(point.replications.mean(metric))) for point in sweep.points)
-    bands = "" if has_single_runs(sweep) else f", with {percent(sweep.confidence, 4)} confidence intervals"
+    rows = ((str(point), format_number(point.replications.mean(metric))) for point in sweep.points)
+    bands = "" if has_single_runs(sweep) else f", with {format_percent(sweep.confidence, 4)} confidence intervals"
     return Picture(
         partial(plot_sweep, sweep, metric, over),
         caption=f"{metric_label(metric)} over {over or ', '.join(sweep.settings)}{bands}.",
@@ -184,10 +181,10 @@ def _of_capacity(capacity: Capacity) -> str:
     pictures = [
         Picture(
             partial(plot_capacity, capacity, limit.metric),
-            caption=f"{metric_label(limit.metric)} over {capacity.vary}: means, and bounds that each hold with"
-            f" {percent(capacity.confidence, 4)} confidence. The dashed line is the limit.",
+            caption=f"{metric_label(limit.metric)} over {capacity.vary}: means, with bounds at"
+            f" {format_percent(capacity.confidence, 4)} confidence each. The dashed line is the limit.",
             alt="; ".join(
-                f"{capacity.vary} {figure(probe.value)}: {figure(probe.replications.mean(limit.metric))}"
+                f"{capacity.vary} {format_number(probe.value)}: {format_number(probe.replications.mean(limit.metric))}"
                 for probe in capacity.probes
             ),
         )
@@ -196,9 +193,9 @@ def _of_capacity(capacity: Capacity) -> str:
     scenario = capacity.probes[-1].replications.scenario
     seeds = [seed for probe in capacity.probes for seed in probe.replications.seeds]
     sections = [
-        ReportSection("Values that were tried", [*pictures, _without_title(capacity.table())]),
+        ReportSection("Probes", [*pictures, _without_title(capacity.table())]),
         ReportSection(
-            "What was simulated",
+            "Scenario",
             [Fold(f"Scenario at the last value of {capacity.vary}", _yaml(scenario)), _seeds(seeds)],
         ),
     ]

@@ -1,6 +1,6 @@
-"""Warnings of runs: gathered where the runs are done, counted, and reported once.
+"""Warnings of runs: captured in the process of each run, counted, and logged once.
 
-A mistake in a scenario is logged by every run of it, in whatever process that is. An experiment says it once.
+A scenario with a questionable setting logs a warning in each of its runs; an experiment logs it once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WarningSummary", "Warnings", "add", "captured", "deferred", "report"]
+__all__ = ["WarningSummary", "Warnings", "captured", "deferred", "log_summaries", "merge"]
 
 _LIBRARY = "blis_simpy"
 _WORDS = re.compile(r"[a-z]{3}", re.IGNORECASE)
@@ -24,7 +24,7 @@ _WORDS = re.compile(r"[a-z]{3}", re.IGNORECASE)
 
 @attrs.frozen
 class WarningSummary:
-    """Warnings of the library that are alike.
+    """Warnings of the library with the same message, up to the values in it.
 
     Attributes
     ----------
@@ -33,13 +33,13 @@ class WarningSummary:
     level : int
         Severity.
     text : str
-        What the first one says.
+        Text of the first one.
     count : int
-        How many there are.
+        Number of warnings.
     is_same : bool
-        Whether all say the same; else they differ in the values that are put in.
+        Whether all have the same text.
     runs : int
-        How many runs they are of.
+        Number of runs that logged them.
     """
 
     logger: str
@@ -52,18 +52,18 @@ class WarningSummary:
     def __str__(self) -> str:
         scale = f"in {self.runs:,} run{'s' if self.runs > 1 else ''}"
         if not self.is_same:
-            return f"{self.text} (and {self.count - 1:,} more like it, {scale})"
+            return f"{self.text} (and {self.count - 1:,} similar ones, {scale})"
         return f"{self.text} ({scale})" if self.count > 1 else self.text
 
 
 Warnings = dict[tuple[str, str], WarningSummary]
-"""By name of the logger, and what makes them alike: their text before values are put in."""
+"""Summaries by name of the logger and message without its values."""
 
 _of_run: ContextVar[Warnings | None] = ContextVar("_of_run", default=None)
 
 
-def add(warnings: Warnings, key: tuple[str, str], more: WarningSummary, *, runs: int) -> None:
-    """Count warnings among those that are alike, as of so many more runs."""
+def merge(warnings: Warnings, key: tuple[str, str], more: WarningSummary, *, runs: int) -> None:
+    """Add a summary of `runs` more runs to those that there are."""
     found = warnings.get(key)
     if found is not None:
         is_same = found.is_same and more.is_same and found.text == more.text
@@ -73,7 +73,7 @@ def add(warnings: Warnings, key: tuple[str, str], more: WarningSummary, *, runs:
 
 @contextmanager
 def captured() -> Iterator[Warnings]:
-    """Note the warnings of a run, which is done in a ``with`` block, within `deferred`."""
+    """Collect the warnings of a run within a ``with`` block; needs `deferred` around it."""
     warnings: Warnings = {}
     token = _of_run.set(warnings)
     try:
@@ -84,7 +84,7 @@ def captured() -> Iterator[Warnings]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Keep the library's warnings of runs from being shown within a ``with`` block; all else is."""
+    """Suppress the output of the library's warnings of runs within a ``with`` block."""
     gate = _Gate()
     handlers = _handlers()
     for handler in handlers:
@@ -97,10 +97,10 @@ def deferred() -> Iterator[None]:
 
 
 class _Gate(logging.Filter):
-    """Lets none of the library's warnings of a run pass, and notes it."""
+    """Collects and suppresses the library's warnings of a run."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to show a record."""
+        """Return whether to show a record."""
         warnings = _of_run.get()
         is_of_library = record.name.partition(".")[0] == _LIBRARY
         if warnings is None or not is_of_library or record.levelno < logging.WARNING:
@@ -109,12 +109,12 @@ class _Gate(logging.Filter):
             record.is_gathered = True
             form, text = str(record.msg), record.getMessage()
             key = record.name, form if _WORDS.search(form) else text
-            add(warnings, key, WarningSummary(record.name, record.levelno, text), runs=0)
+            merge(warnings, key, WarningSummary(record.name, record.levelno, text), runs=0)
         return False
 
 
 def _handlers() -> list[logging.Handler]:
-    """Handlers that show what the library logs, as `logging` finds them."""
+    """Return the handlers of the library's log records, as `logging` finds them."""
     found: list[logging.Handler] = []
     logger: logging.Logger | None = logging.getLogger(_LIBRARY)
     while logger is not None:
@@ -123,7 +123,7 @@ def _handlers() -> list[logging.Handler]:
     return found or ([logging.lastResort] if logging.lastResort is not None else [])
 
 
-def report(warnings: Warnings) -> None:
-    """Log warnings, those that are alike as one."""
+def log_summaries(warnings: Warnings) -> None:
+    """Log each summary as one warning."""
     for warned in warnings.values():
         logging.getLogger(warned.logger).log(warned.level, "%s", warned)

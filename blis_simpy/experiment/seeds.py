@@ -1,4 +1,4 @@
-"""Seeds of replications: independent, stable, and numbers that you can run a scenario with."""
+"""Seeds of replications: independent, the same in every version, and usable in `Scenario.run`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ __all__ = ["replication_seeds"]
 
 
 def replication_seeds(seed: int, count: int, *, start: int = 0) -> list[int]:
-    """Seeds of the replications of an experiment.
+    """Return the seeds of the replications of an experiment.
 
     Parameters
     ----------
     seed : int
         Seed of the experiment, >= 0.
     count : int
-        How many.
+        Number of seeds.
     start : int
-        Number of the first replication.
+        Index of the first replication.
 
     Returns
     -------
     list of int, shape (count,)
-        Each below 2**53, so that JSON and spreadsheets keep it exact. Replication i of a seed has one and the same,
-        however many there are, in every version: ``Scenario.run(seed=...)`` repeats it.
+        Each below 2**53, so that JSON and spreadsheets keep it exact. The seed of replication i depends only on `seed`
+        and i; ``Scenario.run(seed=...)`` repeats the replication.
 
     Raises
     ------
     ScenarioError
-        If the seed is no integer >= 0.
+        If the seed is not an integer >= 0.
 
     Notes
     -----

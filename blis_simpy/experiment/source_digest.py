@@ -1,7 +1,7 @@
-"""Source of code that is not the library's: the file or package that it is in, and all that these import.
+"""Digest of a user's source code: the file or package of a module, and everything that it imports.
 
-What is installed, numpy for instance, is nobody's source: only what is imported from elsewhere counts. Imports are read
-from the text, so that those inside a function and those of constants are seen.
+Installed packages such as numpy do not count. Imports are read from the source text, so that imports inside functions
+and of constants are found.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def is_foreign(module: str) -> bool:
 
 @functools.cache
 def source_of_module(name: str) -> str | None:
-    """Digest of the source around a module; None if it is in no file."""
+    """Return the digest of the source of a module and its imports; None if it has no file."""
     own = _files(name)
     return content_of(sorted(_with_imports(own))) if own else None
 
 
 def content_of(files: Iterable[Path]) -> str:
-    """Digest of files by name and content.
+    """Return the digest of names and contents of files.
 
     Raises
     ------
@@ -73,18 +73,18 @@ def _with_imports(files: Iterable[Path]) -> set[Path]:
 def _imports(path: Path) -> set[str]:
     try:
         text = path.read_bytes() if path.suffix == ".py" else b""
-    except OSError:  # is reported when the content is asked for
+    except OSError:  # reported when the content is read
         return set()
     names: set[str] = set()
     for origin, listed in _IMPORT.findall(text):
         several = [origin] if origin else [item.split()[0] for item in listed.split(b",") if item.split()]
         names |= {name.decode(errors="replace") for name in several}
-    # Those that begin with a dot are of the same package, all of whose files count.
+    # Relative imports are of the same package, all of whose files count.
     return {name for name in names if not name.startswith(".")}
 
 
 def _files(name: str) -> list[Path]:
-    """Files of the top package that a module is in; of a package without ``__init__`` those that are loaded."""
+    """Files of the top-level package of a module; of a namespace package, those that are loaded."""
     top = name.partition(".")[0]
     file = _file(top)
     if file is None:

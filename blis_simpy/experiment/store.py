@@ -1,7 +1,7 @@
-"""Measurements on disk: one file a run, written whole, named after what was run.
+"""Measurements on disk: one file per run, written atomically and named after the digest of the run.
 
-A run that is in the store is not done again, whoever asks for it: an experiment that was interrupted goes on where it
-was, and one that was extended does only what is new.
+A run that is in the store is not simulated again: an interrupted experiment can be resumed, and an extended one
+simulates only what is new.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _log = logging.getLogger("blis_simpy")
 class Store:
     """A folder of measurements.
 
-    Several processes may use it at the same time. Files may be deleted at any time: their runs are done again.
+    Several processes may use it at the same time. Files may be deleted at any time: their runs are simulated again.
 
     Attributes
     ----------
     folder : str
-        Where; made when the first measurement is kept.
+        Path of the folder; created when the first measurement is kept.
     """
 
     folder: str = attrs.field(converter=os.fspath)
 
     def path(self, key: str) -> Path:
-        """File of a run."""
+        """Return the path of the file of a run."""
         return Path(self.folder, f"{key}.json")
 
     def get(self, key: str, metrics: Iterable[str] = ()) -> Measurement | None:
-        """Return the measurement of a run; None if there is none, or its file is broken or lacks one of the metrics."""
+        """Return the measurement of a run; None if there is none, or its file is broken or lacks a metric."""
         path = self.path(key)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -57,20 +57,20 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s: is left aside and made again: %s", path, error)
+            _log.warning("%s: is ignored, its run is simulated again: %s", path, error)
             return None
 
     def put(self, key: str, measurement: Measurement, about: Mapping[str, Any]) -> None:
-        """Keep the measurement of a run. When this returns, it survives a crash.
+        """Keep the measurement of a run; it is on disk when this returns.
 
         Parameters
         ----------
         key : str
-            Digest of what was run.
+            Digest of the run.
         measurement : Measurement
             Its figures.
         about : mapping
-            What it was, for whoever looks into the file.
+            Description of the run for readers of the file.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Store:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder on disk too, where the system can."""
+    """Flush the directory entries of a folder, where the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""One scenario with other settings, over and over."""
+"""Sweep: one scenario over a range of settings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario, design_points, label, setting_label
-from blis_simpy.experiment.findings import ExperimentFindings
-from blis_simpy.experiment.number_format import check_count, check_fraction, figure, percent
-from blis_simpy.experiment.replications import Replications, frame
+from blis_simpy.experiment.findings import ExperimentFindings, column_of
+from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
+from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.results.metrics import higher_is_better
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Unpack
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.runner import Options
@@ -38,9 +37,9 @@ class Point:
     Attributes
     ----------
     settings : dict of str to object
-        What was changed, by dotted path.
+        Changed settings, by dotted path.
     replications : Replications
-        Its figures, and the scenario.
+        Scenario and figures.
     """
 
     settings: dict[str, Any]
@@ -56,11 +55,11 @@ class Sweep(ExperimentFindings):
     Attributes
     ----------
     points : list of Point
-        In the order of the design.
+        Points in the order of the design.
     metrics : tuple of str
-        What is reported; other metrics can be asked for by name.
+        Metrics that are reported; others can be asked for by name.
     confidence : float, fraction
-        Of the intervals.
+        Confidence of the intervals.
     """
 
     _kind = "sweep"
@@ -76,15 +75,15 @@ class Sweep(ExperimentFindings):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Dotted paths of what was changed."""
+        """Dotted paths of the settings that were changed."""
         return tuple(dict.fromkeys(path for point in self.points for path in point.settings))
 
     @property
     def runs(self) -> dict[str, NDArray[Any]]:
-        """One row a run, one array a column: number of the ``point``, its settings, columns of `Replications.runs`."""
+        """One row per run as columns: index of the ``point``, its settings, columns of `Replications.runs`."""
         tables = [point.replications.runs for point in self.points]
         counts = [len(point.replications) for point in self.points]
-        settings = {path: _column([point.settings.get(path) for point in self.points]) for path in self.settings}
+        settings = {path: column_of([point.settings.get(path) for point in self.points]) for path in self.settings}
         return {
             "point": np.repeat(np.arange(len(self.points)), counts),
             **{path: np.repeat(column, counts) for path, column in settings.items()},
@@ -93,10 +92,11 @@ class Sweep(ExperimentFindings):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One row a point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
+        """One row per point: its settings, ``replications``, and each metric as ``_mean``, ``_low``, ``_high``."""
         rows = []
         for point in self.points:
-            row: dict[str, Any] = {**point.settings, "replications": len(point.replications)}
+            row: dict[str, Any] = {path: point.settings.get(path) for path in self.settings}
+            row |= {"replications": len(point.replications)}
             for metric in self.metrics:
                 interval = point.replications.interval(metric)
                 row |= {
@@ -107,33 +107,15 @@ class Sweep(ExperimentFindings):
             rows.append(row)
         return rows
 
-    def to_pandas(self, *, runs: bool = False) -> pd.DataFrame:
-        """Return a DataFrame.
-
-        Parameters
-        ----------
-        runs : bool
-            One row a run, as in `runs`, in place of one a point, as in `rows`.
-
-        Raises
-        ------
-        PluginError
-            If pandas is not installed.
-        """
-        if runs:
-            return frame(self.runs)
-        rows = self.rows
-        return frame({name: _column([row.get(name) for row in rows]) for name in rows[0]})
-
     def best(self, metric: str, *, maximise: bool | None = None) -> Point:
-        """Return the point with the best mean; whether it is better than others the intervals tell.
+        """Return the point with the best mean, whether or not it is significantly better than the others.
 
         Parameters
         ----------
         metric : str
-            What decides; points with runs that lack it do not count.
+            Name of the metric; points with a run without a value are left out.
         maximise : bool, optional
-            Whether more is better; unless given, it is for rates, completed requests and cache hits.
+            Whether the largest mean is the best; default is the direction of the metric.
 
         Raises
         ------
@@ -156,23 +138,15 @@ class Sweep(ExperimentFindings):
             row = [setting_label(point.settings[path]) if path in point.settings else "" for path in self.settings]
             for metric in self.metrics:
                 interval = point.replications.interval(metric)
-                spread = f" ± {figure(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
-                row.append(figure(interval.estimate) + spread)
+                spread = f" ± {format_number(interval.half_width, 3)}" if math.isfinite(interval.half_width) else ""
+                row.append(format_number(interval.estimate) + spread)
             rows.append(row)
         return TextTable(columns, rows, title=self._title())
 
     def _title(self) -> str:
         counts = {len(point.replications) for point in self.points}
-        each = f", {max(counts)} replications each, {percent(self.confidence, 4)}" if max(counts) > 1 else ""
+        each = f", {max(counts)} replications each, {format_percent(self.confidence, 4)}" if max(counts) > 1 else ""
         return f"{len(self):,} points{each}"
-
-
-def _column(values: list[Any]) -> NDArray[Any]:
-    """Array of values: of numbers or text if all are alike, else of objects by name."""
-    kinds = {type(value) for value in values}
-    if kinds <= {int, float} or kinds == {bool}:
-        return np.array(values)
-    return np.array([value if isinstance(value, str) else setting_label(value) for value in values], dtype=object)
 
 
 def sweep(
@@ -191,36 +165,36 @@ def sweep(
     Parameters
     ----------
     scenario : Scenario
-        What does not change.
+        The settings that do not change.
     grid : mapping of str to sequence or Range, or iterable of mappings
-        By dotted path, the values to combine: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other
-        designs a `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves.
-        ``workload.rate`` is the rate of a workload specification, too.
+        Values to combine, by dotted path: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other designs a
+        `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves. ``workload.rate`` is
+        also the rate of a workload specification.
     replications : int
-        Runs of each point. All points have the same seeds, hence the same random numbers.
+        Number of runs of each point. All points have the same seeds, hence the same random numbers.
     design : {"grid", "latin-hypercube", "sobol"}
         All combinations, or points that fill the space evenly.
     samples : int, optional
-        How many points, for the latter two; a power of two for Sobol points.
+        Number of points of the latter two designs; a power of two for Sobol points.
     confidence : float, fraction
-        Of the intervals.
+        Confidence of the intervals.
     seed : int, optional
-        Seed of the experiment and of the design; that of the scenario unless given.
+        Seed of the experiment and of the design; default is that of the scenario.
     **options
-        How to carry it out, see `blis_simpy.experiment.runner.Options`.
+        Options of all experiments, see `blis_simpy.experiment.runner.Options`.
 
     Returns
     -------
     Sweep
-        A row a run and a row a point.
+        Figures of all points.
 
     Raises
     ------
     ScenarioError
-        If a setting does not exist or a value is wrong, before anything is run; or if a point cannot be simulated,
-        which the message names.
+        If a setting does not exist or a value is wrong, before anything is simulated; or if a point cannot be
+        simulated, which the message names.
     PluginError
-        If a plug-in cannot be sent to where the work is done, or a metric of yours returns no number.
+        If a plug-in cannot be pickled for the workers, or the function of a metric does not return a number.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""One long run: where its warm-up ends, and how sure its means are.
+"""One long run: detection of its warm-up, and confidence intervals of its means from batches.
 
-The observations of one run depend on each other, so their spread says little about that of their mean. Means of long
-batches hardly do; how much they still do is checked.
+The observations of one run are correlated, so their spread does not tell how exact their mean is. Means of long batches
+are nearly independent; their remaining correlation is checked.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.intervals import Interval, t_interval
 from blis_simpy.experiment.number_format import check_count
-from blis_simpy.experiment.statistics import Interval, t_interval
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MSER_BATCH = 5
 
 
 def mser(values: ArrayLike) -> int:
-    """Where the warm-up of a series ends, by the rule MSER-5.
+    """Return the number of observations in the warm-up of a series, by the rule MSER-5.
 
     Parameters
     ----------
@@ -40,13 +40,12 @@ def mser(values: ArrayLike) -> int:
     Returns
     -------
     int
-        How many to leave out: that multiple of 5, up to half of them, which makes the standard error of the mean of the
-        rest least.
+        The multiple of 5, at most half of the series, that minimises the standard error of the mean of the rest.
 
     Notes
     -----
     Source: K. P. White, M. J. Cobb, S. C. Spratt, "A comparison of five steady-state truncation heuristics for
-    simulation", Winter Simulation Conference 2000. Where half of the series is left out, it is too short to tell.
+    simulation", Winter Simulation Conference 2000. If half of the series is left out, it is too short for a decision.
 
     Examples
     --------
@@ -69,21 +68,21 @@ def mser(values: ArrayLike) -> int:
 
 @attrs.frozen(kw_only=True)
 class BatchMeans:
-    """What one long run says of a mean.
+    """A mean with its confidence interval, from batches of one long run.
 
     Attributes
     ----------
     name : str
         Column or metric.
     interval : Interval
-        Of the mean of the batches.
+        Confidence interval of the mean.
     batches : ndarray of float, shape (num_batches,)
-        Their means, in order.
+        Means of the batches, in order.
     correlation : float
-        Of neighbouring batches.
+        Lag-1 correlation of the batches.
     reliable : bool
-        Whether that is no more than chance would make it (at 5 %); else the interval is too narrow, and longer batches
-        are needed.
+        Whether the correlation is within chance (at 5 %); if not, the interval is too narrow and the batches need to
+        be longer.
     """
 
     name: str
@@ -100,21 +99,21 @@ class BatchMeans:
 def batch_means(
     result: Result, name: str, *, batches: int = 20, warm_up: float | str = 0, confidence: float = 0.95
 ) -> BatchMeans:
-    """Interval of a mean from one long run.
+    """Compute a mean and its confidence interval from batches of one long run.
 
     Parameters
     ----------
     result : Result
         The run.
     name : str
-        Column of its requests, such as ``ttft_us``: batches are of equally many requests in order of arrival, those
-        without a value (-1) left out. Or a metric, such as ``ttft_p99_ms``: batches are of equal time of arrival.
+        Column of the requests, such as ``ttft_us``: batches have equal numbers of requests in order of arrival, without
+        those that have no value (-1). Or a metric, such as ``ttft_p99_ms``: batches cover equal intervals of arrival.
     batches : int
-        How many, at least 5.
+        Number of batches, at least 5.
     warm_up : int, µs, or str
         What to leave out at the start, such as ``30s``.
     confidence : float, fraction
-        Of the interval.
+        Confidence of the interval.
 
     Raises
     ------
@@ -131,13 +130,13 @@ def batch_means(
     if name in requests:
         column = requests[name]
         if column.dtype.kind not in "iuf":
-            raise ScenarioError.at(name, "is no column of numbers")
+            raise ScenarioError.at(name, "is not a column of numbers")
         order = np.argsort(arrived, kind="stable")
         series = column[order[(arrived[order] >= start) & (column[order] >= 0)]]
         size = len(series) // batches
         if not size:
-            raise ScenarioError.at("batches", f"must be <= {len(series)}, the values there are", batches)
-        # What does not fill a batch is left out where the system may still have been filling up.
+            raise ScenarioError.at("batches", f"must be <= {len(series)}, the number of values", batches)
+        # The remainder that does not fill a batch is left out at the start, where the warm-up may not be over.
         means = series[len(series) - size * batches :].reshape(batches, size).mean(axis=1)
     else:
         edges = np.linspace(start, max(int(arrived.max(initial=0)) + 1, start), batches + 1).astype(np.int64).tolist()
@@ -151,7 +150,7 @@ def batch_means(
         interval=t_interval(means, confidence),
         batches=means,
         correlation=correlation,
-        # Bound of a one-sided test: the estimate has about the mean -1/n and the standard deviation 1/√n.
+        # One-sided test: without correlation the estimate has about the mean -1/n and the standard deviation 1/√n.
         reliable=correlation <= 1.645 / math.sqrt(batches),
     )
 

@@ -1,1 +1,1 @@
-"""What a run found out, in files for other programs: tables, a timeline for Perfetto, metrics for Prometheus."""
+"""Results as files for other programs: tables, a timeline for Perfetto, metrics for Prometheus."""

@@ -1,11 +1,11 @@
-"""A run as a timeline in the Chrome trace format, which ``ui.perfetto.dev`` and ``chrome://tracing`` open.
+"""Timeline of a run in the Chrome trace format, which ``ui.perfetto.dev`` and ``chrome://tracing`` open.
 
-A process stands for each replica. In it a lane shows the steps, and a lane for each batch slot who sits there: the
-request, and within it prefill and decode. Requests that wait overlap without limit, so waiting is drawn as asynchronous
-spans. Counters show the queue, the batch and the KV blocks from step to step. One more process, the router, has the
-requests on their way to a replica and those that were turned away.
+Each replica is a process. It has a track of steps and a track for each batch slot with its requests, divided into
+prefill and decode. Waiting requests overlap without limit, so waiting is drawn as asynchronous spans. Counters show
+queue depth, batch size and KV blocks of each step. A further process, the router, has the requests between arrival and
+wait queue, and the rejected ones.
 
-Timestamps are our ticks, for the format counts in microseconds too.
+Timestamps are ticks: the format counts in microseconds as well.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ __all__ = ["perfetto_events", "write_perfetto"]
 Columns = Mapping[str, NDArray[Any]]
 
 _ROUTER = 1
-# Lanes have numbers of their own in the whole file. That of the steps is also the number of its process: viewers take
-# such a lane for the main one and put it first.
-_LANES_OF_A_PROCESS = 100_000
+# Track ids are unique in the file. That of the steps equals the process id: viewers show such a track first.
+_TRACKS_PER_PROCESS = 100_000
 _COUNTERS = {"queue depth": "queue_depth", "batch size": "batch_size", "KV cache": "used_blocks"}
 _UNITS = {"queue depth": "requests", "batch size": "requests", "KV cache": "blocks used"}
 _REQUEST_COLUMNS = (
@@ -64,16 +63,16 @@ def write_perfetto(
     Parameters
     ----------
     requests, steps : mapping of str to ndarray
-        The columns of a result.
+        Tables of a result.
     path : path-like
         JSON file; compressed if its name ends in ``.gz``, which Perfetto opens as well.
     preemptions : sequence of (str, int)
-        Each preemption: id of the request and tick.
+        Id of the request and tick of each preemption.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be written; an older one is left as it was.
+        If the file cannot be written; an existing one is left unchanged.
     """
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     lines = ",\n".join(map(encode, perfetto_events(requests, steps, preemptions=preemptions)))
@@ -104,7 +103,7 @@ def perfetto_events(
 
 
 def _pid(replica: int) -> int:
-    return (1 + replica) * _LANES_OF_A_PROCESS
+    return (1 + replica) * _TRACKS_PER_PROCESS
 
 
 def _slot(pid: int, slot: int) -> int:
@@ -122,7 +121,7 @@ def _thread(pid: int, tid: int, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _steps(pid: int, steps: Columns) -> Iterator[dict[str, Any]]:
-    """Slices of the steps of one replica, and its counters, which fall to 0 when no step follows at once."""
+    """Yield the slices of the steps of one replica, and its counters, which drop to 0 if no step follows directly."""
     names = ("start_us", "duration_us", "prefill_tokens", "decode_tokens", *_COUNTERS.values())
     shown = dict.fromkeys(_COUNTERS, NEVER)
     end: int | None = None
@@ -140,7 +139,7 @@ def _steps(pid: int, steps: Columns) -> Iterator[dict[str, Any]]:
 
 
 def _counted(pid: int, tick: int, shown: dict[str, int], counts: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Counters that changed."""
+    """Yield the counters that changed."""
     for name, count in zip(_COUNTERS, counts, strict=True):
         if shown[name] != count:
             shown[name] = count
@@ -149,7 +148,7 @@ def _counted(pid: int, tick: int, shown: dict[str, int], counts: Sequence[int]) 
 
 @attrs.frozen
 class _Stay:
-    """A request in a batch, from when it joined to when it left."""
+    """The time that a request is in a batch."""
 
     start: int
     end: int
@@ -158,11 +157,11 @@ class _Stay:
 
 
 class _Spans:
-    """Requests, sorted by where they are drawn.
+    """Requests by track.
 
-    Of a request that was preempted more than once it is not known when it came back in between: only its first and its
-    last stay in a batch are drawn, and each preemption as an instant. Of one whose replica failed, only what happened
-    on the last one is known.
+    Of a request that was preempted more than once, the restarts in between are not recorded: its first and its last
+    stay in a batch are drawn, and each preemption as an instant. Of a request whose replica failed, only the time on
+    the last replica is recorded.
     """
 
     def __init__(self, end: int) -> None:
@@ -196,7 +195,7 @@ class _Spans:
             return
         over = self._end if ended == NEVER else ended
         on_way_until = over if row["queued_at_us"] == NEVER else row["queued_at_us"]
-        self._span(_ROUTER, index, "on its way", row["arrived_at_us"], on_way_until, row)
+        self._span(_ROUTER, index, "routing", row["arrived_at_us"], on_way_until, row)
         if row["replica"] == NEVER:
             return
         pid, first = _pid(row["replica"]), row["first_scheduled_at_us"]
@@ -222,19 +221,19 @@ class _Spans:
             self._instant(pid, tick, "preemption", row)
 
     def _span(self, pid: int, index: int, name: str, start: int, end: int, row: Mapping[str, Any]) -> None:
-        """Draw something that may overlap with others of its kind."""
+        """Add a span that may overlap with others of the same name."""
         if start < end:
             key = {"pid": pid, "tid": pid, "cat": name, "id2": {"local": str(index)}, "name": name}
             self._others.append({"ph": "b", "ts": start, **key, "args": {"request": row["id"]}})
             self._others.append({"ph": "e", "ts": end, **key})
 
     def _instant(self, pid: int, tick: int, name: str, row: Mapping[str, Any]) -> None:
-        """Mark a tick on the whole process."""
+        """Add an instant of the whole process."""
         args = {"request": row["id"]}
         self._others.append({"ph": "i", "s": "p", "pid": pid, "tid": pid, "ts": tick, "name": name, "args": args})
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events: first the slots by replica, then what stands beside them."""
+        """Yield the events: slots by replica, then spans and instants."""
         for replica in sorted(self._stays):
             for stay, slot in zip(self._stays[replica], self._slots[replica], strict=True):
                 yield from _slices(stay, _pid(replica), _slot(_pid(replica), slot))
@@ -242,7 +241,7 @@ class _Spans:
 
 
 def _lowest_free(stays: Iterable[_Stay]) -> Iterator[int]:
-    """Give each stay, in order of its start, the lowest slot that is free."""
+    """Assign the lowest free slot to each stay, in order of start."""
     free: list[int] = []
     taken: list[tuple[int, int]] = []
     for stay in stays:
@@ -254,12 +253,12 @@ def _lowest_free(stays: Iterable[_Stay]) -> Iterator[int]:
 
 
 def _slices(stay: _Stay, pid: int, tid: int) -> Iterator[dict[str, Any]]:
-    """Yield a request in its slot, and inside of it prefill and decode."""
+    """Yield the slices of a request in its slot: the whole stay, and prefill and decode in it."""
     row, lane = stay.row, {"ph": "X", "pid": pid, "tid": tid}
     figures = ("outcome", "input_tokens", "output_tokens", "ttft_us", "e2e_us", "num_preemptions")
     args = {name: row[name] for name in figures if row[name] != NEVER}
     yield {**lane, "ts": stay.start, "dur": stay.end - stay.start, "name": row["id"], "args": args}
-    # Of an earlier stay only the whole is known: the first token on record is that of the last prefill.
+    # The recorded first token is that of the last prefill, so earlier stays are not divided.
     has_token = stay.is_last and row["ttft_us"] != NEVER
     token = min(max(row["arrived_at_us"] + row["ttft_us"], stay.start), stay.end) if has_token else stay.end
     if stay.is_last and token > stay.start:

@@ -1,12 +1,12 @@
-"""The final state of a run as a scrape of vLLM's ``/metrics`` would show it.
+"""Final state of a run in the format of vLLM's ``/metrics`` endpoint.
 
-Names, labels and bucket limits are vLLM's, so that a dashboard made for servers reads a simulation. An engine is a
+Names, labels and bucket limits are those of vLLM, so that dashboards for servers work with simulations. An engine is a
 replica.
 
 Notes
 -----
-Source: vLLM, ``vllm/v1/metrics/loggers.py`` and ``buckets.py``. Metrics of things that are not simulated, such as LoRA
-adapters or speculative decoding, are left out.
+Source: vLLM, ``vllm/v1/metrics/loggers.py`` and ``buckets.py``. Metrics of features that are not simulated, such as
+LoRA adapters or speculative decoding, are left out.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ _FINISHED_REASONS = ("stop", "length", "abort")
 
 @attrs.frozen(kw_only=True, eq=False)
 class EngineState:
-    """What the tables do not say about a replica.
+    """State of a replica that is not in the tables of a result.
 
     Attributes
     ----------
     model_name : str
         Model that it serves.
     total_blocks : int
-        Its KV blocks.
+        Number of its KV blocks.
     cached_tokens : int, tokens
-        Prompt tokens that came from the prefix cache, since the start.
+        Prompt tokens that were taken from the prefix cache.
     gaps_us, gap_counts : ndarray of int64, shape (num_gaps,)
-        Gaps between tokens of its completed requests (µs), and how often each occurred.
+        Gaps between tokens of its completed requests (µs), and the number of each.
     """
 
     model_name: str
@@ -74,12 +74,12 @@ class EngineState:
 def write_prometheus(
     requests: Columns, steps: Columns, engines: Sequence[EngineState], path: str | os.PathLike[str]
 ) -> None:
-    """Write what `prometheus_text` gives.
+    """Write the text of `prometheus_text` to a file.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be written; an older one is left as it was.
+        If the file cannot be written; an existing one is left unchanged.
     """
     write_text(path, prometheus_text(requests, steps, engines))
 
@@ -90,18 +90,18 @@ def prometheus_text(requests: Columns, steps: Columns, engines: Sequence[EngineS
     Parameters
     ----------
     requests, steps : mapping of str to ndarray
-        The columns of a result.
+        Tables of a result.
     engines : sequence of EngineState
-        The replicas by index.
+        Replicas by index.
 
     Returns
     -------
     str
-        Latencies in seconds. TTFT counts all requests that got a first token, the other request latencies those that
-        completed, as ``vllm:generation_tokens_total`` does. ``vllm:request_success_total`` has ``abort`` for requests
-        that timed out. KV blocks in use are those of the last step, if its batch still runs. Token histograms reach to
-        the longest request, not to the longest that the model could serve. Of a preempted request, queueing ends when
-        it is first scheduled, prefill with the first token of its last attempt.
+        Latencies in seconds. TTFT is of all requests with a first token, the other request latencies and
+        ``vllm:generation_tokens_total`` of completed requests. ``vllm:request_success_total`` has ``abort`` for
+        requests that timed out. KV blocks in use are those of the last step, if its batch still runs. Token histograms
+        extend to the longest request, not to the maximum length of the model. Of a preempted request, queueing ends
+        when it is first scheduled, prefill with the first token after its last restart.
     """
     families: dict[str, _Family] = {}
     longest = int((requests["input_tokens"] + requests["output_tokens"]).max(initial=1))
@@ -129,7 +129,7 @@ class _Family:
 
 
 _Sample = tuple[str, dict[str, str], float]
-"""What follows the name of the family, labels beside those of the engine, value."""
+"""Suffix of the name, labels in addition to those of the engine, value."""
 
 
 def _braces(labels: Mapping[str, str]) -> str:
@@ -168,7 +168,7 @@ def _samples(
     yield _latency("request_time_per_output_token", "Mean gap of a request.", mean_gap, _INTER_TOKEN_LATENCY)
     yield _latency("e2e_request_latency", "Arrival to last token.", requests["e2e_us"][completed], _REQUEST_LATENCY)
     queued, first = requests["queued_at_us"][completed], requests["first_scheduled_at_us"][completed]
-    # Delays that are added to tokens, but not to the clock, do not make a phase negative.
+    # Delays of tokens that do not advance the clock must not make a phase negative.
     token = (requests["arrived_at_us"] + ttft)[completed]
     last = np.maximum(requests["finished_at_us"][completed], token)
     yield _latency("request_queue_time", "Time in the wait queue.", first - queued, _REQUEST_LATENCY)
@@ -213,7 +213,7 @@ def _histogram(
     counts: NDArray[np.int64] | None = None,
     unit: int = 1,
 ) -> tuple[_Family, list[_Sample]]:
-    """Count values up to each limit, which is in units of so many of theirs."""
+    """Count the values up to each limit; a limit is in multiples of `unit`."""
     counts = np.ones(len(values), np.int64) if counts is None else counts
     order = np.argsort(values, kind="stable")
     ranks = np.searchsorted(values[order] / unit, limits, side="right")
@@ -221,12 +221,12 @@ def _histogram(
     total = float(counts.sum())
     samples = [("_bucket", {"le": str(limit)}, float(count)) for limit, count in zip(limits, up_to, strict=True)]
     samples.append(("_bucket", {"le": "+Inf"}, total))
-    # Exactly rounded: the order of the rows and the machine do not show.
+    # Correctly rounded sum, independent of the order of the rows and the platform.
     samples += [("_count", {}, total), ("_sum", {}, math.fsum(values * counts) / unit)]
     return _Family(f"vllm:{name}", "histogram", meaning), samples
 
 
 def _one_two_five(most: int) -> tuple[float, ...]:
-    """Limits 1, 2, 5, 10, 20, ... up to `most`."""
+    """Return the limits 1, 2, 5, 10, 20, ... up to `most`."""
     steps = (float(digit * 10**power) for power in range(len(str(most))) for digit in (1, 2, 5))
     return tuple(step for step in steps if step <= most)

@@ -1,8 +1,8 @@
-"""Columns as a file: CSV, JSON or Parquet, by the ending of its name.
+"""Tables as files: CSV, JSON or Parquet, by the ending of the name.
 
--1 stands in our columns for an instant, a duration or a replica that never came about, and NaN or infinity for a figure
-that nothing is known of. In files both become what each format has for that: an empty field, ``null``. Which columns
-have -1 is listed, for a recorded arrival or a label may well be -1.
+In tables of the library, -1 is an instant, duration or replica that a request does not have, and NaN or infinity a
+figure without a value. In files, these are missing values: an empty field, ``null``. The columns in which -1 is missing
+are listed, because a recorded arrival or a label may be -1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NEVER_IN_REQUESTS = frozenset(
         "replica",
     }
 )
-"""Columns of the request table in which -1 stands for what did not come about."""
+"""Columns of the request table in which -1 is a missing value."""
 
 
 def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collection[str] = ()) -> None:
@@ -57,16 +57,15 @@ def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collec
     columns : mapping of str to ndarray, shape (num_rows,)
         Numbers, flags or text by name, in the order of the file.
     path : path-like
-        Ends in ``.csv``, ``.json`` (an array with an object a row, a row a line), ``.csv.gz``, ``.json.gz``, or
+        Ends in ``.csv``, ``.json`` (an array with one object per row, one row per line), ``.csv.gz``, ``.json.gz``, or
         ``.parquet``, which needs the extra ``tables``.
     never : collection of str
-        Columns of whole numbers in which -1 stands for what did not come about; it is written as an empty field or
-        ``null``.
+        Integer columns in which -1 is a missing value; it is written as an empty field or ``null``.
 
     Raises
     ------
     ScenarioError
-        If the file has another ending or cannot be written; an older one is left as it was.
+        If the file has another ending or cannot be written; an existing one is left unchanged.
     PluginError
         If pyarrow is needed and not installed.
     """
@@ -75,14 +74,14 @@ def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collec
 
 
 def check_table_path(path: str | os.PathLike[str], name: str = "path") -> None:
-    """Find out early that `write_table` would fail.
+    """Check before a simulation that a table can be written.
 
     Parameters
     ----------
     path : path-like
-        Where the table is to be written later.
+        Path of the file.
     name : str
-        What to call it in the error.
+        Name of the parameter in the error.
 
     Raises
     ------
@@ -98,12 +97,12 @@ def check_table_path(path: str | os.PathLike[str], name: str = "path") -> None:
 
 
 def packed(data: bytes, path: str | os.PathLike[str]) -> bytes:
-    """Compress data if the name of their file ends in ``.gz``; the same data give the same bytes."""
+    """Compress data if the name of the file ends in ``.gz``; the same data give the same bytes."""
     return gzip.compress(data, compresslevel=6, mtime=0) if os.fspath(path).endswith(_GZIP) else data
 
 
 def _ending(path: str | os.PathLike[str]) -> str:
-    """Find the ending that decides on the format: that before ``.gz``, where text is compressed."""
+    """Return the ending that determines the format: the one before ``.gz`` for compressed text."""
     path = Path(path)
     inner = Path(path.stem).suffix if path.suffix == _GZIP else ""
     return inner if inner in _TEXTS else path.suffix
@@ -127,7 +126,7 @@ def _words(flags: NDArray[np.bool_]) -> list[str]:
 
 
 def _json(columns: Columns, never: Collection[str]) -> bytes:
-    # One line a row: readable, and as quick to write as a program in C can encode it.
+    # One row per line: readable, and each row is encoded by the C encoder.
     encode = partial(json.dumps, ensure_ascii=False, separators=(", ", ": "))
     names = list(columns)
     rows = zip(*(values.tolist() for values in _values(columns, never)), strict=True)
@@ -158,12 +157,12 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _values(columns: Columns, never: Collection[str]) -> list[NDArray[Any]]:
-    """Put None in place of what is missing."""
+    """Return the columns with None for missing values."""
     return [_with_none(values, _missing(name, values, never)) for name, values in columns.items()]
 
 
 def _missing(name: str, values: NDArray[Any], never: Collection[str]) -> NDArray[np.bool_] | None:
-    """Where a column has no value; None if it has all."""
+    """Return where values are missing; None if they are nowhere."""
     if name in never:
         return np.asarray(values == NEVER)
     missing = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(0, dtype=np.bool_)

@@ -55,12 +55,16 @@ class StepMember(NamedTuple):
         Tokens this step computes for it.
     output_tokens : int
         Planned output length, tokens.
+    cached_tokens : int
+        Prompt tokens that the prefix cache had and `progress` does not count: those of a request that joins the batch
+        in this step. Its context before the step is `progress` and these together.
     """
 
     input_tokens: int
     progress: int
     new_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
 
 
 class StepBatch:
@@ -134,9 +138,22 @@ class StepBatch:
 class LatencyModel(Protocol):
     """How long things take on one replica.
 
-    Anything with these four methods will do; `DecodeRuns` is an optional fifth that makes long decodes cheap. A class
-    that cannot do without the architecture of the model and the figures of the GPU says so with
-    ``needs_architecture = True``: a scenario that lacks them is then refused before anything is built.
+    Any object with these four methods is one; `DecodeRuns` is an optional fifth that makes long decodes cheap. A class
+    states its needs in attributes, all of them optional:
+
+    ``needs_architecture = True``
+        It needs the architecture of the model and the figures of the GPU. A scenario without them is refused before
+        anything is built.
+    ``global_coefficients = "<name>"``
+        It has one set of coefficients for all deployments, under this name in the catalog.
+    ``coefficients_of_deployment = True``
+        Its coefficients are those that were measured on the deployment, a row of the catalog.
+    ``takes_coefficients = False``
+        It has no coefficients, and a scenario must not give any; its per-request delays are 0.
+    ``Options``
+        Settings class that describes the keyword arguments of its constructor.
+
+    An instance may have an attribute ``dp``, its data-parallel degree, for the number of KV blocks.
     """
 
     def step_time(self, batch: StepBatch) -> int:

@@ -28,6 +28,8 @@ class Blackbox(PromptLengthDelays):
         If there are too few coefficients, or one is negative or not finite.
     """
 
+    coefficients_of_deployment = True
+
     def __init__(self, inputs: LatencyInputs) -> None:
         check_alpha(inputs.alpha)
         check_beta(inputs.beta, 3)

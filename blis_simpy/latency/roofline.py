@@ -60,6 +60,7 @@ class Roofline(PromptLengthDelays):
     """
 
     needs_architecture = True
+    takes_coefficients = False
 
     def __init__(self, inputs: LatencyInputs) -> None:
         check_alpha(inputs.alpha)
@@ -117,7 +118,7 @@ class Roofline(PromptLengthDelays):
         prefills = batch.prefills
         if prefills:
             tokens = pairs = 0
-            for _, progress, new, _ in prefills:
+            for _, progress, new, _, _ in prefills:
                 tokens += new
                 pairs += new * (progress + progress + new - 1)  # twice the context that its tokens attend to, summed
                 context += progress

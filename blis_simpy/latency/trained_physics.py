@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.validation import check_alpha, check_beta, check_sharded_figures, check_tp
 from blis_simpy.latency.weighted_roofline import CostTerm, WeightedRoofline, Weighting
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +22,27 @@ if TYPE_CHECKING:
     from blis_simpy.catalog.models import ModelSpec
     from blis_simpy.latency.base import LatencyInputs
 
-__all__ = ["MOE_COMM_BACKENDS", "TrainedPhysics"]
+__all__ = ["MOE_COMM_BACKENDS", "TrainedPhysics", "TrainedPhysicsOptions"]
 
 MIN_BETA = 7
 _ALL_TO_ALL = ("pplx", "deepep_high_throughput", "deepep_low_latency", "mori", "flashinfer_all2allv")
 """Ways to send each token to each of its experts, rather than every token to every GPU."""
 MOE_COMM_BACKENDS = ("allgather_reducescatter", "naive", *_ALL_TO_ALL)
 """Ways to exchange tokens between data-parallel ranks of a mixture of experts, by vLLM's names; the first is usual."""
+
+
+@settings_class
+class TrainedPhysicsOptions:
+    """Options of the latency model ``trained-physics``."""
+
+    dp: int = setting(
+        default=1, help="Data-parallel degree; above 1 only for a mixture of experts.", unit="ranks", ge=1
+    )
+    moe_comm_backend: str = setting(
+        default=MOE_COMM_BACKENDS[0],
+        help="How data-parallel ranks of a mixture of experts exchange tokens.",
+        choices=MOE_COMM_BACKENDS,
+    )
 
 
 class TrainedPhysics(WeightedRoofline):
@@ -62,6 +77,7 @@ class TrainedPhysics(WeightedRoofline):
     """
 
     global_coefficients = "trained-physics"
+    Options = TrainedPhysicsOptions
 
     def __init__(self, inputs: LatencyInputs, *, dp: int = 1, moe_comm_backend: str = MOE_COMM_BACKENDS[0]) -> None:
         check_alpha(inputs.alpha)

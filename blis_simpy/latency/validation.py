@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blis_simpy.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from blis_simpy.catalog.hardware import Gpu
     from blis_simpy.catalog.models import ModelSpec
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "check_alpha",
     "check_beta",
+    "check_kernel_figures",
+    "check_known",
     "check_model_shape",
+    "check_placement",
     "check_roofline_figures",
     "check_sharded_figures",
     "check_tp",
@@ -160,8 +163,7 @@ def check_sharded_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int) -> 
     """
     problems = [_missing_model()] if model is None else []
     if gpu is None:
-        rule = "must be known: the figures of the GPU are needed"
-        problems.append(Problem(path="hardware", rule=rule, value=None, code="missing_gpu"))
+        problems.append(_missing_gpu())
     if model is None or gpu is None:
         raise ScenarioError(problems)
     problems = _shape_problems(model, *_CODE_OF_SHAPE)
@@ -180,6 +182,90 @@ def check_sharded_figures(model: ModelSpec | None, gpu: Gpu | None, tp: int) -> 
     if problems:
         raise ScenarioError(problems)
     return model, gpu
+
+
+def check_known(model: ModelSpec | None, gpu: Gpu | None) -> tuple[ModelSpec, Gpu]:
+    """Require a model and a GPU, and return them.
+
+    Raises
+    ------
+    ScenarioError
+        ``missing_model``, ``missing_gpu``.
+    """
+    problems = [_missing_model()] if model is None else []
+    if gpu is None:
+        problems.append(_missing_gpu())
+    if model is None or gpu is None:
+        raise ScenarioError(problems)
+    return model, gpu
+
+
+def check_kernel_figures(model: ModelSpec) -> None:
+    """Require the flat figures of the model that kernel times depend on.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for each figure that is wrong: codes of `check_sharded_figures`, ``bad_bytes_per_param``,
+        ``bad_experts_per_token``.
+    """
+    problems = _shape_problems(model, "num_layers", "num_heads", "hidden_size")
+    mixture = model.num_experts > 1
+    width = (mixture and model.moe_intermediate_size) or model.intermediate_size
+    if width <= 0:
+        problems += _shape_problems(model, "intermediate_size")
+    if not _positive(model.bytes_per_param):
+        path, rule = "model.bytes_per_param", "must be finite and > 0"
+        problems.append(Problem(path=path, rule=rule, value=model.bytes_per_param, code="bad_bytes_per_param"))
+    if mixture and not 0 < model.experts_per_token <= model.num_experts:
+        path, rule = "model.experts_per_token", f"must be from 1 to the {model.num_experts} experts"
+        problems.append(Problem(path=path, rule=rule, value=model.experts_per_token, code="bad_experts_per_token"))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def check_placement(heads: Iterable[tuple[int, int]], name: str, *, tp: int, dp: int, experts: bool) -> None:
+    """Require a placement that vLLM accepts; unlike `check_sharded_figures`, `tp` may be a multiple of the KV heads.
+
+    Parameters
+    ----------
+    heads : iterable of (int, int)
+        Attention heads and KV heads of each kind of layer.
+    name : str
+        Name of the model, for messages.
+    tp, dp : int
+        Tensor-parallel and data-parallel degree.
+    experts : bool
+        Whether the model is a mixture of experts.
+
+    Raises
+    ------
+    ScenarioError
+        ``heads_not_divisible_by_tp``, ``kv_heads_not_divisible_by_tp``, ``bad_dp``, ``dp_needs_experts``.
+    """
+    problems = dict.fromkeys(problem for pair in heads for problem in _placement_problems(*pair, name, tp))
+    if dp < 1:
+        problems[Problem(path="dp", rule="must be >= 1", value=dp, code="bad_dp")] = None
+    elif dp > 1 and not experts:
+        rule, hint = "must be 1 without a mixture of experts", "add replicas to scale a dense model"
+        problems[Problem(path="dp", rule=rule, value=dp, hint=hint, code="dp_needs_experts")] = None
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _placement_problems(heads: int, kv_heads: int, name: str, tp: int) -> Iterator[Problem]:
+    name = name or "the model"
+    if heads % tp:
+        rule = f"must divide the {heads} attention heads of {name}"
+        yield Problem(path="tp", rule=rule, value=tp, code="heads_not_divisible_by_tp")
+    if kv_heads % tp and tp % kv_heads:
+        rule = f"must divide the {kv_heads} KV heads of {name}, or be a multiple of them"
+        yield Problem(path="tp", rule=rule, value=tp, code="kv_heads_not_divisible_by_tp")
+
+
+def _missing_gpu() -> Problem:
+    rule = "must be known: the figures of the GPU are needed"
+    return Problem(path="hardware", rule=rule, value=None, code="missing_gpu")
 
 
 def _missing_model() -> Problem:

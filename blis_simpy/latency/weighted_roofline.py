@@ -122,6 +122,7 @@ class WeightedRoofline(FixedDelays, ABC):
         shares: Sequence[CostTerm],
     ) -> None:
         super().__init__(alpha)
+        self.dp = dp
         self._layers, self._hidden = float(model.num_layers), float(model.hidden_size)
         self._tp, self._dp, self._ranks = float(tp), float(dp), float(tp * dp)
         self._flops_per_us, self._bytes_per_us = flops_per_us, bytes_per_us
@@ -223,7 +224,7 @@ class WeightedRoofline(FixedDelays, ABC):
         Every chunk of a prompt attends to the whole prompt and half of itself, as the weights were fitted so.
         """
         tokens, attention = 0, 0.0
-        for input_tokens, _, new, _ in prefills:
+        for input_tokens, _, new, _, _ in prefills:
             tokens += new
             attention += self._attention * new * (input_tokens + new / 2.0) * self._head_dim
         if not tokens:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchBuilder"]
 
+_RUNNING = RequestOutcome.RUNNING
+
 
 class BatchBuilder:
     """Hands out the tokens of one step.
@@ -325,7 +327,7 @@ class BatchBuilder:
         leg.computed = cached = len(prefix) * self._block_size
         leg.granted = end - leg.computed
         self.token_budget -= leg.granted
-        leg.outcome = RequestOutcome.RUNNING
+        leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
         if leg.num_preemptions and leg.first.first_scheduled_at >= 0 and self._kv.caches_prefixes:
             self._log.resumed_lookups.count(leg.input_tokens, cached)

@@ -1,4 +1,4 @@
-"""KV blocks of one replica as vLLM keeps them: every full block can be found, and blocks without content are used first.
+"""KV blocks of one replica as in vLLM: every full block can be found, and blocks without content are used first.
 
 It differs from `blis_simpy.replica.kv_store.SingleTier` in three ways. Every full block has a hash, of output too, so
 that a request which resumes finds its own. On the free list, blocks without a hash come before all others. Several
@@ -43,7 +43,7 @@ class BlockPool:
         self.caches_prefixes = prefix_caching
         self.hits = 0
         self.misses = 0
-        # The free list: first the blocks without a hash, which are all alike, then the others, next to be evicted first.
+        # The free list: first the blocks without a hash, which are equal, then the others, next to be evicted first.
         # Of these, single blocks have a key, and runs of blocks with a hash that nobody looks for are numbered.
         self._unhashed = pool.free
         self._hashed: OrderedDict[Block | int, int] = OrderedDict()

@@ -1,7 +1,7 @@
 """An engine whose steps take effect at their end, as in vLLM.
 
-Forming a step takes slots and blocks; its outputs are *delivered* at its end: first tokens, completions, freed slots and
-blocks. What a router, a client or another process observes is what a real engine shows.
+Forming a step takes slots and blocks; its outputs are *delivered* at its end: first tokens, completions, freed slots
+and blocks. What a router, a client or another process observes is what a real engine shows.
 
 With synchronous scheduling the next step is formed when the outputs of the last one have been delivered. With
 asynchronous scheduling (`steps_ahead` = 1) one more step is under way: a step is formed at the start of the one before
@@ -257,7 +257,7 @@ class EndOfStepEngine(Engine):
         if leg.decoding:
             start = leg.missed_steps[-1] + 1 if leg.missed_steps else leg.first_decode_step - 1
             runs = (*runs, (start, min(leg.last_step, self.num_steps - 1)))
-        runs = [(first, min(last, delivered - 1)) for first, last in runs if first < delivered]
+        runs = tuple((first, min(last, delivered - 1)) for first, last in runs if first < delivered)
         if leg.ttft < 0 or not runs:
             return
         last = runs[-1][1]

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from blis_simpy.core.environment import ReplicaEvent
@@ -30,6 +29,8 @@ from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import BatchSlots, KVBlocks
     from blis_simpy.latency.base import LatencyModel
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["DecodedSteps", "Engine", "latency_error"]
+
+_QUEUED = RequestOutcome.QUEUED
 
 _log = logging.getLogger("blis_simpy")
 
@@ -191,7 +194,7 @@ class Engine(ABC):
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """End a request whose deadline has come; return whether a plan stays right."""
 
-    def take_inputs(self, now: int) -> None:
+    def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines take them at once
         """Take note of requests that have arrived or timed out, if the engine otherwise does so in its turns only."""
 
     @abstractmethod
@@ -260,7 +263,7 @@ class Engine(ABC):
         leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
-        leg.outcome = RequestOutcome.QUEUED
+        leg.outcome = _QUEUED
         leg.queued_at = now
         self._append(leg, now)
         if self._observers.enqueued is not None:
@@ -369,7 +372,8 @@ class Engine(ABC):
                     single.append(leg)
                 else:
                     progress = leg.computed if leg.scheduled_at < now else self._progress_at_admission(leg)
-                    members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens))
+                    cached = leg.computed - progress
+                    members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens, cached))
         decodes = batch.decodes
         num_decodes = decodes.count - len(missed)
         if not num_decodes and not prefill_tokens and self._skips_empty_steps:
@@ -388,7 +392,7 @@ class Engine(ABC):
             duration = 1
         if missed:
             self._postpone(missed, duration)
-        start = now if now > self.device_free_at else self.device_free_at
+        start = max(self.device_free_at, now)
         self.last_step_start = start
         self.device_free_at = start + duration
         effects = self._count_tokens()
@@ -425,7 +429,7 @@ class Engine(ABC):
     def _batch_of(
         self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
     ) -> StepBatch:
-        """Return the batch of a step in which some decoding requests get no token, and others decode one of their known."""
+        """Return the batch of a step in which some decoding requests get no token and single known tokens count as decode."""
         decodes, step = self.batch.decodes, self.num_steps
         context_tokens = decodes.context_tokens
         context_tokens += sum(leg.computed for leg in single) - sum(decodes.progress(leg, step) for leg in missed)

@@ -31,6 +31,7 @@ class KVStore(Protocol):
     """
 
     pool: KVBlocks
+    block_size: int
     caches_prefixes: bool
     hits: int
     misses: int

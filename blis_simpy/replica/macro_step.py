@@ -99,7 +99,7 @@ class MacroStep:
         return min(started, self.steps)
 
     def formed(self, now: int, at_now: bool) -> int:
-        """Return how many steps have been formed before a tick, those that are formed at the tick counted if `at_now`."""
+        """Return how many steps are formed before a tick, those that are formed at the tick included if `at_now`."""
         first = self._first_formed_at
         if first is None:
             return self.started(now, at_now)

@@ -6,7 +6,7 @@ Each setting can be given by itself; a profile only says what holds where it is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -26,6 +26,7 @@ from blis_simpy.replica.step_rules import (
     StepRules,
     WholeSequenceFits,
 )
+from blis_simpy.settings.fields import evolved
 
 if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.wait_queue import WaitQueue
+
+_S = TypeVar("_S")
 
 __all__ = ["build_engine", "with_engine_defaults", "with_kv_defaults"]
 
@@ -60,9 +63,14 @@ _ENGINE: Mapping[str, Mapping[str, Any]] = {
     },
 }
 _KV: Mapping[str, Mapping[str, Any]] = {
-    "blis": {"store": "single-tier", "reserved_blocks": 0, "gpu_memory_utilization": 0.9},
+    "blis": {"capacity_rules": "blis", "reserved_blocks": 0, "gpu_memory_utilization": 0.9},
     # One block stands for "no block" in vLLM's block tables, so that requests cannot use it.
-    "vllm": {"store": "block-pool", "reserved_blocks": 1, "gpu_memory_utilization": VLLM_GPU_MEMORY_UTILIZATION},
+    "vllm": {
+        "store": "block-pool",
+        "capacity_rules": "vllm",
+        "reserved_blocks": 1,
+        "gpu_memory_utilization": VLLM_GPU_MEMORY_UTILIZATION,
+    },
 }
 
 
@@ -74,13 +82,14 @@ def with_kv_defaults(settings: KVSettings, profile: str) -> KVSettings:
     ScenarioError
         If there are host blocks, or no prefix caching, with a store that does not support it.
     """
-    kv = _completed(settings, _KV[profile])
-    if kv.cpu_blocks and kv.store == "block-pool":
+    kv = _completed(settings, {"store": settings.chosen_store, **_KV[profile]})
+    store = kv.store.get("type") if isinstance(kv.store, Mapping) else kv.store
+    if kv.cpu_blocks and store == "block-pool":
         raise ScenarioError.at(
             "kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint="set kv.store to two-tier"
         )
-    if not kv.prefix_caching and kv.store in ("single-tier", "two-tier"):
-        raise ScenarioError.at("kv.prefix_caching", f"must be true with the KV store {kv.store}", False)
+    if not kv.prefix_caching and store in ("single-tier", "two-tier"):
+        raise ScenarioError.at("kv.prefix_caching", f"must be true with the KV store {store}", False)
     return kv
 
 
@@ -132,10 +141,8 @@ def _check_limits(limits: StepLimits) -> None:
         )
 
 
-def _completed(settings: Any, defaults: Mapping[str, Any]) -> Any:
-    return attrs.evolve(
-        settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None}
-    )
+def _completed(settings: _S, defaults: Mapping[str, Any]) -> _S:
+    return evolved(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
 
 
 def build_engine(

@@ -47,6 +47,9 @@ class Intake(Enum):
     DROP = "drop"
 
 
+_ACCEPT = Intake.ACCEPT
+
+
 class Replica:
     """One inference engine with its own queue, batch and KV blocks.
 
@@ -224,7 +227,7 @@ class Replica:
 
     def _enter(self, event: Event) -> None:
         leg = cast("RunningRequest", event.value)
-        if self.intake is not Intake.ACCEPT:
+        if self.intake is not _ACCEPT:
             self._refuse([leg])
             return
         self.catch_up()

@@ -127,7 +127,7 @@ class RunningBatch:
         return progress + leg.granted + leg.extra_stored
 
     def num_outputs(self, leg: RunningRequest, step: int) -> int:
-        """Outputs that a member has produced before a step, those under way included."""
+        """Return the outputs that a member has produced before a step, those under way included."""
         if leg.first_decode_step < 0:
             return leg.num_outputs
         return leg.num_outputs + min(step, leg.last_step + 1) - leg.first_decode_step + 1
@@ -135,9 +135,9 @@ class RunningBatch:
     def hashed_tokens(self, leg: RunningRequest, step: int) -> int:
         """Tokens of a member before a step, those just granted to it included, whose full blocks have a hash.
 
-        A block gets its hash with the step that fills it, if the tokens are known by then. Outputs under way are not, so
-        a block that one of them fills gets its hash when the next step is formed, or when the output is delivered and
-        one more has been.
+        A block gets its hash with the step that fills it, if the tokens are known by then. Outputs under way are not,
+        so a block that one of them fills gets its hash when the next step is formed, or when the output is delivered
+        and one more has been.
         """
         stored = self.stored_tokens(leg, step)
         if not self.steps_ahead or leg.first_decode_step < 0:
@@ -154,7 +154,7 @@ class RunningBatch:
 
     @staticmethod
     def _under_way(leg: RunningRequest, first: int, step: int) -> int:
-        """Outputs that a member produces in the steps from `first` on and before `step`."""
+        """Return the outputs that a member produces in the steps from `first` on and before `step`."""
         return sum(leg.yields(earlier) for earlier in range(first, step))
 
     def name_outputs(self, step: int) -> None:

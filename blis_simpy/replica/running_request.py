@@ -132,7 +132,7 @@ class RunningRequest(Leg):
         self.missed_steps += (step,)
 
     def wait_to_resume(self, outputs: int, step: int) -> None:
-        """Go back to the wait queue with the outputs of the steps before one; they are computed again with the prompt."""
+        """Go back to the wait queue with the outputs of the steps before one; they are recomputed with the prompt."""
         self.close_segment(min(step, self.last_step + 1))
         self.outcome = RequestOutcome.QUEUED
         self.num_preemptions += 1

@@ -97,7 +97,7 @@ class PriorityScheduler:
 
 
 class RequestPriorityScheduler:
-    """Lowest `Request.priority` first, then by arrival at the replica, then by id, as in vLLM (registered as ``priority``)."""
+    """Lowest `Request.priority` first, then by arrival, then by id, as in vLLM (registered as ``priority``)."""
 
     time_invariant = True
 

@@ -1,178 +1,202 @@
-"""Settings of one replica: limits of a step, order of the queue, size of the KV cache."""
+"""Settings of one replica: limits of a step, policies of the engine, KV cache."""
 
 from __future__ import annotations
 
-import attrs
+from blis_simpy import registry
+from blis_simpy.settings.field_types import Duration, Plugin
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.plugin_options import option_names
 
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
+__all__ = ["DEFAULT_STORE", "OFFLOADING_STORE", "EngineSettings", "KVSettings"]
 
-__all__ = ["EngineSettings", "KVSettings"]
+DEFAULT_STORE = "single-tier"
+"""KV store of a scenario that says nothing about it."""
+OFFLOADING_STORE = "two-tier"
+"""KV store of a scenario that gives CPU blocks only."""
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class EngineSettings(ReprMixin):
-    """How a replica forms its steps. What is not given is as in the profile."""
+@settings_class
+class EngineSettings:
+    """Limits and policies of the engine of a replica. What is not given is set by the profile."""
 
     profile: str = setting(
-        "blis",
-        help="Engine whose decisions are taken where no other setting says otherwise: that of the reference, or vLLM.",
+        default="blis",
+        help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
     )
     max_num_seqs: int | None = setting(
-        None,
-        help="Batch slots: the most requests that run at once. Unset: 256 with blis, by the GPU with vllm.",
+        default=None,
+        help="Batch slots: maximum number of requests that run at once; unset means 256 in the profile blis, and what "
+        "a server chooses for the GPU in the profile vllm.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
     max_num_batched_tokens: int | None = setting(
-        None,
-        help="Token budget of one step. Unset: 2048 with blis, by the GPU with vllm.",
+        default=None,
+        help="Token budget of one step; unset means 2048 in the profile blis, and what a server chooses for the GPU in "
+        "the profile vllm.",
         unit="tokens",
         ge=1,
         flag="--max-num-scheduled-tokens",
     )
     long_prefill_token_threshold: int = setting(
-        0,
-        help="Most prompt tokens that one request gets in a step; 0 means no such limit.",
+        default=0,
+        help="Maximum number of prompt tokens of one request in a step; 0 means unlimited.",
         unit="tokens",
         ge=0,
         flag="--long-prefill-token-threshold",
     )
     long_prefill_token_threshold_adaptive: bool = setting(
-        False, help="Whether an equal share of the token budget is allowed, if that is more than the threshold."
+        default=False, help="Raise the threshold to an equal share of the token budget."
     )
     long_prefill_threshold_if_alone: bool | None = setting(
-        None, help="Whether the threshold limits a request that is alone. Unset: yes with blis, no with vllm."
+        default=None,
+        help="Apply the threshold to a request that is alone; unset means true in the profile blis, false in vllm.",
     )
     max_model_len: int | None = setting(
-        None,
-        help="Most tokens of prompt and output together; 0 means unlimited, unset means derived from the model.",
+        default=None,
+        help="Maximum number of prompt and output tokens; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
     )
     over_length: str | None = setting(
-        None,
-        help="Request whose prompt and output budget exceed the maximum length: it is dropped, or its output is "
-        "clipped. Unset: drop with blis, clip with vllm.",
+        default=None,
+        help="Treatment of requests whose prompt and output budget exceed the maximum length: drop them, or clip their "
+        "output; unset means drop in the profile blis, clip in vllm.",
         choices=("drop", "clip"),
     )
     step_effects: str | None = setting(
-        None,
-        help="When tokens, completions and freed blocks of a step count: from its start or from its end on. Unset: "
-        "start with blis, end with vllm.",
+        default=None,
+        help="When tokens, completions and freed blocks of a step take effect: at its start or at its end; unset means "
+        "start in the profile blis, end in vllm.",
         choices=("start", "end"),
     )
     async_scheduling: bool | None = setting(
-        None,
-        help="Whether a step is formed while the one before it runs; needs effects at the end. Unset: no with blis, "
-        "yes with vllm.",
+        default=None,
+        help="Form a step while the previous one runs; requires effects at the end; unset means false in the profile "
+        "blis, true in vllm.",
     )
-    idle_pause: int = setting(
-        1000,
-        help="Pause of the engine after a round without a step, although there are requests; with effects at the end.",
+    idle_pause: Duration = setting(
+        default=1000,
+        help="Pause of the engine after an iteration without a step while there are requests; with effects at the end.",
         unit="us",
         ge=0,
         dimension="duration",
     )
     reserve_full_sequence: bool | None = setting(
-        None,
-        help="Whether all tokens of a request must fit the free KV blocks at its admission, not only its first chunk. "
-        "Unset: no with blis, yes with vllm.",
+        default=None,
+        help="Admit a request only if all its tokens fit the free KV blocks, not just its first chunk; unset means "
+        "false in the profile blis, true in vllm.",
     )
     watermark: float = setting(
-        0.0,
-        help="Share of the KV blocks that stays free at an admission while other requests run.",
+        default=0.0,
+        help="Fraction of the KV blocks that an admission leaves free while other requests run.",
         unit="fraction",
         ge=0,
         lt=1,
     )
     victim: str | None = setting(
-        None,
-        help="Running request that is preempted if KV blocks run out: the latest, or the least urgent. Unset: the "
-        "least urgent with vllm and the scheduler priority, else the latest.",
+        default=None,
+        help="Running request that is preempted when KV blocks run out: the latest one, or the least urgent one; unset "
+        "means the least urgent in the profile vllm with the scheduler priority, else the latest.",
         choices=("latest", "least-urgent"),
     )
     resume: str | None = setting(
-        None,
-        help="Preempted request that comes back: it restarts from its prompt, or recomputes prompt and outputs. Unset: "
-        "restart with blis, recompute with vllm.",
+        default=None,
+        help="How a preempted request resumes: restart from its prompt, or recompute prompt and output; unset means "
+        "restart in the profile blis, recompute in vllm.",
         choices=("restart", "recompute"),
     )
-    scheduler: Plugin = setting("fcfs", help="Order of the wait queue.", kind="scheduler", flag="--scheduler")
+    scheduler: Plugin = setting(
+        default="fcfs", help="Scheduler: orders the wait queue.", kind="scheduler", flag="--scheduler"
+    )
     priority: Plugin = setting(
-        "constant", help="Number by which a queue may be ordered.", kind="priority", flag="--priority-policy"
+        default="constant",
+        help="Priority policy: computes the priorities that a scheduler may sort by.",
+        kind="priority",
+        flag="--priority-policy",
     )
-    batching: Plugin = setting("continuous", help="Who joins a step.", kind="batching")
+    batching: Plugin = setting(
+        default="continuous", help="Batch policy: decides which requests join a step.", kind="batching"
+    )
     macro_steps: bool = setting(
-        True, help="Compute long stretches of decoding at once; changes the speed, never a figure."
+        default=True, help="Simulate runs of decode steps as single events; affects the speed, not the results."
     )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class KVSettings(ReprMixin):
-    """KV cache of a replica. What is not given is as in the engine profile."""
+@settings_class
+class KVSettings:
+    """KV cache of a replica. What is not given is set by the engine profile."""
 
-    store: Plugin = setting(
-        None,
-        help="Where KV blocks are kept. Unset: single-tier with the engine profile blis, block-pool with vllm.",
+    store: Plugin | None = setting(
+        default=None,
+        help=f"KV store; unset means block-pool in the engine profile vllm, in blis {DEFAULT_STORE}, or "
+        f"{OFFLOADING_STORE} with blocks in host memory.",
         kind="kv_store",
-        absent="",
     )
     prefix_caching: bool = setting(
-        True, help="Whether prompts find blocks of earlier ones; the store block-pool can do without."
+        default=True, help="Whether prompts share blocks of earlier ones; only the store block-pool can switch it off."
     )
     blocks: int | None = setting(
-        None,
-        help="KV blocks of a replica; unset means computed from the memory of the GPU.",
+        default=None,
+        help="Number of KV blocks of a replica; unset means computed from the GPU memory.",
         unit="blocks",
         ge=1,
         flag="--total-kv-blocks",
     )
-    block_size: int = setting(16, help="Tokens of one KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens")
+    block_size: int = setting(
+        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+    )
     reserved_blocks: int | None = setting(
-        None,
-        help="Blocks that the engine keeps of those that the memory of the GPU has room for. Unset: 0 with the engine "
-        "profile blis, 1 with vllm.",
+        default=None,
+        help="Computed KV blocks that requests cannot use; unset means 0 in the engine profile blis, 1 in vllm.",
         unit="blocks",
         ge=0,
     )
+    capacity_rules: str | None = setting(
+        default=None,
+        help="Rules to compute the number of blocks: blis as the reference does, vllm from the content of the "
+        "checkpoint and the share of each GPU; unset means those of the engine profile.",
+        choices=("blis", "vllm"),
+        flag="--kv-capacity-rules",
+    )
     gpu_memory_utilization: float | None = setting(
-        None,
-        help="Share of the GPU's memory that the engine uses, for computing the number of blocks. Unset: 0.9 with the "
-        "engine profile blis, 0.92 with vllm.",
+        default=None,
+        help="Fraction of the GPU memory that the engine uses, to compute the number of KV blocks; unset means 0.9 in "
+        "the engine profile blis, 0.92 in vllm.",
         unit="fraction",
         gt=0,
         le=1,
         flag="--gpu-memory-utilization",
     )
     cpu_blocks: int = setting(
-        0,
-        help="KV blocks in host memory behind the GPU's; 0 means no second tier.",
+        default=0,
+        help="Number of KV blocks in host memory; 0 means no second tier.",
         unit="blocks",
         ge=0,
         flag="--kv-cpu-blocks",
     )
     transfer_bandwidth: float = setting(
-        100.0,
-        help="Blocks that one microsecond brings back from host memory.",
+        default=100.0,
+        help="KV blocks that are reloaded from host memory per microsecond.",
         unit="blocks/us",
         gt=0,
         flag="--kv-transfer-bandwidth",
     )
-    transfer_base_latency: int = setting(
-        0,
-        help="Fixed part of the time to bring back one block.",
+    transfer_base_latency: Duration = setting(
+        default=0,
+        help="Fixed part of the time to reload one KV block.",
         unit="us",
         ge=0,
         dimension="duration",
         flag="--kv-transfer-base-latency",
     )
     offload_threshold: float = setting(
-        0.9,
-        help="Accepted for compatibility; it has no effect.",
+        default=0.9,
+        help="Accepted for compatibility; without effect.",
         unit="fraction",
         ge=0,
         le=1,
@@ -181,14 +205,15 @@ class KVSettings(ReprMixin):
 
     @property
     def chosen_store(self) -> Plugin:
-        """The KV store with its options: the two-tier one where there are host blocks."""
-        if self.store == "two-tier" or (self.store == "single-tier" and self.cpu_blocks):
-            return {
-                "policy": "two-tier",
-                "cpu_blocks": self.cpu_blocks,
-                "bandwidth": self.transfer_bandwidth,
-                "base_latency": self.transfer_base_latency,
-            }
-        if self.store == "block-pool":
-            return {"policy": "block-pool", "prefix_caching": self.prefix_caching}
-        return self.store
+        """The KV store to use: `store`, else the default; one named without options has those of these settings."""
+        store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
+        if not isinstance(store, str):
+            return store
+        known = option_names("kv_store", registry.get("kv_store", store)) or ()
+        options = {
+            "cpu_blocks": self.cpu_blocks,
+            "bandwidth": self.transfer_bandwidth,
+            "base_latency": self.transfer_base_latency,
+            "prefix_caching": self.prefix_caching,
+        }
+        return {"type": store, **{name: value for name, value in options.items() if name in known}}

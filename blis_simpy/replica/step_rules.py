@@ -1,6 +1,6 @@
 """Rules of a step that engines disagree on, each a choice of its own.
 
-An engine profile is a set of them (`blis_simpy.replica.profiles`). The batch builder applies them while it forms a step.
+An engine profile is a set of them (`blis_simpy.replica.profiles`). The batch builder applies them to each step.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class LatestAdmitted:
 
 
 class LeastUrgent:
-    """The request with the largest priority number; of equals the one that arrived last, then the first of the batch."""
+    """The request with the largest priority number; of equals the latest arrival, then the first of the batch."""
 
     def victim(self, batch: RunningBatch) -> RunningRequest:
         """Return the least urgent member."""

@@ -1,4 +1,4 @@
-"""The aggregate figures of a run, with the keys and values of the reference's metrics block."""
+"""Aggregate figures of one or several replicas, with the keys and values of the reference's metrics block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Aggregate"]
 
 
 class Aggregate:
-    """Figures of one replica, or of several together.
+    """Figures of one replica or of several.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Aggregate:
     requests : RequestTable
         All requests of the run.
     replicas : sequence of ReplicaOutcome
-        Whose figures they are.
+        The replicas.
     ttft : ndarray of int64, shape (num_requests,), µs, optional
-        TTFT of each request in place of that in the table.
+        TTFT of each request, in place of that in the table.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Aggregate:
         )
 
     def sum(self, counter: str) -> int:
-        """Sum of a counter over the replicas."""
+        """Return the sum of a counter over the replicas."""
         return sum(getattr(replica, counter) for replica in self.replicas)
 
     @property
     def num_preemptions(self) -> int:
-        """How often a request lost its place in a batch."""
+        """Number of preemptions."""
         return sum(len(replica.preemptions) for replica in self.replicas)
 
     @property
     def ended_at(self) -> int:
-        """Last tick at which something happened."""
+        """Last tick of activity on any replica."""
         return max(replica.ended_at for replica in self.replicas)
 
     def blis(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Counts of what should not happen in a run, and rates of the KV cache, as the reference reports them."""
+"""Anomaly counters and KV rates of a run, as the reference reports them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["anomalies", "kv_rates", "priority_inversions"]
 
 
 def priority_inversions(requests: RequestTable) -> int:
-    """Count pairs of one SLO class in which the earlier request took more than twice as long as the later.
+    """Count pairs of requests of one SLO class in which the earlier one took more than twice as long as the later one.
 
     Parameters
     ----------
     requests : RequestTable
-        Requests of one replica in list order, which decides among equal arrivals.
+        Requests of one replica in the order of the workload, which breaks ties of arrivals.
     """
     completed = requests.take(requests.completed)
     order = np.argsort(completed["arrived_at_us"], kind="stable")
@@ -38,7 +38,7 @@ def priority_inversions(requests: RequestTable) -> int:
 
 
 def _blocked_queues(replicas: Sequence[ReplicaOutcome]) -> int:
-    """Count replicas whose mean queue is more than twice as long as the mean over all."""
+    """Count replicas whose mean queue depth is more than twice the mean over all replicas."""
     means = [replica.queue_depth_mean for replica in replicas]
     overall = sum(means) / len(means)
     if len(means) < 2 or overall <= 0:
@@ -54,18 +54,18 @@ def anomalies(
     rejected: int,
     routing_rejections: int,
 ) -> dict[str, int]:
-    """Count what should not happen.
+    """Count anomalies: priority inversions, blocked queues, rejections, drops, capped requests.
 
     Parameters
     ----------
     aggregate : Aggregate
-        The figures of all replicas.
+        Figures of all replicas.
     requests : RequestTable
         All requests.
     ordered_by_priority : bool
-        Whether a priority policy other than ``constant`` was at work; without one nothing is an inversion.
+        Whether a replica has a priority policy other than ``constant``; inversions are counted only then.
     rejected, routing_rejections : int
-        Requests refused at admission and at routing.
+        Requests rejected at admission, and by routing.
     """
     inversions = 0
     if ordered_by_priority:

@@ -1,4 +1,4 @@
-"""Figures in the reference's own formats: the sections of its text report, and its results files."""
+"""Reports in the formats of the reference: the sections of its text report, and its results files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["metrics_rows", "number", "replay_results", "sections", "to_json"]
 
 
 def number(value: float) -> str:
-    """Shortest decimal that reads back as the value; whole numbers without a point, no exponent where avoidable."""
+    """Return the shortest decimal that reads back as the value; integers without a point, exponents only if needed."""
     if value == int(value) and abs(value) < 1e21:
         return f"{Decimal(repr(float(value))):.0f}" if abs(value) > 2**53 else str(int(value))
     text = repr(value)
@@ -32,7 +32,7 @@ def number(value: float) -> str:
 
 
 def to_json(value: Any, indent: str = "") -> str:
-    """JSON with two spaces of indentation and numbers as `number` writes them."""
+    """Return JSON with an indentation of two spaces and numbers in the format of `number`."""
     inner = indent + "  "
     if isinstance(value, Mapping):
         lines = [f"{inner}{json.dumps(key)}: {to_json(item, inner)}" for key, item in value.items()]
@@ -46,7 +46,7 @@ def to_json(value: Any, indent: str = "") -> str:
 
 
 def metrics_rows(requests: RequestTable) -> Iterator[dict[str, Any]]:
-    """Rows of the results file of ``run``: requests that reached a replica and were not dropped, by arrival."""
+    """Yield rows of the results file of ``run``: requests that reached a replica and were not dropped, by arrival."""
     reached = requests.take((requests["replica"] >= 0) & ~requests.with_outcome(RequestOutcome.DROPPED))
     for r in reached.take(np.argsort(reached["arrived_at_us"], kind="stable")).rows():
         completed = r["outcome"] == "completed"
@@ -76,7 +76,7 @@ _NUMBERED = re.compile(r"request_([+-]?[0-9]+)")
 
 
 def replay_results(requests: RequestTable) -> str:
-    """Text of the results file of ``replay``: the completed requests by number."""
+    """Return the results file of ``replay``: the completed requests by number."""
     completed = requests.take(requests.completed)
     columns = (completed[name].tolist() for name in ("id", "ttft_us", "e2e_us", "input_tokens", "output_tokens"))
     rows = [
@@ -86,7 +86,7 @@ def replay_results(requests: RequestTable) -> str:
     ]
     if not rows:
         return "[]"
-    # Written out: the standard encoder takes longer over these rows than the simulation of some.
+    # Formatted here: the standard encoder would take longer for these rows than some simulations.
     return (
         "[\n"
         + ",\n".join(
@@ -109,16 +109,17 @@ def sections(
     models: Mapping[str, Group] | None = None,
     decisions: Mapping[str, Any] | None = None,
 ) -> str:
-    """Text report of ``run`` or ``replay``; sections without news are left out.
+    """Return the text report of ``run`` or ``replay``; empty sections are left out.
 
     Parameters
     ----------
     command : str
         ``run`` or ``replay``, which name rejections differently.
     blocks : iterable of mapping
-        Metrics blocks; those in which nothing completed are left out.
+        Metrics blocks; those without completed requests are left out.
     anomaly, kv, slo : mapping
-        As from `blis_simpy.results.evaluation`. Latencies of SLO classes and models are shown in ticks.
+        As in `Result.anomalies`, `Result.kv_rates` and `Result.slo_classes`. Latencies of SLO classes and models are
+        in ticks.
     fitness : Fitness, optional
         Score of the run; the reference's ``replay`` never shows one.
     models : mapping of str to Group, optional

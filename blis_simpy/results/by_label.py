@@ -25,7 +25,7 @@ _MOST_ROWS = 16
 
 
 def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, Percentiles]:
-    """Gather a latency, of all requests or of each group of them.
+    """Return the distribution of a latency, of all requests or by label.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
     Returns
     -------
     dict of str to Percentiles, µs
-        By name of the group, in the order of their labels; empty without `by`. Those without any value are left out,
-        and of more than 8 groups, the smallest are put together.
+        By name of the group, in the order of the labels; the name is empty without `by`. Groups without values are
+        left out; of more than 8 groups, the smallest are merged.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def _check_label(by: str) -> None:
 
 
 def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
-    """Return the values in a column that make up a group, by name of the group."""
+    """Return the values of a column that belong to each group, by name of the group."""
     values, counts = np.unique(column, return_counts=True)
     kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1]) if len(values) > most else np.arange(len(values))
     groups: dict[str, list[Any]] = {}
@@ -83,16 +83,16 @@ def _name(by: str, value: object) -> str:
 
 @attrs.frozen(eq=False)
 class RoutedCounts:
-    """Requests by replica and by something else.
+    """Numbers of requests by replica and time, or by label and replica.
 
     Attributes
     ----------
     rows : list of str
-        Replicas or groups.
+        Names of the replicas or groups.
     counts : ndarray of int64, shape (num_rows, num_columns)
-        How many requests.
+        Numbers of requests.
     edges : ndarray of float64, shape (num_columns + 1,), ticks, or None
-        Bounds of the parts of the time; None if each column is a replica.
+        Bounds of the intervals of time; None if each column is a replica.
     """
 
     rows: list[str]
@@ -101,7 +101,7 @@ class RoutedCounts:
 
 
 def routed_over_time(result: Result, bins: int = 60) -> RoutedCounts:
-    """Count the requests that each replica was sent, in `bins` parts (>= 1) of the time up to the last of them."""
+    """Count the requests routed to each replica, in `bins` (>= 1) equal intervals up to the last of them."""
     requests, num_replicas = result.requests, len(result.total_blocks)
     sent = requests["replica"] >= 0
     at, replica = requests["routed_at_us"][sent], requests["replica"][sent]
@@ -111,9 +111,9 @@ def routed_over_time(result: Result, bins: int = 60) -> RoutedCounts:
 
 
 def routed_by_label(result: Result, by: str) -> RoutedCounts:
-    """Count the requests that each replica was sent, by one of their `LABELS`; replicas are the columns.
+    """Count the requests routed to each replica by one of their `LABELS`; replicas are the columns.
 
-    Of more than 16 groups, the smallest are put together.
+    Of more than 16 groups, the smallest are merged.
 
     Raises
     ------

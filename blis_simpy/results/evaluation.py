@@ -1,7 +1,4 @@
-"""What the aggregate does not show: anomalies, KV rates, figures by SLO class, model and tenant.
-
-`Evaluation` holds all of it in one object, together with why requests went where they went.
-"""
+"""Figures of a run by SLO class, model and tenant, together with those of the whole run."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ __all__ = [
 
 
 def _grouped(requests: RequestTable, label: str, unnamed: str = "") -> dict[str, RequestTable]:
-    """Sort requests into groups by a label, groups ascending; an empty label is `unnamed`, or no group."""
+    """Return the requests of each value of a label, sorted; an empty label is `unnamed`, or left out."""
     labels = requests[label]
     if unnamed:
         labels = np.where(labels == "", unnamed, labels)
@@ -45,20 +42,20 @@ def _latencies(requests: RequestTable) -> dict[str, Percentiles]:
 
 
 def by_slo_class(requests: RequestTable) -> dict[str, dict[str, Percentiles]]:
-    """Return the distributions of TTFT and E2E by SLO class, classes sorted, an empty class being ``default``."""
+    """Return the distributions of TTFT and E2E by SLO class, sorted; requests without one are in ``default``."""
     return {name: _latencies(members) for name, members in _grouped(requests, "slo_class", "default").items()}
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Group:
-    """Figures of the requests that have something in common.
+    """Figures of the requests with one value of a label.
 
     Attributes
     ----------
     ttft, e2e : Percentiles, µs
-        TTFT of those that got a first token; E2E of those that completed.
+        TTFT of requests with a first token; E2E of completed requests.
     completed : int
-        How many completed.
+        Number of completed requests.
     requests_per_s, tokens_per_s : float
         Completed requests, and their planned output tokens, per second of the run.
     """
@@ -71,7 +68,7 @@ class Group:
 
     @classmethod
     def of(cls, requests: RequestTable, duration_us: int) -> Group:
-        """Work out the figures of some requests of a run that took `duration_us`."""
+        """Compute the figures of some requests of a run of `duration_us`."""
         completed = requests.completed
         count = int(completed.sum())
         tokens = int(requests["output_tokens"][completed].sum())
@@ -85,18 +82,18 @@ class Group:
 
 
 def by_model(requests: RequestTable, duration_us: int) -> dict[str, Group]:
-    """Return figures by model, models sorted; requests that name none are left out."""
+    """Return figures by model, sorted; requests without a model are left out."""
     return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "model").items()}
 
 
 def by_tenant(requests: RequestTable, duration_us: int) -> dict[str, Group]:
-    """Return figures by tenant, tenants sorted, an empty tenant being ``default``."""
+    """Return figures by tenant, sorted; requests without one are in ``default``."""
     return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "tenant", "default").items()}
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Evaluation:
-    """Everything that is known about how well a run went.
+    """All figures of a run.
 
     Attributes
     ----------
@@ -105,15 +102,15 @@ class Evaluation:
     slo_classes : dict of str to dict
         Distributions ``ttft`` and ``e2e`` by SLO class.
     models, tenants : dict of str to Group
-        Figures by model, for requests that name one, and by tenant.
+        Figures by model, for requests that have one, and by tenant.
     decisions : DecisionLog or None
-        Why requests went where they went, if the run recorded it.
+        Decisions of admission and routing, if they are logged.
     duration_us : int, µs
         Simulated time.
     wall_clock_s : float, s
         Real time that the simulation took.
     fitness : Fitness or None
-        Score, once weights are given: `with_fitness`.
+        Score, if there are weights; see `with_fitness`.
     """
 
     metrics: RawMetrics
@@ -127,14 +124,14 @@ class Evaluation:
 
     @property
     def decision_summary(self) -> dict[str, Any] | None:
-        """What the decisions come to, None if they were not recorded."""
+        """Summary of the decisions, None if they are not logged."""
         return self.decisions.summary() if self.decisions is not None else None
 
     @property
     def tenant_fairness(self) -> float:
-        """Jain's index of the output tokens per second that the tenants got: 1 = all the same, 1/n = one got all."""
+        """Jain's index of the output tokens per second of the tenants: 1 if all are equal, 1/n if one has all."""
         return jain_index({name: tenant.tokens_per_s for name, tenant in self.tenants.items()})
 
     def with_fitness(self, weights: str | Mapping[str, float]) -> Evaluation:
-        """Return the same evaluation with a score; for weights and errors see `blis_simpy.results.fitness`."""
+        """Return a copy with a score; for weights and errors see `blis_simpy.results.fitness`."""
         return attrs.evolve(self, fitness=score(self.metrics, weights))

@@ -11,17 +11,17 @@ __all__ = ["jain_index"]
 
 
 def jain_index(shares: Mapping[str, float]) -> float:
-    """Jain's fairness index, (Σx)² / (n Σx²): 1 if all have the same, 1/n if one has everything.
+    """Compute Jain's fairness index, (Σx)² / (n Σx²): 1 if all shares are equal, 1/n if one has all.
 
     Parameters
     ----------
     shares : mapping of str to float
-        What each has, >= 0.
+        Share of each, >= 0.
 
     Returns
     -------
     float
-        0 without any shares, 1 if all are 0.
+        0 if there are no shares, 1 if all are 0.
 
     Notes
     -----

@@ -1,6 +1,6 @@
-"""One number for a run: a weighted sum of throughput and latency, each brought to the range from 0 to 1.
+"""Fitness: a weighted sum of throughput and latency components, each normalised to the range from 0 to 1.
 
-More is better. A component is 1/2 at its point of reference: 100 requests/s, 10 000 tokens/s, a latency of 1 ms.
+Higher is better. A component is 1/2 at its reference value: 100 requests/s, 10 000 tokens/s, a latency of 1 ms.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["COMPONENTS", "Fitness", "RawMetrics", "parse_weights", "score"]
 
 @attrs.frozen(kw_only=True, eq=False)
 class RawMetrics:
-    """Figures of a whole run from which scores are made.
+    """Figures of a whole run from which its fitness is computed.
 
     Attributes
     ----------
     ttft, e2e : Percentiles, µs
-        TTFT of all requests that got a first token, completed or not; E2E of those that completed.
+        TTFT of all requests with a first token; E2E of completed requests.
     requests_per_s, tokens_per_s : float
         Completed requests and their output tokens per second.
     preemption_rate : float
@@ -37,11 +37,11 @@ class RawMetrics:
     cache_hit_rate, kv_thrashing_rate : float, fraction
         Means over the replicas.
     rejected, routing_rejections : int
-        Requests refused at admission, and for want of a replica.
+        Requests rejected at admission, and by routing because no replica is available.
     dropped, length_capped, timed_out : int
-        Requests that can never fit, that the maximum length ended, that the client gave up.
+        Requests that no replica can hold, whose output was capped at the maximum length, and that timed out.
     priority_inversions, hol_blocking_events : int
-        See `anomalies`.
+        See `blis_simpy.results.anomalies`.
     """
 
     ttft: Percentiles
@@ -61,7 +61,7 @@ class RawMetrics:
 
     @classmethod
     def of(cls, aggregate: Aggregate, counts: Mapping[str, int]) -> RawMetrics:
-        """Gather them from the aggregate and what `anomalies` counted."""
+        """Combine the aggregate with the counts of `blis_simpy.results.anomalies.anomalies`."""
         block = aggregate.blis()
         return cls(
             ttft=aggregate.ttft,
@@ -97,7 +97,7 @@ COMPONENTS: Mapping[str, Callable[[RawMetrics], float]] = {
     "p50_e2e": lambda metrics: _latency(metrics.e2e.percentile(50)),
     "mean_e2e": lambda metrics: _latency(metrics.e2e.mean),
 }
-"""What can be weighed, by the reference's key, with its normalisation."""
+"""Components by the reference's key, with their normalisation."""
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ class Fitness:
     score : float
         Sum of the components times their weights; exceeds 1 if the weights do.
     components : dict of str to float
-        Each component that was weighed, 0 to 1, keys sorted.
+        Components with a weight, 0 to 1, sorted by key.
     weights : dict of str to float
         Their weights.
     """
@@ -120,13 +120,13 @@ class Fitness:
 
 
 def parse_weights(weights: str | Mapping[str, float]) -> dict[str, float]:
-    """Read weights and check them.
+    """Read and validate weights.
 
     Parameters
     ----------
     weights : str or mapping
-        Text ``key:weight,key:weight``, or the same as a mapping; at least one. Of a key that is given twice the last
-        counts. Keys are those of `COMPONENTS`; weights are finite and >= 0.
+        Text ``key:weight,key:weight``, or the same as a mapping; at least one. If a key is repeated, the last weight
+        is used. Keys are those of `COMPONENTS`; weights are finite and >= 0.
 
     Raises
     ------
@@ -163,13 +163,13 @@ def parse_weights(weights: str | Mapping[str, float]) -> dict[str, float]:
 
 
 def _pairs(text: str) -> list[tuple[str, str | None]]:
-    """Split ``key:value,key:value``; a part without a colon has no value."""
+    """Split ``key:value,key:value``; the value of a part without a colon is None."""
     parts = (part.partition(":") for part in text.split(",")) if text else ()
     return [(key.strip(), value.strip() if colon else None) for key, colon, value in parts]
 
 
 def _number(value: object) -> float:
-    """Return the number that a value is or reads as, NaN if none. Python reads 1_000, nobody else does."""
+    """Return a value as a number, NaN if it is none. Underscores as in 1_000, which only Python reads, are refused."""
     if isinstance(value, bool) or not isinstance(value, str | Real) or "_" in str(value):
         return math.nan
     try:

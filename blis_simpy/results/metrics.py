@@ -1,8 +1,8 @@
 """Metrics: figures of a run by name, each with its unit, direction and definition.
 
-Whatever takes the name of a metric looks it up here: `Result.metric`, comparisons, sweeps, service levels, plots, the
+All users of metric names look them up here: `Result.metric`, comparisons, sweeps, service levels, plots, the
 command line and the reference page. A metric is registered under its name (kind ``metric``), the library's own and
-those of plug-ins alike; a `LatencyFamily` stands for all metrics of one latency::
+those of plug-ins alike; a `LatencyFamily` defines all metrics of one latency::
 
     def fast_share(subset):
         return (subset.ttft.values <= 100_000).mean()
@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 _COMMON = ("mean", "p50", "p90", "p95", "p99")
-"""Statistics of a latency that every list of metrics has; any other percentile can be asked for."""
+"""Statistics of a latency in common use, which lists of metrics have; any other percentile is a metric as well."""
 
 _FIRST = ("ttft", "itl", "e2e")
-"""Latencies that lists start with; the others follow by name."""
+"""Latencies at the start of lists; the others follow by name."""
 
 _STATISTIC = re.compile(r"(\w+)_(mean|p(?:\d{1,2}(?:\.\d+)?|100))_ms")
 
@@ -62,18 +62,17 @@ class Metric:
     name : str
         Name that it is registered under.
     label : str
-        What plots and tables call it.
+        Name in plots and tables.
     unit : str
         Unit of its values, such as ``ms``, ``requests/s``, ``requests`` (a count) or ``fraction``.
     direction : {"lower", "higher", None}
         Which values are better; None = neither.
     definition : str
-        What it is, in one sentence.
+        Definition in one sentence.
     function : callable
-        Computes it, as a number or NaN where it has no value: from a `RequestSubset`, or for `scope` ``run`` from a
-        `Result`.
+        Computes the value, NaN if there is none, from a `RequestSubset`; for the scope ``run``, from a `Result`.
     scope : {"requests", "run"}
-        Whether it is defined for any requests of a run, or for the whole run only.
+        Whether it is defined for any subset of the requests, or for the whole run only.
     """
 
     name: str
@@ -86,11 +85,11 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """Label with the unit, as on the axis of a plot."""
+        """Label with unit, as on the axis of a plot."""
         return self.label if self.unit in self.label else f"{self.label} ({self.unit})"
 
     def value(self, source: Any) -> float:
-        """Compute it.
+        """Compute the value.
 
         Parameters
         ----------
@@ -114,17 +113,17 @@ class LatencyFamily:
     name : str
         Start of the names of its metrics, under which it is registered.
     label : str
-        What plots and tables call it, such as ``TTFT``.
+        Name in plots and tables, such as ``TTFT``.
     meaning : str
-        The label in words; empty where these are the same.
+        The abbreviation of the label in words; empty if it is none.
     definition : str
-        What one value is, in one sentence.
+        Definition of one value, in one sentence.
     function : callable
-        Returns the `Percentiles` of its values from a `RequestSubset`, µs.
+        Returns the `Percentiles` of the values of a `RequestSubset`, µs.
     direction : {"lower", "higher"}
         Which values are better.
     counted : str
-        What has one value each, in the plural.
+        Plural noun of the things that have one value each.
     """
 
     name: str
@@ -255,7 +254,7 @@ def metric_label(name: str) -> str:
 
 
 def to_number(name: str, value: object) -> float:
-    """Check what the function of a metric returned.
+    """Return the value of a metric's function as a number.
 
     Raises
     ------

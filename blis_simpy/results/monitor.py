@@ -1,4 +1,4 @@
-"""Figures sampled at regular intervals while a simulation runs."""
+"""Sampling of a simulation at regular intervals while it runs."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ T = TypeVar("T")
 
 
 class Sampler(Generic[T]):
-    """A process that samples figures of an object at regular intervals.
+    """A process that samples an object at regular intervals.
 
     Parameters
     ----------
     env : Environment
-        The simulation's environment.
+        Environment of the process.
     subject : object
-        The object.
+        Object to sample.
     every : int, µs, or str
-        Interval between two samples, > 0; the first is taken now.
+        Interval between samples, > 0; the first is taken immediately.
     figures : mapping of str to callable
-        Figures by name; each function gets the object and returns a number.
+        Functions of the subject that return the numbers to record, by name of the column.
 
     Raises
     ------
     ScenarioError
-        If the interval is no duration > 0, a figure is no function, or there are no figures.
+        If the interval is not a duration > 0, a figure is not a function, or there is no figure.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Sampler(Generic[T]):
             raise ScenarioError.at("sample", "needs at least one figure", hint="name=function")
         for name, figure in figures.items():
             if not callable(figure):
-                raise ScenarioError.at(name, "must be a function of the simulation", figure)
+                raise ScenarioError.at(name, "must be a function", figure)
         self._env = env
         self._subject = subject
         self._figures = figures
@@ -61,7 +61,7 @@ class Sampler(Generic[T]):
         env.process(self.watch())
 
     def watch(self) -> Generator[Event, None, None]:
-        """Take a sample, and wait for the next."""
+        """Take a sample and wait for the next one."""
         while True:
             self._at.append(self._env.now)
             for name, figure in self._figures.items():
@@ -69,6 +69,6 @@ class Sampler(Generic[T]):
             yield self._env.timeout(self._every)
 
     def table(self) -> Table:
-        """Return the samples so far, a row each: ``at_us`` and the figures."""
+        """Return the samples so far, one row each: ``at_us`` and the figures."""
         figures = {name: np.array(values) for name, values in self._seen.items()}
         return Table.of({"at_us": np.array(self._at, dtype=np.int64), **figures})

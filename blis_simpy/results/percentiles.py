@@ -1,4 +1,4 @@
-"""Means and percentiles as the reference computes them, over plain and over weighted values."""
+"""Means and percentiles with the rounding of the reference, over plain and over weighted values."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST_POINTS = 2_000
 
 @attrs.frozen(eq=False)
 class Percentiles:
-    """A multiset of whole numbers.
+    """A distribution of integer values, of which mean and percentiles are computed.
 
     Attributes
     ----------
     values : ndarray of int64, shape (num_values,), µs
-        Distinct or repeated values, ascending.
+        Values, ascending; a value may be repeated.
     cumulative : ndarray of int64, shape (num_values,)
-        How often the values up to each one occur together.
+        Number of occurrences of all values up to each one.
     """
 
     values: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> Percentiles:
-        """Sort values, each of which occurs once or `weights` times."""
+        """Make the distribution of values, each of which occurs once or `weights` times."""
         if weights is None:
             return cls(np.sort(values), np.arange(1, len(values) + 1))
         used = weights > 0
@@ -44,12 +44,12 @@ class Percentiles:
 
     @classmethod
     def known(cls, values: NDArray[np.int64]) -> Percentiles:
-        """Sort the values that came about, which are those >= 0."""
+        """Make the distribution of the values >= 0; a negative one means that there is no value."""
         return cls.of(values[values >= 0])
 
     @property
     def count(self) -> int:
-        """How many values there are, each as often as it occurs."""
+        """Number of values, counting repetitions."""
         return int(self.cumulative[-1]) if len(self.cumulative) else 0
 
     @property
@@ -91,13 +91,14 @@ class Percentiles:
 
 
 def ecdf(latency: Percentiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Work out which share of the values is at most how large.
+    """Compute the empirical cumulative distribution function.
 
     Returns
     -------
     values : ndarray of float64, shape (num_points,), ms
-        Ascending, each once; of many values, every so many-th by rank, the first and the last.
+        Distinct values, ascending; of more than 2,000, a selection at equal ranks with the first and the last.
     shares : ndarray of float64, shape (num_points,), fraction
+        Share of the values up to each one.
     """
     last = np.flatnonzero(np.diff(latency.values, append=latency.values[-1] + 1))
     if len(last) > _MOST_POINTS:
@@ -109,24 +110,24 @@ def ecdf(latency: Percentiles) -> tuple[NDArray[np.float64], NDArray[np.float64]
 def histogram(
     groups: Mapping[str, Percentiles], bins: int = 50
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Count the values of groups in common parts of equal width.
+    """Compute histograms of several groups with common bins of equal width.
 
     Parameters
     ----------
     groups : mapping of str to Percentiles
-        At least one, none without values.
+        Distributions by group; at least one, none of them empty.
     bins : int
-        How many parts, >= 1.
+        Number of bins, >= 1.
 
     Returns
     -------
     edges : ndarray of float64, shape (bins + 1,), ms
     shares : dict of str to ndarray of float64, shape (bins,), fraction
-        Of the values of each group.
+        Share of the values of each group in each bin.
     """
     low = min(int(group.values[0]) for group in groups.values())
     high = max(int(group.values[-1]) for group in groups.values())
-    # Values that are all the same stand in the middle.
+    # Equal values are in the middle.
     margin = 0 if high > low else max(low, 1) / 10
     edges = np.linspace(low - margin, high + margin, bins + 1)
     counts = {

@@ -10,19 +10,21 @@ import numpy as np
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.core.request import NEVER
 from blis_simpy.errors import ScenarioError
+from blis_simpy.results.step_terms import DecodeStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+
 __all__ = ["PHASES", "Explanation", "explain", "phase_bounds"]
 
 PHASES = {
     "admission": "waiting for admission",
-    "routing": "routing and delivery to the wait queue",
+    "routing": "routing and processing before the queue",
     "queue": "waiting to join a batch",
-    "preempted": "computed before a preemption and discarded, and waiting to restart",
+    "preempted": "discarded computation and waiting to restart",
     "prefill": "computing the prompt",
     "decode": "first token to last token",
 }
@@ -46,12 +48,15 @@ class Explanation(Rendered):
         Duration by name of the phase, in order; they add up to `total_us`.
     preempted_at : list of int, ticks
         When it was preempted.
+    decode_step : DecodeStep or None
+        Terms of the decode step in the middle of its output, if it had one and the latency model explains it.
     """
 
     request: str
     outcome: str
     phases: dict[str, int]
     preempted_at: list[int]
+    decode_step: DecodeStep | None = None
 
     @property
     def total_us(self) -> int:
@@ -97,7 +102,7 @@ def explain(
 def phase_bounds(
     requests: Mapping[str, NDArray[Any]], preemptions: Sequence[tuple[str, int]], ended_at: int
 ) -> NDArray[np.int64]:
-    """Work out when each phase of each request began and ended.
+    """Compute when each phase of each request began and ended.
 
     Parameters
     ----------
@@ -106,25 +111,24 @@ def phase_bounds(
     preemptions : sequence of (str, int)
         Request and tick of each preemption.
     ended_at : int, tick
-        When the run ended; a request that had not ended by then is shown up to here.
+        End of the run, where requests end that are still open.
 
     Returns
     -------
     ndarray of int64, shape (num_requests, 7), ticks
-        Phase j of `PHASES` lasts from bound j to bound j + 1; from the first to the last bound is the whole time.
-        A phase that did not come about has no length. Work that was lost with a replica counts as waiting: the marks
-        are those of the last replica.
+        Phase j of `PHASES` lasts from bound j to bound j + 1. A phase that the request did not enter has the length 0.
+        Time on a replica that failed counts as waiting: the timestamps are those of the last replica.
     """
     arrived, finished = requests["arrived_at_us"], requests["finished_at_us"]
     end = np.where(finished == NEVER, np.maximum(ended_at, arrived), finished)
     end = np.where(requests["e2e_us"] == NEVER, end, arrived + requests["e2e_us"])
     marks = np.stack([arrived, *(requests[name] for name in _MARKS)], axis=1)
-    # A request that lost its place and did not get it back neither computes its prompt nor decodes.
+    # A request that is preempted and not yet rescheduled is neither in prefill nor in decode.
     lost_at = dict(preemptions)
     lost = np.array([lost_at.get(name, NEVER) for name in requests["id"].tolist()], dtype=np.int64)
     marks[:, -1] = np.where(lost >= marks[:, -1], NEVER, marks[:, -1])
     first_token = np.where(requests["ttft_us"] == NEVER, NEVER, arrived + requests["ttft_us"])
-    # The token of an attempt before the last one.
+    # The first token of an attempt before the last preemption was discarded.
     first_token = np.where(first_token < marks[:, -1], NEVER, first_token)
     bounds = np.concatenate((marks, first_token[:, None], end[:, None]), axis=1)
     bounds = np.where(bounds == NEVER, end[:, None], bounds)

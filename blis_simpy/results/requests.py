@@ -1,4 +1,4 @@
-"""Requests as columns."""
+"""The table of requests of a run."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype
 
 
 class RequestTable(Table):
-    """One row a request, in the order of the workload.
+    """One row per request, in the order of the workload.
 
-    Times are µs; -1 stands for what has not come about. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
+    Times are µs; -1 means that there is no value. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
     ``input_tokens``, ``output_tokens`` (planned), ``deadline_us`` (0 = none), ``admitted_at_us``, ``routed_at_us``
     (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
@@ -60,7 +60,7 @@ class RequestTable(Table):
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> Self:
-        """Make the table of some requests; a column shows them as they are when it is first asked for."""
+        """Make the table of some requests; a column is computed when it is first accessed."""
         return cls(_NAMES, len(requests), lambda name: _column(requests, name))
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -75,7 +75,7 @@ class RequestTable(Table):
         return np.asarray(self["itl_sum_us"] / np.maximum(self["itl_count"], 1))
 
     def with_outcome(self, outcome: RequestOutcome) -> NDArray[np.bool_]:
-        """Which requests ended, or stand, in a certain way; shape (num_rows,)."""
+        """Return which requests have an outcome; shape (num_rows,)."""
         return np.asarray(self["outcome"] == outcome.name.lower(), dtype=np.bool_)
 
     @property

@@ -7,6 +7,7 @@ from functools import cached_property
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
@@ -16,6 +17,7 @@ from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
+from blis_simpy.results.step_terms import middle_decode_step
 from blis_simpy.results.subset import RequestSubset
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ __all__ = ["Result"]
 
 def _has_order(priority: Any) -> bool:
     """Whether a priority policy gives requests different priorities."""
-    return (priority.get("policy") if isinstance(priority, Mapping) else priority) != "constant"
+    return (priority.get("type") if isinstance(priority, Mapping) else priority) != "constant"
 
 
 class Result(Rendered):
@@ -139,7 +141,7 @@ class Result(Rendered):
 
     @property
     def rejected(self) -> list[str]:
-        """Ids of the requests that admission or routing rejected, in order."""
+        """Ids of the requests that admission rejected, in order."""
         return list(self.requests["id"][self.record.rejected])
 
     def explain(self, request_id: str) -> Explanation:
@@ -153,7 +155,7 @@ class Result(Rendered):
         Returns
         -------
         Explanation
-            Duration of each phase, as a table and as a plot.
+            Its phases, and the terms of the decode step in the middle of its output; prints and draws itself.
 
         Raises
         ------
@@ -166,7 +168,9 @@ class Result(Rendered):
         >>> result.explain("request_3").total_us - int(result.requests["e2e_us"][3])
         0
         """
-        return explain(self.requests, self.preemptions, self.aggregate.ended_at, request_id)
+        explanation = explain(self.requests, self.preemptions, self.aggregate.ended_at, request_id)
+        row = int(np.flatnonzero(self.requests["id"] == request_id)[0])
+        return attrs.evolve(explanation, decode_step=middle_decode_step(self.requests, self.scenario, row))
 
     @cached_property
     def anomalies(self) -> dict[str, int]:

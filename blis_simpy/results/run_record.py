@@ -34,7 +34,7 @@ _STEP_COLUMNS = (
 
 @attrs.frozen(eq=False, kw_only=True)
 class ReplicaOutcome:
-    """What one replica has to say at the end, or when a result is made in between.
+    """Data of one replica at the end of a run, or when a partial result is made.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class ReplicaOutcome:
     model : str
         Name of the model that it serves.
     rows : ndarray of int64
-        Requests that were handed to it and not dropped, as rows of the table of all requests.
+        Rows, in the table of all requests, of those that were routed to it and not dropped.
     step_gaps : ndarray of int64, shape (num_steps,), µs
         Time from the end of the step before to the end of each step.
     skipped_tokens : ndarray of int64, shape (num_skipped, 3)
@@ -53,25 +53,25 @@ class ReplicaOutcome:
         Runs of steps that gave a request an output each, of requests with more than one: row of the request, first and
         last step. The time between two of them is a gap between its tokens.
     token_processing_us : int, µs
-        Added to each gap between tokens.
+        Delay added to each gap between tokens.
     total_blocks : int
-        Its KV blocks.
+        Number of its KV blocks.
     block_size : int
-        Tokens a KV block.
+        Tokens per KV block.
     ended_at : int, tick
-        Last tick up to the horizon at which something happened.
+        Last tick of activity, at most the horizon.
     input_tokens, output_tokens, completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counters of the replica.
     preemptions : ndarray of int64, shape (num_preemptions, 2)
-        Row of the request and tick of each, in order.
+        Row of the request and tick of each preemption, in order.
     still_queued, still_running : int
-        Requests in the queue and in the batch.
+        Numbers of requests in the wait queue and in the batch.
     hit_blocks, missed_blocks : int
-        KV blocks that came from the prefix cache, and that did not, since the start.
+        Allocated KV blocks that were taken from the prefix cache, and that were not.
     hit_rate, thrashing_rate : float
-        Figures of the KV store.
+        Rates of the KV store.
     queue_depth_mean : float
-        Mean over all steps of the requests that waited.
+        Mean queue depth over all steps.
     """
 
     name: str
@@ -103,14 +103,14 @@ class ReplicaOutcome:
     def inter_token_latencies(
         self, requests: RequestTable, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Gaps between tokens of some of its requests that completed, and how often each occurred.
+        """Return the gaps between tokens of some of its completed requests, and the number of each.
 
         Parameters
         ----------
         requests : RequestTable
             All requests of the run.
         rows : ndarray of int64
-            Rows of requests of this replica.
+            Rows of the requests, all of this replica.
         """
         counts = requests["itl_count"]
         rows = rows[requests.completed[rows] & (counts[rows] > 0)]
@@ -141,7 +141,8 @@ class ReplicaOutcome:
         ends = np.cumsum(self.step_gaps)
         before, after = segments[:-1], segments[1:]
         same = before[:, 0] == after[:, 0]
-        return ends[after[same, 1]] - ends[before[same, 2]]
+        gaps: NDArray[np.int64] = ends[after[same, 1]] - ends[before[same, 2]]
+        return gaps
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)
@@ -161,11 +162,11 @@ class RunRecord:
     steps : sequence of StepLog
         Steps of each replica.
     rejected : ndarray of int64
-        Rows of the requests that admission or routing rejected, in order.
+        Rows of the requests that admission rejected, in order.
     slowed : ndarray of int64
         Rows of the requests whose replica was warming up, ascending.
     routing_rejections : int
-        How many requests routing rejected.
+        Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
         Modalities of the requests that have any, by id.
     decisions : DecisionLog or None
@@ -225,23 +226,23 @@ def inter_token_latencies(
     skipped_steps: NDArray[np.int64],
     token_processing_us: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every gap between two tokens of completed requests on one replica.
+    """Return all gaps between tokens of completed requests on one replica.
 
     Parameters
     ----------
     step_gaps : ndarray of int64, shape (num_steps,), µs
         Time from the end of the step before to the end of each step.
     first_steps, end_steps : ndarray of int64, shape (num_requests,)
-        First decode step of each request, and the one after its last.
+        First decode step of each request, and the step after its last one.
     skipped_steps : ndarray of int64
-        Steps between these in which a request got no token, once for each request.
+        Steps in between in which a request got no token, once for each request.
     token_processing_us : int, µs
-        Added to each gap.
+        Delay added to each gap.
 
     Returns
     -------
     values, weights : ndarray of int64, shape (num_steps,)
-        The gap that a step made, and for how many requests.
+        Gap that each step makes, and the number of requests that have it.
     """
     length = len(step_gaps) + 1
     change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)

@@ -28,16 +28,16 @@ _COLUMNS = {"ttft_us": "ttft_us", "tpot_us": "itl_mean_us", "e2e_us": "e2e_us"}
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """What a class of requests was promised; None promises nothing.
+    """Latency targets of an SLO class; None is no target.
 
     Attributes
     ----------
     ttft_us : int or None, µs
-        Greatest time to the first token.
+        Maximum time to first token.
     tpot_us : float or None, µs
-        Greatest mean gap between tokens of a request.
+        Maximum mean gap between the tokens of a request.
     e2e_us : int or None, µs
-        Greatest time to the last token.
+        Maximum time to last token.
     """
 
     ttft_us: int | None = None
@@ -47,14 +47,14 @@ class Target:
 
 @attrs.frozen
 class Goodput:
-    """What came in time.
+    """Rates of the requests that met their targets.
 
     Attributes
     ----------
     requests_per_s, tokens_per_s : float
-        Completed requests that met their target, and their output tokens, per second of the run.
+        Completed requests that met their targets, and their output tokens, per second of the run.
     attainment : float, fraction
-        Share of the completed requests that did.
+        Share of the completed requests that met their targets.
     """
 
     requests_per_s: float
@@ -63,7 +63,7 @@ class Goodput:
 
 
 def _met(requests: RequestTable, targets: Mapping[str, Target | int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which requests completed, and which of them within their target."""
+    """Return which requests completed, and which of them met their targets."""
     completed = requests["outcome"] == "completed"
     met = completed.copy()
     classes = requests["slo_class"]
@@ -97,8 +97,8 @@ def attainment(requests: RequestTable, targets: Mapping[str, Target | int]) -> f
     requests : RequestTable
         All requests of a run.
     targets : mapping of str to Target or int
-        By SLO class; a plain number is the greatest E2E in µs. A class without a target meets it. Requests without a
-        class are those of the class ``""``.
+        Targets by SLO class; a number is a maximum E2E in µs. Requests of a class without targets meet them. Requests
+        without an SLO class are in the class ``""``.
 
     Returns
     -------
@@ -108,26 +108,26 @@ def attainment(requests: RequestTable, targets: Mapping[str, Target | int]) -> f
     Raises
     ------
     ScenarioError
-        If a target is no number >= 0.
+        If a target is not a number >= 0.
     """
     completed, met = _met(requests, targets)
     return _share(met, completed)
 
 
 def goodput(requests: RequestTable, targets: Mapping[str, Target | int], *, duration_us: int) -> Goodput:
-    """Rate the requests and tokens that met the target of their SLO class.
+    """Compute the goodput: requests and tokens per second that met the targets of their SLO class.
 
     Parameters
     ----------
     requests, targets
         As for `attainment`.
     duration_us : int, µs
-        How long the run took; 0 makes all rates 0.
+        Duration of the run; if it is 0, all rates are 0.
 
     Raises
     ------
     ScenarioError
-        If a target is no number >= 0.
+        If a target is not a number >= 0.
     """
     completed, met = _met(requests, targets)
     seconds = duration_us / 1e6

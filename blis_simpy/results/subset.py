@@ -1,4 +1,4 @@
-"""Figures of some requests of a run: all, or those of a class, a client, a replica, a stretch of time."""
+"""Figures of a subset of the requests of a run: those of an SLO class, a client, a replica, a window of time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ _UNNAMED = ("slo_class", "tenant")
 
 
 class RequestSubset(Rendered):
-    """Some requests of a run, with their figures.
+    """A subset of the requests of a run, with their figures.
 
     Attributes
     ----------
-    requests : RequestTable
-        They, one row each.
     duration_us : int, µs
-        Stretch of time over which rates count: the whole run, or from `start` to `end`.
+        Time over which rates are computed: the whole run, or the window from `start` to `end`.
     """
 
     def __init__(
@@ -62,22 +60,22 @@ class RequestSubset(Rendered):
         return self._all.take(self._rows)
 
     def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
-        """Choose some of these requests.
+        """Select requests of this subset.
 
         Parameters
         ----------
         start, end : int, tick, or str, optional
-            Those that arrived from one tick up to another, which is not included: ``start="10s"`` cuts a warm-up off.
-            Rates then count over that stretch of time.
+            Window of arrivals; `end` is not included. ``start="10s"`` leaves out a warm-up. Rates are computed over the
+            window.
         **labels
-            Value, or collection of values, that a column of the request table must have: ``slo_class="batch"``,
-            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class or
-            tenant ``default`` includes requests without any.
+            Value, or collection of values, of a column of the request table: ``slo_class="batch"``,
+            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class
+            and the tenant ``default`` include requests without any.
 
         Raises
         ------
         ScenarioError
-            If there is no such column, it cannot hold such a value, or a tick is no duration.
+            If there is no such column, a column cannot have such a value, or a bound is not a duration.
         """
         if start is None and end is None and not labels:
             return self
@@ -91,7 +89,7 @@ class RequestSubset(Rendered):
             chosen &= arrived < last
         for label, value in labels.items():
             if label not in self._all:
-                raise ScenarioError.at(label, "is no column of the requests", hint=nearest(label, tuple(self._all)))
+                raise ScenarioError.at(label, "is not a column of the requests", hint=nearest(label, tuple(self._all)))
             column = self._all[label][self._rows]
             several = isinstance(value, Collection) and not isinstance(value, str)
             values = [_checked(label, item, column.dtype.kind) for item in (value if several else [value])]
@@ -103,35 +101,35 @@ class RequestSubset(Rendered):
             self._rows[chosen],
             replicas=self._replicas,
             ttft=self._ttft,
-            # A window may reach beyond the run; rates count over what was simulated.
+            # A window may extend beyond the run; rates are computed over the simulated part.
             start=max(first, self._start),
             end=min(last, self._end),
         )
 
     @cached_property
     def _reached(self) -> NDArray[np.int64]:
-        """Rows of those that reached a replica and were not dropped."""
+        """Rows of the requests that reached a replica and were not dropped."""
         at_replica = self._all["replica"] >= 0
         return self._rows[(at_replica & ~self._all.with_outcome(RequestOutcome.DROPPED))[self._rows]]
 
     @cached_property
     def ttft(self) -> Percentiles:
-        """Time to first token of those that got one, µs."""
+        """Time to first token of the requests with a first token, µs."""
         return Percentiles.known(self._ttft[self._reached])
 
     @cached_property
     def e2e(self) -> Percentiles:
-        """Arrival to last token of those that completed, µs."""
+        """Arrival to last token of completed requests, µs."""
         return Percentiles.of(self._all["e2e_us"][self._rows[self._all.completed[self._rows]]])
 
     @cached_property
     def scheduling_delay(self) -> Percentiles:
-        """Arrival to the last time that they joined a batch, µs."""
+        """Arrival to the last time that a request joined a batch, µs."""
         return Percentiles.known(self._all["scheduling_delay_us"][self._reached])
 
     @cached_property
     def itl(self) -> Percentiles:
-        """Gaps between the tokens of those that completed, each gap a value, µs."""
+        """Gaps between tokens of completed requests, one value per gap, µs."""
         replica = self._all["replica"][self._reached]
         gaps = [
             outcome.inter_token_latencies(self._all, self._reached[replica == index])
@@ -141,7 +139,7 @@ class RequestSubset(Rendered):
 
     @property
     def num_preemptions(self) -> int:
-        """Preemptions by the schedulers; a restart after a replica has failed is none."""
+        """Number of preemptions by the schedulers; a restart after the failure of a replica is not counted."""
         preempted = np.concatenate([replica.preemptions[:, 0] for replica in self._replicas])
         return int(np.isin(preempted, self._rows).sum())
 
@@ -161,7 +159,7 @@ class RequestSubset(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric, or it is one of a whole run.
+            If there is no such metric, or it is defined for a whole run only.
         """
         metric = get_metric(name)
         if metric.scope == "run":
@@ -170,7 +168,7 @@ class RequestSubset(Rendered):
 
     @property
     def summary(self) -> dict[str, float]:
-        """All metrics in common use that some requests of a run have."""
+        """All metrics in common use that are defined for a subset, by name."""
         return {name: metric.value(self) for name, metric in known_metrics().items() if metric.scope == "requests"}
 
     def __repr__(self) -> str:
@@ -181,7 +179,7 @@ class RequestSubset(Rendered):
 
 
 def _checked(label: str, value: Any, kind: str) -> Any:
-    """Return what to look for in a column of the request table; `kind` is that of its type, as numpy names it."""
+    """Return the value to look for in a column of the request table; `kind` is numpy's code of the column's type."""
     if isinstance(value, RequestOutcome):
         value = value.name.lower()
     if kind != "O":

@@ -1,34 +1,37 @@
-"""Plain data to settings classes, strictly: nothing is coerced, and all mistakes are reported at once, in file order.
+"""Plain data to settings classes, strictly: nothing is coerced, and all errors are reported together, in file order.
 
-The structure (which class, which keys, which items of a list) is cattrs' work. What a single value may be is decided by
-the `Setting` of its field. A mapping becomes the class of its field, a list of mappings a tuple of them.
+Which keys a class has is cattrs' work; what a single value may be is decided by the `Setting` of its field. A mapping
+becomes the class of its field, a list of mappings a tuple of them, and a mapping with the type of a plug-in is checked
+against the options that the plug-in describes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
-from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.errors import BlisError, Problem, ScenarioError, joined, unknown_setting
-from blis_simpy.settings.fields import Setting, listed_class, nested_class, type_hints, validated
+from blis_simpy.errors import BlisError, Problem, ScenarioError
+from blis_simpy.settings.description import Setting, find_setting, setting_of
+from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
+from blis_simpy.settings.plugin_options import checked_options, options_of_spec, unknown_option
+from blis_simpy.settings.suggestions import unknown_key
 
 if TYPE_CHECKING:
     import cattrs
 
     Hook = Callable[[Any, Any], Any]
 
-__all__ = ["structure", "tagged"]
+__all__ = ["accept", "beside", "inline_field", "structure"]
 
 T = TypeVar("T")
 
 _MARK = "_"
-"""Put behind the names of fields for cattrs, which takes them as keywords, beside parameters of its own."""
+"""Suffix of the names of fields for cattrs, which takes them as keywords beside its own parameters."""
 
 
 def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient: bool = False) -> T:
@@ -37,13 +40,13 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
     Parameters
     ----------
     source : Document, mapping or instance
-        A YAML document, whose file and lines then stand in the errors, or data made in Python. Instances of the
-        classes that it leads to may stand in it, too; an instance of `cls` is returned as it is.
+        A YAML document, whose file and lines are then named in errors, or data made in Python. The data may contain
+        instances of settings classes; an instance of `cls` is returned unchanged.
     cls : type
         Attrs class whose fields are made with `blis_simpy.settings.fields.setting`.
     lenient : bool
-        Take what files of the reference have: a key without a value for one that is not given, a whole number written
-        as ``1e9``, and a label written as a number.
+        Accept what files of the reference contain: a key without a value in place of no key, a whole number written as
+        ``1e9``, and a label written as a number.
 
     Raises
     ------
@@ -62,64 +65,117 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
         tree = error
     else:
         return made
-    # Out of the handler, so that an error of a plug-in does not show the whole tree.
-    problems = [
-        attrs.evolve(
-            problem,
-            path=joined(dotted(path), problem.path),
-            file=document.file if document else None,
-            line=document.line_of((*path, *parts(problem.path))) if document else None,
-        )
-        for path, problem in _problems(tree, data, ())
-    ]
+    # Outside the handler, so that an error of a plug-in does not show the whole tree.
+    problems = [_placed(problem.inside(dotted(path)), document) for path, problem in _problems(tree, data, ())]
     raise ScenarioError(sorted(problems, key=lambda problem: problem.line or 0))
 
 
-def tagged(name: str, kind: str, tag: str, value: Any, also: tuple[type, ...] = ()) -> Any:
-    """Make the plug-in that a mapping names under its tag; for the converter of a field.
+def _placed(problem: Problem, document: Document | None) -> Problem:
+    if document is None or problem.file is not None:
+        return problem
+    return attrs.evolve(problem, file=document.file, line=document.line_of(parts(problem.path)))
+
+
+def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: bool = False) -> Any:
+    """Bring a value into the form that its field keeps.
 
     Parameters
     ----------
-    name : str
-        Of the field.
-    kind, tag, also
-        As its `Setting` has them. A mapping that describes a settings class of `also` becomes an instance of it.
+    attribute : attrs field
+        Made with `blis_simpy.settings.fields.setting`; any other field takes every value as it is.
     value : object
-        What is no mapping, or names nothing that is known, is returned as it is: that is for the field to judge.
+        As the user gave it.
+    hint : type
+        Type of the field.
+    lenient : bool
+        As for `structure`.
 
     Raises
     ------
     ScenarioError
-        With one problem for every option that is wrong, its path beginning with `name`.
+        If the field does not take the value; the paths start below the field.
     """
-    if not isinstance(value, Mapping):
+    known = find_setting(attribute)
+    if known is None:
         return value
-    described = _described(value, kind, tag, also)
-    if described is None and value.get(tag) not in registry.names(kind):
+    if lenient:
+        value = _leniently(value, (hint, *get_args(hint)))
+    value = known.normalise(value)
+    if known.convert is not None:
+        value = known.convert(value)
+    if known.forms is not None:
+        value = known.forms.convert(value)
+    part = nested_class(hint)
+    if part is not None:
+        value = _accept_part(value, part, lenient)
+    elif isinstance(value, tuple):
+        value = _accept_items(known, value, listed_class(hint), lenient)
+    elif isinstance(value, Mapping) and known.kind is not None and hint is not str:
+        value = _accept_plugin(known, value)
+    problem = known.judge(value, hint)
+    if problem is not None:
+        raise ScenarioError(problem)
+    return value
+
+
+def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
+    """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
+    if isinstance(value, Mapping):
+        return structure(value, part, lenient=lenient)
+    inline = inline_field(part)
+    if inline is None or value is None or isinstance(value, part):
         return value
     try:
-        return _plugin(value, kind, tag, structure) if described is None else structure(value, described)
-    except BlisError as error:
-        raise ScenarioError(attrs.evolve(p, path=joined(name, p.path)) for p in error.problems) from None
+        return part(**{inline.alias: value})
+    except ScenarioError as error:
+        paths = [p.path.removeprefix(inline.alias) for p in error.problems]
+        raise ScenarioError(attrs.evolve(p, path=path) for p, path in zip(error.problems, paths, strict=True)) from None
 
 
-def _described(value: Mapping[str, Any], kind: str, tag: str, also: tuple[type, ...]) -> Any:
-    """Return the settings class in `also` that a mapping describes; None if it holds the options of a plug-in."""
-    keys = {str(key) for key in value}
-    is_known = value.get(tag) in registry.names(kind)
-    for cls in filter(attrs.has, also):
-        names = {field.alias for field in attrs.fields(cls)}
-        if (keys > {tag} and keys <= names) if is_known else (keys & names or not keys):
-            return cls
-    return None
+def _accept_items(
+    known: Setting, items: tuple[Any, ...], item_class: type[Any] | None, lenient: bool
+) -> tuple[Any, ...]:
+    made: list[Any] = []
+    problems: list[Problem] = []
+    for position, item in enumerate(items):
+        try:
+            if item_class is not None and not isinstance(item, item_class):
+                item = structure(item, item_class, lenient=lenient)
+            elif known.kind is not None and isinstance(item, Mapping):
+                item = _accept_plugin(known, item)
+            made.append(item)
+        except ScenarioError as error:
+            problems += [problem.inside(f"[{position}]") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    return tuple(made)
 
 
-def _plugin(value: Mapping[str, Any], kind: str, tag: str, build: Hook) -> Any:
-    options = {key: option for key, option in value.items() if key != tag}
-    plugin = registry.get(kind, value[tag])
-    if isinstance(plugin, type) and attrs.has(plugin):
-        return build(options, plugin)
-    return registry.build(kind, plugin, **options)
+def _accept_plugin(known: Setting, value: Mapping[str, Any]) -> Any:
+    """Check the options of the plug-in that a mapping names, and make the plug-in where the field keeps that."""
+    name = value.get("type")
+    assert known.kind is not None
+    if name not in registry.names(known.kind):
+        return value  # for the field to judge
+    options = {key: option for key, option in value.items() if key != "type"}
+    options = checked_options(known.kind, name, options, structure)
+    if known.forms is not None:
+        return registry.build(known.kind, {"type": name, **options})
+    return {"type": name, **options} if options else name
+
+
+def inline_field(cls: Any) -> Any:
+    """Return the field of a settings class whose plug-in has its options beside it; None if there is none."""
+    settings = ((attribute, find_setting(attribute)) for attribute in attrs.fields(cls))
+    return next((attribute for attribute, known in settings if known is not None and known.inline), None)
+
+
+def beside(inline: Any, problem: Problem) -> Problem:
+    """Name an option of an inline plug-in by its place beside the field, and the name of the plug-in by the field."""
+    outer, _, inner = problem.path.partition(".")
+    if outer != inline.alias or not inner:
+        return problem
+    return attrs.evolve(problem, path=outer if inner == "type" else inner)
 
 
 @cache
@@ -136,11 +192,9 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
 
     hints = type_hints(cls)
     fields = [field for field in attrs.fields(cls) if field.init]
-    names = frozenset(field.alias for field in fields)
+    names = {field.alias: None for field in fields}
     overrides: dict[str, Any] = {
-        field.alias + _MARK: override(
-            rename=field.alias, struct_hook=_field_hook(field, hints[field.name], converter, lenient)
-        )
+        field.alias + _MARK: override(rename=field.alias, struct_hook=_field_hook(field, hints[field.name], lenient))
         for field in fields
     }
     build = make_dict_structure_fn_from_attrs(
@@ -149,6 +203,7 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
         converter,
         **overrides,
     )
+    inline = inline_field(cls)
 
     def structure_mapping(value: Any, _: Any) -> Any:
         if isinstance(value, cls):
@@ -157,52 +212,47 @@ def _class_hook(cls: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
             raise ScenarioError(Problem(rule="must be a mapping of settings", value=value))
         if lenient:
             value = {key: part for key, part in value.items() if part is not None or key not in names}
+        if inline is not None:
+            return _build_with_options(value, inline, names, lambda data: build(data, cls))
         return build(value, cls)
 
     return structure_mapping
 
 
-def _field_hook(attribute: attrs.Attribute[Any], hint: Any, converter: cattrs.Converter, lenient: bool) -> Hook:
-    types = (hint, *get_args(hint))
-    known: Setting | None = attribute.metadata.get(Setting)
+def _build_with_options(
+    value: Mapping[str, Any], inline: Any, names: Collection[str], build: Callable[[Any], Any]
+) -> Any:
+    """Build a settings class from a mapping of its settings and the options of its plug-in."""
+    import cattrs
 
-    def structure_value(value: Any, _: Any) -> Any:
-        if lenient:
-            value = _leniently(value, types)
-        validated(attribute, value, hint)
-        return value  # the constructor brings it into its form
+    own = {key: part for key, part in value.items() if key in names}
+    options = {key: part for key, part in value.items() if key not in names}
+    problems: list[Problem] = []
+    if options:
+        plugin = own.get(inline.alias, inline.default)
+        kind = setting_of(inline).kind
+        assert kind is not None
+        known = options_of_spec(kind, plugin)
+        if known is not None:
+            unknown = [key for key in options if key not in known]
+            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown]
+            options = {key: part for key, part in options.items() if key not in unknown}
+        if options:
+            own[inline.alias] = {**(plugin if isinstance(plugin, Mapping) else {"type": plugin}), **options}
+    try:
+        made = build(own)
+    except (BlisError, cattrs.BaseValidationError) as error:
+        tree = error
+    else:
+        if not problems:
+            return made
+        raise ScenarioError(problems)
+    found = (problem.inside(dotted(path)) for path, problem in _problems(tree, own, ()))
+    raise ScenarioError([*(beside(inline, problem) for problem in found), *problems])
 
-    def structure_plugin(value: Any, _: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return structure_value(value, _)
-        assert known is not None
-        assert known.kind is not None
-        assert known.tag is not None
-        described = _described(value, known.kind, known.tag, known.also)
-        if described is not None:
-            return converter.structure(value, described)
-        problem = known.judge(value, hint)
-        if problem is not None:
-            raise ScenarioError(problem)
-        return _plugin(value, known.kind, known.tag, converter.structure)
 
-    def structure_part(value: Any, _: Any) -> Any:
-        return None if value is None and NoneType in types else converter.structure(value, part)
-
-    def structure_list(value: Any, _: Any) -> Any:
-        if value is None and NoneType in types:
-            return None
-        if not isinstance(value, list | tuple):
-            raise ScenarioError(Problem(rule="must be a list", value=value))
-        return converter.structure(value, part)
-
-    part: Any = nested_class(hint)
-    if part is not None:
-        return structure_part
-    if (item := listed_class(hint)) is not None:
-        part = tuple[item, ...]  # type: ignore[valid-type]
-        return structure_list
-    return structure_value if known is None or known.tag is None else structure_plugin
+def _field_hook(attribute: attrs.Attribute[Any], hint: Any, lenient: bool) -> Hook:
+    return lambda value, _: accept(attribute, value, hint, lenient=lenient)
 
 
 def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
@@ -214,7 +264,7 @@ def _leniently(value: Any, types: tuple[Any, ...]) -> Any:
 
 
 def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
-    """Walk cattrs' tree of errors along the data; a problem that we found ourselves has a path from there on."""
+    """Walk cattrs' tree of errors along the data; our own problems have paths that start where they were found."""
     import cattrs
 
     if isinstance(error, cattrs.ClassValidationError):
@@ -227,14 +277,10 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
                 yield from _problems(inner, data[name], (*path, name))
         for inner in others:
             yield from _problems(inner, data, path)
-    elif isinstance(error, cattrs.IterableValidationError):
-        for inner, item in error.group_exceptions()[0]:
-            yield from _problems(inner, data[item.index], (*path, item.index))
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        known = [field.alias for field in attrs.fields(error.cl) if field.init]
         for key in data:
             if key in error.extra_fields:
-                yield (*path, str(key)), unknown_setting("", str(key), known)
+                yield (*path, str(key)), unknown_key(error.cl, "", str(key))
     elif isinstance(error, BlisError):
         for problem in error.problems:
             yield path, problem

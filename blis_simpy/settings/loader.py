@@ -1,7 +1,7 @@
-"""YAML as people expect it: scalars by the rules of YAML 1.2, no key twice, and the line of everything.
+"""YAML with the scalars of YAML 1.2, without duplicate keys, and with the line of every key.
 
-A `Document` holds plain Python data and knows on which line each key path stands, so that a later check can point at
-it. Dates, sexagesimal numbers, ``yes`` and ``no`` are ordinary text here; ``1e3`` is a float and ``010`` is ten.
+A `Document` has plain Python data and the line of each key path, for error messages. Dates, sexagesimal numbers,
+``yes`` and ``no`` are text; ``1e3`` is a float and ``010`` is ten.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KeyPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MAX_DIGITS = 400  # more than any float holds; from some thousands on Python refuses to print an integer at all
 
-# Token counts and the like may be keys; they stay the text that was written.
+# Numbers such as token counts can be keys; they are kept as text.
 _KEY_TAGS = frozenset({_TAG + "str", _TAG + "int", _TAG + "float"})
 
 # Core schema, YAML 1.2.2, chapter 10.3.2; the regular expressions are tried on plain scalars only.
@@ -45,7 +45,7 @@ _SCALARS = {
 SCALARS: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {
     None: [(_TAG + name, re.compile(rf"(?:{pattern})\Z")) for name, pattern in _SCALARS.items()]
 }
-"""What a plain scalar is taken for, as PyYAML's resolvers."""
+"""Types of plain scalars, as resolvers of PyYAML."""
 
 
 class _Loader(Base):
@@ -53,14 +53,14 @@ class _Loader(Base):
 
 
 class Document:
-    """Plain data read from YAML, with the place of each part.
+    """Plain data read from YAML, with the line of each part.
 
     Attributes
     ----------
     data : object
         Dictionaries with text keys, lists, text, numbers, booleans and None.
     file : str or None
-        Where the text came from.
+        File that the text was read from.
     """
 
     def __init__(self, root: yaml.Node | None, file: str | None) -> None:
@@ -74,7 +74,7 @@ class Document:
             raise ScenarioError(self._problems)
 
     def line_of(self, path: KeyPath) -> int | None:
-        """Line, from 1, of the key or list item at a path, or of the nearest part around it that exists."""
+        """Return the line, from 1, of the key or list item at a path, or of the nearest enclosing part that exists."""
         node = self._root
         line = None
         for part in path:
@@ -91,7 +91,7 @@ class Document:
         return line
 
     def part(self, key: str) -> Document:
-        """Return the data under a key of the top level, with its places; paths in it start below the key."""
+        """Return the data under a top-level key, with its lines; paths in it start below the key."""
         part = copy(self)
         assert isinstance(self.data, dict)
         assert isinstance(self._root, yaml.MappingNode)
@@ -100,7 +100,7 @@ class Document:
         return part
 
     def with_data(self, data: Any) -> Document:
-        """Return other data with the places of these."""
+        """Return other data with the lines of this document."""
         other = copy(self)
         other.data = data
         return other
@@ -151,7 +151,7 @@ class Document:
             return None
         try:
             return _READ_SCALAR[kind](text)
-        except (ValueError, KeyError):  # only an explicit tag that belies its text gets here
+        except (ValueError, KeyError):  # only an explicit tag that does not fit its text
             self._report(node, path, f"is tagged as {kind} but is not")
             return None
 
@@ -174,7 +174,7 @@ _READ_SCALAR: dict[str, Callable[[str], Any]] = {
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a key path as users see it.
+    """Write a key path in dotted form.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def parts(path: str) -> KeyPath:
-    """Take apart what `dotted` wrote.
+    """Split a dotted path.
 
     Examples
     --------
@@ -208,7 +208,7 @@ def parse(text: str, file: str | None = None) -> Document:
     Raises
     ------
     ScenarioError
-        If the text is broken, empty or no mapping, or has keys twice: all such places at once.
+        If the text is broken, empty or not a mapping, or has duplicate keys; all problems together.
     """
     document = _document(text, file)
     if document.data is None:
@@ -219,7 +219,7 @@ def parse(text: str, file: str | None = None) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Read one value as it stands in a file behind its key: a scalar, or a list or mapping in brackets.
+    """Read one value, written as in a file: a scalar, or a list or mapping in brackets.
 
     Raises
     ------
@@ -228,8 +228,8 @@ def parse_value(text: str) -> Any:
 
     Examples
     --------
-    >>> parse_value("1e3"), parse_value("20/s"), parse_value("{policy: sjf}"), parse_value("")
-    (1000.0, '20/s', {'policy': 'sjf'}, None)
+    >>> parse_value("1e3"), parse_value("20/s"), parse_value("{type: sjf}"), parse_value("")
+    (1000.0, '20/s', {'type': 'sjf'}, None)
     """
     return _document(text, None).data
 

@@ -1,7 +1,7 @@
 """JSON Schema of settings classes, for editors and other programs.
 
-It says what one setting may be: its type, range, choices, unit and meaning. Rules that hold between settings are known
-to the classes alone, so a file that fits the schema may still be refused.
+It describes single settings: type, range, choices, unit and meaning. Rules between settings are checked by the classes
+only, so that a file that fits the schema may still be refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import attrs
 
 from blis_simpy import registry, units
 from blis_simpy.errors import PluginError
-from blis_simpy.settings.fields import Setting, default_of, element_type, listed_class, nested_class, type_hints
+from blis_simpy.settings.convert import inline_field
+from blis_simpy.settings.description import Setting, find_setting, setting_of
+from blis_simpy.settings.field_types import element_type, is_optional, listed_class, nested_class, type_hints
+from blis_simpy.settings.fields import default_of
+from blis_simpy.settings.plugin_options import option_names, options_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,17 +29,18 @@ __all__ = ["DIALECT", "SchemaWriter"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+_INFINITE = r"^\s*[iI][nN][fF]([iI][nN][iI][tT][yY])?\s*$"
 _PATTERNS = {"duration": units.DURATION_PATTERN, "rate": units.RATE_PATTERN}
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 class SchemaWriter:
-    """Makes schemas of settings classes and keeps those of nested ones to refer to.
+    """Makes schemas of settings classes, and keeps those of nested classes for references.
 
     Parameters
     ----------
     lenient : bool
-        Describe what `convert.structure` takes if it is lenient.
+        Describe the files that `convert.structure` accepts if it is lenient.
 
     Attributes
     ----------
@@ -51,12 +56,12 @@ class SchemaWriter:
         """Refer to the schema of a settings class."""
         name: str = cls.__name__
         if name not in self.definitions:
-            self.definitions[name] = {}  # it may contain itself
+            self.definitions[name] = {}  # a class may contain itself
             self.definitions[name] = self.mapping(cls)
         return {"$ref": f"#/$defs/{name}"}
 
     def mapping(self, cls: Any, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Describe the mapping that a settings class is made of.
+        """Describe the mapping of a settings class.
 
         Parameters
         ----------
@@ -65,16 +70,9 @@ class SchemaWriter:
         fixed : mapping of str to dict, optional
             Schemas of further keys, all of them required.
         """
-        hints = type_hints(cls)
         fixed = fixed or {}
-        properties = dict(fixed)
-        required = list(fixed)
-        for attribute in attrs.fields(cls):
-            if not attribute.init:
-                continue
-            properties[attribute.alias] = self._field(attribute, hints.get(attribute.name, Any))
-            if attribute.default is attrs.NOTHING:
-                required.append(attribute.alias)
+        properties = {**fixed, **self._fields(cls)}
+        required = [*fixed, *_required(cls)]
         schema: dict[str, Any] = {"type": "object", "properties": properties}
         if words := _first_sentence(cls):
             schema["description"] = words
@@ -82,25 +80,61 @@ class SchemaWriter:
             schema["required"] = required
         return {**schema, "additionalProperties": False}
 
+    def _fields(self, cls: Any) -> dict[str, Any]:
+        """Describe each field of a settings class, by name."""
+        hints = type_hints(cls)
+        return {field.alias: self._field(field, hints.get(field.name, Any)) for field in _init_fields(cls)}
+
+    def _part(self, cls: Any) -> Iterable[dict[str, Any]]:
+        """Describe the values of a field that holds a settings class: a mapping, or a policy alone."""
+        inline = inline_field(cls)
+        if inline is None:
+            yield self.reference(cls)
+            return
+        kind = setting_of(inline).kind or ""
+        yield {"enum": list(registry.names(kind))}
+        if inline.default is None:
+            mapping = self.mapping(cls)
+            mapping["properties"][inline.alias] = {"type": "null"}
+            yield mapping
+        for name in registry.names(kind):
+            mapping = self.mapping(cls)
+            options, required = self._plugin_options(kind, name)
+            if name != inline.default:
+                required = [inline.alias, *required]
+            mapping["properties"] |= {inline.alias: {"const": name}, **(options or {})}
+            yield {**mapping, "required": required, "additionalProperties": options is None}
+
+    def _plugin_options(self, kind: str, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Schemas of the options of a plug-in, None if it takes any; and the names of those that are required."""
+        plugin = _loaded(kind, name)
+        described = options_class(plugin)
+        if described is not None:
+            return self._fields(described), _required(described)
+        names = option_names(kind, plugin)
+        return None if names is None else {key: {} for key in names}, []
+
     def _field(self, attribute: attrs.Attribute[Any], hint: Any) -> dict[str, Any]:
-        known: Setting = attribute.metadata.get(Setting) or Setting(help="")
+        known: Setting = find_setting(attribute) or Setting(help="")
         words = [known.help, f"[{known.unit}]" if known.unit else ""]
         schema: dict[str, Any] = {"description": " ".join(filter(None, words))}
         default = default_of(attribute)
         if isinstance(default, str | bool | int | float):
             schema["default"] = default
         options = list(self._options(known, hint))
-        if type(None) in get_args(hint) or (self._lenient and default is not attrs.NOTHING):
+        if is_optional(hint) or (self._lenient and default is not attrs.NOTHING):
             options.append({"type": "null"})
         return {**schema, **_any_of(options)}
 
     def _options(self, known: Setting, hint: Any) -> Iterable[dict[str, Any]]:
-        """Describe each kind of value that a field takes, but for None."""
+        """Describe each kind of value of a field, except None."""
         element = element_type(hint)
         if (listed := listed_class(hint)) is not None:
             yield {"type": "array", "items": self.reference(listed)}
         elif (nested := nested_class(hint)) is not None:
-            yield self.reference(nested)
+            yield from self._part(nested)
+        elif known.kind is not None and element is not None:
+            yield {"type": "array", "items": _any_of(list(self._plugins(known, names_only=False)))}
         elif known.kind is not None:
             yield from self._plugins(known, names_only=hint is str)
         elif known.choices:
@@ -126,39 +160,44 @@ class SchemaWriter:
                 yield {"type": ["string", "number"] if kind is str and self._lenient else _TYPES[kind]}
         if known.dimension is not None:
             yield {"type": "string", "pattern": _PATTERNS[known.dimension]}
+            if not known.finite:
+                yield {"type": "string", "pattern": _INFINITE}
 
     def _plugins(self, known: Setting, *, names_only: bool) -> Iterable[dict[str, Any]]:
         """Describe names of plug-ins, and mappings with their options where those are known."""
         assert known.kind is not None
         names = registry.names(known.kind)
-        if known.tag is None or str in known.also:
+        types = (str,) if known.forms is None else known.forms.types
+        if str in types:
             yield {"enum": [*names, *([known.absent] if names_only and known.absent is not None else [])]}
         if names_only:
             return
         others = []
         for name in names:
-            plugin = _loaded(known.kind, name)
-            if plugin is not None and _has_settings_only(plugin):
-                yield self.mapping(plugin, {known.tag or "policy": {"const": name}})
+            described = options_class(_loaded(known.kind, name))
+            if described is not None:
+                yield self.mapping(described, {"type": {"const": name}})
             else:
                 others.append(name)
         if others:
-            key = known.tag or "policy"
-            yield {"type": "object", "properties": {key: {"enum": others}}, "required": [key]}
-        for option in known.also:
-            if attrs.has(option):
-                yield self.reference(option)
-            elif option is not str:
-                yield {"type": _TYPES[option]}
+            yield {"type": "object", "properties": {"type": {"enum": others}}, "required": ["type"]}
+        for form in types:
+            if attrs.has(form):
+                yield self.reference(form)
+            elif form is not str:
+                yield {"type": _TYPES[form]}
 
 
 def _any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
     return options[0] if len(options) == 1 else {"anyOf": options}
 
 
-def _has_settings_only(plugin: Any) -> bool:
-    """Whether all that a plug-in is made of are options that it has declared as settings."""
-    return attrs.has(plugin) and all(Setting in attribute.metadata for attribute in attrs.fields(plugin))
+def _required(cls: Any) -> list[str]:
+    return [field.alias for field in _init_fields(cls) if field.default is attrs.NOTHING]
+
+
+def _init_fields(cls: Any) -> list[Any]:
+    return [field for field in attrs.fields(cls) if field.init]
 
 
 def _first_sentence(cls: type) -> str:
@@ -167,7 +206,7 @@ def _first_sentence(cls: type) -> str:
 
 
 def _loaded(kind: str, name: str) -> Callable[..., Any] | None:
-    """Plug-in under a name; None if it is broken, which does not make the others useless."""
+    """Return the plug-in of a name; None if it is broken, so that the others are still described."""
     with suppress(PluginError):
         plugin: Callable[..., Any] = registry.get(kind, name)
         return plugin

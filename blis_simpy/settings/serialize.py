@@ -1,6 +1,6 @@
-"""Settings classes to plain data and YAML: the way back from `convert.structure`, and there is no other.
+"""Settings classes to plain data and YAML, the inverse of `convert.structure`.
 
-What is written is what differs from the defaults, in the order in which the settings are declared.
+Only settings that differ from their defaults are written, in the order of their declaration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import yaml
 
 from blis_simpy import registry
 from blis_simpy.errors import PluginError, Problem, ScenarioError, joined
-from blis_simpy.settings.fields import Setting, default_of, type_hints
+from blis_simpy.settings.description import Setting, find_setting
+from blis_simpy.settings.field_types import type_hints
+from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.loader import SCALARS
 
 if TYPE_CHECKING:
@@ -31,19 +33,19 @@ _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
 class _Dumper(yaml.SafeDumper):
-    # Text that either version of YAML takes for something else is put between quotes.
+    # Text that is not text in one of the versions of YAML is quoted.
     yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
         **yaml.SafeDumper.yaml_implicit_resolvers,
         **SCALARS,
     }
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write everything out where it stands."""
+        """Write equal parts in full, without anchors."""
         return True
 
 
 def _quoted(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML folds these line ends away unless they are escaped.
+    # PyYAML drops these line ends unless they are escaped.
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _LINE_ENDS.search(text) else None)
 
 
@@ -79,9 +81,9 @@ def to_plain(settings: Any, *, complete: bool = False, absolute_paths: bool = Fa
     settings : attrs instance
         Of a class whose fields are made with `blis_simpy.settings.fields.setting`.
     complete : bool
-        Write also what is at its default; only what is unset by default stays away.
+        Write settings at their defaults, too, except those that are unset.
     absolute_paths : bool
-        Write paths so that they hold in any folder.
+        Write absolute paths.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def plain_value(value: Any, known: Setting, path: str, *, complete: bool = False
 
 
 class _Writer:
-    """Makes plain data and collects what cannot be written."""
+    """Makes plain data, and collects the values that cannot be written."""
 
     def __init__(self, complete: bool, absolute_paths: bool) -> None:
         self.problems: list[Problem] = []
@@ -142,8 +144,12 @@ class _Writer:
             name, value = attribute.alias, getattr(part, attribute.name)
             if not attribute.init or (name not in always and self._is_understood(value, default_of(attribute))):
                 continue
-            known = attribute.metadata.get(Setting) or Setting(help="")
+            known = find_setting(attribute) or Setting(help="")
             data = self.value(value, known, joined(path, name))
+            if known.inline and isinstance(data, dict):
+                result[name] = data.pop("type")
+                result.update(data)
+                continue
             if isinstance(data, dict) and get_origin(type_hints(cls).get(attribute.name)) is Mapping:
                 data = dict(sorted(data.items()))
             result[name] = data
@@ -153,6 +159,8 @@ class _Writer:
         return value is None and default is None if self._complete else bool(value == default)
 
     def value(self, value: Any, known: Setting, path: str) -> Any:
+        if known.kind is not None and isinstance(value, tuple):
+            return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
         if known.is_path and self._absolute_paths and value is not None:
@@ -178,20 +186,22 @@ class _Writer:
         return str(key) if isinstance(key, str | int | float) else self._refuse(path, f"the key {key!r} is no text")
 
     def _plugin(self, value: Any, known: Setting, path: str) -> Any:
-        """Name a plug-in that was given as a class, a function or an instance."""
+        """Write a class, a function or an instance by its registered name."""
         assert known.kind is not None
         is_recipe = isinstance(value, type) or inspect.isfunction(value)
         recipe: type | FunctionType = value if is_recipe else type(value)
         name = _registered_name(known.kind, recipe)
         if name is None:
             return self._refuse(path, f"{recipe.__name__} is not registered under a name")
-        key = known.tag or "policy"
         options: dict[str, Any] = {}
         if not is_recipe and attrs.has(type(value)):
             options = self.settings(value, path)
         elif not is_recipe and inspect.signature(recipe).parameters:
-            return self._refuse(path, f"what this {recipe.__name__} was made with is not known; name it under {key!r}")
-        return {key: name, **options} if options or (known.tag and str not in known.also) else name
+            return self._refuse(
+                path, f"the options of this {recipe.__name__} are not known; give it as a mapping with 'type'"
+            )
+        has_name = known.forms is None or str in known.forms.types
+        return {"type": name, **options} if options or not has_name else name
 
     def _refuse(self, path: str, reason: str) -> Any:
         self.problems.append(Problem(path=path, rule=f"cannot be written: {reason}"))

@@ -1,6 +1,78 @@
-"""Claims about policies as tests: what the pytest plug-in offers.
+"""Tests of your plug-ins and of claims about them.
 
-`pytest_plugin` hands out fixtures, `policy_experiment` runs experiments for them, `claims` says what an assertion means
-and judges it, `wording` says what was found. The plug-in is loaded by every run of pytest where the library is
-installed; all else is imported by the first test that asks for a fixture.
+**Conformance suites** test the rules that a plug-in has to keep. Subclass the suite of its kind::
+
+    from blis_simpy.testing import RoutingPolicyTests
+
+    class TestMyRouter(RoutingPolicyTests):
+        def make(self):
+            return MyRouter()
+
+**Policy experiments** test what a policy achieves. `pytest_plugin` provides fixtures, `policy_experiment` runs the
+experiments, `hypotheses` defines and judges the assertions, `messages` formats the outcome.
+
+pytest loads the plug-in in every run where the library is installed; everything else is imported when it is first
+used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blis_simpy.testing.conformance.admission_tests import AdmissionPolicyTests
+    from blis_simpy.testing.conformance.arrival_tests import ArrivalProcessTests
+    from blis_simpy.testing.conformance.batch_policy_tests import BatchPolicyTests
+    from blis_simpy.testing.conformance.kv_store_tests import KVStoreTests
+    from blis_simpy.testing.conformance.latency_tests import LatencyModelTests
+    from blis_simpy.testing.conformance.length_tests import LengthDistributionTests
+    from blis_simpy.testing.conformance.metric_tests import MetricTests
+    from blis_simpy.testing.conformance.routing_tests import RoutingPolicyTests
+    from blis_simpy.testing.conformance.scheduler_tests import PriorityPolicyTests, SchedulerTests
+    from blis_simpy.testing.conformance.scorer_tests import ScorerTests
+    from blis_simpy.testing.conformance.trace_format_tests import BrokenFile, TraceFormatTests
+
+__all__ = [
+    "AdmissionPolicyTests",
+    "ArrivalProcessTests",
+    "BatchPolicyTests",
+    "BrokenFile",
+    "KVStoreTests",
+    "LatencyModelTests",
+    "LengthDistributionTests",
+    "MetricTests",
+    "PriorityPolicyTests",
+    "RoutingPolicyTests",
+    "SchedulerTests",
+    "ScorerTests",
+    "TraceFormatTests",
+]
+
+_MODULES = {
+    "AdmissionPolicyTests": "admission_tests",
+    "ArrivalProcessTests": "arrival_tests",
+    "BatchPolicyTests": "batch_policy_tests",
+    "BrokenFile": "trace_format_tests",
+    "KVStoreTests": "kv_store_tests",
+    "LatencyModelTests": "latency_tests",
+    "LengthDistributionTests": "length_tests",
+    "MetricTests": "metric_tests",
+    "PriorityPolicyTests": "scheduler_tests",
+    "RoutingPolicyTests": "routing_tests",
+    "SchedulerTests": "scheduler_tests",
+    "ScorerTests": "scorer_tests",
+    "TraceFormatTests": "trace_format_tests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"blis_simpy.testing.conformance.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,9 @@
-"""What an assertion about two scenarios means, and whether the evidence shows it, refutes it, or leaves it open.
+"""Hypotheses about two scenarios, and whether paired replications show them, refute them or do not decide.
 
-A claim confines the change from the baseline's mean to the candidate's to a range: at most -20 %, say. Paired
-replications give an interval for that change, each end of which holds with the stated confidence. Inside the range, it
-shows the claim; outside, it refutes it; across an edge, it decides nothing. The tests of `experiment.statistics`, which
-are used here, amount to just that and also hold where no ratio can be formed.
+A hypothesis confines the change from the baseline's mean to the candidate's to a range, such as at most -20 %. Paired
+replications give an interval of that change, each bound at the stated confidence. If the interval lies inside the
+range, the hypothesis is shown; if it lies outside, it is refuted; otherwise it is not decided. The tests of
+`experiment.paired_tests` used here are equivalent to that, and also valid where no ratio can be formed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.statistics import Interval, equivalence_test, paired_test, ratio_interval, t_interval
+from blis_simpy.experiment.intervals import Interval, ratio_interval, t_interval
+from blis_simpy.experiment.paired_tests import equivalence_test, paired_test
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 __all__ = ["Hypothesis", "Judgement", "judge"]
 
 Kind = Literal["lower", "higher", "equivalent"]
-Finding = Literal["shown", "refuted", "not decided"]
+_Finding = Literal["shown", "refuted", "not decided"]
 
 
 @attrs.frozen(kw_only=True)
 class Hypothesis:
-    """What is said of the mean of a metric of a candidate, beside that of the baseline.
+    """A claim about the mean of a metric of a candidate, compared with that of the baseline.
 
     Attributes
     ----------
     kind : {"lower", "higher", "equivalent"}
-        Which way it differs, or that it hardly does.
+        Direction of the difference, or equivalence.
     by : float
-        By how much at least; if equivalent, at most. A fraction of the baseline's mean: 0.2 is 20 %.
+        Minimum difference; for equivalence, maximum difference. A fraction of the baseline's mean: 0.2 is 20 %.
     absolute : bool
         Whether `by` is in the unit of the metric instead.
     confidence : float, fraction
-        Between 0.5 and 1. If the claim is false, it is shown by mistake with a probability of at most 1 - confidence.
+        Between 0.5 and 1. A false claim is shown with a probability of at most 1 - confidence.
 
     Raises
     ------
@@ -71,29 +72,29 @@ def _is_number(value: Any) -> bool:
 
 @attrs.frozen(kw_only=True)
 class Judgement:
-    """What the replications say of a claim.
+    """Judgement of a claim by paired replications.
 
     Attributes
     ----------
     claim : Hypothesis
-        Which.
+        The claim.
     finding : {"shown", "refuted", "not decided"}
-        What they say.
+        The outcome.
     means : (float, float)
-        Of baseline and candidate, over the runs that have the metric.
+        Means of baseline and candidate, over the runs with a value.
     change : Interval
-        Of the means, each end at the confidence of the claim.
+        Change of the mean, each bound at the confidence of the claim.
     is_relative : bool
-        Whether the change is a fraction of the baseline's mean, or in the unit of the metric.
+        Whether the change is a fraction of the baseline's mean; else it is in the unit of the metric.
     lacking : (int, int)
-        How many runs of baseline and candidate lack the metric. If any does, nothing is decided.
+        Numbers of runs of baseline and candidate without a value. If there are any, nothing is decided.
     needed : int or None
-        Replications that would decide with probability 0.8 if means and spread are as found; None = too many to say,
-        or it is decided.
+        Number of replications that would decide with probability 0.8 if means and spread are as estimated; None if
+        it is too large to state, or the claim is decided.
     """
 
     claim: Hypothesis
-    finding: Finding
+    finding: _Finding
     means: tuple[float, float]
     change: Interval
     is_relative: bool
@@ -112,14 +113,14 @@ def judge(claim: Hypothesis, baseline: Values, candidate: Values) -> Judgement:
     Parameters
     ----------
     claim : Hypothesis
-        What is to be shown.
+        The claim.
     baseline, candidate : ndarray of float, shape (num_replications,)
-        A metric of the same replications; NaN where a run lacks it.
+        A metric of the same replications; NaN for a run without a value.
 
     Raises
     ------
     ScenarioError
-        If a fraction of the baseline's mean is meant, which is not above 0.
+        If `by` is a fraction of the baseline's mean and that is not above 0.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def judge(claim: Hypothesis, baseline: Values, candidate: Values) -> Judgement:
         rule = "is a fraction of the baseline's mean, which must be > 0"
         raise ScenarioError.at("by", rule, means[0], hint="with absolute=True it is in the unit of the metric")
     change, is_relative = _change(claim, baseline, candidate)
-    finding: Finding = "not decided"
+    finding: _Finding = "not decided"
     needed: int | None = None
     if not any(lacking):
         finding, needed = _decide(claim, baseline, candidate)
@@ -153,7 +154,7 @@ def _mean(values: Values) -> float:
 
 
 def _change(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Interval, bool]:
-    """Interval of the change, and whether it is relative; it is not where the baseline may be 0."""
+    """Return the interval of the change, and whether it is relative; it is absolute if the baseline may be 0."""
     level = 2 * claim.confidence - 1
     if not claim.absolute and _mean(baseline) > 0:
         ratio = ratio_interval(baseline, candidate, level)
@@ -163,7 +164,7 @@ def _change(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Int
     return t_interval(candidate - baseline, level), False
 
 
-def _decide(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Finding, int | None]:
+def _decide(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[_Finding, int | None]:
     size, level = claim.by, claim.confidence
     below = baseline - size if claim.absolute else (1 - size) * baseline
     above = baseline + size if claim.absolute else (1 + size) * baseline

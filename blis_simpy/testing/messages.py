@@ -1,4 +1,4 @@
-"""What judgements are called in failure messages, in reports and at the end of a run."""
+"""Texts of judgements: failure messages, properties of reports, lines at the end of a test run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.experiment.number_format import figure, percent
+from blis_simpy.experiment.number_format import format_number, format_percent
 
 if TYPE_CHECKING:
     from blis_simpy.testing.hypotheses import Hypothesis, Judgement
@@ -16,7 +16,7 @@ __all__ = ["Subject", "change_text", "claim_text", "failure_text", "properties"]
 
 @attrs.frozen
 class Subject:
-    """What a claim is about.
+    """Subject of a claim.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Subject:
 
 
 def claim_text(claim: Hypothesis, about: Subject) -> str:
-    """Say what is claimed, as a sentence.
+    """Return a claim as a sentence.
 
     Examples
     --------
@@ -49,20 +49,20 @@ def claim_text(claim: Hypothesis, about: Subject) -> str:
 
 
 def change_text(judgement: Judgement) -> str:
-    """Write the change and its interval; relative ones in percent."""
+    """Return the change with its interval; relative ones in percent."""
     change = judgement.change
-    write = _percent if judgement.is_relative else figure
+    write = format_percent if judgement.is_relative else format_number
     return f"{_signed(change.estimate, write)} [{_signed(change.low, write)}, {_signed(change.high, write)}]"
 
 
 def failure_text(judgement: Judgement, about: Subject, seed: int, note: str = "") -> str:
-    """Explain why an assertion fails: what was claimed, what was found, and what would decide."""
+    """Return the message of a failed assertion: claim, means, change, and the replications that would decide."""
     claim = judgement.claim
     verb = "refuted that" if judgement.finding == "refuted" else "not decided whether"
     names = about.baseline, about.candidate
-    rows = [(name, f"{figure(mean)} on average") for name, mean in zip(names, judgement.means, strict=True)]
+    rows = [(name, f"{format_number(mean)} on average") for name, mean in zip(names, judgement.means, strict=True)]
     if not any(judgement.lacking):
-        scale = f"each end with {percent(claim.confidence, 4)} confidence, claimed {_range(claim)}"
+        scale = f"each end with {format_percent(claim.confidence, 4)} confidence, claimed {_range(claim)}"
         unit = "" if judgement.is_relative or claim.absolute else " in the unit of the metric"
         rows.append(("change", f"{change_text(judgement)}{unit}, {scale}"))
     width = max(len(name) for name, _ in rows)
@@ -87,20 +87,20 @@ def _outlook(judgement: Judgement, names: tuple[str, str]) -> str:
 
 
 def properties(judgement: Judgement, about: Subject, seed: int) -> dict[str, Any]:
-    """Return what a report keeps of a judgement: texts and whole numbers."""
+    """Return the properties of a judgement for a report: texts and integers."""
     return {
         **attrs.asdict(about),
         "claim": claim_text(judgement.claim, about),
         "verdict": judgement.finding,
         "interval": change_text(judgement),
-        "confidence": percent(judgement.claim.confidence, 4),
+        "confidence": format_percent(judgement.claim.confidence, 4),
         "replications": judgement.change.count,
         "seed": seed,
     }
 
 
 def _size(claim: Hypothesis) -> str:
-    return f"{claim.by:,.12g}" if claim.absolute else _percent(claim.by)
+    return f"{claim.by:,.12g}" if claim.absolute else format_percent(claim.by)
 
 
 def _range(claim: Hypothesis) -> str:
@@ -109,10 +109,6 @@ def _range(claim: Hypothesis) -> str:
     if not claim.by:
         return "below 0" if claim.kind == "lower" else "above 0"
     return f"at most -{_size(claim)}" if claim.kind == "lower" else f"at least +{_size(claim)}"
-
-
-def _percent(fraction: float) -> str:
-    return percent(fraction)
 
 
 def _signed(value: float, write: Any) -> str:

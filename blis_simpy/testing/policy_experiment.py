@@ -1,4 +1,4 @@
-"""What the fixtures hand out: experiments that a test asserts something of, and single runs."""
+"""Objects of the fixtures: policy experiments with assertions, and single runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ExperimentOutcome", "PolicyExperiment", "Simulate"]
 
 DEFAULT_REPLICATIONS = 20
-"""How many there are unless anybody says so."""
+"""Default number of replications."""
 
 _KEPT_RESULTS = 16
 
@@ -40,12 +40,12 @@ class PolicyExperiment:
     Attributes
     ----------
     command_line, defaults : dict of str to int
-        ``replications`` and ``seed``, as far as they are given: those that nothing overrules, and those that the
-        arguments of a call overrule.
+        ``replications`` and ``seed``, as far as they are given; arguments of a call override the defaults, the command
+        line overrides both.
     store : Path or None
-        Folder that keeps runs; None = nothing is kept.
+        Folder that keeps runs; None = runs are not kept.
     record : callable
-        Is told of each verdict.
+        Called with the properties of each verdict.
     """
 
     command_line: dict[str, int]
@@ -68,25 +68,25 @@ class PolicyExperiment:
         Parameters
         ----------
         scenarios : mapping of str to Scenario, optional
-            By name, at least two; or else `baseline` and `candidate`, which are then their names.
+            Scenarios by name, at least two; or use `baseline` and `candidate`, which are then the names.
         baseline : Scenario or str
-            What others are compared with; with `scenarios` its name, the first one unless given.
+            Scenario that others are compared with; with `scenarios` its name, default is the first.
         candidate : Scenario
-            What is compared with it, unless there are `scenarios`.
+            Scenario to compare, without `scenarios`.
         replications : int, optional
-            How many runs of each, at least 2. ``--blis-replications`` overrules it; unless given, that of the mark, or
-            of ``blis_replications`` in the configuration, or 20.
+            Number of runs of each scenario, at least 2. ``--blis-replications`` overrides it; default is that of the
+            mark, of ``blis_replications`` in the configuration, or 20.
         seed : int, optional
-            Seed of the experiment. ``--blis-seed`` overrules it; unless given, that of the mark, or of ``blis_seed``
-            in the configuration, or that of the baseline.
+            Seed of the experiment. ``--blis-seed`` overrides it; default is that of the mark, of ``blis_seed`` in the
+            configuration, or of the baseline.
         **options
-            How to carry it out, see `blis_simpy.experiment.runner.Options`. Unless given, runs are done one after the
-            other in this process, and kept in the cache of pytest.
+            Options of all experiments, see `blis_simpy.experiment.runner.Options`. By default, runs are simulated one
+            after the other in this process, and kept in the cache of pytest.
 
         Returns
         -------
-        Outcome
-            To assert something of.
+        ExperimentOutcome
+            The comparison, with assertions.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class PolicyExperiment:
                 options=options,
             )
         except BlisError as error:
-            # Without the frames of the library, but with those of a policy that broke.
+            # Hides the frames of the library, but not those of a failing policy.
             raise type(error)(error.problems) from error.__cause__
         return ExperimentOutcome(
             comparison,
@@ -123,7 +123,7 @@ class PolicyExperiment:
     def _compare(
         self, scenarios: dict[str, Scenario], *, baseline: str, replications: int, seed: int, options: Options
     ) -> tuple[Comparison, str]:
-        """Compare; and say why nothing was kept, if so."""
+        """Return the comparison, and why its runs were not kept, if so."""
         settings: Options = {"executor": "serial", "store": self.store, **options}
         not_cached = ""
         try:
@@ -137,7 +137,7 @@ class PolicyExperiment:
 
 
 def _named(scenarios: Any, baseline: Any, candidate: Any) -> tuple[dict[str, Scenario], str]:
-    """Scenarios by name, and which one is the baseline."""
+    """Return the scenarios by name, and the name of the baseline."""
     if scenarios is None:
         scenarios, reference = {"baseline": baseline, "candidate": candidate}, "baseline"
     else:
@@ -157,19 +157,19 @@ def _named(scenarios: Any, baseline: Any, candidate: Any) -> tuple[dict[str, Sce
 
 
 class ExperimentOutcome:
-    """What an experiment found; a test asserts something of it.
+    """Outcome of a policy experiment, with assertions.
 
-    Each assertion is judged by itself: if what it claims is false, it passes with a probability of at most
-    1 - confidence. It fails if the claim is refuted, and if the evidence does not decide.
+    Each assertion is judged separately: a false claim passes with a probability of at most 1 - confidence. An assertion
+    fails if the claim is refuted, and if it is not decided.
 
     Attributes
     ----------
     comparison : Comparison
-        Everything else: intervals, verdicts adjusted for their number, the best of several, the runs.
+        Intervals, verdicts adjusted for their number, the best of several, the runs.
     seed : int
         Seed of the experiment.
     not_cached : str
-        Why the runs were not kept; empty if they were, or nothing was to be kept.
+        Why the runs were not kept; empty if they were, or if there is no store.
     """
 
     def __init__(
@@ -197,20 +197,20 @@ class ExperimentOutcome:
         Parameters
         ----------
         metric : str
-            Which; see ``Result.metric``, or one of ``metrics=``.
+            Name of a registered metric, or one of ``metrics=``.
         by : float
-            By how much at least: a fraction of the baseline's mean.
+            Minimum difference, as a fraction of the baseline's mean.
         absolute : bool
             Whether `by` is in the unit of the metric instead.
         confidence : float, fraction
-            Above 0.5: how sure it has to be.
+            Confidence of the assertion, above 0.5.
         candidate : str, optional
-            Name of the scenario; may be left out if there is only one beside the baseline.
+            Name of the scenario; optional if the baseline is compared with one scenario only.
 
         Raises
         ------
         AssertionError
-            If it is refuted or not decided; the message says which, with the figures.
+            If the claim is refuted or not decided; the message has the figures.
         ScenarioError
             If the metric was not measured, or a parameter is wrong.
         """
@@ -239,9 +239,9 @@ class ExperimentOutcome:
         confidence: float = 0.95,
         candidate: str | None = None,
     ) -> None:
-        """Assert that the candidate's mean differs from the baseline's by at most so much, either way.
+        """Assert that the candidate's mean differs from the baseline's by at most `by`; see `assert_lower`.
 
-        The two one-sided tests that this takes (TOST) need no correction. See `assert_lower` for the rest.
+        Uses two one-sided tests (TOST), which need no correction.
         """
         __tracebackhide__ = True
         self._assert("equivalent", metric, by, absolute, confidence, candidate)
@@ -260,7 +260,7 @@ class ExperimentOutcome:
         kept = {"not_cached": self.not_cached} if self.not_cached else {}
         self._record({**properties(judgement, about, self.seed), **kept})
         if not judgement.is_shown:
-            note = "" if self.comparison.same_traffic else "the scenarios were not sent the same requests"
+            note = "" if self.comparison.same_traffic else "the scenarios did not receive the same requests"
             raise AssertionError(failure_text(judgement, about, self.seed, note))
 
     def _candidate(self, name: str | None) -> str:
@@ -279,7 +279,7 @@ class ExperimentOutcome:
 
 
 class Simulate:
-    """Runs a scenario, but not the same one twice; the fixture ``simulate``."""
+    """Simulates scenarios, each only once in a session; the fixture ``simulate``."""
 
     def __init__(self) -> None:
         self._results: OrderedDict[str, Result] = OrderedDict()
@@ -292,12 +292,12 @@ class Simulate:
         scenario : Scenario
             What to simulate.
         seed : int, optional
-            That of the scenario unless given.
+            Default is that of the scenario.
 
         Returns
         -------
         Result
-            Of this call or an earlier one of the session: read it, and leave it as it is. The latest 16 are kept.
+            Result of this call or of an earlier one in the session; do not change it. The latest 16 are kept.
 
         Raises
         ------
@@ -325,7 +325,7 @@ class Simulate:
 
 
 def _key(scenario: Scenario, seed: int) -> str:
-    """Digest of a run; empty if it has none."""
+    """Return the digest of a run; empty if it has none."""
     try:
         return digest(scenario_form(scenario), seed)
     except PluginError as error:

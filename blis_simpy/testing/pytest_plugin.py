@@ -1,7 +1,7 @@
-"""The pytest plug-in: fixtures, a mark, options, and a section at the end that lists every verdict.
+"""The pytest plug-in: fixtures, a mark, options, and a list of all verdicts at the end of a run.
 
-Verdicts travel as properties of a test's report: so they are in JUnit files, and come from the workers of pytest-xdist.
-pytest loads this module in every run where the library is installed, hence it imports nothing of it.
+Verdicts are properties of test reports, so they are in JUnit files and are sent by the workers of pytest-xdist. pytest
+loads this module in every run where the library is installed, so it imports nothing of the library at import.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MARK = "policy_experiment"
 _LEAST = {"replications": 2, "seed": 0}
 _ABOUT = {
-    "replications": "runs of each scenario in a policy experiment, whatever the tests say",
-    "seed": "seed of policy experiments, whatever the tests say",
+    "replications": "runs of each scenario in a policy experiment; overrides the tests",
+    "seed": "seed of policy experiments; overrides the tests",
 }
 _PROPERTY = re.compile(rf"{MARK}\[(\d+)\]\.(\w+)")
 _COLOURS = {"shown": "green", "refuted": "red", "not decided": "yellow"}
@@ -38,23 +38,23 @@ def _whole_number(least: int) -> Any:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, and settings of the same names that they overrule."""
+    """Add the options, and settings of the same names that they override."""
     group = parser.getgroup("blis_simpy", "policy experiments (blis_simpy)")
     for name, least in _LEAST.items():
         group.addoption(f"--blis-{name}", type=_whole_number(least), metavar="N", help=_ABOUT[name])
-        parser.addini(f"blis_{name}", f"{name} of policy experiments unless a test says so")
+        parser.addini(f"blis_{name}", f"default {name} of policy experiments")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark, and what collects the verdicts."""
-    line = f"{MARK}(replications=, seed=): how to carry out the policy experiments of a test"
+    """Register the mark and the collector of verdicts."""
+    line = f"{MARK}(replications=, seed=): options of the policy experiments of a test"
     config.addinivalue_line("markers", line)
     _configured(config)
     config.pluginmanager.register(_Verdicts(), "blis_simpy_verdicts")
 
 
 def _configured(config: pytest.Config) -> dict[str, int]:
-    """Return what the configuration file says."""
+    """Return the settings of the configuration file."""
     found = {}
     for name, least in _LEAST.items():
         text = config.getini(f"blis_{name}")
@@ -67,7 +67,7 @@ def _configured(config: pytest.Config) -> dict[str, int]:
 
 
 def _marked(node: Any) -> dict[str, int]:
-    """Return what the marks of a test say, the closest one first."""
+    """Return the arguments of the marks of a test; the closest mark has precedence."""
     found: dict[str, int] = {}
     for mark in node.iter_markers(MARK):
         strange = [*mark.args, *(mark.kwargs.keys() - _LEAST.keys())]
@@ -78,23 +78,23 @@ def _marked(node: Any) -> dict[str, int]:
 
 
 def _store(request: pytest.FixtureRequest) -> Path | None:
-    """Folder that keeps the runs of a test.
+    """Return the folder that keeps the runs of a test.
 
-    They are kept by the source of what was run; what a test patches is in no source.
+    Runs are kept by the digest of their source, which does not contain what a test patches.
     """
     cache = getattr(request.config, "cache", None)
     if cache is None or "monkeypatch" in request.fixturenames:
         return None
     try:
         folder: Path = cache.mkdir("blis_simpy")
-    except OSError:  # a place that cannot be written, where pytest does without its cache, too
+    except OSError:  # not writable; pytest does without its cache as well
         return None
     return folder
 
 
 @pytest.fixture
 def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
-    """Compare scenarios in paired replications; the outcome has assertions."""
+    """Compare scenarios in paired replications; returns an outcome with assertions."""
     from blis_simpy.testing.policy_experiment import PolicyExperiment
 
     properties: list[tuple[str, object]] = request.node.user_properties
@@ -114,20 +114,20 @@ def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
 
 @pytest.fixture(scope="session")
 def simulate() -> Simulate:
-    """Simulate a scenario, or return its result if it was simulated before in this session."""
+    """Simulate a scenario, or return its result if this session has already simulated it."""
     from blis_simpy.testing.policy_experiment import Simulate
 
     return Simulate()
 
 
 class _Verdicts:
-    """Collects the verdicts of all tests, wherever they ran, and lists them at the end."""
+    """Collects the verdicts of all tests and lists them at the end."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, str], dict[str, dict[str, Any]]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the verdicts of a test once it is over, set-up and all."""
+        """Collect the verdicts of a test from the report of its teardown."""
         verdicts: dict[str, dict[str, Any]] = {}
         for name, value in report.user_properties if report.when == "teardown" else ():
             match = _PROPERTY.fullmatch(name)
@@ -138,7 +138,7 @@ class _Verdicts:
             self._found[file, line or 0, report.nodeid] = verdicts
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """List the verdicts in the order of the source, which is the same however many workers there are."""
+        """List the verdicts in the order of the source, which does not depend on the number of workers."""
         if not self._found:
             return
         terminalreporter.write_sep("=", "policy experiments")

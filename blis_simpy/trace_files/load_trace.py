@@ -1,4 +1,4 @@
-"""Workload traces from the files that people have, whatever program wrote them.
+"""Workload traces from files of any program.
 
 A format is a plug-in: a settings class whose fields are its options, which tells by the first bytes whether a file is
 of its kind, and reads it. TraceV2 is one of them.
@@ -37,9 +37,12 @@ class TraceFormat(Protocol):
     """A kind of file that traces can be read from.
 
     Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its fields
-    are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``.
-    The first line of its docstring is what ``blis convert --help`` says of it. A class variable ``not_kept`` may tell
-    what of the file a trace cannot hold.
+    are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``
+    and ``blis replay``. The first line of its docstring is what ``blis convert --help`` says of it. What of a file the
+    trace does not hold is in the trace's ``not_kept``.
+
+    Class variables ``fields``, ``times`` and ``not_kept`` may say for the documentation what is read, in which units,
+    and what is never kept. ``is_general``, if true, lets other formats that recognise the same file take precedence.
     """
 
     @classmethod
@@ -81,9 +84,9 @@ class Excerpt:
     120000000
     """
 
-    limit: int | None = setting(None, help="Rows or records of the file to read at most.", ge=1, flag="--limit")
+    limit: int | None = setting(default=None, help="Rows or records of the file to read at most.", ge=1, flag="--limit")
     start: int | None = setting(
-        None,
+        default=None,
         help="Leave out what arrives earlier after the first arrival, ticks or text like 10s.",
         ge=0,
         dimension="duration",
@@ -91,14 +94,16 @@ class Excerpt:
         absent="",
     )
     end: int | None = setting(
-        None,
+        default=None,
         help="Leave out what arrives so long after the first arrival, or later.",
         gt=0,
         dimension="duration",
         flag="--end",
         absent="",
     )
-    scale: float = setting(1.0, help="Stretch the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale")
+    scale: float = setting(
+        default=1.0, help="Stretch the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale"
+    )
 
     def of(self, trace: Trace, file: str) -> Trace:
         """Cut a part out of a trace that has been read up to the limit; it then begins at tick 0.
@@ -187,8 +192,14 @@ def recognised(file: str) -> str:
     start = read_start(file, WorkloadTraceError)
     names = registry.names(KIND)
     found = [name for name in names if registry.get(KIND, name).recognises(file, start)]
+    if len(found) > 1:
+        found = [name for name in found if not getattr(registry.get(KIND, name), "is_general", False)]
     if len(found) == 1:
         return found[0]
-    rule = f"is of several formats: {', '.join(found)}" if found else "is of no format that is known"
-    hint = "name one of them" if found else f"name one of: {', '.join(names)}; for tables of your own that is 'table'"
+    rule = f"is of several formats: {', '.join(found)}" if found else "is of no known format"
+    hint = (
+        "name one of them"
+        if found
+        else f"name one of: {', '.join(names)}; for a table with columns of other names that is 'table', with columns"
+    )
     raise WorkloadTraceError.at("", rule, file=file, hint=hint)

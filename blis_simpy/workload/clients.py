@@ -46,12 +46,12 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     if len({request.id for request in requests}) < len(requests):
         raise ScenarioError.at("requests", "must have different ids")
     for request in requests:
-        figures = (request.arrived_at, request.input_tokens, request.output_tokens, request.deadline)
-        if any(type(figure) is not int for figure in figures) or min(figures[1:]) < 0:
+        numbers = (request.arrived_at, request.input_tokens, request.output_tokens, request.deadline)
+        if any(type(number) is not int for number in numbers) or min(numbers[1:]) < 0:
             raise ScenarioError.at(
                 f"requests[{request.id}]",
                 "must have whole numbers for tick, tokens and deadline, none negative",
-                figures,
+                numbers,
             )
         if request.outcome is not RequestOutcome.PENDING or request.replica >= 0:
             raise ScenarioError.at(f"requests[{request.id}]", "must not have been served before")
@@ -108,7 +108,7 @@ class ClientProcesses:
         for rank in ranks:
             request = requests[rank]
             yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
-            if request.session in sessions:
+            if sessions and request.session in sessions:
                 # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
                 env.process(self.converse(sessions[request.session], request, request.done))

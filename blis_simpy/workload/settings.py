@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from blis_simpy.settings.fields import Plugin, setting
-from blis_simpy.workload.spec.arrival import arrival_setting, check_cv
-from blis_simpy.workload.spec.length_distribution import length_setting
+from blis_simpy.settings.field_types import Rate
+from blis_simpy.settings.fields import evolved, setting, settings_class
+from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField, check_cv
+from blis_simpy.workload.spec.length_distribution import LENGTHS, LengthField
 from blis_simpy.workload.traffic import Traffic
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.spec.client import TrafficSource
+    from blis_simpy.workload.spec.client import Client, TrafficSource
     from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["Workload"]
@@ -38,7 +37,7 @@ def _default_lengths() -> Any:
     return Gaussian(512, 256, 2, 7000)
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@settings_class
 class Workload(Traffic):
     """Independent requests of one client; `WorkloadSpec` describes many clients. Defaults are those of the reference.
 
@@ -48,31 +47,50 @@ class Workload(Traffic):
     10.0
     """
 
-    rate: float = setting(1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
+    rate: Rate = setting(
+        default=1.0,
+        help="Requests per second; inf means all at once, at tick 0.",
+        unit="1/s",
+        gt=0,
+        finite=False,
+        dimension="rate",
+        flag="--rate",
+    )
     num_requests: int = setting(
-        100,
+        default=100,
         help="Number of requests; 0 means all that arrive before the horizon.",
         unit="requests",
         ge=0,
         flag="--num-requests",
     )
-    arrivals: Plugin = arrival_setting("arrivals", factory=_default_arrivals, help="Arrival process.")
-    prompt: Plugin = length_setting(
-        "prompt",
+    arrivals: ArrivalField = setting(
+        factory=_default_arrivals, help="Arrival process.", kind="arrivals", forms=ARRIVALS
+    )
+    prompt: LengthField = setting(
         factory=_default_lengths,
         help="Prompt lengths, without the shared prefix.",
         flag="--prompt-tokens",
+        unit="tokens",
+        kind="lengths",
+        forms=LENGTHS,
     )
-    output: Plugin = length_setting("output", factory=_default_lengths, help="Output lengths.", flag="--output-tokens")
+    output: LengthField = setting(
+        factory=_default_lengths,
+        help="Output lengths.",
+        flag="--output-tokens",
+        unit="tokens",
+        kind="lengths",
+        forms=LENGTHS,
+    )
     prefix_tokens: int = setting(
-        0,
+        default=0,
         help="Length of a prefix that all prompts share, in addition to their own length.",
         unit="tokens",
         ge=0,
         flag="--prefix-tokens",
     )
     preset: str | None = setting(
-        None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
+        default=None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -101,7 +119,7 @@ class Workload(Traffic):
             Gaussian(*(getattr(preset, f"{part}_tokens{figure}") for figure in ("", "_stdev", "_min", "_max")))
             for part in ("prompt", "output")
         )
-        return attrs.evolve(self, preset=None, prompt=prompt, output=output, prefix_tokens=preset.prefix_tokens)
+        return evolved(self, preset=None, prompt=prompt, output=output, prefix_tokens=preset.prefix_tokens)
 
     def specification(self, defaults: str | None = None) -> WorkloadSpec:
         """Return the same traffic as a specification with one client.
@@ -116,23 +134,29 @@ class Workload(Traffic):
         Raises
         ------
         ScenarioError
-            As `with_preset` does.
+            As `with_preset` does, or if the rate is infinite.
         """
-        from blis_simpy.workload.spec.client import Client
         from blis_simpy.workload.workload_spec import WorkloadSpec
 
-        workload = self.with_preset(defaults)
-        client = Client(
-            id=_CLIENT,
-            rate_fraction=1.0,
-            arrival=workload.arrivals,
-            input_distribution=workload.prompt,
-            output_distribution=workload.output,
-            prefix_group=_PREFIX_GROUP if workload.prefix_tokens else "",
-            prefix_length=workload.prefix_tokens,
-        )
-        return WorkloadSpec(clients=(client,), aggregate_rate=workload.rate, num_requests=workload.num_requests)
+        client = self.with_preset(defaults)._client()
+        return WorkloadSpec(clients=(client,), aggregate_rate=self.rate, num_requests=self.num_requests)
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Return the only client; see `Traffic.sources`."""
-        return [source._replace(stream=_STREAM) for source in self.specification(defaults).sources()]
+        from blis_simpy.workload.spec.client import TrafficSource
+
+        client = self.with_preset(defaults)._client()
+        return [TrafficSource(_CLIENT, _STREAM, client, self.rate, 0, _CLIENT)]
+
+    def _client(self) -> Client:
+        from blis_simpy.workload.spec.client import Client
+
+        return Client(
+            id=_CLIENT,
+            rate_fraction=1.0,
+            arrival=self.arrivals,
+            input_distribution=self.prompt,
+            output_distribution=self.output,
+            prefix_group=_PREFIX_GROUP if self.prefix_tokens else "",
+            prefix_length=self.prefix_tokens,
+        )

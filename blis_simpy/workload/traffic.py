@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.settings.fields import ReprMixin
-
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.generator import GeneratedWorkload
     from blis_simpy.workload.preview import Preview
     from blis_simpy.workload.spec.client import TrafficSource
 
-__all__ = ["DEFAULT_SEED", "Traffic"]
+__all__ = ["Traffic"]
 
-DEFAULT_SEED = 42
+_DEFAULT_SEED = 42
 """Seed of a run whose scenario and workload set none, as in the reference."""
 
 
-class Traffic(ReprMixin):
+class Traffic:
     """Base class of workloads: `Workload` is the short form, `WorkloadSpec` the long one.
 
     A subclass lists its traffic sources; generation and preview are the same for all.
@@ -41,7 +39,7 @@ class Traffic(ReprMixin):
     @property
     def default_seed(self) -> int:
         """Seed of the requests where no scenario sets one."""
-        return DEFAULT_SEED
+        return _DEFAULT_SEED
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Clients and members of cohorts, in the order in which simultaneous arrivals are sorted.

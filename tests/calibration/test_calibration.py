@@ -208,7 +208,7 @@ def test_rows_that_did_not_end_well_count_like_others_with_one_warning(trace, re
         )
     assert calibration.ttft.count == 3
     assert [record.getMessage() for record in caplog.records] == [
-        "requests that did not end well are compared by the times that they carry: 1 error, 1 timeout"
+        "requests without status ok are compared by their recorded times: 1 error, 1 timeout"
     ]
 
 
@@ -267,7 +267,7 @@ def test_wrong_network_is_refused_before_a_file_is_read(tmp_path):
 def test_nothing_in_common_is_refused(trace, results):
     with pytest.raises(blis.CalibrationError) as refused:
         blis.calibrate(trace(answered(0, 100, 500)), results((1, 90, 450)))
-    assert line(refused) == ["no request of the trace has a simulated counterpart with the same number"]
+    assert line(refused) == ["no request of the trace has a simulated request with the same number"]
 
 
 def test_a_trace_without_answers_is_refused(trace, results):
@@ -281,14 +281,14 @@ def test_a_run_in_which_nothing_completed_is_refused(trace):
     columns |= dict.fromkeys(("ttft_us", "e2e_us", "input_tokens", "output_tokens"), np.array([5]))
     with pytest.raises(blis.CalibrationError) as refused:
         blis.calibrate(trace(answered(0, 100, 500)), SimpleNamespace(requests=columns))
-    assert line(refused) == ["the run has no completed requests that are named request_<number>"]
+    assert line(refused) == ["the run has no completed requests with names request_<number>"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "has no results: nothing completed in the simulation"),
-        ("null", "has no results: nothing completed in the simulation"),
+        ("[]", "has no results: no request completed in the simulation"),
+        ("null", "has no results: no request completed in the simulation"),
         ("{}", "must be a JSON array of results"),
         ("[1]", "[0] must be an object, got 1"),
         ("[\n{]", "cannot be read as JSON: Expecting property name enclosed in double quotes (line 2)"),

@@ -5,7 +5,7 @@ import attrs
 import pytest
 
 from blis_simpy.catalog.defaults import Catalog
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.errors import ScenarioError
 
@@ -17,7 +17,7 @@ LLAMA_8B = Catalog.load().model("meta-llama/Llama-3.1-8B-Instruct")
 def outcome(model, row):
     keys = ("gpu_memory_gib", "tp", "gpu_memory_utilization", "block_size", "dp")
     try:
-        return kv_block_capacity(model, *(row[key] for key in keys)), ""
+        return reference_kv_blocks(model, *(row[key] for key in keys)), ""
     except ScenarioError as error:
         return 0, error.code
 
@@ -42,7 +42,7 @@ def test_capacity_of_catalog_models_with_head_dim_latent_attention_and_dense_pre
 )
 def test_worked_examples_on_h100(model, tp, blocks):
     spec = Catalog.load().model(model)
-    assert kv_block_capacity(spec, 80.0, tp) == blocks
+    assert reference_kv_blocks(spec, 80.0, tp) == blocks
 
 
 def test_blocks_are_cut_from_the_memory_of_one_gpu_not_of_all():
@@ -58,19 +58,19 @@ def test_blocks_are_cut_from_the_memory_of_one_gpu_not_of_all():
         hidden_act="silu",
         bytes_per_param=2.0,
     )
-    assert kv_block_capacity(llama_2_70b, 80.0, tp=4) == 31051
+    assert reference_kv_blocks(llama_2_70b, 80.0, tp=4) == 31051
 
 
 def test_data_parallel_ranks_of_a_mixture_of_experts_add_their_blocks():
     mixture = Catalog.load().model("qwen3-30b-a3b")
-    assert kv_block_capacity(mixture, 80.0, 2, dp=2) == 2 * kv_block_capacity(mixture, 80.0, 2)
-    assert kv_block_capacity(LLAMA_8B, 80.0, 2, dp=2) == kv_block_capacity(LLAMA_8B, 80.0, 2)
+    assert reference_kv_blocks(mixture, 80.0, 2, dp=2) == 2 * reference_kv_blocks(mixture, 80.0, 2)
+    assert reference_kv_blocks(LLAMA_8B, 80.0, 2, dp=2) == reference_kv_blocks(LLAMA_8B, 80.0, 2)
 
 
 def test_model_that_does_not_fit_says_how_many_gpus_it_takes():
     """141.1 GB of weights are 131.4 GiB; with 5.5 GiB on GPUs of 71.4 GiB each that takes two."""
     with pytest.raises(ScenarioError) as caught:
-        kv_block_capacity(Catalog.load().model("meta-llama/Llama-3.1-70B-Instruct"), 80.0, tp=1)
+        reference_kv_blocks(Catalog.load().model("meta-llama/Llama-3.1-70B-Instruct"), 80.0, tp=1)
     assert caught.value.code == "insufficient_memory"
     assert str(caught.value) == (
         "tp is too small for meta-llama/Llama-3.1-70B-Instruct: 137.1 GiB for weights and activations, "
@@ -80,12 +80,12 @@ def test_model_that_does_not_fit_says_how_many_gpus_it_takes():
 
 def test_gpu_that_is_too_small_for_any_number_says_so():
     with pytest.raises(ScenarioError, match="too small for any number of them"):
-        kv_block_capacity(LLAMA_8B, 0.5, tp=1)
+        reference_kv_blocks(LLAMA_8B, 0.5, tp=1)
 
 
 def test_missing_figure_is_one_clear_line():
     with pytest.raises(ScenarioError) as caught:
-        kv_block_capacity(Catalog.load().model("deepseek-v4-flash"), 80.0, tp=8)
+        reference_kv_blocks(Catalog.load().model("deepseek-v4-flash"), 80.0, tp=8)
     assert str(caught.value) == (
         "model.intermediate_size must be > 0, got 0; the KV capacity of deepseek-ai/DeepSeek-V4-Flash needs it: "
         "correct the figure or give kv.blocks"
@@ -119,10 +119,10 @@ def test_missing_figure_is_one_clear_line():
 def test_each_unusable_figure_has_its_code(changes, arguments, code):
     arguments = {"gpu_memory_gib": 80.0, "tp": 1, **arguments}
     with pytest.raises(ScenarioError) as caught:
-        kv_block_capacity(attrs.evolve(LLAMA_8B, **changes), **arguments)
+        reference_kv_blocks(attrs.evolve(LLAMA_8B, **changes), **arguments)
     assert caught.value.code == code
 
 
 def test_explicit_head_dim_and_latent_attention_need_no_divisible_width():
-    assert kv_block_capacity(attrs.evolve(LLAMA_8B, hidden_size=4100, head_dim=128), 80.0, 1) > 0
-    assert kv_block_capacity(attrs.evolve(LLAMA_8B, kv_lora_rank=512, qk_rope_head_dim=64), 80.0, 3) > 0
+    assert reference_kv_blocks(attrs.evolve(LLAMA_8B, hidden_size=4100, head_dim=128), 80.0, 1) > 0
+    assert reference_kv_blocks(attrs.evolve(LLAMA_8B, kv_lora_rank=512, qk_rope_head_dim=64), 80.0, 3) > 0

@@ -1,5 +1,6 @@
 import pytest
 
+import blis_simpy as blis
 from blis_simpy.catalog.defaults import Catalog, CatalogEntry, Coefficients
 from blis_simpy.errors import ScenarioError
 
@@ -32,7 +33,7 @@ def small():
 
 def test_bundled_file_has_the_published_entries(bundled):
     sizes = {s: len(bundled.names(s)) for s in ("deployments", "blackbox", "global_coefficients", "presets", "models")}
-    assert sizes == {"deployments": 30, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 134}
+    assert sizes == {"deployments": 30, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 135}
 
 
 def test_every_bundled_entry_is_well_formed(bundled):
@@ -156,3 +157,16 @@ def test_own_file_is_read_in_place_of_the_bundled_one(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(TEXT)
     assert Catalog.load(file).names("models") == ("acme/One", "acme/wrong")
+
+
+@pytest.mark.parametrize("name", Catalog.load().names("models"))
+def test_every_model_of_the_catalog_has_an_architecture_with_all_its_layers(name):
+    spec = Catalog.load().model(name)
+    assert spec.architecture.num_layers == spec.num_layers
+    assert spec.architecture.parameters > 100_000_000
+
+
+@pytest.mark.parametrize("name", Catalog.load().names("deployments"))
+def test_every_deployment_of_the_catalog_has_room_by_the_rules_of_vllm(name):
+    scenario = blis.Scenario(model=name, kv=blis.KVSettings(capacity_rules="vllm"))
+    assert scenario.resolve().num_blocks > 0

@@ -26,6 +26,8 @@ TINY = {
 }
 ANSWERS = {  # status, error code, content
     "/acme/tiny": (200, "", json.dumps(TINY)),
+    "/acme/small": (200, "", json.dumps(TINY)),
+    "/acme/small/hf_quant_config.json": (200, "", json.dumps({"quantization": {"quant_algo": "FP8"}})),
     "/acme/gated": (403, "GatedRepo", ""),
     "/acme/gated-401": (401, "GatedRepo", ""),
     "/acme/forbidden": (403, "", ""),
@@ -45,12 +47,14 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_HEAD(self):
         self.server.asked.append(self.path)
-        repo = self.path.removesuffix("/resolve/main/config.json")
+        repo, _, file = self.path.partition("/resolve/main/")
+        if file != "config.json":
+            repo += f"/{file}"
         if repo == "/acme/silent":
             time.sleep(3)
         if repo == "/acme/gated" and self.headers["Authorization"] == "Bearer hf_right":
             repo = "/acme/tiny"
-        status, code, text = ANSWERS.get(repo, (404, "RepoNotFound", ""))
+        status, code, text = ANSWERS.get(repo, (404, "EntryNotFound" if "hf_quant" in file else "RepoNotFound", ""))
         self.send_response(status)
         if code:
             self.send_header("X-Error-Code", code)
@@ -107,7 +111,20 @@ def test_a_model_that_is_not_in_the_catalog_is_fetched(ask, server):
         r"^model_config: \S+models--acme--tiny\S+config\.json +# hub: acme/tiny$", done.stdout, re.MULTILINE
     )
     assert re.search(r"^  max_model_len: 2048 +# derived from max_position_embeddings", done.stdout, re.MULTILINE)
-    assert {path for path in server.asked if "acme" in path} == {"/acme/tiny/resolve/main/config.json"}
+    assert {path for path in server.asked if "acme" in path} == {
+        "/acme/tiny/resolve/main/config.json",
+        "/acme/tiny/resolve/main/hf_quant_config.json",
+    }
+
+
+def test_quantisation_that_stands_in_a_file_beside_is_fetched_and_kept(ask, server):
+    words = ("--kv-capacity-rules", "vllm", "--latency-model", "roofline")
+    plain, first = ask("acme/tiny", *words), ask("acme/small", *words)
+    asked = [path for path in server.asked if "acme" in path]
+    kept = ask("acme/small", *words)
+    blocks = [int(re.search(r"^  blocks: (\d+)", done.stdout, re.MULTILINE)[1]) for done in (plain, first, kept)]
+    assert blocks[0] < blocks[1] == blocks[2]
+    assert [path for path in server.asked if "acme" in path] == asked
 
 
 @pytest.mark.parametrize("environment", [{}, {"HF_HUB_OFFLINE": "1"}], ids=["server down", "offline"])

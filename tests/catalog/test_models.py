@@ -109,6 +109,51 @@ def test_folder_and_file_give_the_same_figures(tmp_path):
     assert load_model_config(tmp_path, "acme/model") == load_model_config(file, "acme/model") == read()
 
 
+def test_quantisation_of_a_file_beside_the_configuration_counts(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "intermediate_size": 11008, "vocab_size": 32000}))
+    plain = load_model_config(tmp_path, "acme/model")
+    stated = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(stated))
+    quantised = load_model_config(tmp_path, "acme/model")
+    assert plain.architecture.weights["attention"].bits == 16.0
+    assert quantised.architecture.weights["attention"].bits == 8.0
+    assert quantised == plain
+
+
+def test_quantisation_of_the_configuration_itself_comes_first(tmp_path):
+    inside = {"quantization_config": {"quant_method": "fp8"}, "intermediate_size": 11008, "vocab_size": 32000}
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **inside}))
+    (tmp_path / "hf_quant_config.json").write_text("broken")
+    assert load_model_config(tmp_path, "acme/model").architecture.weights["attention"].bits == 8.0
+
+
+def test_infinity_is_read_where_no_figure_is_meant(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "time_step_limit": [0.0, float("inf")]}))
+    assert load_model_config(tmp_path, "acme/model") == read()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": float("inf")}, "config.json: hidden_size must be within 64 bits, got inf"),
+        ({"num_hidden_layers": 10**30}, f"config.json: num_hidden_layers must be within 64 bits, got {10**30}"),
+        ({"rope_scaling": {"factor": 10**400}}, "config.json: rope_scaling.factor must be within 64 bits, got 1000"),
+    ],
+)
+def test_figure_beyond_64_bits_is_refused(changes, message):
+    with pytest.raises(ScenarioError) as caught:
+        ModelSpec.from_hf_config({**CONFIG, **changes}, "acme/model", file="config.json")
+    assert str(caught.value).startswith(message)
+
+
+def test_rotary_parameters_count_in_the_architecture_only():
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}
+    spec = read(rope_parameters=yarn, intermediate_size=11008, vocab_size=32000)
+    assert (derive_max_model_len(spec), spec.architecture.max_model_len) == (8192, 8192)
+    longer = read(rope_parameters={**yarn, "factor": 8.0}, intermediate_size=11008, vocab_size=32000)
+    assert (derive_max_model_len(longer), longer.architecture.max_model_len) == (8192, 16384)
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ScenarioError) as caught:
         load_model_config(tmp_path, "acme/model")

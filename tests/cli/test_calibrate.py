@@ -145,7 +145,7 @@ def test_the_trace_is_read_before_the_results(files, capsys):
 
 def test_nothing_is_written_if_nothing_can_be_compared(files, capsys, tmp_path):
     assert problems(words(files, "--warmup-requests", "9"), capsys) == [
-        "no request of the trace has a simulated counterpart with the same number"
+        "no request of the trace has a simulated request with the same number"
     ]
     assert not (tmp_path / "out.json").exists()
 
@@ -153,7 +153,10 @@ def test_nothing_is_written_if_nothing_can_be_compared(files, capsys, tmp_path):
 def test_help_names_the_defaults(capsys):
     assert main(["calibrate", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--warmup-requests N Requests to leave out, by id from 0; -1 = as the header says. Default: -1." in text
+    assert (
+        "--warmup-requests N Number of requests to exclude, by id from 0; -1 means that of the header. Default: -1."
+        in text
+    )
     assert "Default: info." in text
 
 

@@ -48,7 +48,7 @@ def test_a_bundle_wins_over_a_scenario_file(capsys, bundle, tmp_path):
 def test_show_config_shows_what_a_bundle_sets(capsys, bundle):
     _, out, _ = printed(capsys, *FEW, *bundle, "--show-config")
     lines = {" ".join(line.split()) for line in out.splitlines()}
-    assert {"admission: reject-all # flag", "scorers: [[load-balance, 1.0]] # flag", "scheduler: sjf # flag"} <= lines
+    assert {"policy: reject-all # flag", "scorers: [[load-balance, 1.0]] # flag", "scheduler: sjf # flag"} <= lines
 
 
 def test_the_score_and_the_summary_of_decisions_are_printed(capsys):
@@ -70,15 +70,16 @@ def test_texts_that_mean_not_given_are_not_given(capsys):
     [
         (
             ["--routing-scorers", "garbage"],
-            (
-                "scorers (--routing-scorers) has no effect when the routing policy is 'round-robin': "
-                "only 'weighted' uses it"
-            ),
+            "--routing-scorers has no effect: the routing policy 'round-robin' has no option scorers",
+        ),
+        (
+            ["--token-bucket-capacity", "2"],
+            "--token-bucket-capacity has no effect: the admission policy 'always-admit' has no option capacity",
         ),
         (
             ["--counterfactual-k", "2"],
             (
-                "counterfactual_k (--counterfactual-k) has no effect without trace_level: decisions "
+                "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
                 "(--trace-level decisions)"
             ),
         ),

@@ -99,7 +99,7 @@ def test_other_traffic_is_warned_of_in_one_line(blis):
     status, _, lines = blis("compare", "busy.yaml", "--variant", "more:workload.rate=30/s", *ALONE)
     assert status == 0
     assert lines == [
-        "warning: the scenarios were not sent the same requests: differences are also those of the traffic"
+        "warning: the scenarios did not receive the same requests: differences are also due to the traffic"
     ]
 
 
@@ -147,8 +147,11 @@ def test_work_is_done_on_a_dask_cluster(blis):
 KNOWN = "known: fcfs, priority-fcfs, reverse-priority, sjf"
 
 MISTAKES = [
-    ((), ["scenario must be at least two; name two, or one and a --variant"]),
-    (("fast.yaml",), ["scenario must be at least two; name two, or one and a --variant"]),
+    ((), ["scenario needs another one to compare with; give two scenarios, or one scenario and a --variant"]),
+    (
+        ("fast.yaml",),
+        ["scenario needs another one to compare with; give two scenarios, or one scenario and a --variant"],
+    ),
     (("fast.yaml", "fast.yaml"), ["scenario is given twice, got 'fast.yaml'"]),
     (
         ("fast.yaml", "no.yaml", "neither.yaml"),

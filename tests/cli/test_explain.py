@@ -14,7 +14,7 @@ from blis_simpy.latency.roofline import Roofline
 from blis_simpy.registry import added
 
 EXPLAIN = ["explain", "latency", "--model", "qwen/qwen3-14b", "--hardware", "H100", "--tp", "1"]
-BACKENDS = ["roofline", "blackbox", "crossmodel", "trained-roofline", "trained-physics"]
+BACKENDS = ["roofline", "blackbox", "crossmodel", "trained-roofline", "trained-physics", "kernels"]
 
 
 def explained(capsys, *words):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blis_simpy.cli.common import setting_flags
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.errors import ScenarioError
-from blis_simpy.scenario import Scenario
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 
 FLAGS = (
     Flag(name="--count", target="count", hint=int),
@@ -88,7 +87,7 @@ def test_no_word_of_several_is_absent_like_any_flag():
         (["--count", "--"], "--count needs a value"),
         (["--count=--"], "--count needs a value"),
         (["--quick=yes"], "--quick must be true or false, got 'yes'"),
-        (["a", "b"], "b is one word too many"),
+        (["a", "b"], "unexpected argument 'b'"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(words, line):
@@ -107,10 +106,10 @@ def test_all_unknown_flags_are_reported_at_once():
 
 
 def test_flags_are_derived_from_the_fields_of_nested_settings():
-    @attrs.frozen(kw_only=True)
+    @settings_class
     class Outer:
-        size: int = setting(3, help="Size of it.", unit="GiB", flag="--size-of-it")
-        hidden: int = setting(3, help="No flag.")
+        size: int = setting(default=3, help="Size of it.", unit="GiB", flag="--size-of-it")
+        hidden: int = setting(default=3, help="No flag.")
         made: dict[str, str] = setting(factory=dict, help="Made anew.", flag="--made")
 
     assert list(flags_of(Outer)) == [
@@ -121,7 +120,7 @@ def test_flags_are_derived_from_the_fields_of_nested_settings():
 
 def test_the_scenario_has_the_flags_of_the_reference():
     """The names are fixed: whoever comes from the reference types them from memory."""
-    assert {flag.name for flag in flags_of(Scenario)} == {
+    assert {flag.name for flag in setting_flags(workload=True)} == {
         *("--seed", "--horizon", "--defaults-filepath", "--model-config-folder", "--hardware-config"),
         *("--total-kv-blocks", "--block-size-in-tokens", "--max-num-running-reqs", "--max-num-scheduled-tokens"),
         *("--long-prefill-token-threshold", "--beta-coeffs", "--alpha-coeffs", "--model", "--hardware", "--tp"),
@@ -131,6 +130,7 @@ def test_the_scenario_has_the_flags_of_the_reference():
         *("--admission-policy", "--admission-latency", "--token-bucket-capacity", "--token-bucket-refill-rate"),
         *("--routing-policy", "--routing-latency", "--routing-scorers", "--snapshot-refresh-interval"),
         *("--trace-level", "--counterfactual-k"),
+        "--kv-capacity-rules",  # ours
         *(f"--{side}-tokens{end}" for side in ("prompt", "output") for end in ("", "-stdev", "-min", "-max")),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.cli.main import main
 from blis_simpy.load_files import shipped_scenarios
 
@@ -22,7 +23,7 @@ FILES = {
     "nomodel.yaml": "tp: 1\n",
     "two.yaml": "model: qwen/qwen3-14b\nengine:\n  max_num_seq: 3\nworkload:\n  rate: -1\n",
     "types.yaml": "model: qwen/qwen3-14b\ntp: '1'\nseed: 1.0\nreplicas: true\nworkload: {rate: .nan}\n",
-    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {policy: sfj}\n",
+    "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {type: sfj}\n",
     "lengths.yaml": "model: qwen/qwen3-14b\nworkload:\n  prompt: {type: gaussian, mean: 9}\n",
     "gpu.yaml": "model: qwen/qwen3-14b\nhardware: H999\n",
     "good.yaml": "model: qwen/qwen3-14b\nworkload: {num_requests: 1}\n",
@@ -33,7 +34,10 @@ FILES = {
     "none.csv": TRACE_COLUMNS,
 }
 SCHEDULERS = "known: fcfs, priority-fcfs, reverse-priority, sjf"
-TRACE_FORMATS = "azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
+TRACE_FORMATS = (
+    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
+    "sharegpt, table, trace-v2, vllm-benchmark"
+)
 COEFFICIENTS = ["--alpha-coeffs", "1,2,3", "--beta-coeffs", "1,2,3"]
 REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml", "--trace-data"]
 
@@ -42,11 +46,11 @@ MISTAKES = [
     (
         ["rnu"],
         (
-            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, compare, "
+            "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, fit, compare, "
             "sweep, capacity, explain, workload, compose, convert, schema"
         ),
     ),
-    (["run", "a.yaml", "b.yaml"], "b.yaml is one word too many"),
+    (["run", "a.yaml", "b.yaml"], "unexpected argument 'b.yaml'"),
     (
         ["run", "quikstart"],
         (f"scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: {', '.join(shipped_scenarios())}"),
@@ -59,6 +63,9 @@ MISTAKES = [
     (["explain", "latency", "--model", "x", "--context", "1.5"], "--context must be an integer >= 1, got '1.5'"),
     (["run", "--model", ""], "--model is required"),
     ([*MODEL, "--tpp", "2"], "--tpp is not a flag; did you mean --tp?"),
+    ([*MODEL, "--replicas", "4"], "--replicas is not a flag; did you mean --num-instances?"),
+    ([*MODEL, "--max-num-seqs", "4"], "--max-num-seqs is not a flag; did you mean --max-num-running-reqs?"),
+    (["run", "--quik", "quickstart"], "--quik is not a flag"),
     ([*MODEL, "--total-kv-block=2"], "--total-kv-block is not a flag; did you mean --total-kv-blocks?"),
     ([*MODEL, "-x"], "-x is not a flag"),
     ([*MODEL, "--tp"], "--tp needs a value"),
@@ -90,14 +97,14 @@ MISTAKES = [
     ),
     (
         ["run", "policy.yaml"],
-        f"policy.yaml: engine.scheduler.policy is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
+        f"policy.yaml: engine.scheduler.type is unknown, got 'sfj' (line 3); did you mean 'sjf'? {SCHEDULERS}",
     ),
     (["run", "lengths.yaml"], "lengths.yaml: workload.prompt.std_dev is required (line 3)"),
     (
         ["run", "gpu.yaml"],
         (
             "gpu.yaml: hardware is not a GPU of hardware_config.json, got 'H999' (line 2); "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (["run", "good.yaml", "--tp", "0x"], "--tp must be an integer, got '0x'"),
@@ -107,7 +114,7 @@ MISTAKES = [
     ([*MODEL, "--rate", "0"], "--rate must be > 0, got 0"),
     ([*MODEL, "--rate", "-2.5"], "--rate must be > 0, got -2.5"),
     ([*MODEL, "--rate", "NaN"], "--rate must be a finite number, got nan"),
-    ([*MODEL, "--rate", "Inf"], "--rate must be a finite number, got inf"),
+    ([*MODEL, "--rate", "NaN"], "--rate must be a finite number, got nan"),
     ([*MODEL, "--rate", "5/x"], "--rate must be a rate such as 20/s, 600/min or a number per second, got '5/x'"),
     ([*MODEL, "--seed", "x"], "--seed must be an integer, got 'x'"),
     ([*MODEL, "--horizon", "0"], "--horizon must be > 0, got 0"),
@@ -136,7 +143,7 @@ MISTAKES = [
     ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, blis, none"),
     ([*MODEL, "--plain-steps=maybe"], "--plain-steps must be true or false, got 'maybe'"),
     ([*MODEL, "--prompt-tokens", "9000"], "--prompt-tokens must be within [2, 7000], got 9000"),
-    ([*MODEL, "--prompt-tokens-stdev", "1"], "--prompt-tokens-stdev must be within [2, 7000], got 1"),
+    ([*MODEL, "--prompt-tokens-stdev=-0.5"], "--prompt-tokens-stdev must be >= 0, got -0.5"),
     ([*MODEL, "--output-tokens-stdev=-1"], "--output-tokens-stdev must be >= 0, got -1"),
     ([*MODEL, "--output-tokens-min", "0"], "--output-tokens-min must be >= 1, got 0"),
     ([*MODEL, "--output-tokens-max", "1"], "--output-tokens-min must be <= max (1), got 2"),
@@ -149,7 +156,7 @@ MISTAKES = [
     ([*MODEL, *COEFFICIENTS, "--alpha-coeffs", "x"], "--alpha-coeffs[3] must be a number, got 'x'"),
     (
         [*MODEL, *COEFFICIENTS, "--latency-model", "roofline"],
-        "--alpha-coeffs must not be given with the roofline model, which has none",
+        "--alpha-coeffs must not be given: the latency model takes no coefficients",
     ),
     # results
     ([*MODEL, "--results-path", "no/x.json"], "no/x.json: cannot be written: there is no directory no"),
@@ -160,7 +167,7 @@ MISTAKES = [
         [*MODEL, "--hardware", "h100"],
         (
             "--hardware is not a GPU of hardware_config.json, got 'h100'; did you mean 'H100'? "
-            "known: A100-80, A100-SXM, H100, L40S"
+            f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),
     (
@@ -206,7 +213,10 @@ MISTAKES = [
         ),
     ),
     ([*REPLAY, "none.csv"], "none.csv: is an empty trace: it has no requests"),
-    ([*REPLAY, "good.csv", "--rate", "3"], "--rate is not a flag"),
+    (
+        [*REPLAY, "good.csv", "--rate", "3"],
+        "--rate is not an option of the format trace-v2; known: --limit, --start, --end, --scale",
+    ),
 ]
 
 

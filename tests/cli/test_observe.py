@@ -90,7 +90,7 @@ def test_all_that_is_wrong_is_told_before_anything_is_read_or_sent(capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--rate", "5"), "--num-requests must be > 0 unless there is a horizon, got 0"),
+        (("--rate", "5"), "--num-requests or --horizon is required"),
         (("--rate", "5", "--num-requests", "-1", "--horizon", "0"), "--num-requests must be > 0 unless there is"),
         (("--workload-spec", "no.yaml"), "no.yaml: cannot be read: "),
         (("--rate", "nan", "--num-requests", "1"), "--rate must be a finite number, got nan"),
@@ -168,7 +168,7 @@ def test_a_specification_says_what_is_sent(sent, words, num_requests):
 
 def test_flags_that_have_no_effect_are_warned_of(sent, capsys):
     sent("--workload-spec", "w.yaml", "--rate", "5", "--prompt-tokens", "9")
-    assert capsys.readouterr().err == "warning: beside --workload-spec these have no effect: --rate, --prompt-tokens\n"
+    assert capsys.readouterr().err == "warning: no effect beside --workload-spec: --rate, --prompt-tokens\n"
 
 
 def test_files_that_are_there_are_not_touched_by_a_mistake(capsys, folder):

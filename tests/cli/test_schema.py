@@ -31,14 +31,14 @@ model: qwen/qwen3-14b
 model_config: configs
 tp: 2
 horizon: 10min
-routing: {policy: weighted}
-scorers: {queue-depth: 2}
+admission: {policy: token-bucket, capacity: 10, delay: 1ms}
+router: {policy: weighted, scorers: {queue-depth: 2}, snapshot_interval: 5ms}
 latency: {alpha: [1, 2, 3], beta: [4.5, 5, 6]}
-engine: {max_num_seqs: 8, scheduler: {policy: sjf}, max_model_len: null}
+engine: {max_num_seqs: 8, scheduler: {type: sjf}, max_model_len: null}
 kv: {blocks: 100, gpu_memory_utilization: 1}
 workload:
   rate: 600/min
-  arrivals: {process: gamma, cv: 2}
+  arrivals: {type: gamma, cv: 2}
   prompt: {type: exponential, mean: 100}
   output: {type: empirical, lengths: [5, 9], weights: [1, 2.5]}
 groups:
@@ -56,9 +56,11 @@ WRONG_SCENARIOS = [
     "model: m\nreplicas: true",
     "model: m\nhorizon: soon",
     "model: m\nhorizon: 0",
-    "model: m\nrouting: weigthed",
-    "model: m\nrouting: {scorers: queue-depth}",
-    "model: m\ntrace_level: all",
+    "model: m\nrouter: weigthed",
+    "model: m\nrouter: {scorers: queue-depth}",
+    "model: m\nrouter: {policy: weighted, scorer: queue-depth}",
+    "model: m\nadmission: {policy: token-bucket, capacity: 0}",
+    "model: m\nrouter: {decision_log: all}",
     "model: m\nengine: fast",
     "model: m\nengine: {max_num_seqs: 0}",
     "model: m\nengine: {max_num_seq: 1}",
@@ -108,7 +110,7 @@ FOR_THE_LOADER_ALONE = [
     "model: ''",
     "model: m\nlatency: {alpha: [1, 2, 3]}",
     "model: m\nreplicas: 2\ngroups: [{tp: 1}]",
-    "model: m\nrouting: weighted\nscorers: queue-dpth",
+    "model: m\nrouter: {policy: weighted, scorers: queue-dpth}",
     "model: m\nhorizon: 0.5us",
 ]
 

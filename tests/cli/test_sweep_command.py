@@ -30,11 +30,11 @@ def test_all_combinations_are_simulated_the_last_setting_changing_fastest(blis):
 
 
 def test_values_read_as_in_a_scenario_file(blis):
-    grid = ("--grid", "workload.rate=60/min,2/s,0x1", "--grid", "routing=round-robin,{policy: least-loaded}")
+    grid = ("--grid", "workload.rate=60/min,2/s,0x1", "--grid", "router=round-robin,{policy: least-loaded}")
     status, out, _ = blis("sweep", "fast.yaml", *grid, "--metrics", "ttft_p99_ms", *SERIAL)
     assert status == 0
     assert [line[:2] for line in lines_of(out)] == [
-        [rate, routing] for rate in ("60/min", "2/s", "1") for routing in ("round-robin", "least-loaded")
+        [rate, router] for rate in ("60/min", "2/s", "1") for router in ("round-robin", "least-loaded")
     ]
 
 
@@ -112,7 +112,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(folder, blis):
     kept = len(Store("kept"))
     assert 2 <= kept < 40
     assert (running.returncode, out) == (130, "")
-    assert err.splitlines() == [f"{kept} runs are kept in kept: the same command goes on from there", "interrupted"]
+    assert err.splitlines() == [f"{kept} runs are kept in kept: repeat the command to resume", "interrupted"]
     before = {path: path.stat().st_mtime_ns for path in Path("kept").iterdir()}
     words[words.index("replicas=1,2,3,4")] = "replicas=1"
     words[words.index("10")] = "2"
@@ -129,14 +129,14 @@ def test_without_a_store_an_interrupted_sweep_says_what_would_have_kept_it(blis,
     assert blis("sweep", "fast.yaml", "--grid", "replicas=1") == (
         130,
         "",
-        ["nothing was kept; with --store FOLDER the same command could have gone on from here", "interrupted"],
+        ["no runs were kept; with --store FOLDER an interrupted experiment can be resumed", "interrupted"],
     )
 
 
 MISTAKES = [
     ((), ["scenario is required"]),
     (("fast.yaml",), ["--grid is required"]),
-    (("fast.yaml", "slow.yaml"), ["slow.yaml is one word too many"]),
+    (("fast.yaml", "slow.yaml"), ["unexpected argument 'slow.yaml'"]),
     (("fast.yaml", "--grid", "replicas"), ["--grid must be SETTING=VALUE,VALUE,..., got 'replicas'"]),
     (("fast.yaml", "--grid", "replicas="), ["--grid replicas must have a value"]),
     (("fast.yaml", "--grid", "replicas=1", "--grid", "replicas=2"), ["--grid replicas is given twice"]),

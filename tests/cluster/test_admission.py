@@ -55,8 +55,8 @@ def test_token_bucket_is_full_again_in_another_run():
 
 def test_token_bucket_refuses_numbers_that_make_no_bucket():
     with pytest.raises(ScenarioError) as caught:
-        TokenBucket(capacity=0, refill_rate=float("nan"))
-    assert str(caught.value).splitlines() == [
-        "capacity must be a finite number > 0, got 0",
-        "refill_rate must be a finite number > 0, got nan",
-    ]
+        TokenBucket(capacity=0)
+    assert str(caught.value) == "capacity must be > 0, got 0"
+    with pytest.raises(ScenarioError) as caught:
+        TokenBucket(refill_rate=float("nan"))
+    assert str(caught.value) == "refill_rate must be a finite number, got nan"

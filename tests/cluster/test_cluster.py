@@ -16,10 +16,10 @@ from blis_simpy.replica import engine, macro_step
 
 ROUTING = ("round-robin", "least-loaded", "weighted", "always-busiest")
 ADMISSION = (
-    "always-admit",
-    "always-admit",
+    {},
+    {},
     {"policy": "token-bucket", "capacity": 100.0, "refill_rate": 40_000.0},
-    "reject-all",
+    {"policy": "reject-all"},
 )
 MOVES = ("fail", "restore", "restore", "add", *DRAIN_POLICIES)
 BETAS = ((100.0, 0.0, 0.0), (100.0, 1.0, 10.0), (3.7, 0.3, 1.9))
@@ -111,13 +111,17 @@ def cases(draw):
         tp=1,
         engine_version="any",
         replicas=draw(st.integers(1, 5)),
-        admission=draw(st.sampled_from(ADMISSION)) if draw(st.integers(0, 4)) == 0 else "always-admit",
-        admission_latency=draw(DELAYS),
-        routing=draw(st.sampled_from(ROUTING)),
-        routing_latency=draw(DELAYS),
-        snapshot_refresh_interval=draw(st.sampled_from([0, 0, 1, 250, 2000])),
-        trace_level="decisions",
-        counterfactual_k=2,
+        admission={
+            **(draw(st.sampled_from(ADMISSION)) if draw(st.integers(0, 4)) == 0 else {}),
+            "delay": draw(DELAYS),
+        },
+        router={
+            "policy": draw(st.sampled_from(ROUTING)),
+            "delay": draw(DELAYS),
+            "snapshot_interval": draw(st.sampled_from([0, 0, 1, 250, 2000])),
+            "decision_log": True,
+            "decision_alternatives": 2,
+        },
         horizon=draw(st.one_of(st.none(), st.none(), st.none(), st.integers(1, 9000))),
         latency=blis.LatencySettings(
             backend="blackbox", alpha=draw(st.sampled_from(ALPHAS)), beta=draw(st.sampled_from(BETAS))

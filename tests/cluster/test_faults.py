@@ -97,7 +97,7 @@ def test_without_a_replica_left_the_requests_are_rejected():
 
 
 def test_a_request_that_comes_back_is_admitted_anew():
-    simulation = prepare(trace_level="decisions")
+    simulation = prepare(router={"decision_log": True})
     at(simulation, 500, simulation.cluster.fail, 0)
     log = simulation.run().decisions
     assert [(record.request, record.at) for record in log.admissions[6:]] == [
@@ -150,7 +150,7 @@ def test_request_between_two_replicas_has_the_marks_of_neither():
     scenario = blis.Scenario(
         model="any/model",
         replicas=2,
-        admission_latency=50,
+        admission={"delay": 50},
         latency=blis.LatencySettings(backend="blackbox", alpha=(0, 0, 0), beta=(100, 1, 10)),
         engine=blis.EngineSettings(max_model_len=0),
         kv=blis.KVSettings(blocks=100),

@@ -43,11 +43,11 @@ def load(tmp_path, monkeypatch):
 def test_a_bundle_names_settings_of_the_scenario(load):
     changes = load(FULL)
     assert changes == {
-        "admission": "token-bucket",
-        "token_bucket_capacity": 5000,
-        "token_bucket_refill_rate": 1000.0,
-        "routing": "weighted",
-        "scorers": (("queue-depth", 2.0), ("kv-utilization", 0.5)),
+        "admission.policy": "token-bucket",
+        "admission.capacity": 5000,
+        "admission.refill_rate": 1000.0,
+        "router.policy": "weighted",
+        "router.scorers": (("queue-depth", 2.0), ("kv-utilization", 0.5)),
         "engine.priority": "slo-based",
         "engine.scheduler": "priority-fcfs",
     }

@@ -135,6 +135,22 @@ def test_decisions_on_arrival_save_two_events_a_request(settings, events):
     assert count(**settings) - count() == events + settings.get("replicas", 1) - 1
 
 
+@pytest.mark.parametrize("routing_latency", [0, 1])
+def test_arrival_is_decided_on_after_a_request_that_was_submitted_again_before(routing_latency):
+    """At 10 a request is submitted again, then request 1 arrives; with a delay both pass the stages one by one."""
+    simulation = prepare(requests(2, gap=10), replicas=1, routing_latency=routing_latency)
+    order = []
+    simulation.on_routed(lambda request: order.append(request.id))
+
+    def resubmit():
+        yield simulation.env.timeout(10)
+        simulation.router.resubmit(Request("again", 10, 16, 3))
+
+    simulation.env.process(resubmit())
+    simulation.env.run(until=50)
+    assert order == ["request_0", "again", "request_1"]
+
+
 def test_routing_policy_with_a_method_of_its_own_is_asked_at_its_place():
     class Own(RoundRobin):
         def route(self, request, state):

@@ -45,7 +45,7 @@ def scorer(answer):
         def score(self, request, snapshots):
             return answer(snapshots)
 
-    return {"routing": "weighted", "scorers": [(Scorer, 1.0)]}
+    return {"router": {"policy": "weighted", "scorers": [(Scorer, 1.0)]}}
 
 
 class FirstReplica:
@@ -68,28 +68,28 @@ NO_ADMISSION = "policy Admission admit must return an AdmissionDecision or a boo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"routing": router(lambda state: 2)}, f"{WRONG_INDEX} it was shown (0, 1), got 2"),
-        ({"routing": router(lambda state: -1)}, f"{WRONG_INDEX} it was shown (0, 1), got -1"),
-        ({"routing": router(lambda state: None)}, f"{WRONG_INDEX} or a RoutingDecision, got None"),
-        ({"routing": router(lambda state: 0.0)}, f"{WRONG_INDEX} or a RoutingDecision, got 0.0"),
-        ({"routing": router(lambda state: True)}, f"{WRONG_INDEX} or a RoutingDecision, got True"),
+        ({"router": router(lambda state: 2)}, f"{WRONG_INDEX} it was shown (0, 1), got 2"),
+        ({"router": router(lambda state: -1)}, f"{WRONG_INDEX} it was shown (0, 1), got -1"),
+        ({"router": router(lambda state: None)}, f"{WRONG_INDEX} or a RoutingDecision, got None"),
+        ({"router": router(lambda state: 0.0)}, f"{WRONG_INDEX} or a RoutingDecision, got 0.0"),
+        ({"router": router(lambda state: True)}, f"{WRONG_INDEX} or a RoutingDecision, got True"),
         (
-            {"routing": router(lambda state: state.snapshots[0])},
+            {"router": router(lambda state: state.snapshots[0])},
             f"{WRONG_INDEX} or a RoutingDecision, got <snapshot of instance_0>",
         ),
         (
-            {"routing": router(lambda state: 1 / 0)},
+            {"router": router(lambda state: 1 / 0)},
             "policy Router raised ZeroDivisionError('division by zero') in route",
         ),
         (
-            {"routing": router(scored(1.0, float("nan")))},
+            {"router": router(scored(1.0, float("nan")))},
             "policy Router the scores of a decision must be 2 finite numbers, got (1.0, nan)",
         ),
         (
-            {"routing": router(scored("a", "b"))},
+            {"router": router(scored("a", "b"))},
             "policy Router the scores of a decision must be 2 finite numbers, got ('a', 'b')",
         ),
-        ({"routing": router(scored(3))}, "policy Router the scores of a decision must be 2 finite numbers, got 3"),
+        ({"router": router(scored(3))}, "policy Router the scores of a decision must be 2 finite numbers, got 3"),
         ({"admission": admission(lambda state: None)}, f"{NO_ADMISSION}, got None"),
         ({"admission": admission(lambda state: 1)}, f"{NO_ADMISSION}, got 1"),
         (
@@ -123,21 +123,23 @@ def test_a_policy_that_misbehaves_is_named_in_one_line(settings, message):
 @pytest.mark.parametrize("name", ["replica", "name", "model", "in_flight", "queue_depth", "batch_size", "hit_rate"])
 def test_a_policy_cannot_change_what_it_sees(name, interval):
     with pytest.raises(blis.PluginError, match="raised AttributeError"):
-        prepare(routing=router(change(name)), snapshot_refresh_interval=interval).run()
+        prepare(router={"policy": router(change(name)), "snapshot_interval": interval}).run()
 
 
 @pytest.mark.parametrize("method", ["sort", "pop", "reverse", "clear"])
 def test_a_policy_cannot_change_the_list_of_replicas(method):
     with pytest.raises(blis.PluginError, match=f"no attribute '{method}'"):
-        prepare(routing=router(lambda state: getattr(state.snapshots, method)())).run()
+        prepare(router=router(lambda state: getattr(state.snapshots, method)())).run()
 
 
 def test_answers_may_be_numbers_of_numpy():
     """argmin gives a numpy integer, a comparison of arrays a numpy bool."""
     simulation = prepare(
-        routing=router(lambda state: np.argmin([snapshot.effective_load for snapshot in state.snapshots])),
+        router={
+            "policy": router(lambda state: np.argmin([snapshot.effective_load for snapshot in state.snapshots])),
+            "decision_log": True,
+        },
         admission=admission(lambda state: np.bool_(True)),
-        trace_level="decisions",
     )
     log = simulation.run().decisions
     assert [type(record.replica) for record in log.routings] == [int] * 6
@@ -150,11 +152,11 @@ def test_a_policy_that_cannot_start_is_named():
             raise ValueError("no seed")
 
     with pytest.raises(blis.PluginError, match=r"policy Broken raised ValueError\('no seed'\) in start"):
-        prepare(routing=Broken).run()
+        prepare(router=Broken).run()
 
 
 def test_a_scenario_with_a_policy_of_ones_own_survives_pickling():
-    made = scenario(routing=FirstReplica)
+    made = scenario(router=FirstReplica)
     again = pickle.loads(pickle.dumps(made))
     assert again == made
     assert blis.Simulation(again, requests=requests()).run().replicas[0]["completed_requests"] == 6
@@ -174,15 +176,15 @@ def test_a_policy_derived_from_always_admit_is_asked_on_a_single_replica():
 def test_what_a_policy_learnt_on_a_single_replica_counts_when_others_are_added(routing):
     """A log of decisions changes nothing: the second replica is there for the last four of nine requests."""
 
-    def targets(trace_level):
-        simulation = prepare(requests(9), replicas=1, routing=routing, trace_level=trace_level)
+    def targets(decision_log):
+        simulation = prepare(requests(9), replicas=1, router={"policy": routing, "decision_log": decision_log})
         at(simulation, 45, simulation.cluster.add_replica)
         simulation.run()
         return [request.replica for request in simulation.requests]
 
-    assert targets("none") == targets("decisions")
+    assert targets(False) == targets(True)
     if routing == "round-robin":
-        assert targets("none") == [0, 0, 0, 0, 0, 1, 0, 1, 0]
+        assert targets(False) == [0, 0, 0, 0, 0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("policy", ["wait", "immediate", "redirect"])
@@ -218,16 +220,16 @@ def test_a_drained_replica_may_fail_and_come_back_at_the_same_tick(policy):
 @pytest.mark.parametrize(
     ("gap", "count", "settings", "loads"),
     [
-        (1000, 12, {"snapshot_refresh_interval": 5000}, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21]),
+        (1000, 12, {"snapshot_interval": 5000}, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21]),
         (1000, 12, {}, list(range(0, 24, 2))),
-        (3000, 8, {"snapshot_refresh_interval": 5000}, [0, 1, 4, 5, 8, 9, 12, 13]),
-        (3000, 8, {"snapshot_refresh_interval": 5000, "routing_latency": 2500}, [0, 2, 3, 6, 7, 10, 11, 14]),
+        (3000, 8, {"snapshot_interval": 5000}, [0, 1, 4, 5, 8, 9, 12, 13]),
+        (3000, 8, {"snapshot_interval": 5000, "delay": 2500}, [0, 2, 3, 6, 7, 10, 11, 14]),
     ],
 )
 def test_snapshots_are_read_anew_at_the_first_look_that_finds_them_too_old(gap, count, settings, loads):
     """Figures measured with the reference."""
     served = requests(count, gap=gap, output=50)
-    made = scenario(routing="always-busiest", max_num_seqs=256, trace_level="decisions", **settings)
+    made = scenario(router={"policy": "always-busiest", "decision_log": True, **settings}, max_num_seqs=256)
     log = blis.Simulation(made, requests=served).run().decisions
     assert [int(re.findall(r"load=(\d+)", record.reason)[0]) for record in log.routings] == loads
 
@@ -238,7 +240,7 @@ def test_snapshots_are_read_anew_at_the_first_look_that_finds_them_too_old(gap, 
 def test_a_router_sees_the_effects_of_a_step_from_its_start(arrivals, output, loads):
     """Figures measured with the reference: a request of one token is gone a tick later, a step's end is not seen."""
     served = [Request(id=f"r{i}", arrived_at=t, input_tokens=16, output_tokens=output) for i, t in enumerate(arrivals)]
-    made = scenario(routing="always-busiest", max_num_seqs=256, trace_level="decisions")
+    made = scenario(router={"policy": "always-busiest", "decision_log": True}, max_num_seqs=256)
     log = blis.Simulation(made, requests=served).run().decisions
     assert [record.reason for record in log.routings] == [f"always-busiest (load={load})" for load in loads]
 
@@ -255,7 +257,7 @@ def test_regret_of_taking_turns_and_of_the_busiest():
             )
             for i, (t, prompt, output) in enumerate(rows)
         ]
-        made = scenario(routing=routing, max_num_seqs=256, trace_level="decisions", counterfactual_k=5)
+        made = scenario(router={"policy": routing, "decision_log": True, "decision_alternatives": 5}, max_num_seqs=256)
         log = blis.Simulation(made, requests=served).run().decisions
         return [record.regret for record in log.routings], log.summary()["mean_regret"]
 
@@ -267,7 +269,7 @@ def test_regret_of_taking_turns_and_of_the_busiest():
 def test_a_queue_is_blocked_if_it_is_twice_as_long_as_the_mean(replicas, events):
     """Figures measured with the reference; of two replicas none can be."""
     served = requests(12, gap=0, tokens=2000, output=5)
-    made = scenario(routing="always-busiest", replicas=replicas, max_num_seqs=256, kv=blis.KVSettings(blocks=10_000))
+    made = scenario(router="always-busiest", replicas=replicas, max_num_seqs=256, kv=blis.KVSettings(blocks=10_000))
     assert blis.Simulation(made, requests=served).run().anomalies["hol_blocking_events"] == events
 
 
@@ -279,7 +281,7 @@ def test_requests_without_a_class_are_of_the_default_class_where_inversions_are_
 
 
 def test_candidates_of_many_replicas_are_kept_in_the_order_of_their_names_as_text():
-    simulation = prepare(requests(1), replicas=17, trace_level="decisions", counterfactual_k=20)
+    simulation = prepare(requests(1), replicas=17, router={"decision_log": True, "decision_alternatives": 20})
     (record,) = simulation.run().decisions.routings
     names = [candidate.name for candidate in record.candidates]
     assert names[:4] == ["instance_0", "instance_1", "instance_10", "instance_11"]

@@ -11,10 +11,10 @@ import pytest
 import blis_simpy as blis
 
 SETTINGS = {
-    "round-robin": {"routing": "round-robin"},
-    "least-loaded": {"routing": "least-loaded"},
-    "weighted": {"routing": "weighted"},
-    "weighted, snapshots 100 ms old": {"routing": "weighted", "snapshot_refresh_interval": "100ms"},
+    "round-robin": {"router": "round-robin"},
+    "least-loaded": {"router": "least-loaded"},
+    "weighted": {"router": "weighted"},
+    "weighted, snapshots 100 ms old": {"router": {"policy": "weighted", "snapshot_interval": "100ms"}},
 }
 
 

@@ -57,33 +57,33 @@ def test_prefix_affinity_is_the_fraction_of_full_blocks_that_were_sent_there():
     ],
 )
 def test_a_mix_becomes_pairs(mix, pairs):
-    assert parse_scorers(mix) == pairs
+    assert parse_scorers(mix) == tuple(pairs)
 
 
 @pytest.mark.parametrize(
     ("mix", "lines"),
     [
-        ("queue-depth", "scorers[0] must be name:weight, got 'queue-depth'"),
-        ("queue-depth:1,", "scorers[1] must be name:weight, got ''"),
-        ("load:1", f"scorers[0] is unknown, got 'load'; {KNOWN}"),
-        (":1", f"scorers[0] is unknown, got ''; {KNOWN}"),
-        ("Queue-Depth:1", f"scorers[0] is unknown, got 'Queue-Depth'; did you mean 'queue-depth'? {KNOWN}"),
-        ("queue-depth:1,queue-depth:2", "scorers[1] is given twice, got 'queue-depth'"),
-        ("queue-depth:", "scorers[0] must have a number as its weight, got ''"),
-        ("queue-depth:1:2", "scorers[0] must have a number as its weight, got '1:2'"),
-        ("queue-depth:1e400", "scorers[0] must have a finite weight > 0, got inf"),
-        ("queue-depth:nan", "scorers[0] must have a finite weight > 0, got nan"),
-        ("queue-depth:0", "scorers[0] must have a finite weight > 0, got 0.0"),
-        ("queue-depth:-1", "scorers[0] must have a finite weight > 0, got -1.0"),
+        ("queue-depth", "[0] must be name:weight, got 'queue-depth'"),
+        ("queue-depth:1,", "[1] must be name:weight, got ''"),
+        ("load:1", f"[0] is unknown, got 'load'; {KNOWN}"),
+        (":1", f"[0] is unknown, got ''; {KNOWN}"),
+        ("Queue-Depth:1", f"[0] is unknown, got 'Queue-Depth'; did you mean 'queue-depth'? {KNOWN}"),
+        ("queue-depth:1,queue-depth:2", "[1] is given twice, got 'queue-depth'"),
+        ("queue-depth:", "[0] must have a number as its weight, got ''"),
+        ("queue-depth:1:2", "[0] must have a number as its weight, got '1:2'"),
+        ("queue-depth:1e400", "[0] must have a finite weight > 0, got inf"),
+        ("queue-depth:nan", "[0] must have a finite weight > 0, got nan"),
+        ("queue-depth:0", "[0] must have a finite weight > 0, got 0.0"),
+        ("queue-depth:-1", "[0] must have a finite weight > 0, got -1.0"),
         (
             "queue-depth,load-balance:x",
-            ("scorers[0] must be name:weight, got 'queue-depth'\nscorers[1] must have a number as its weight, got 'x'"),
+            ("[0] must be name:weight, got 'queue-depth'\n[1] must have a number as its weight, got 'x'"),
         ),
-        ({"queue-depth": True}, "scorers[0] must have a number as its weight, got True"),
-        ([(QueueDepth, 1, 2)], "scorers[0] must be a pair of a scorer and its weight, got"),
-        ([QueueDepth], "scorers[0] must be a pair of a scorer and its weight, got"),
-        ([], "scorers must not be empty"),
-        (7, "scorers must be text, a mapping or a list, got 7"),
+        ({"queue-depth": True}, "[0] must have a number as its weight, got True"),
+        ([(QueueDepth, 1, 2)], "[0] must be a pair of a scorer and its weight, got"),
+        ([QueueDepth], "[0] must be a pair of a scorer and its weight, got"),
+        ([], "must not be empty"),
+        (7, "must be text, a mapping or a list, got 7"),
     ],
 )
 def test_a_wrong_mix_is_refused(mix, lines):

@@ -47,6 +47,14 @@ def test_an_object_that_a_renderer_does_not_know_is_refused(form, name):
     assert str(caught.value) == f"{name} cannot render objects of type Thing"
 
 
+def test_an_object_may_describe_itself_by_a_method():
+    class Described(Rendered):
+        def page(self):
+            return [("one ", "line"), ("another",)]
+
+    assert Described().render("text") == "one line\nanother"
+
+
 def test_plots_of_an_object_are_those_with_its_prefix():
     thing = Thing()
     with registry.added("plot", "thing.all", draw), registry.added("plot", "timeline", draw):

@@ -37,7 +37,7 @@ def test_table_is_no_mapping_of_lists(table):
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
-    with pytest.raises(KeyError, match=r"'rates' is no column; did you mean 'rate'\? known: at_us, rate, id"):
+    with pytest.raises(KeyError, match=r"'rates' is not a column; did you mean 'rate'\? known: at_us, rate, id"):
         table["rates"]
     assert table.get("at") is None
 

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 
 from blis_simpy.catalog.defaults import Catalog
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.results.blis_report import metrics_rows
 from blis_simpy.workload.arrivals import ConstantArrivals
 
@@ -171,7 +171,7 @@ def test_k11_batch_never_exceeds_the_token_budget(serve):
 def test_k12_capacity_divides_the_free_memory_by_the_gpus():
     """Reference: with two GPUs about twice as many blocks as fit, as each holds only half of a block's bytes."""
     spec = Catalog.load().model("qwen/qwen3-14b")
-    one, two = (kv_block_capacity(spec, 80.0, tp) for tp in (1, 2))
+    one, two = (reference_kv_blocks(spec, 80.0, tp) for tp in (1, 2))
     block_bytes = spec.num_layers * 2 * spec.kv_heads * (spec.head_dim or 128) * 2 * 16 / 2
     assert one < two
     assert two * block_bytes < 0.9 * 80 * 2**30

@@ -16,7 +16,7 @@ def test_all_parts_are_printed():
     lines = printed(["a", "a", "a", "[b]"], num_sessions=2, max_further_rounds=6)
     assert lines[:2] == [
         "4 requests in 4s: 1.00 requests/s",
-        "2 of them start sessions that wait for answers: up to 6 further rounds",
+        "2 of them start closed-loop sessions: up to 6 further rounds",
     ]
     assert sum(line.endswith("#" * 40) for line in lines) == 4 + 2
     assert f"10 4 {'#' * 40}" in lines

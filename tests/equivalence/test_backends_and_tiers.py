@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from naive_tiers import NaiveTiers
 from test_macro_steps import OtherProcess, gaps, laws, other_processes, run
 from test_naive import compare
-from tiers import ARCHITECTURAL, DEPLOYMENTS, TieredCase, deployed, pressed, tiered
+from tiers import ARCHITECTURAL, DEPLOYMENTS, TieredCase, deployed, options_of, pressed, tiered
 
 from blis_simpy import registry
 from blis_simpy.catalog.defaults import Catalog
@@ -141,13 +141,13 @@ def models(draw):
     if shipped is not None and draw(st.booleans()):
         beta = catalog.global_coefficients(shipped).beta
     inputs = LatencyInputs(
-        alpha=(0.0, 0.0, 0.0),
-        beta=tuple(beta),
+        alpha=() if backend == "kernels" else (0.0, 0.0, 0.0),
+        beta=() if backend == "kernels" else tuple(beta),
         model=catalog.model(name),
         gpu=load_gpus()[draw(st.sampled_from(["H100", "A100-SXM", "L40S"]))],
         tp=draw(st.sampled_from(degrees)),
     )
-    return cls(inputs, **(options if backend == "trained-physics" and draw(st.booleans()) else {}))
+    return cls(inputs, **(options_of(backend, options) if draw(st.booleans()) else {}))
 
 
 @RANDOM

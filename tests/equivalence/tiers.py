@@ -16,7 +16,7 @@ DEPLOYMENTS = (
     ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", (1, 2, 4, 8), {"dp": 2, "moe_comm_backend": "naive"}),
 )
 """Dense, quantised, mixture of experts, latent attention, interleaved layers: model, possible TP, group options."""
-ARCHITECTURAL = ("roofline", "crossmodel", "trained-roofline", "trained-physics")
+ARCHITECTURAL = ("roofline", "crossmodel", "trained-roofline", "trained-physics", "kernels")
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class TieredCase(Case):
     def scenario(self, *, macro_steps):
         scenario = super().scenario(macro_steps=macro_steps)
         if self.latency in ARCHITECTURAL:
-            latency = {"policy": self.latency, **self.options} if self.options else self.latency
+            latency = {"type": self.latency, **self.options} if self.options else self.latency
             scenario = attrs.evolve(
                 scenario,
                 model=self.model,
@@ -123,6 +123,12 @@ def deployed(draw, cases):
         "model": model,
         "tp": draw(st.sampled_from(degrees)),
         "hardware": draw(st.sampled_from(["H100", "A100-SXM", "L40S"])),
-        "options": draw(st.sampled_from([{}, options])) if backend == "trained-physics" else {},
+        "options": draw(st.sampled_from([{}, options_of(backend, options)])),
     }
     return TieredCase(**plain)
+
+
+def options_of(backend, options):
+    """Those of the options of a deployment that a latency model takes."""
+    known = {"trained-physics": options.keys(), "kernels": {"dp"}}.get(backend, ())
+    return {name: value for name, value in options.items() if name in known}

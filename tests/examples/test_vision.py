@@ -13,8 +13,7 @@ SCENARIO = blis.Scenario(
     hardware="H100",
     tp=1,
     replicas=4,
-    routing="weighted",
-    scorers="prefix-affinity:3,queue-depth:2,kv-utilization:2",
+    router={"policy": "weighted", "scorers": "prefix-affinity:3,queue-depth:2,kv-utilization:2"},
     workload=blis.Workload(rate=20.0, prompt=blis.Gaussian(512, 256), output=blis.Gaussian(256, 128), num_requests=200),
 )
 QUICK = {"executor": "serial", "progress": False}
@@ -88,7 +87,7 @@ def test_a_process_of_ones_own_squeezes_a_replica():
 
 
 def test_policies_are_compared_in_one_line():
-    a, b = SCENARIO.with_(routing="round-robin", scorers=None), SCENARIO
+    a, b = SCENARIO.with_(router="round-robin"), SCENARIO
     table = blis.compare({"rr": a, "prefix": b}, replications=3, **QUICK).table()
     assert str(table) == repr(table)
     title, heading, *_ = str(table).splitlines()
@@ -115,11 +114,10 @@ import pytest
 import blis_simpy as blis
 
 rr = blis.load_scenario("prefix-affinity").with_(
-    routing="round-robin",
-    scorers=None,
+    router="round-robin",
     **{"kv.blocks": 6000, "workload.num_requests": 320, "workload.inference_perf.stages[0].duration": 8},
 )
-prefix = rr.with_(routing="weighted", scorers="prefix-affinity:2,queue-depth:1")
+prefix = rr.with_(router={"policy": "weighted", "scorers": "prefix-affinity:2,queue-depth:1"})
 
 
 def test_prefix_affinity_pays(policy_experiment):

@@ -11,6 +11,11 @@ class Always:
         return self.replica
 
 
+def noted(simulation):
+    """Wait for a while, as a process."""
+    yield simulation.env.timeout(10)
+
+
 class Forgetful:
     """Send all to the first replica, but the very first one it ever sees to the second."""
 

@@ -28,7 +28,7 @@ def check_sweep(small, executor, folder):
     )
     assert there.table().text() == here.table().text()
     with registry.added("routing", "only-here", OnlyHere):
-        found = blis.sweep(small.with_(routing="only-here"), GRID, executor=executor, metrics=metrics)
+        found = blis.sweep(small.with_(router="only-here"), GRID, executor=executor, metrics=metrics)
     assert found.runs["share"].tolist() == [1.0] * 4
     kept = blis.replicate(small, 3, executor=executor, store=folder)
     assert len(Store(folder)) == 3

@@ -17,7 +17,7 @@ def found(small):
 def test_all_scenarios_of_a_replication_are_sent_the_same_requests(small):
     one, two = (
         [scenario.run(seed=seed).requests for seed in blis.replicate(small, 3, executor="serial").seeds]
-        for scenario in (small, small.with_(replicas=2, routing="least-loaded", admission="reject-all"))
+        for scenario in (small, small.with_(replicas=2, router="least-loaded", admission="reject-all"))
     )
     for first, second in zip(one, two, strict=True):
         for column in ("arrived_at_us", "input_tokens", "output_tokens"):
@@ -27,10 +27,10 @@ def test_all_scenarios_of_a_replication_are_sent_the_same_requests(small):
 
 def test_common_random_numbers_are_checked(small, found):
     assert found.same_traffic
-    with pytest.warns(UserWarning, match="the scenarios were not sent the same requests"):
+    with pytest.warns(UserWarning, match="the scenarios did not receive the same requests"):
         other = blis.compare({"slow": small, "fast": small.with_(**{"workload.rate": 21})}, 2, executor="serial")
     assert not other.same_traffic
-    assert "the scenarios were not sent the same requests" in repr(other)
+    assert "the scenarios did not receive the same requests" in repr(other)
 
 
 def test_later_rounds_of_conversations_may_differ(small):
@@ -85,9 +85,14 @@ def test_runs_have_one_row_each(found):
     runs = found.runs
     assert runs["scenario"].tolist() == ["one"] * 8 + ["two"] * 8
     assert runs["seed"][:8].tolist() == runs["seed"][8:].tolist()
-    assert found.to_pandas().groupby("scenario")["e2e_mean_ms"].mean()["two"] == pytest.approx(
+    assert found.to_pandas(runs=True).groupby("scenario")["e2e_mean_ms"].mean()["two"] == pytest.approx(
         found.verdict("e2e_mean_ms").means[1]
     )
+
+
+def test_rows_have_one_verdict_each(found):
+    assert [(row["metric"], row["finding"]) for row in found.rows] == [(v.metric, v.finding) for v in found.verdicts]
+    assert found.to_pandas()["p_value"].tolist() == [verdict.p_value for verdict in found.verdicts]
 
 
 def test_what_the_evidence_does_not_decide_is_said_plainly(made_up):
@@ -118,7 +123,7 @@ def test_runs_that_are_all_alike_are_the_same_and_need_no_more(made_up):
 
 def test_a_metric_that_some_runs_lack_decides_nothing(made_up):
     found = made_up({"a": {"m": [1, 2, math.nan]}, "b": {"m": [5, 6, 7]}})
-    assert str(found.verdict("m")).endswith("some runs lack it")
+    assert str(found.verdict("m")).endswith("some runs have no value")
 
 
 def test_verdicts_are_adjusted_for_their_number(made_up):
@@ -169,7 +174,7 @@ def test_candidates_are_named_where_there_are_several(made_up):
         found.verdict("m")
     with pytest.raises(ScenarioError, match="candidate is unknown, got 'a'; known: b, c"):
         found.verdict("m", "a")
-    with pytest.raises(ScenarioError, match="scenario is not compared, got 'd'; known: a, b, c"):
+    with pytest.raises(ScenarioError, match="scenario is unknown, got 'd'; known: a, b, c"):
         found.values("d", "m")
 
 

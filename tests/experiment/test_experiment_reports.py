@@ -46,7 +46,9 @@ def test_a_comparison_opens_with_what_was_found(written, made_up):
 
 def test_what_has_no_interval_is_left_out_of_the_picture(written, made_up):
     page = written(made_up({"old": {"a": [1, 2], "b": [0, 0]}, "new": {"a": [1, 2.5], "b": [1, 1]}}))
-    assert captions(page)[0].endswith("1 without an interval left out.") or captions(page)[0].startswith("a of every")
+    assert captions(page)[0].endswith("1 without a finite interval left out.") or captions(page)[0].startswith(
+        "a of every"
+    )
 
 
 def test_changes_that_cover_much_are_drawn_as_ratios(written, made_up):
@@ -56,9 +58,9 @@ def test_changes_that_cover_much_are_drawn_as_ratios(written, made_up):
 
 def test_other_traffic_is_said_in_a_comparison(written, made_up):
     comparison = made_up({"old": {"a": [1, 2]}, "new": {"a": [2, 3]}})
-    assert "not sent the same requests" not in written(comparison)
+    assert "not receive the same requests" not in written(comparison)
     comparison.same_traffic = False
-    assert "The scenarios were not sent the same requests" in written(comparison)
+    assert "The scenarios did not receive the same requests" in written(comparison)
 
 
 def test_settings_that_differ_stand_in_a_table(written, small):
@@ -74,17 +76,17 @@ def test_a_scenario_that_cannot_be_written_is_said_to_be_so(written, small):
         def route(self, request, state):
             return 0
 
-    page = written(blis.sweep(small.with_(routing=Mine), {"replicas": [1, 2]}, metrics="completed", executor="serial"))
-    assert "routing cannot be written: Mine is not registered under a name" in page
+    page = written(blis.sweep(small.with_(router=Mine), {"replicas": [1, 2]}, metrics="completed", executor="serial"))
+    assert "router.policy cannot be written: Mine is not registered under a name" in page
 
 
 @pytest.mark.parametrize(
     ("grid", "over"),
     [
         ({"workload.rate": [10, 20, 40], "replicas": [1, 2]}, ["workload.rate"]),
-        ({"workload.rate": ["10/s", "20/s"], "routing": ["round-robin", "least-loaded"]}, ["workload.rate"]),
+        ({"workload.rate": ["10/s", "20/s"], "router": ["round-robin", "least-loaded"]}, ["workload.rate"]),
         ({"engine.max_num_seqs": [2, 8, 256]}, ["engine.max_num_seqs"]),
-        ({"routing": ["round-robin", "least-loaded"], "trace_level": ["none"]}, ["routing, trace_level"]),
+        ({"router": ["round-robin", "least-loaded"], "router.decision_log": [False]}, ["router, router.decision_log"]),
         # Each point differs in both: curves would join what does not belong together.
         ([{"replicas": 1, "workload.rate": 10}, {"replicas": 2, "workload.rate": 20}], ["replicas", "workload.rate"]),
     ],

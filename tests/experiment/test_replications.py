@@ -6,9 +6,9 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.intervals import t_interval
 from blis_simpy.experiment.replications import _next_count
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.experiment.statistics import t_interval
 
 
 def test_a_replication_is_a_run_with_its_seed(small):
@@ -82,7 +82,21 @@ def test_it_shows_a_table_in_a_terminal_and_in_a_notebook(small):
     assert re.match(r" ttft_p99_ms +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ %", lines[3])
     assert re.match(r" completed +50 +0 +50 +50 +0 +0 %", lines[4])
     assert "<table" in found._repr_html_()
-    assert found.to_pandas().shape[0] == 4
+    assert found.to_pandas(runs=True).shape[0] == 4
+
+
+def test_rows_have_the_figures_of_the_table(small):
+    found = blis.replicate(small, 4, metrics=["ttft_p99_ms", "completed"], executor="serial")
+    interval = found.interval("ttft_p99_ms")
+    assert found.rows[0] == {
+        "metric": "ttft_p99_ms",
+        "replications": 4,
+        "mean": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "standard_deviation": found.values("ttft_p99_ms").std(ddof=1),
+    }
+    assert found.to_pandas()["metric"].tolist() == ["ttft_p99_ms", "completed"]
 
 
 @pytest.mark.parametrize(

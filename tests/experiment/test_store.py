@@ -34,7 +34,7 @@ def test_a_broken_file_is_as_good_as_none(tmp_path, content, caplog):
     Store(tmp_path).path("key").write_text(content)
     with caplog.at_level(logging.WARNING):
         assert Store(tmp_path).get("key") is None
-    assert "is left aside and made again" in caplog.text
+    assert "is ignored, its run is simulated again" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -74,8 +74,8 @@ def test_independent_batches_are_rarely_doubted():
     ("name", "options", "message"),
     [
         ("ttft_us", {"batches": 4}, "batches must be an integer >= 5, got 4"),
-        ("ttft_us", {"batches": 3000}, "batches must be <= 2000, the values there are, got 3000"),
-        ("outcome", {}, "outcome is no column of numbers"),
+        ("ttft_us", {"batches": 3000}, "batches must be <= 2000, the number of values, got 3000"),
+        ("outcome", {}, "outcome is not a column of numbers"),
         ("ttft_p99_ms", {"batches": 1990}, "batches is too many: ttft_p99_ms has no value in some of them, got 1990"),
         ("ttft_us", {"warm_up": "soon"}, "warm_up must be a duration such as 50ms, 2s, 1.5s, 3min or 1h, got 'soon'"),
     ],

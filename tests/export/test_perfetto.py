@@ -48,7 +48,7 @@ def test_counters_change_with_the_steps_and_fall_to_zero_when_idle(serve, timeli
 def test_a_request_on_its_way_is_at_the_router(serve, timeline):
     """The queueing delay is 100 + 1 · 10 µs."""
     seen = timeline(serve((10, 1, 5), alpha=(100.0, 1.0, 0.0)).result)
-    assert seen.spans == [("router", "on its way", "request_0", 5, 115)]
+    assert seen.spans == [("router", "routing", "request_0", 5, 115)]
 
 
 def test_those_who_get_nothing_are_marked(serve, timeline):

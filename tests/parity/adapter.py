@@ -22,10 +22,11 @@ import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.catalog.files import parse_json_object
 from blis_simpy.catalog.hardware import Gpu, find_gpu, load_gpus
-from blis_simpy.catalog.kv_capacity import kv_block_capacity
+from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.cli.common import setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.policy_flags import effective_changes
 from blis_simpy.cluster.policy_bundle import load_policy_bundle
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
@@ -71,16 +72,16 @@ SETTINGS = {
     "kv-transfer-base-latency": "kv.transfer_base_latency",
     "kv-offload-threshold": "kv.offload_threshold",
     "gpu-memory-utilization": "kv.gpu_memory_utilization",
-    "admission-policy": "admission",
-    "admission-latency": "admission_latency",
-    "token-bucket-capacity": "token_bucket_capacity",
-    "token-bucket-refill-rate": "token_bucket_refill_rate",
-    "routing-policy": "routing",
-    "routing-latency": "routing_latency",
-    "routing-scorers": "scorers",
-    "snapshot-refresh-interval": "snapshot_refresh_interval",
-    "trace-level": "trace_level",
-    "counterfactual-k": "counterfactual_k",
+    "admission-policy": "admission.policy",
+    "admission-latency": "admission.delay",
+    "token-bucket-capacity": "admission.capacity",
+    "token-bucket-refill-rate": "admission.refill_rate",
+    "routing-policy": "router.policy",
+    "routing-latency": "router.delay",
+    "routing-scorers": "router.scorers",
+    "snapshot-refresh-interval": "router.snapshot_interval",
+    "trace-level": "router.decision_log",
+    "counterfactual-k": "router.decision_alternatives",
 }
 REPORT_FLAGS = {"summarize-trace", "fitness-weights", "num-requests"}
 
@@ -115,13 +116,16 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     settings.setdefault("latency.backend", "blackbox" if "latency.beta" in settings else DEFAULT_BACKEND)
     if case.get("model_config"):
         settings["model_config"] = str(PARITY / "model_configs" / case["model_config"])
-    if "router_draws" in case and settings.get("routing") in ("least-loaded", "weighted"):
-        settings["routing"] = {"policy": settings["routing"], "stream": RecordedDraws(case["router_draws"])}
-    return blis.Scenario(
+    if "router.decision_log" in settings:
+        settings["router.decision_log"] = settings["router.decision_log"] == "decisions"
+    if "router_draws" in case and settings.get("router.policy") in ("least-loaded", "weighted"):
+        settings["router.stream"] = RecordedDraws(case["router_draws"])
+    base = blis.Scenario(
         model=settings.pop("model"),
         defaults=str(folder / "no-defaults.yaml"),
         hardware_config=str(PARITY / "hardware.json"),
-    ).with_(**settings)
+    )
+    return base.with_(**effective_changes(base, settings))
 
 
 @contextmanager
@@ -265,7 +269,7 @@ def kv_capacity(row: dict[str, str]) -> int | str:
                 capacity_shared_expert_size=kv["shared_expert_ffn_dim"],
             )
         gpu = find_gpu(load_gpus(PARITY / "hardware.json"), row["gpu"], "hardware.json")
-        return kv_block_capacity(
+        return reference_kv_blocks(
             model,
             gpu_memory_gib=gpu.memory_gib,
             tp=int(row["tp"]),
@@ -290,7 +294,7 @@ def hf_config(case: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"model_config": figures, "max_model_len_before_kv_cap": derive_max_model_len(model)}
     gpu = find_gpu(load_gpus(PARITY / "hardware.json"), "H100", "hardware.json")
     try:
-        out["kv_blocks_h100_tp1"] = kv_block_capacity(model, gpu_memory_gib=gpu.memory_gib, tp=1)
+        out["kv_blocks_h100_tp1"] = reference_kv_blocks(model, gpu_memory_gib=gpu.memory_gib, tp=1)
     except ScenarioError as error:
         out["kv_params_error" if error.code == "moe_expert_count_missing" else "kv_blocks_h100_tp1_error"] = error.code
     if "kv_params_error" not in out:

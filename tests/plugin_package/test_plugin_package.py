@@ -100,16 +100,16 @@ def test_a_metric_is_known_by_name_everywhere(installed):
 
 def test_a_renderer_shows_every_kind_of_object(installed):
     code = (
-        "print(result.explain('r0').render('markdown'))\n"
+        "print(*result.explain('r0').render('markdown').splitlines()[:9], sep='\\n')\n"
         "print(result.requests.take(slice(1)).render('markdown').splitlines()[0][:6])\n"
     )
     assert python(RESULT + code, installed) == [
         "r0: completed",
         "phase||time (ms)|share|",
         "admission|waiting for admission|0.000|0.0%|",
-        "routing|routing and delivery to the wait queue|0.000|0.0%|",
+        "routing|routing and processing before the queue|0.000|0.0%|",
         "queue|waiting to join a batch|0.000|0.0%|",
-        "preempted|computed before a preemption and discarded, and waiting to restart|0.000|0.0%|",
+        "preempted|discarded computation and waiting to restart|0.000|0.0%|",
         f"prefill|computing the prompt|0.110|50.0%|{'#' * 20}",
         f"decode|first token to last token|0.110|50.0%|{'#' * 20}",
         "total||0.220|100.0%|",
@@ -149,7 +149,7 @@ def test_broken_plugin_harms_nobody_until_it_is_asked_for(installed):
 
 def test_name_that_two_distributions_claim_is_refused_with_both(installed, claimed_twice):
     (line,) = python(ASK.format(kind="scheduler", name="longest-first"), installed, claimed_twice)
-    assert line.startswith("scheduler 'longest-first' is claimed twice: by ")
+    assert line.startswith("scheduler 'longest-first' is registered twice: by ")
     assert "blis-test-plugins (blis_test_plugins:LongestFirst)" in line
     assert "rival-plugins (rival_plugins:Shortest)" in line
 

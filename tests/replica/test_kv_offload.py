@@ -9,7 +9,7 @@ from blis_simpy.errors import ScenarioError
 
 
 def host(cpu_blocks, **options):
-    return {"policy": "two-tier", "cpu_blocks": cpu_blocks, **options}
+    return {"type": "two-tier", "cpu_blocks": cpu_blocks, **options}
 
 
 def counted(served):

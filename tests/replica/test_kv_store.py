@@ -2,6 +2,8 @@
 
 import pytest
 
+from blis_simpy.latency.blackbox import Blackbox
+
 PREFIX = {"prefix": ("group", 50)}
 
 
@@ -88,3 +90,20 @@ def test_adjacent_spans_of_one_stream_are_one(serve):
         (33, 1, 1000, {"content": (Span("s", 0, 10), Span("s", 10, 22))}),
     )
     assert served.hits == 2
+
+
+def test_latency_model_sees_the_cached_part_of_a_prompt_that_joins(serve):
+    """64 tokens, 50 shared, chunks of 8: the second request joins behind 48 cached tokens, and then has computed 56.
+
+    For a request that joins, `progress` counts none of them, as in the reference.
+    """
+    seen = []
+
+    class Spy(Blackbox):
+        def step_time(self, batch):
+            seen.extend(batch.prefills)
+            return super().step_time(batch)
+
+    serve((64, 1, 0, PREFIX), (64, 1, 1000, PREFIX), backend=Spy, long_prefill_token_threshold=8)
+    assert [(m.progress, m.new_tokens, m.cached_tokens) for m in seen[-2:]] == [(0, 8, 48), (56, 8, 0)]
+    assert [(m.progress, m.cached_tokens) for m in seen[:2]] == [(0, 0), (8, 0)]

@@ -27,7 +27,7 @@ def equal(one, other):
 
 @pytest.fixture(params=["prefix-affinity", "kv-pressure", "images", "token-bucket"])
 def result(request):
-    changes = {"trace_level": "decisions", "counterfactual_k": 2, "horizon": "2s"}
+    changes = {"router.decision_log": True, "router.decision_alternatives": 2, "horizon": "2s"}
     return blis.load_scenario(request.param).with_(**changes).run()
 
 
@@ -73,7 +73,7 @@ def test_policy_without_a_name_cannot_be_saved(tmp_path):
         def route(self, request, state):
             return 0
 
-    scenario = blis.load_scenario("quickstart").with_(routing=Mine, **{"workload.num_requests": 3})
-    with pytest.raises(blis.ScenarioError, match="routing"):
+    scenario = blis.load_scenario("quickstart").with_(router=Mine, **{"workload.num_requests": 3})
+    with pytest.raises(blis.ScenarioError, match=r"router\.policy"):
         scenario.run().save(tmp_path / "x.blis")
     assert not (tmp_path / "x.blis").exists()

@@ -1,9 +1,11 @@
 """Where the time of requests went."""
 
+import attrs
 import numpy as np
 import pytest
 
 import blis_simpy as blis
+from blis_simpy.core.request import Request
 from blis_simpy.results.phases import phase_bounds
 
 NEVER = -1
@@ -76,3 +78,26 @@ def test_a_request_that_is_not_there_is_refused(three):
     with pytest.raises(blis.ScenarioError) as caught:
         three.explain("request_9")
     assert str(caught.value) == "request_id must be one of the run, got 'request_9'"
+
+
+def test_explanation_has_the_terms_of_the_decode_step_in_the_middle_of_the_output():
+    """Two requests of 100 tokens, blackbox: 10 ms a step and 1 ms a token, so 12 ms; a third arrives after they end."""
+    latency = blis.LatencySettings(alpha=(0, 0, 0), beta=(10_000, 0, 1000))
+    scenario = blis.Scenario(model="any/model", kv=blis.KVSettings(blocks=1000), latency=latency)
+    requests = [Request(f"r{i}", at, 100, 11, max_output_tokens=11) for i, at in enumerate((0, 0, 10**6))]
+    explanation = blis.Simulation(scenario, requests=requests).run().explain("r1")
+    step = explanation.decode_step
+    assert (step.requests, step.context_tokens) == (2, 2 * 105)
+    assert {term.name: term.value for term in step.terms} == {"step": 10_000, "prefill": 0, "decode": 2000}
+    assert "decode step in the middle of its output: 2 requests, 210 tokens of context" in repr(explanation)
+
+
+def test_explanation_without_decode_or_latency_model_has_no_decode_step(tmp_path):
+    scenario = blis.Scenario(model="qwen/qwen3-14b")
+    requests = [Request("one", 0, 100, 1, max_output_tokens=1), Request("two", 0, 100, 9, max_output_tokens=9)]
+    result = blis.Simulation(scenario, requests=requests).run()
+    assert result.explain("one").decode_step is None
+    assert result.explain("two").decode_step is not None
+    elsewhere = attrs.evolve(scenario, model_config=str(tmp_path / "gone"))
+    result.scenario = elsewhere
+    assert result.explain("two").decode_step is None

@@ -12,8 +12,9 @@ from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.scenario import Scenario
-from blis_simpy.settings import fields
-from blis_simpy.settings.fields import listed_class, nested_class
+from blis_simpy.settings.description import Setting, setting_of
+from blis_simpy.settings.field_types import element_type, listed_class, nested_class, type_hints
+from blis_simpy.settings.plugin_options import options_class
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.inference_perf import SharedPrefix
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
@@ -51,7 +52,7 @@ options = st.dictionaries(
 )
 
 
-def numbers(known: fields.Setting, kind: type) -> st.SearchStrategy[Any]:
+def numbers(known: Setting, kind: type) -> st.SearchStrategy[Any]:
     low = known.ge if known.ge is not None else known.gt if known.gt is not None else -LARGEST
     high = min(bound for bound in (known.le, known.lt, LARGEST) if bound is not None)
     if kind is int:
@@ -61,13 +62,13 @@ def numbers(known: fields.Setting, kind: type) -> st.SearchStrategy[Any]:
 
 
 def policies(kind: str, name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw a mapping of a plug-in's name and its options: those that it declares, or any."""
-    plugin = registry.get(kind, name)
-    more = instances(plugin).map(attrs.asdict) if attrs.has(plugin) else options
-    return more.map(lambda more: {"policy": name, **more})
+    """Draw a mapping of a plug-in's name and the options that it describes."""
+    described = options_class(registry.get(kind, name))
+    more = st.just({}) if described is None else instances(described).map(attrs.asdict)
+    return more.map(lambda more: {"type": name, **more})
 
 
-def values(known: fields.Setting, hint: Any) -> st.SearchStrategy[Any]:
+def values(known: Setting, hint: Any) -> st.SearchStrategy[Any]:
     types = (hint, *get_args(hint))
     nested, listed = nested_class(hint), listed_class(hint)
     if Traffic in types:
@@ -76,7 +77,7 @@ def values(known: fields.Setting, hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(instances(listed), max_size=3)
     if nested is not None:
         return instances(nested)
-    if known.kind is not None and known.tag is not None:
+    if known.kind is not None and known.forms is not None:
         return st.sampled_from([registry.get(known.kind, name) for name in registry.names(known.kind)]).flatmap(
             instances
         )
@@ -86,7 +87,7 @@ def values(known: fields.Setting, hint: Any) -> st.SearchStrategy[Any]:
     if known.choices:
         return st.sampled_from(known.choices)
     if any(get_origin(option) is tuple for option in types):
-        element = fields.element_type(hint)
+        element = element_type(hint)
         return st.lists(numbers(known, element), min_size=1, max_size=4)
     kind = next((kind for kind in (bool, int, float, str) if kind in types), None)
     if kind is bool:
@@ -129,9 +130,9 @@ def instances(draw: Any, cls: Any) -> Any:
     """Draw an instance in which a field is at its default half the time."""
     if cls is LengthDistribution:
         return draw(distributions())
-    hints = fields.type_hints(cls)
+    hints = type_hints(cls)
     given = {
-        attribute.name: draw(values(fields.of(attribute), hints[attribute.name]))
+        attribute.name: draw(values(setting_of(attribute), hints[attribute.name]))
         for attribute in attrs.fields(cls)
         if attribute.default is attrs.NOTHING or draw(st.booleans())
     }

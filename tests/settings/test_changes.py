@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 from cars import Car, Fleet, Wheel
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.field_types import OptionalPart
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.workload.lengths import Gaussian
 
@@ -49,8 +49,8 @@ def test_an_item_of_a_list_is_changed_by_its_index():
         ("cars[0].dors", "cars[0].dors is not a setting; did you mean doors?"),
         ("cars[0].doors", "cars[0].doors must be >= 1, got 0"),
         ("cars[0].front.size", "cars[0].front.size must be > 0, got 0"),
-        ("cars[0]", "cars[0] must be of type Car, got 0"),
-        ("cars.doors", "cars.doors is not a setting; an item is named by its index, as in [0]"),
+        ("cars[0]", "cars[0] must be a mapping of settings, got 0"),
+        ("cars.doors", "cars.doors is not a setting; an item is selected by its index, as in [0]"),
         ("sizes[0].x", "sizes[0].x is not a setting"),
         ("label[0]", "label[0] is not a setting"),
         ("extras.y", "extras.y is not a setting; known: x"),
@@ -64,9 +64,9 @@ def test_a_bad_path_into_a_list_is_told(path, line):
     assert str(caught.value).strip() == line.strip()
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Owner:
-    car: Car | None = setting(None, help="Car.")
+    car: OptionalPart[Car] = setting(default=None, help="Car.")
 
 
 def test_a_part_that_was_not_there_is_made_of_what_is_given():

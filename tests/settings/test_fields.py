@@ -12,37 +12,38 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.field_types import Numbers, OptionalDuration, OptionalPath, Plugin, Rate
+from blis_simpy.settings.fields import setting, settings_class
 
 
 def _pair(value):
     if value and len(value) != 2:
-        raise ScenarioError.at("pair", "must be two numbers", value)
+        raise ScenarioError.at("", "must be two numbers", value)
     return value
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Everything:
-    count: int = setting(3, help="A number of things.", unit="things", ge=1, le=10)
-    share: float = setting(0.5, help="A share.", gt=0, lt=1)
-    limit: int | None = setting(None, help="An optional limit.", ge=0)
-    name: str = setting("a", help="A name.", choices=("alpha", "beta", "a"))
-    switch: bool = setting(True, help="A switch.")
-    values: tuple[float, ...] | None = setting(None, help="Several values.", ge=0)
-    pause: int | None = setting(None, help="A duration.", dimension="duration", gt=0)
-    rate: float = setting(1.0, help="A rate.", dimension="rate", gt=0)
-    folder: str | None = setting(None, help="A folder.", is_path=True)
-    scheduler: Plugin = setting("fcfs", help="A plug-in.", kind="scheduler")
-    model: Plugin | None = setting(None, help="An optional plug-in.", kind="latency")
-    gaps: str = setting("", help="A plug-in by name.", kind="arrivals", absent="")
-    label: str = setting("", help="A label.", choices=("red", "blue"), absent="")
-    pair: tuple[int, ...] = setting((), help="Two numbers.", converter=_pair)
+    count: int = setting(default=3, help="A number of things.", unit="things", ge=1, le=10)
+    share: float = setting(default=0.5, help="A share.", gt=0, lt=1)
+    limit: int | None = setting(default=None, help="An optional limit.", ge=0)
+    name: str = setting(default="a", help="A name.", choices=("alpha", "beta", "a"))
+    switch: bool = setting(default=True, help="A switch.")
+    values: Numbers = setting(default=None, help="Several values.", ge=0)
+    pause: OptionalDuration = setting(default=None, help="A duration.", dimension="duration", gt=0)
+    rate: Rate = setting(default=1.0, help="A rate.", dimension="rate", gt=0)
+    folder: OptionalPath = setting(default=None, help="A folder.", is_path=True)
+    scheduler: Plugin = setting(default="fcfs", help="A plug-in.", kind="scheduler")
+    model: Plugin | None = setting(default=None, help="An optional plug-in.", kind="latency")
+    gaps: str = setting(default="", help="A plug-in by name.", kind="arrivals", absent="")
+    label: str = setting(default="", help="A label.", choices=("red", "blue"), absent="")
+    pair: tuple[int, ...] = setting(default=(), help="Two numbers.", convert=_pair)
 
 
 PROCESSES = "known: constant, gamma, poisson, weibull"
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Required:
     size: int = setting(help="A size.")
 
@@ -71,7 +72,7 @@ class Required:
         ("values", [1, "2"], "values[1] must be a number, got '2'"),
         ("values", [float("nan")], "values[0] must be a finite number, got nan"),
         ("gaps", "poison", f"gaps is unknown, got 'poison'; did you mean 'poisson'? {PROCESSES}"),
-        ("gaps", {"policy": "poisson"}, "gaps must be text, got {'policy': 'poisson'}"),
+        ("gaps", {"type": "poisson"}, "gaps must be text, got {'type': 'poisson'}"),
         ("label", "green", "label is unknown, got 'green'; known: red, blue"),
         ("pair", [1, 2, 3], "pair must be two numbers, got (1, 2, 3)"),
         ("pair", [1, "2"], "pair[1] must be an integer, got '2'"),
@@ -81,8 +82,8 @@ class Required:
         ("pause", 1.0, "pause must be an integer, got 1.0"),
         ("rate", "fast", "rate must be a rate such as 20/s, 600/min or a number per second, got 'fast'"),
         ("folder", 3, "folder must be text, got 3"),
-        ("scheduler", None, "scheduler must be a name or a mapping with 'policy', got None"),
-        ("scheduler", {"name": "fcfs"}, "scheduler must name its plug-in under 'policy', got {'name': 'fcfs'}"),
+        ("scheduler", None, "scheduler must be a name or a mapping with 'type', got None"),
+        ("scheduler", {"name": "fcfs"}, "scheduler must name its plug-in under 'type', got {'name': 'fcfs'}"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value, line):
@@ -116,8 +117,9 @@ def test_a_plug_in_may_be_a_name_a_mapping_a_class_or_an_instance():
         pass
 
     mine = Mine()
-    for value in ("sjf", {"policy": "sjf"}, Mine, mine):
+    for value in ("sjf", Mine, mine):
         assert Everything(scheduler=value).scheduler is value
+    assert Everything(scheduler={"type": "sjf"}).scheduler == "sjf"
 
 
 def test_an_unknown_plug_in_is_refused_with_the_nearest_name_and_a_code():
@@ -134,9 +136,9 @@ def test_a_field_without_default_is_required():
 
 
 def test_settings_are_equal_by_value_and_survive_pickling_and_copying():
-    made = Everything(count=4, values=[1.0], scheduler={"policy": "sjf"})
+    made = Everything(count=4, values=[1.0], scheduler={"type": "sjf"})
     assert pickle.loads(pickle.dumps(made)) == made == copy.deepcopy(made)
-    assert made != Everything(count=5, values=[1.0], scheduler={"policy": "sjf"})
+    assert made != Everything(count=5, values=[1.0], scheduler={"type": "sjf"})
 
 
 def test_settings_cannot_be_changed_in_place():
@@ -167,4 +169,4 @@ def test_scenario_that_cannot_be_written_shows_itself_all_the_same():
         def route(self, request, state):
             return 0
 
-    assert "Mine" in blis.Scenario(model="m", routing=Mine)._repr_html_()
+    assert "Mine" in blis.Scenario(model="m", router=Mine)._repr_html_()

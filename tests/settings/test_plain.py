@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,29 +17,35 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.load_files import load_scenario
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.description import PluginForms
+from blis_simpy.settings.field_types import Numbers, OptionalPart, OptionalPath, Part, Parts, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.loader import parse
 from blis_simpy.settings.serialize import to_plain, to_yaml
 from blis_simpy.workload.lengths import Constant, Gaussian
 
+NO_OTHER_FORM = PluginForms(lambda value: value, ())
 
-@attrs.frozen(kw_only=True)
+
+@settings_class
 class Lamp:
-    watts: float = setting(5.0, help="Power.", gt=0)
-    colour: str | None = setting(None, help="Colour.")
+    watts: float = setting(default=5.0, help="Power.", gt=0)
+    colour: str | None = setting(default=None, help="Colour.")
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Room:
     name: str = setting(help="Name.")
-    lamp: Lamp = setting(factory=Lamp, help="Lamp.")
-    spare: Lamp | None = setting(None, help="Another one.")
-    lamps: tuple[Lamp, ...] = setting((), help="More of them.")
-    sizes: tuple[float, ...] | None = setting(None, help="Sizes.")
+    lamp: Part[Lamp] = setting(factory=Lamp, help="Lamp.")
+    spare: OptionalPart[Lamp] = setting(default=None, help="Another one.")
+    lamps: Parts[Lamp] = setting(default=(), help="More of them.")
+    sizes: Numbers = setting(default=None, help="Sizes.")
     weights: Mapping[str, float] = setting(factory=dict, help="Weights.")
-    plan: str | None = setting(None, help="File.", is_path=True)
-    law: Plugin = setting(factory=lambda: Constant(1), help="Law.", kind="lengths", tag="type")
-    order: Plugin = setting("fcfs", help="Order.", kind="scheduler")
+    plan: OptionalPath = setting(default=None, help="File.", is_path=True)
+    law: Plugin = setting(
+        factory=lambda: Constant(1), help="Law.", kind="lengths", forms=PluginForms(lambda value: value, ())
+    )
+    order: Plugin = setting(default="fcfs", help="Order.", kind="scheduler")
 
 
 class Unnamed:
@@ -53,9 +58,14 @@ class Stateful(Unnamed):
         self.depth = depth
 
 
-@attrs.frozen
+class Free(Unnamed):
+    def __init__(self, **options):
+        pass
+
+
+@settings_class(kw_only=False)
 class Optional(Unnamed):
-    depth: int = setting(3, help="Depth.")
+    depth: int = setting(default=3, help="Depth.")
 
 
 def test_only_what_differs_is_written_in_the_order_of_the_declaration():
@@ -98,7 +108,7 @@ def test_a_plug_in_is_a_mapping_of_its_name_and_options():
         "max": 9,
     }
     with registry.added("scheduler", "deep", Optional):
-        assert to_plain(Room(name="x", order=Optional(5)))["order"] == {"policy": "deep", "depth": 5}
+        assert to_plain(Room(name="x", order=Optional(5)))["order"] == {"type": "deep", "depth": 5}
         assert to_plain(Room(name="x", order=Optional()))["order"] == "deep"
         assert to_plain(Room(name="x", order=Optional))["order"] == "deep"
     with registry.added("scheduler", "odd", Unnamed):
@@ -112,14 +122,14 @@ def test_a_plug_in_is_a_mapping_of_its_name_and_options():
         ({"order": Unnamed()}, "order cannot be written: Unnamed is not registered under a name"),
         ({"order": Stateful(3)}, "order cannot be written: Stateful is not registered under a name"),
         (
-            {"order": {"policy": "sjf", "inner": [Unnamed()]}},
+            {"order": {"type": "free", "inner": [Unnamed()]}},
             "order.inner[0] cannot be written: a Unnamed is no plain data",
         ),
         ({"law": 3j}, "law cannot be written: complex is not registered under a name"),
     ],
 )
 def test_what_cannot_be_written_is_named_by_its_path(changes, line):
-    with pytest.raises(ScenarioError) as caught:
+    with registry.added("scheduler", "free", Free), pytest.raises(ScenarioError) as caught:
         to_plain(Room(name="x", **changes))
     assert str(caught.value) == line
 
@@ -128,7 +138,7 @@ def test_an_instance_whose_options_nobody_knows_cannot_be_written():
     with registry.added("scheduler", "stateful", Stateful), pytest.raises(ScenarioError) as caught:
         to_plain(Room(name="x", order=Stateful(3)))
     assert str(caught.value) == (
-        "order cannot be written: what this Stateful was made with is not known; name it under 'policy'"
+        "order cannot be written: the options of this Stateful are not known; give it as a mapping with 'type'"
     )
 
 
@@ -139,8 +149,10 @@ def test_paths_can_be_made_to_hold_anywhere(tmp_path, monkeypatch):
 
 
 def test_numbers_of_numpy_are_written_as_numbers():
-    room = Room(name="x", order={"policy": "sjf", "a": np.float64(0.5), "b": np.int64(3)}, sizes=(np.float32(0.5),))
-    assert to_yaml(to_plain(room), one_line=True) == "{name: x, sizes: [0.5], order: {policy: sjf, a: 0.5, b: 3}}"
+    order = {"type": "free", "a": np.float64(0.5), "b": np.int64(3)}
+    with registry.added("scheduler", "free", Free):
+        room = Room(name="x", order=order, sizes=(np.float32(0.5),))
+        assert to_yaml(to_plain(room), one_line=True) == "{name: x, sizes: [0.5], order: {type: free, a: 0.5, b: 3}}"
 
 
 def test_one_thing_in_two_places_is_written_twice():

@@ -14,29 +14,30 @@ from random_settings import instances
 from blis_simpy import registry, units
 from blis_simpy.load_files import scenario_schema
 from blis_simpy.scenario import Scenario
-from blis_simpy.settings.fields import Plugin, setting
+from blis_simpy.settings.field_types import Duration, Parts, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.schema import SchemaWriter
 from blis_simpy.settings.serialize import to_plain
 from blis_simpy.workload.lengths import Gaussian
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Wheel:
     """A wheel. It turns."""
 
-    size: float = setting(1.0, help="Diameter.", unit="cm", gt=0, le=99)
+    size: float = setting(default=1.0, help="Diameter.", unit="cm", gt=0, le=99)
 
 
-@attrs.frozen(kw_only=True)
+@settings_class
 class Car:
     name: str = setting(help="Name.")
-    colour: str = setting("", help="Colour.", choices=("red", "blue"), absent="")
-    wheels: tuple[Wheel, ...] = setting((), help="Wheels.")
-    gears: tuple[int, ...] | None = setting(None, help="Gears.", ge=1)
+    colour: str = setting(default="", help="Colour.", choices=("red", "blue"), absent="")
+    wheels: Parts[Wheel] = setting(default=(), help="Wheels.")
+    gears: tuple[int, ...] | None = setting(default=None, help="Gears.", ge=1)
     weights: Mapping[str, float] = setting(factory=dict, help="Weights.")
-    delay: int = setting(0, help="Delay.", dimension="duration", ge=0)
-    order: Plugin = setting("fcfs", help="Order.", kind="scheduler")
-    arrivals: str = setting("poisson", help="Arrivals.", kind="arrivals")
+    delay: Duration = setting(default=0, help="Delay.", dimension="duration", ge=0)
+    order: Plugin = setting(default="fcfs", help="Order.", kind="scheduler")
+    arrivals: str = setting(default="poisson", help="Arrivals.", kind="arrivals")
 
 
 def test_a_class_is_a_mapping_of_its_fields():
@@ -79,17 +80,17 @@ def test_a_class_is_a_mapping_of_its_fields():
     }
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Deep:
-    depth: int = setting(3, help="Depth.", ge=1)
+    depth: int = setting(default=3, help="Depth.", ge=1)
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Wired:
     """Made by the library with something that is no setting."""
 
     blocks: int
-    depth: int = setting(3, help="Depth.")
+    depth: int = setting(default=3, help="Depth.")
 
 
 def test_the_options_of_a_plug_in_are_known_where_it_declares_them():
@@ -97,12 +98,12 @@ def test_the_options_of_a_plug_in_are_known_where_it_declares_them():
         names, deep, others = SchemaWriter().mapping(Car)["properties"]["order"]["anyOf"]
     assert set(names["enum"]) > {"deep", "wired", "sjf"}
     assert deep["properties"] == {
-        "policy": {"const": "deep"},
+        "type": {"const": "deep"},
         "depth": {"description": "Depth.", "default": 3, "type": "integer", "minimum": 1},
     }
-    assert (deep["required"], deep["additionalProperties"]) == (["policy"], False)
-    assert "deep" not in others["properties"]["policy"]["enum"]
-    assert "wired" in others["properties"]["policy"]["enum"]
+    assert (deep["required"], deep["additionalProperties"]) == (["type"], False)
+    assert "deep" not in others["properties"]["type"]["enum"]
+    assert "wired" in others["properties"]["type"]["enum"]
     assert "additionalProperties" not in others
 
 

@@ -14,7 +14,8 @@ from blis_simpy.testing.policy_experiment import PolicyExperiment
 if TYPE_CHECKING:
     from pathlib import Path
 
-SETTLED = ("-p", "no:hypothesispytest", "-W", "error", "--strict-markers")
+SETTLED = ("-W", "error", "--strict-markers")
+PLUGIN = "blis_simpy.testing.pytest_plugin"
 POLICIES = """
     import helper
 
@@ -37,7 +38,7 @@ DEPLOYMENT = """
         workload=blis.Workload(rate=40, num_requests=50, arrivals="poisson",
             prompt=blis.Gaussian(100, 30, 10, 200), output=blis.Constant(20)),
     )
-    first = spread.with_(routing=First)
+    first = spread.with_(router=First)
 """
 
 
@@ -60,19 +61,26 @@ class Project:
         self.write(name, "import pytest\nfrom deployment import first, spread\n" + dedent(text))
 
     def run(self, *options: str) -> pytest.RunResult:
-        """Run its tests in this process, as if it had just begun; without the plug-in that takes a second to load."""
+        """Run its tests in this process, as if it had just begun."""
         source_of_module.cache_clear()
         return self.pytester.runpytest_inprocess(*SETTLED, *options)
 
     def run_workers(self, *options: str) -> pytest.RunResult:
         """Run its tests in two processes of their own."""
-        return self.pytester.runpytest_subprocess(*SETTLED, "-n2", *options)
+        return self.pytester.runpytest_subprocess(*SETTLED, "-p", "xdist", "-n2", *options)
 
     @property
     def runs(self) -> int:
         """How many runs the policy has seen."""
         log = self.path / "runs.log"
         return len(log.read_text()) if log.exists() else 0
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load our plug-in alone in the test runs that tests start, whatever plug-ins are installed beside it."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", PLUGIN)
 
 
 @pytest.fixture(scope="session")

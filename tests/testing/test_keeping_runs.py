@@ -97,7 +97,7 @@ def test_a_policy_that_cannot_be_identified_is_always_run_and_the_reason_is_told
             class Mine(First):
                 pass
 
-            outcome = policy_experiment(baseline=spread.with_(routing=Mine), candidate=spread, replications=4)
+            outcome = policy_experiment(baseline=spread.with_(router=Mine), candidate=spread, replications=4)
             outcome.assert_lower("ttft_mean_ms")
             outcome.assert_lower("ttft_p99_ms")
         """
@@ -159,7 +159,7 @@ def test_a_session_simulates_what_cannot_be_identified_each_time(project):
             class Mine(First):
                 pass
 
-            mine = spread.with_(routing=Mine)
+            mine = spread.with_(router=Mine)
             assert simulate(mine) is not simulate(mine)
         """
     )

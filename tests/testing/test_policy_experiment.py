@@ -41,7 +41,7 @@ def experiment():
 def test_two_policies_that_are_alike_but_for_their_luck_are_rarely_told_apart(experiment):
     """Sixty times, at 95 %: three false alarms are expected, and more than eight in 1 of 200 such tests."""
     run, verdicts = experiment
-    first, second = (SCENARIO.with_(routing=Anywhere(name)) for name in ("one", "other"))
+    first, second = (SCENARIO.with_(router=Anywhere(name)) for name in ("one", "other"))
     for seed in range(60):
         try:
             run(baseline=first, candidate=second, seed=seed).assert_lower("e2e_mean_ms")
@@ -89,9 +89,9 @@ def test_the_comparison_behind_it_tells_the_rest(experiment):
 
 def test_unlike_traffic_is_mentioned_where_a_claim_fails(experiment):
     run, _ = experiment
-    with pytest.warns(UserWarning, match="were not sent the same requests"):
+    with pytest.warns(UserWarning, match="did not receive the same requests"):
         outcome = run(baseline=SCENARIO, candidate=SCENARIO.with_(**{"workload.rate": 30}))
-    with pytest.raises(AssertionError, match=r"\n  the scenarios were not sent the same requests$"):
+    with pytest.raises(AssertionError, match=r"\n  the scenarios did not receive the same requests$"):
         outcome.assert_higher("e2e_mean_ms")
 
 

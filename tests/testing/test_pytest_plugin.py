@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib.metadata import entry_points
 
 import pytest
 
 import blis_simpy
+from blis_simpy.testing import pytest_plugin
 
 SHOWN = """
     def test_shown(policy_experiment):
@@ -325,6 +327,20 @@ def test_verdicts_of_all_workers_are_listed_once_in_the_order_of_the_source(proj
     assert verdicts == ["shown"] * 5
 
 
+def test_pytest_finds_it_where_the_library_is_installed():
+    (entry,) = entry_points(group="pytest11", name="blis_simpy")
+    assert entry.load() is pytest_plugin
+
+
+def test_plugins_of_other_packages_do_not_affect_the_test_runs_of_this_folder(project):
+    project.write("other.py", "raise RuntimeError('not for this project')")
+    (project.path / "other-1.dist-info").mkdir()
+    project.write("other-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: other\nVersion: 1")
+    project.write("other-1.dist-info/entry_points.txt", "[pytest11]\nother = other")
+    project.tests("def test_it(): pass")
+    project.run().assert_outcomes(passed=1)
+
+
 def test_it_costs_nothing_until_a_fixture_is_asked_for(project):
     project.write("test_plain.py", "def test_plain(): pass")
     code = (
@@ -342,5 +358,5 @@ def test_pytest_does_not_mind_that_the_library_was_imported_before():
 
 def test_its_options_and_its_mark_and_its_fixtures_are_documented(project):
     project.run("--help").stdout.fnmatch_lines(["policy experiments (blis_simpy):", "  --blis-replications=N*"])
-    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.policy_experiment(replications=, seed=): how to *"])
+    project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.policy_experiment(replications=*): options of *"])
     project.run("--fixtures").stdout.fnmatch_lines(["simulate [[]session scope[]] *", "policy_experiment *"])

@@ -57,8 +57,8 @@ def vllm_case(case: dict[str, Any], variant: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Times and counts by request id, totals, the statistics of the prefix cache, `gaps` between the outputs of finished
-        requests, ascending, and `steps`: each batch, and each step without tokens that preempted a request.
+        Times and counts by request id, totals, the statistics of the prefix cache, `gaps` between the outputs of
+        finished requests, ascending, and `steps`: each batch, and each step without tokens that preempted a request.
     """
     engine = PlainEngine(plain_settings(case, variant), lambda entries: batch_duration(case["step_time"], entries))
     requests = plain_requests(case)

@@ -1,4 +1,4 @@
-"""The engine profile ``vllm`` behind the interface of the recordings: a case and a variant in, decisions and times out."""
+"""The engine profile ``vllm`` behind the interface of the recordings: from case and variant to decisions and times."""
 
 from __future__ import annotations
 
@@ -144,10 +144,10 @@ def requests(case: dict[str, Any], *, named: bool = True) -> list[Request]:
 
 def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_steps: bool = True) -> dict[str, Any]:
     """Serve the requests of a case; `steps` are the decisions of each step that was not planned with others."""
-    recorder = Recorder()
     simulation = blis.Simulation(
-        scenario(case, variant, batching=recorder, macro_steps=macro_steps), requests=requests(case, named=named)
+        scenario(case, variant, batching=Recorder(), macro_steps=macro_steps), requests=requests(case, named=named)
     )
+    recorder = simulation.settings.engine.batching
     (replica,) = simulation.replicas
     recorder.blocks = replica.kv_blocks
     simulation._observers.subscribe(recorder)

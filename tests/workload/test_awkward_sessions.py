@@ -124,7 +124,7 @@ from test_awkward_sessions import client, scenario
 made = scenario(
     client(4, growth="accumulate", timeout=60_000, tenant="x", slo_class="batch"),
     client(3, 700, tenant="y", slo_class="critical", prefix_group="g", prefix_length=32),
-    routing="weighted", trace_level="decisions", counterfactual_k=2,
+    router={"policy": "weighted", "decision_log": True, "decision_alternatives": 2},
     **{"lifecycle.warm_up_requests": 3, "lifecycle.warm_up_ttft_factor": 2.0},
 )
 for _ in range(2):

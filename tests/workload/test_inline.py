@@ -69,7 +69,7 @@ def test_mistakes_of_scenario_and_specification_come_at_once_in_file_order(lines
 
 def test_a_rule_for_the_whole_specification_names_its_place(lines_of):
     assert lines_of(INLINE.replace("aggregate_rate: 2", "aggregate_rate: 0")) == [
-        "s.yaml: workload.aggregate_rate must be > 0, got 0 (line 4)"
+        "s.yaml: workload.aggregate_rate must be > 0, got 0 (line 4); it has no default"
     ]
 
 

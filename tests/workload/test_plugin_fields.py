@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Mapping
 
-import attrs
 import numpy as np
 import pytest
 from workloads import from_text
@@ -13,7 +12,7 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.load_files import parse_scenario
 from blis_simpy.registry import added
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.loader import parse
 from blis_simpy.workload.load_workload import read_workload
 
@@ -86,7 +85,7 @@ def test_a_parameter_that_a_process_does_not_have_is_ignored_in_the_form_of_blis
         ({"input_distribution": {"type": "exponential"}}, "input_distribution.mean is required"),
         ({"input_distribution": {"type": ""}}, "input_distribution.type is required"),
         ({"input_distribution": blis.LengthDistribution()}, "input_distribution.type is required"),
-        ({"arrival": 5}, "arrival must be a name or a mapping with 'process', got 5"),
+        ({"arrival": 5}, "arrival must be a name or a mapping with 'type', got 5"),
         ({"arrival": "often"}, "arrival is unknown, got 'often'; known: constant, gamma, poisson, weibull"),
         ({"arrival": {"cv": 2}}, "arrival.process is required"),
     ],
@@ -144,11 +143,11 @@ def test_an_instance_that_cannot_be_copied_is_named():
     assert str(caught.value).endswith("give the class, not an instance")
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Zipf:
     """A registered distribution with an option."""
 
-    power: float = setting(1.0, help="Power.")
+    power: float = setting(default=1.0, help="Power.")
 
     def sample(self, rng, n):
         return np.full(n, int(self.power), dtype=np.int64)
@@ -190,6 +189,16 @@ def test_files_in_our_form_and_in_that_of_blis_say_the_same():
     ours, theirs = (from_text(BOTH_FORMS.format(**words)) for words in (OURS, BLIS))
     assert ours == theirs
     assert ours.clients[0].tenant == "blue"
+
+
+@pytest.mark.parametrize("words", [OURS, BLIS], ids=["ours", "BLIS"])
+def test_the_schema_of_specifications_accepts_both_forms(words):
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(blis.workload_schema())
+    data = parse(BOTH_FORMS.format(**words)).data
+    assert validator.is_valid(data)
+    data["clients"][0]["tenants"] = "blue"
+    assert not validator.is_valid(data)
 
 
 def test_a_specification_is_written_in_the_format_of_blis():

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.convert import tagged
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.description import PluginForms
+from blis_simpy.settings.field_types import Accepts, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from blis_simpy.workload.arrivals import ArrivalProcess
 
-__all__ = ["Arrival", "arrival_setting", "check_cv"]
+__all__ = ["ARRIVALS", "HIGHEST_GAMMA_CV", "Arrival", "ArrivalField", "check_cv"]
+
+_log = logging.getLogger("blis_simpy")
+
+HIGHEST_GAMMA_CV = 10.0
+"""Highest coefficient of variation for which the reference draws gamma arrivals; beyond it they are Poisson."""
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the one parameter that files of BLIS know.
+    """Arrival process by name, with the parameter that files of BLIS know, and a shape, which they do not know.
 
     Examples
     --------
@@ -32,42 +38,64 @@ class Arrival:
 
     process: str = setting(help="Arrival process.", kind="arrivals")
     cv: float | None = setting(
-        None,
-        help="Coefficient of variation of the gaps; unset means 1. Processes without such a parameter ignore it.",
+        default=None,
+        help="Coefficient of variation of the gaps; unset means 1. Processes without such a parameter ignore it. Gamma "
+        "with more than 10 is poisson, as in the reference; use shape for such gaps.",
     )
+    shape: float | None = setting(
+        default=None, help="Shape parameter of gamma, any size, in place of cv, which is 1 / sqrt(shape).", gt=0
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.shape is not None and (self.cv is not None or self.process != "gamma"):
+            raise ScenarioError.at("shape", "must be given for gamma only, and without cv", self.shape)
 
     def build(self) -> ArrivalProcess:
         """Make the arrival process; `cv` is ignored where the process has no such parameter, as in the reference."""
-        plugin = registry.get("arrivals", self.process)
+        cv, name = self.cv, self.process
+        if self.shape is not None:
+            cv = self.shape**-0.5
+        elif name == "gamma" and cv is not None and cv > HIGHEST_GAMMA_CV:  # parity: workloads, arr_gamma_cv
+            _log.warning("gamma arrivals with cv %g are taken as poisson, as in BLIS; shape %g draws them", cv, cv**-2)
+            name = "poisson"
+        plugin = registry.get("arrivals", name)
         takes_cv = not attrs.has(plugin) or "cv" in attrs.fields_dict(plugin)
-        options = {} if self.cv is None or not takes_cv else {"cv": self.cv}
+        options = {} if cv is None or not takes_cv else {"cv": cv}
         process: ArrivalProcess = registry.build("arrivals", plugin, **options)
         return process
 
 
-def arrival_setting(name: str, default: Any = attrs.NOTHING, **known: Any) -> Any:
-    """Declare a field that holds an arrival process.
+ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, Any]]
+"""Type of a field that holds an arrival process: an instance or a class, made from any form that `ARRIVALS` takes."""
 
-    The field takes an instance, a class, a registered name, a mapping with the name under ``process`` and options
-    beside it, or an `Arrival`. It keeps an instance or a class.
+
+def _to_process(value: Any) -> Any:
+    """Make an arrival process of one of its forms.
 
     Parameters
     ----------
-    name : str
-        Name of the field.
-    default, **known
-        As for `blis_simpy.settings.fields.setting`.
+    value : object
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
+        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+
+    Raises
+    ------
+    ScenarioError
+        If a mapping is wrong; the paths start below the field.
     """
-    form: dict[str, Any] = {"kind": "arrivals", "tag": "process", "also": (str, Arrival)}
-    return setting(default, converter=partial(_process, name, form), **form, **known)
+    if isinstance(value, str) and value in registry.names("arrivals"):
+        return registry.build("arrivals", value)
+    if isinstance(value, Mapping) and "type" not in value:
+        process = value.get("process")
+        known = {"process", "cv", "shape"} if process == "gamma" else {"process", "cv"}
+        if set(value) - known and process in registry.names("arrivals"):
+            return {"type" if key == "process" else key: option for key, option in value.items()}
+        value = structure(value, Arrival)
+    return value.build() if isinstance(value, Arrival) else value
 
 
-def _process(name: str, form: Mapping[str, Any], value: Any) -> Any:
-    if isinstance(value, str):
-        # The field itself refuses a name that is not registered.
-        return tagged(name, value={"process": value}, **form) if value in registry.names("arrivals") else value
-    made = tagged(name, value=value, **form)
-    return made.build() if isinstance(made, Arrival) else made
+ARRIVALS = PluginForms(_to_process, (str, Arrival))
+"""Forms of an arrival process beside a mapping of type and options."""
 
 
 def check_cv(process: Any, path: str = "arrival") -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 from typing import ClassVar, NamedTuple
 
-import attrs
-
-from blis_simpy.settings.fields import Plugin, ReprMixin, setting
-from blis_simpy.workload.spec.arrival import arrival_setting
-from blis_simpy.workload.spec.length_distribution import length_setting
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, OptionalRate, Parts
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField
+from blis_simpy.workload.spec.length_distribution import LENGTHS, OPTIONAL_LENGTHS, LengthField, OptionalLengthField
 
 __all__ = [
     "SLO_CLASSES",
     "ActivityWindows",
     "Client",
     "ClientProfile",
+    "Daily",
     "MultiTurn",
     "Multimodal",
     "Network",
@@ -39,37 +40,64 @@ SESSION_TIMEOUT_US = 300_000_000
 _LONGEST = 2**31 - 1
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class Window:
     """Interval in which a client is active."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_us", "end_us"})
 
-    start_us: int = setting(0, help="First tick inside.", unit="ticks", dimension="duration")
-    end_us: int = setting(0, help="First tick after the interval.", unit="ticks", dimension="duration")
+    start_us: Duration = setting(default=0, help="First tick inside.", unit="ticks", dimension="duration")
+    end_us: Duration = setting(default=0, help="First tick after the interval.", unit="ticks", dimension="duration")
+    rate: OptionalRate = setting(
+        default=None,
+        help="Requests per second in the interval, independent of the aggregate rate; the arrival process starts anew "
+        "with the interval. For clients without sessions; either all intervals of a client have a rate or none.",
+        unit="1/s",
+        gt=0,
+        dimension="rate",
+    )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class ActivityWindows(ReprMixin):
+@settings_class
+class ActivityWindows:
     """Times at which a client is active; arrivals at other times are discarded, not postponed."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"windows"})
 
-    windows: tuple[Window, ...] = setting(
-        (), help="Intervals, which may overlap; without any the client is never active."
+    windows: Parts[Window] = setting(
+        default=(), help="Intervals, which may overlap; without any the client is never active."
     )
 
+    def __attrs_post_init__(self) -> None:
+        if 0 < sum(window.rate is not None for window in self.windows) < len(self.windows):
+            raise ScenarioError.at("windows", "must all have a rate, or none")
 
-@attrs.frozen(kw_only=True, repr=False)
-class Network(ReprMixin):
+    @property
+    def has_rates(self) -> bool:
+        """Whether its windows have rates of their own."""
+        return any(window.rate is not None for window in self.windows)
+
+
+@settings_class
+class Daily:
+    """Daily cycle of the rate: a cosine over each day whose mean is the rate of the client."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"peak_hour", "peak_to_trough_ratio"})
+
+    peak_hour: float = setting(default=0.0, help="Time of the highest rate.", unit="h", ge=0, lt=24)
+    peak_to_trough_ratio: float = setting(help="Ratio of the highest to the lowest rate.", ge=1)
+
+
+@settings_class
+class Network:
     """Network of a client. Accepted for compatibility; it has no effect on the simulation."""
 
-    rtt_ms: float = setting(0.0, help="Round-trip time.", unit="ms")
-    bandwidth_mbps: float = setting(0.0, help="Bandwidth.", unit="Mbit/s")
+    rtt_ms: float = setting(default=0.0, help="Round-trip time.", unit="ms")
+    bandwidth_mbps: float = setting(default=0.0, help="Bandwidth.", unit="Mbit/s")
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Multimodal(ReprMixin):
+@settings_class
+class Multimodal:
     """Prompts of text, images, audio and video in place of the input distribution.
 
     A modality is used if both its lengths and its counts have a distribution. A prompt has at least one token.
@@ -80,30 +108,38 @@ class Multimodal(ReprMixin):
         | {f"{name}{part}_distribution" for name in ("image", "audio", "video") for part in ("", "_count")}
     )
 
-    text_distribution: Plugin | None = length_setting("text_distribution", None, help="Text tokens of a prompt.")
-    image_distribution: Plugin | None = length_setting("image_distribution", None, help="Tokens of one image.")
-    image_count_distribution: Plugin | None = length_setting(
-        "image_count_distribution", None, help="Images of a prompt.", unit="images"
+    text_distribution: OptionalLengthField = setting(
+        default=None, help="Text tokens of a prompt.", unit="tokens", kind="lengths", forms=OPTIONAL_LENGTHS
     )
-    audio_distribution: Plugin | None = length_setting("audio_distribution", None, help="Tokens of one audio clip.")
-    audio_count_distribution: Plugin | None = length_setting(
-        "audio_count_distribution", None, help="Audio clips of a prompt.", unit="clips"
+    image_distribution: OptionalLengthField = setting(
+        default=None, help="Tokens of one image.", unit="tokens", kind="lengths", forms=OPTIONAL_LENGTHS
     )
-    video_distribution: Plugin | None = length_setting("video_distribution", None, help="Tokens of one video.")
-    video_count_distribution: Plugin | None = length_setting(
-        "video_count_distribution", None, help="Videos of a prompt.", unit="videos"
+    image_count_distribution: OptionalLengthField = setting(
+        default=None, help="Images of a prompt.", unit="images", kind="lengths", forms=OPTIONAL_LENGTHS
+    )
+    audio_distribution: OptionalLengthField = setting(
+        default=None, help="Tokens of one audio clip.", unit="tokens", kind="lengths", forms=OPTIONAL_LENGTHS
+    )
+    audio_count_distribution: OptionalLengthField = setting(
+        default=None, help="Audio clips of a prompt.", unit="clips", kind="lengths", forms=OPTIONAL_LENGTHS
+    )
+    video_distribution: OptionalLengthField = setting(
+        default=None, help="Tokens of one video.", unit="tokens", kind="lengths", forms=OPTIONAL_LENGTHS
+    )
+    video_count_distribution: OptionalLengthField = setting(
+        default=None, help="Videos of a prompt.", unit="videos", kind="lengths", forms=OPTIONAL_LENGTHS
     )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class MultiTurn(ReprMixin):
+@settings_class
+class MultiTurn:
     """Conversations of several rounds."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"max_rounds", "think_time_us", "context_growth"})
 
     max_rounds: int = setting(help="Rounds of a session.", unit="rounds", ge=1, le=1_000_000)
-    think_time_us: int = setting(
-        0,
+    think_time_us: Duration = setting(
+        default=0,
         help="Pause between the end of a round and the arrival of the next one.",
         unit="us",
         ge=0,
@@ -111,9 +147,10 @@ class MultiTurn(ReprMixin):
         dimension="duration",
     )
     context_growth: str = setting(
-        "", help="accumulate: a prompt repeats all earlier prompts and outputs of the session. Else it does not."
+        default="",
+        help="accumulate: a prompt repeats all earlier prompts and outputs of the session. Else it does not.",
     )
-    single_session: bool = setting(False, help="One session in all, in place of one per arrival.")
+    single_session: bool = setting(default=False, help="One session in all, in place of one per arrival.")
 
     def __attrs_post_init__(self) -> None:
         if self.context_growth not in ("", "accumulate"):
@@ -125,43 +162,55 @@ class MultiTurn(ReprMixin):
         return self.context_growth == "accumulate"
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Reasoning(ReprMixin):
+@settings_class
+class Reasoning:
     """Conversations and reasoning of a client."""
 
-    reason_ratio_distribution: Plugin | None = length_setting(
-        "reason_ratio_distribution",
-        None,
+    reason_ratio_distribution: OptionalLengthField = setting(
+        default=None,
         help="Percentage of the output that is reasoning; a label of the requests of conversations.",
         unit="%",
+        kind="lengths",
+        forms=OPTIONAL_LENGTHS,
     )
-    multi_turn: MultiTurn | None = setting(None, help="Rounds of a conversation; unset means independent requests.")
+    multi_turn: OptionalPart[MultiTurn] = setting(
+        default=None, help="Rounds of a conversation; unset means independent requests."
+    )
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class ClientProfile(ReprMixin):
+@settings_class
+class ClientProfile:
     """Settings of a client and of a cohort, whose members are equal clients."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "tenant", "slo_class", "rate_fraction", "streaming"})
 
     id: str = setting(
-        "", help="Label of the requests and name of the random streams; members of a cohort are <id>-0, <id>-1, ..."
+        default="",
+        help="Label of the requests and name of the random streams; members of a cohort are <id>-0, <id>-1, ...",
     )
-    tenant: str = setting("", help="Tenant that the requests belong to.")
-    slo_class: str = setting("", help="SLO class of the requests; empty means none.", choices=SLO_CLASSES, absent="")
-    model: str = setting("", help="Model that serves the requests; empty means any.")
+    tenant: str = setting(default="", help="Tenant that the requests belong to.")
+    slo_class: str = setting(
+        default="", help="SLO class of the requests; empty means none.", choices=SLO_CLASSES, absent=""
+    )
+    model: str = setting(default="", help="Model that serves the requests; empty means any.")
     rate_fraction: float = setting(
         help="Share of the aggregate rate, relative to all clients and cohorts; of a cohort, all members together.",
         gt=0,
     )
-    arrival: Plugin = arrival_setting("arrival", help="Arrival process of the requests, or of the sessions.")
-    input_distribution: Plugin = length_setting("input_distribution", help="Prompt lengths, without the shared prefix.")
-    output_distribution: Plugin = length_setting("output_distribution", help="Output lengths.")
-    prefix_group: str = setting("", help="Clients with the same group share the beginning of their prompts.")
-    streaming: bool = setting(False, help="Label of requests whose output is streamed; without effect on timing.")
+    arrival: ArrivalField = setting(
+        help="Arrival process of the requests, or of the sessions.", kind="arrivals", forms=ARRIVALS
+    )
+    input_distribution: LengthField = setting(
+        help="Prompt lengths, without the shared prefix.", unit="tokens", kind="lengths", forms=LENGTHS
+    )
+    output_distribution: LengthField = setting(help="Output lengths.", unit="tokens", kind="lengths", forms=LENGTHS)
+    prefix_group: str = setting(default="", help="Clients with the same group share the beginning of their prompts.")
+    streaming: bool = setting(
+        default=False, help="Label of requests whose output is streamed; without effect on timing."
+    )
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@settings_class
 class Client(ClientProfile):
     """Traffic source: a user, an application or a tenant.
 
@@ -175,26 +224,41 @@ class Client(ClientProfile):
     """
 
     prefix_length: int = setting(
-        0,
+        default=0,
         help="Length of the shared beginning if this is the first client of its group; 0 means 50.",
         unit="tokens",
         ge=0,
         le=_LONGEST,
     )
-    network: Network | None = setting(None, help="Network of the client; without effect.")
-    lifecycle: ActivityWindows | None = setting(None, help="Times at which the client is active; unset means always.")
-    multimodal: Multimodal | None = setting(None, help="Prompts with images, audio and video.")
-    reasoning: Reasoning | None = setting(None, help="Conversations of several rounds.")
-    timeout: int | None = setting(
-        None,
+    network: OptionalPart[Network] = setting(default=None, help="Network of the client; without effect.")
+    lifecycle: OptionalPart[ActivityWindows] = setting(
+        default=None, help="Times at which the client is active; unset means always."
+    )
+    daily: OptionalPart[Daily] = setting(default=None, help="Daily cycle of the rate; unset means a constant rate.")
+    multimodal: OptionalPart[Multimodal] = setting(default=None, help="Prompts with images, audio and video.")
+    reasoning: OptionalPart[Reasoning] = setting(default=None, help="Conversations of several rounds.")
+    timeout: OptionalDuration = setting(
+        default=None,
         help="Time from arrival to deadline; 0 means no deadline, unset means 300 s for clients with sessions, else 0.",
         unit="us",
         ge=0,
         dimension="duration",
     )
     closed_loop: bool | None = setting(
-        None, help="Whether a round is sent after the previous one has ended; unset means yes for conversations."
+        default=None,
+        help="Whether a round is sent after the previous one has ended; unset means yes for conversations.",
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.has_own_rates and self.multi_turn is not None:
+            raise ScenarioError.at("lifecycle.windows", "must not have rates where there are sessions")
+        if self.has_own_rates and self.daily is not None:
+            raise ScenarioError.at("daily", "must not be given beside windows with rates")
+
+    @property
+    def has_own_rates(self) -> bool:
+        """Whether its windows set its rates, so that it has no share of the aggregate rate."""
+        return self.lifecycle is not None and self.lifecycle.has_rates
 
     @property
     def multi_turn(self) -> MultiTurn | None:
@@ -226,7 +290,7 @@ class TrafficSource(NamedTuple):
     client : Client
         Its settings, which members of a cohort share.
     rate_per_s : float
-        Mean number of requests, or of sessions, per second; > 0.
+        Mean number of requests, or of sessions, per second; > 0. Of a client whose windows have rates, the highest one.
     process : int
         Number of the process that sends its requests; members of a cohort have the same one.
     process_name : str

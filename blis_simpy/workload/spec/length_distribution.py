@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import attrs
 
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError, joined
-from blis_simpy.settings.convert import structure, tagged
-from blis_simpy.settings.fields import setting
+from blis_simpy.settings.convert import structure
+from blis_simpy.settings.description import PluginForms
+from blis_simpy.settings.field_types import Accepts, Plugin
+from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthSampler
 
-__all__ = ["LengthDistribution", "length_setting"]
+__all__ = ["LENGTHS", "OPTIONAL_LENGTHS", "LengthDistribution", "LengthField", "OptionalLengthField"]
 
 _LONGEST = 2**31 - 1
 _PARETO_LOGNORMAL = ("alpha", "xm", "mu", "sigma", "mix_weight")
@@ -28,14 +29,15 @@ def _with_text_keys(params: Any) -> Any:
     return {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else params
 
 
-@attrs.frozen
+@settings_class(kw_only=False)
 class LengthDistribution:
     """Length distribution by name and parameters, as files of BLIS write it.
 
     The built-in types read their parameters as the reference does: ``constant`` takes `value`, ``gaussian`` takes
     `mean`, `std_dev`, `min` and `max`, ``exponential`` takes `mean`, ``pareto_lognormal`` takes `alpha`, `xm`, `mu`,
-    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. Any other registered distribution takes
-    its options under their names.
+    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. ``uniform`` takes `min` and `max`, and
+    ``lognormal`` `mu`, `sigma` and, optionally, `min` and `max`. Any other registered distribution takes its options
+    under their names.
 
     Raises
     ------
@@ -45,16 +47,16 @@ class LengthDistribution:
     Examples
     --------
     >>> LengthDistribution("gaussian", {"mean": 512, "std_dev": 64, "min": 1, "max": 4096}).build()
-    Gaussian(mean=512, std_dev=64, min=1, max=4096)
+    Gaussian(mean=512, std_dev=64, max=4096)
     """
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"type"})
 
-    type: str = setting("", help="Length distribution; empty means none.", kind="lengths", absent="")
+    type: str = setting(default="", help="Length distribution; empty means none.", kind="lengths", absent="")
     params: Mapping[str, float] = setting(
-        factory=dict, help="Parameters by name; for empirical, weights by token count.", converter=_with_text_keys
+        factory=dict, help="Parameters by name; for empirical, weights by token count.", convert=_with_text_keys
     )
-    file: str | None = setting(None, help="Accepted for compatibility and never read.")
+    file: str | None = setting(default=None, help="Accepted for compatibility and never read.")
 
     def __attrs_post_init__(self) -> None:
         for name, value in self.params.items():
@@ -92,6 +94,11 @@ class LengthDistribution:
                 case "empirical":
                     weights = self._weights()
                     return lengths.Empirical(tuple(weights), tuple(weights.values()))
+                case "uniform":
+                    return lengths.Uniform(int(self._param("min")), int(self._param("max")))
+                case "lognormal":
+                    bounds = {name: int(self.params[name]) for name in ("min", "max") if name in self.params}
+                    return lengths.Lognormal(self._param("mu"), self._param("sigma"), **bounds)
             plugin = registry.get("lengths", self.type)
             is_settings = isinstance(plugin, type) and attrs.has(plugin)
             distribution: LengthSampler = (
@@ -151,41 +158,66 @@ class LengthDistribution:
         return weights
 
 
-def length_setting(name: str, default: Any = attrs.NOTHING, *, unit: str = "tokens", **known: Any) -> Any:
-    """Declare a field that holds a length distribution.
+Lengths: TypeAlias = Plugin | int | LengthDistribution | Mapping[str, Any]
+"""Every form of a length distribution: an instance or a class, a constant length in tokens, a type with parameters."""
+LengthField: TypeAlias = Accepts[Plugin, Lengths]
+"""Type of a field that holds a length distribution, made from any form that `LENGTHS` takes."""
+OptionalLengthField: TypeAlias = Accepts[Plugin | None, Lengths | None]
 
-    The field takes an instance, a class, an integer for a constant length, a mapping with the registered name under
-    ``type`` and options beside it, or a `LengthDistribution`. It keeps an instance or a class.
+
+def _to_lengths(value: Any) -> Any:
+    """Make a length distribution of one of its forms.
 
     Parameters
     ----------
-    name : str
-        Name of the field.
-    default : object
-        None if the field may be without a distribution; a field without a default is required.
-    unit : str
-        Unit of the lengths.
-    **known
-        As for `blis_simpy.settings.fields.setting`.
+    value : object
+        An integer for a constant length, a `LengthDistribution`, or a mapping with its keys, as in files of BLIS. Any
+        other value is returned as it is, for the field to judge: an instance, a class, or a mapping of type and
+        options. A `LengthDistribution` without a type is None.
+
+    Raises
+    ------
+    ScenarioError
+        If a length or a mapping is wrong; the paths start below the field.
     """
-    form: dict[str, Any] = {"kind": "lengths", "tag": "type", "also": (int, LengthDistribution)}
-    converter = partial(_sampler, name, form, default is None)
-    return setting(default, converter=converter, unit=unit, **form, **known)
-
-
-def _sampler(name: str, form: Mapping[str, Any], is_optional: bool, value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         from blis_simpy.workload.lengths import Constant
 
         try:
             return Constant(value)
         except ScenarioError as error:
-            raise ScenarioError(attrs.evolve(problem, path=name) for problem in error.problems) from None
-    made = tagged(name, value=value, **form)
-    if not isinstance(made, LengthDistribution):
-        return made
-    if made.type:
-        return made.build()
-    if is_optional:
-        return None
-    raise ScenarioError.at(f"{name}.type", "is required")
+            raise ScenarioError(attrs.evolve(problem, path="") for problem in error.problems) from None
+    if isinstance(value, Mapping) and _is_described(value):
+        value = structure(value, LengthDistribution)
+    if isinstance(value, LengthDistribution):
+        return value.build() if value.type else None
+    return value
+
+
+def _to_required_lengths(value: Any) -> Any:
+    """Make a length distribution that must be there, as `_to_lengths` does.
+
+    Raises
+    ------
+    ScenarioError
+        As `_to_lengths` does, or if the type is empty.
+    """
+    made = _to_lengths(value)
+    if made is None and value is not None:
+        raise ScenarioError.at("type", "is required")
+    return made
+
+
+def _is_described(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping has the keys of a `LengthDistribution`, not the options of a distribution beside its type."""
+    keys = {str(key) for key in value}
+    names = {"type", "params", "file"}
+    if value.get("type") in registry.names("lengths"):
+        return {"type"} < keys <= names
+    return bool(keys & names) or not keys
+
+
+LENGTHS = PluginForms(_to_required_lengths, (int, LengthDistribution))
+"""Forms of a length distribution beside a mapping of type and options."""
+OPTIONAL_LENGTHS = PluginForms(_to_lengths, (int, LengthDistribution))
+"""The same where a distribution may be absent."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import attrs
 
-from blis_simpy.settings import fields
+from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.serialize import to_plain
+from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["TENANT_KEY", "from_reference", "to_reference"]
@@ -80,12 +81,15 @@ def _written(part: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     attributes = {attribute.alias: attribute for attribute in attrs.fields(type(part))}
     result: dict[str, Any] = {}
     for key, plain in data.items():
-        value, kind = getattr(part, attributes[key].name), fields.of(attributes[key]).kind
+        value, kind = getattr(part, attributes[key].name), setting_of(attributes[key]).kind
         if kind == "lengths":
             named = LengthDistribution() if value is None else LengthDistribution.describing(plain["type"], value)
             plain = to_plain(named)
         elif kind == "arrivals":
-            plain = {"process": plain} if isinstance(plain, str) else plain
+            options = {"type": plain} if isinstance(plain, str) else plain
+            plain = {"process" if name == "type" else name: option for name, option in options.items()}
+            if plain["process"] == "gamma" and plain.get("cv", 0) > HIGHEST_GAMMA_CV:
+                plain["shape"] = plain.pop("cv") ** -2
         elif attrs.has(type(value)):
             plain = _written(value, plain)
         elif isinstance(value, tuple):

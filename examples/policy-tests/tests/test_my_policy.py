@@ -5,8 +5,8 @@ from my_policies import StickyTenant
 
 def test_first_tokens_come_sooner_than_with_round_robin(policy_experiment, scenario):
     outcome = policy_experiment(
-        baseline=scenario.with_(routing="round-robin"),
-        candidate=scenario.with_(routing=StickyTenant),
+        baseline=scenario.with_(router="round-robin"),
+        candidate=scenario.with_(router=StickyTenant),
     )
     outcome.assert_lower("ttft_mean_ms", by=0.10)
     outcome.assert_higher("cache_hit_rate", by=0.1, absolute=True)
@@ -14,8 +14,8 @@ def test_first_tokens_come_sooner_than_with_round_robin(policy_experiment, scena
 
 def test_throughput_stays_what_it_was(policy_experiment, scenario):
     outcome = policy_experiment(
-        baseline=scenario.with_(routing="round-robin"),
-        candidate=scenario.with_(routing=StickyTenant),
+        baseline=scenario.with_(router="round-robin"),
+        candidate=scenario.with_(router=StickyTenant),
     )
     outcome.assert_equivalent("requests_per_s", by=0.03)
 
@@ -23,9 +23,9 @@ def test_throughput_stays_what_it_was(policy_experiment, scenario):
 def test_a_tenant_that_may_move_is_served_better_than_one_that_must_stay(policy_experiment, scenario):
     outcome = policy_experiment(
         {
-            "stays": scenario.with_(routing=StickyTenant(slack=1_000_000)),
-            "slack 4": scenario.with_(routing=StickyTenant(slack=4)),
-            "slack 8": scenario.with_(routing=StickyTenant(slack=8)),
+            "stays": scenario.with_(router=StickyTenant(slack=1_000_000)),
+            "slack 4": scenario.with_(router=StickyTenant(slack=4)),
+            "slack 8": scenario.with_(router=StickyTenant(slack=8)),
         },
         baseline="stays",
     )
@@ -34,7 +34,7 @@ def test_a_tenant_that_may_move_is_served_better_than_one_that_must_stay(policy_
 
 
 def test_a_small_tenant_keeps_its_replica_for_a_while(simulate, scenario):
-    requests = simulate(scenario.with_(routing=StickyTenant)).requests
+    requests = simulate(scenario.with_(router=StickyTenant)).requests
     replicas = requests["replica"][requests["tenant"] == "small-3"]
     moves = (replicas[1:] != replicas[:-1]).sum()
     assert moves < len(replicas) / 2

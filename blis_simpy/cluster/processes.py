@@ -1,0 +1,88 @@
+"""Processes that a scenario adds to its simulation: failures, autoscalers, traffic of your own, samplers.
+
+A process is a function, or any object that can be called, with the simulation as its argument. It is called before the
+simulation runs. A generator that it returns becomes a SimPy process; one that returns nothing has done its work, such
+as adding hooks::
+
+    def grow(simulation):
+        yield simulation.env.timeout(20 * blis.SECOND)
+        simulation.cluster.add_replica()
+
+Pass the function, a class, an instance or a registered name: ``Scenario(processes=[grow], ...)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from blis_simpy import registry
+from blis_simpy.errors import BlisError, PluginError
+from blis_simpy.settings.field_types import Duration, OptionalDuration
+from blis_simpy.settings.fields import setting, settings_class
+
+if TYPE_CHECKING:
+    from simpy.events import Event
+
+__all__ = ["Outage", "Process", "start_process"]
+
+Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
+"""Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
+
+
+def start_process(simulation: Any, process: Process) -> None:
+    """Call a process with the simulation, and run the generator that it may return.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        Has not run yet.
+    process : str, mapping or callable
+        As the scenario holds it. A class is made into an instance first, with the options of the mapping.
+
+    Raises
+    ------
+    PluginError
+        If the process is unknown, cannot be called, raises anything, or returns something else.
+    """
+    options = {key: option for key, option in process.items() if key != "type"} if isinstance(process, Mapping) else {}
+    plugin = registry.plugin_of("process", process)
+    if isinstance(plugin, type):
+        plugin, options = registry.build("process", process), {}
+    name = f"process {getattr(plugin, '__name__', type(plugin).__name__)}"
+    if not callable(plugin):
+        raise PluginError.at(name, "cannot be called with the simulation")
+    try:
+        steps = plugin(simulation, **options)
+    except BlisError:
+        raise
+    except Exception as error:
+        raise PluginError.at(name, f"raised {error!r}", code="process_raised") from error
+    if inspect.isgenerator(steps):
+        simulation.env.process(steps)
+    elif steps is not None:
+        raise PluginError.at(name, "must return a generator or nothing", steps)
+
+
+@settings_class
+class Outage:
+    """Failure of one replica, which may be restored after a while (registered as ``outage``)."""
+
+    start: Duration = setting(help="Time of the failure.", unit="ticks", ge=0, dimension="duration")
+    duration: OptionalDuration = setting(
+        default=None,
+        help="Time until the replica is restored; unset means never.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
+    replica: int = setting(default=0, help="Index of the replica.", ge=0)
+
+    def __call__(self, simulation: Any) -> Generator[Event, None, None]:
+        """Let the replica fail, and restore it."""
+        yield simulation.env.timeout(self.start - simulation.env.now)
+        simulation.cluster.fail(self.replica)
+        if self.duration is not None:
+            yield simulation.env.timeout(self.duration)
+            simulation.cluster.restore(self.replica)

@@ -1,0 +1,222 @@
+"""Search for a capacity: bisection with common seeds, then confirmation with new ones.
+
+The value that bisection finds was selected for its figures, which are therefore biased. It is confirmed with new seeds;
+if that fails, the next safer value is tried. Each attempt may fail with half of the error probability of the one
+before, so that all together keep the stated confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, cast
+
+import attrs
+
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.experiment.intervals import one_sided_bounds
+from blis_simpy.experiment.measurement import Measurement
+from blis_simpy.experiment.number_format import check_count, format_number
+from blis_simpy.experiment.replications import Replications
+from blis_simpy.experiment.runner import Job, Runner
+from blis_simpy.experiment.seeds import replication_seeds
+from blis_simpy.experiment.service_level import Compliance, Limit
+from blis_simpy.scenario import Scenario
+from blis_simpy.workload.settings import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blis_simpy.workload.workload_spec import WorkloadSpec
+
+__all__ = ["CapacitySearch", "Probe"]
+
+_MOST_DOUBLINGS = 10
+_ATTEMPTS = 5
+# Multiple of the requested replications where these leave unclear whether a value meets the service level.
+_MOST_REPLICATIONS = 4
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """One value that was simulated.
+
+    Attributes
+    ----------
+    value : float
+        Rate or number of replicas.
+    purpose : {"search", "confirm"}
+        Part of the procedure.
+    outcome : {"meets", "misses", "unclear"}
+        Position of the bounds relative to the limits.
+    bounds : dict of str to (float, float)
+        Lower and upper bound of each metric of the service level, each at `confidence`.
+    confidence : float, fraction
+        Confidence of the bounds.
+    served : float, fraction
+        Share of the requests that completed.
+    replications : Replications
+        Figures at this value.
+    """
+
+    value: float
+    purpose: Literal["search", "confirm"]
+    outcome: Compliance
+    bounds: dict[str, tuple[float, float]]
+    confidence: float
+    served: float
+    replications: Replications
+
+
+@attrs.define(kw_only=True)
+class CapacitySearch:
+    """The probes of a search. A value is harder than another if it is a higher rate, or fewer replicas."""
+
+    scenario: Scenario
+    limits: list[Limit]
+    vary: str
+    resolution: float
+    replications: int
+    confidence: float
+    seed: int
+    runner: Runner
+    probes: list[Probe] = attrs.field(factory=list)
+    measured: dict[tuple[float, int], Measurement] = attrs.field(factory=dict)
+
+    @property
+    def _whole(self) -> bool:
+        return self.vary == "replicas"
+
+    def run(self, low: float | None, high: float | None) -> float | None:
+        """Search between two bounds; return the confirmed value, None if there is none."""
+        easy, hard = self._bounds(low, high)
+        good, bad = self._bracket(easy, hard)
+        while good is not None and bad is not None and not self._near(good, bad):
+            middle = (int(good) + int(bad)) // 2 if self._whole else math.sqrt(good * bad)
+            if self._probe(middle) == "meets":
+                good = middle
+            else:
+                bad = middle
+        return None if good is None else self._confirmed(good, easy)
+
+    def misses_at(self, value: float | None) -> float | None:
+        """Return the harder value nearest to the confirmed one that misses the service level; None if none did."""
+        if value is None:
+            return None
+        harder = [miss for miss in self._values("misses") if self._is_harder(miss, value)]
+        if not harder:
+            return None
+        return max(harder) if self._whole else min(harder)
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether no value met the service level that is harder than one that missed it."""
+        return not any(self._is_harder(met, miss) for met in self._values("meets") for miss in self._values("misses"))
+
+    def _values(self, outcome: Compliance) -> list[float]:
+        return [probe.value for probe in self.probes if probe.outcome == outcome]
+
+    def _is_harder(self, one: float, other: float) -> bool:
+        return one < other if self._whole else one > other
+
+    def _near(self, good: float, bad: float) -> bool:
+        return abs(good - bad) <= 1 if self._whole else bad / good <= 1 + self.resolution
+
+    def _bounds(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """Check the bounds; return the easier and the harder one."""
+        for name, bound in (("low", low), ("high", high)):
+            if bound is not None and self._whole:
+                check_count(name, bound, 1)
+            elif bound is not None and not (isinstance(bound, int | float) and 0 < bound < math.inf):
+                raise ScenarioError.at(name, "must be a number > 0", bound)
+        if low is not None and high is not None and not low < high:
+            raise ScenarioError.at("high", f"must be > low ({low})", high)
+        return (high, low or 1) if self._whole else (low, high)
+
+    def _bracket(self, easy: float | None, hard: float | None) -> tuple[float | None, float | None]:
+        """Find a value that meets the service level and a harder one that does not, if there are such in the bounds."""
+        start = self._own_value() if easy is None else easy
+        if hard is not None and self._is_harder(start, hard):
+            start = hard
+        meets = self._probe(start) == "meets"
+        if not meets and easy is not None:
+            return None, start
+        before = start
+        for value in self._outwards(start, hard if meets else None, harder=meets):
+            if (self._probe(value) == "meets") != meets:
+                return (before, value) if meets else (value, before)
+            before = value
+        return (before, None) if meets else (None, before)
+
+    def _outwards(self, start: float, bound: float | None, *, harder: bool) -> Iterator[float]:
+        """Yield the bound; without one, double or halve the value."""
+        if bound is not None:
+            if start != bound:
+                yield bound
+            return
+        value = start
+        for _ in range(_MOST_DOUBLINGS):
+            value = value * 2 if harder or self._whole else value / 2
+            yield value
+
+    def _own_value(self) -> float:
+        if self._whole:
+            return self.scenario.replicas
+        workload = self.scenario.workload
+        if workload is None:
+            raise ScenarioError.at("workload", "must be given")
+        if isinstance(workload, Workload):
+            return workload.rate
+        rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
+        return rate
+
+    def _probe(self, value: float) -> Compliance:
+        count = self.replications
+        while True:
+            probe = self._measured(value, replication_seeds(self.seed, count), self.confidence, "search")
+            if probe.outcome != "unclear" or 2 * count > _MOST_REPLICATIONS * self.replications:
+                self.probes.append(probe)
+                return probe.outcome
+            count *= 2
+
+    def _confirmed(self, value: float, easy: float | None) -> float | None:
+        """Confirm a value, or an easier one, with seeds that were not used to select it."""
+        first = _MOST_REPLICATIONS * self.replications
+        for attempt in range(1, _ATTEMPTS + 1):
+            allowed = (1 - self.confidence) / 2**attempt
+            seeds = replication_seeds(self.seed, 2 * self.replications, start=first)
+            probe = self._measured(value, seeds, 1 - allowed, "confirm")
+            self.probes.append(probe)
+            if probe.outcome == "meets":
+                return value
+            first += len(seeds)
+            value = int(value) + 1 if self._whole else value / (1 + self.resolution * 2 ** (attempt - 1))
+            if easy is not None and self._is_harder(easy, value):
+                return None
+        return None
+
+    def _measured(
+        self, value: float, seeds: list[int], confidence: float, purpose: Literal["search", "confirm"]
+    ) -> Probe:
+        changed = changed_scenario(self.scenario, {self.vary: value})
+        name = f"{self.vary}={format_number(value)}"
+        new = [seed for seed in seeds if (value, seed) not in self.measured]
+        found = self.runner.run([Job(changed, seed, label=name) for seed in new], f"{purpose}ing {name}")
+        self.measured |= {(value, seed): measurement for seed, measurement in zip(new, found, strict=True)}
+        found = [self.measured[value, seed] for seed in seeds]
+        runs = Replications(changed, seeds, found, metrics=self.runner.metrics.names, confidence=self.confidence)
+        bounds = {limit.metric: one_sided_bounds(runs.values(limit.metric), confidence) for limit in self.limits}
+        outcomes = [limit.judge(bounds[limit.metric]) for limit in self.limits]
+        outcome: Compliance = "meets"
+        if any(found != "meets" for found in outcomes):
+            outcome = "misses" if "misses" in outcomes else "unclear"
+        requests = float(runs.values("requests").sum())
+        return Probe(
+            value=value,
+            purpose=purpose,
+            outcome=outcome,
+            bounds=bounds,
+            confidence=confidence,
+            served=float(runs.values("completed").sum()) / requests if requests else 1.0,
+            replications=runs,
+        )

@@ -1,0 +1,82 @@
+"""Copies of settings that share no plug-in with anything else, so that what a plug-in remembers belongs to one run."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from functools import cache
+from typing import Any, TypeVar
+
+import attrs
+
+from blis_simpy.settings.description import find_setting
+from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
+from blis_simpy.settings.fields import fields_of
+
+__all__ = ["with_own_plugins"]
+
+S = TypeVar("S")
+
+_log = logging.getLogger("blis_simpy")
+
+
+def with_own_plugins(settings: S) -> S:
+    """Copy settings with the plug-ins that they hold as instances, alone or as options.
+
+    An instance that occurs in several places is one copy in all of them; classes and functions stay what they are. One
+    that cannot be copied is shared, with a warning.
+    """
+    return _copied(settings, {})
+
+
+def _copied(settings: S, memo: dict[int, Any]) -> S:
+    changes = {}
+    for attribute in fields_of(type(settings)):
+        known, value = find_setting(attribute), getattr(settings, attribute.name)
+        if known is None:
+            continue
+        if known.kind is not None:
+            changes[attribute.name] = _own(known.kind, value, memo)
+        elif _may_hold_plugins(_class_of(value)):
+            changes[attribute.name] = _copied(value, memo)
+        elif isinstance(value, tuple) and value and _may_hold_plugins(_class_of(value[0])):
+            changes[attribute.name] = tuple(_copied(item, memo) for item in value)
+    own = copy.copy(settings)
+    for name, value in changes.items():
+        object.__setattr__(own, name, value)  # frozen, and checked already
+    return own
+
+
+def _own(kind: str, value: Any, memo: dict[int, Any]) -> Any:
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception as error:
+        _log.warning(
+            "%s %s cannot be copied, so that simulations share it: %s; give its class, or a function that makes it",
+            kind,
+            type(value).__name__,
+            error,
+        )
+        return value
+
+
+def _class_of(value: Any) -> Any:
+    return type(value)
+
+
+@cache
+def _may_hold_plugins(cls: Any) -> bool:
+    """Whether instances of a class have a field that can hold an instance of a plug-in, in whatever part."""
+    if not attrs.has(cls):
+        return False
+    hints = type_hints(cls)
+    for attribute in fields_of(cls):
+        known, hint = find_setting(attribute), hints[attribute.name]
+        if known is None:
+            continue
+        if known.kind is not None and hint is not str:
+            return True
+        parts = (nested_class(hint), listed_class(hint))
+        if any(_may_hold_plugins(part) for part in parts if part not in (None, cls)):
+            return True
+    return False

@@ -1,0 +1,177 @@
+"""Capacity: a service of known rate, and the rate it carries."""
+
+import pytest
+
+import blis_simpy as blis
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.capacity import Limit
+
+
+@pytest.fixture
+def server(small):
+    """One request at a time: its prompt is 100 tokens, a step takes 5.1 ms, its answer one token: 196 requests/s."""
+    return small.with_(
+        **{
+            "engine.max_num_seqs": 1,
+            "latency.beta": (5000.0, 1.0, 0.0),
+            "workload.prompt": blis.Constant(100),
+            "workload.output": blis.Constant(1),
+            "workload.arrivals": "constant",
+            "workload.num_requests": 400,
+        }
+    )
+
+
+@pytest.fixture
+def poisson(server):
+    return server.with_(**{"workload.arrivals": "poisson"})
+
+
+def served_in_time(result) -> float:
+    return float((result.requests["ttft_us"] <= 30_000).mean())
+
+
+def test_the_largest_rate_is_that_of_the_server(server):
+    """Regular arrivals every 5.1 ms or more never wait: up to 1 / 5.1 ms = 196.08/s."""
+    found = blis.capacity(server, {"ttft_p99_ms": 5.2}, resolution=0.01, replications=2, executor="serial")
+    assert found.decided
+    assert 196.08 / 1.01 <= found.value <= 196.1
+    assert found.value < found.misses_at <= 196.1 * 1.01
+    assert found.monotone
+    assert str(found) == (
+        f"largest workload.rate that meets ttft_p99_ms <= 5.200 with 95 % confidence: {found.value:.1f}; "
+        f"at {found.misses_at:.1f} it is missed"
+    )
+
+
+def test_the_smallest_number_of_replicas_is_what_the_rate_asks_for(server):
+    """700/s over 196/s: 3.57, so 4."""
+    busy = server.with_(**{"workload.rate": 700})
+    found = blis.capacity(busy, {"ttft_p99_ms": 6}, vary="replicas", replications=2, executor="serial")
+    assert (found.value, found.misses_at) == (4, 3)
+    assert {type(probe.value) for probe in found.probes} == {int}
+
+
+def test_a_value_is_confirmed_with_seeds_that_had_no_part_in_choosing_it(poisson):
+    found = blis.capacity(poisson, {"ttft_p99_ms": 40}, replications=3, resolution=0.1, executor="serial")
+    search = {seed for probe in found.probes if probe.purpose == "search" for seed in probe.replications.seeds}
+    last = found.probes[-1]
+    assert (last.purpose, last.outcome, last.value) == ("confirm", "meets", found.value)
+    assert len(last.replications) == 6
+    assert not search & set(last.replications.seeds)
+    assert last.bounds["ttft_p99_ms"][1] <= 40
+    assert last.confidence >= 0.975
+
+
+def test_the_service_level_holds_at_the_value_as_promised(poisson):
+    """Six searches; at each value found, 20 further runs: at 95 % their mean breaks the limit hardly ever, or once."""
+    poisson = poisson.with_(**{"workload.num_requests": 100})
+    broken = found_any = 0
+    for seed in range(6):
+        found = blis.capacity(
+            poisson, {"ttft_p99_ms": 40}, low=50, high=190, replications=3, resolution=0.1, seed=seed, executor="serial"
+        )
+        if found.value is not None:
+            found_any += 1
+            changed = poisson.with_(**{"workload.rate": found.value})
+            broken += blis.replicate(changed, 20, seed=1000 + seed, executor="serial").mean("ttft_p99_ms") > 40
+    assert found_any >= 3
+    assert broken <= 1
+
+
+def test_limits_of_several_metrics_hold_together(poisson):
+    slo = {"ttft_p99_ms": 40, "in_time": ">= 0.995"}
+    options = {"low": 50, "high": 190, "replications": 3, "resolution": 0.1, "executor": "serial"}
+    both = blis.capacity(poisson, slo, metrics={"in_time": served_in_time}, **options)
+    one = blis.capacity(poisson, {"ttft_p99_ms": 40}, **options)
+    assert both.value < one.value
+    assert [str(limit) for limit in both.limits] == ["ttft_p99_ms <= 40", "in_time >= 0.9950"]
+
+
+def test_it_looks_outwards_from_the_rate_of_the_scenario(server):
+    options = {"replications": 2, "resolution": 0.05, "executor": "serial"}
+    from_below, from_above = (
+        blis.capacity(server.with_(**{"workload.rate": rate}), {"ttft_p99_ms": 5.2}, **options) for rate in (3, 5000)
+    )
+    assert from_below.value == pytest.approx(196, rel=0.05)
+    assert from_above.value == pytest.approx(196, rel=0.05)
+
+
+def test_what_nothing_meets_is_said(server):
+    found = blis.capacity(server, {"ttft_p99_ms": 1}, low=1, high=10, replications=2, executor="serial")
+    assert (found.value, found.decided) == (None, False)
+    assert str(found) == "workload.rate = 1 does not meet ttft_p99_ms <= 1"
+
+
+def test_where_all_meet_it_the_bound_is_the_answer(server):
+    found = blis.capacity(server, {"ttft_p99_ms": 6}, low=1, high=10, replications=2, executor="serial")
+    assert (found.value, found.misses_at) == (10, None)
+    assert str(found).endswith("confidence: 10; no probe from 1 to 10 clearly misses it")
+
+
+def test_what_the_evidence_does_not_decide_is_said(poisson):
+    """The limit is the mean of many runs at the least rate: few runs cannot tell on which side of it they are."""
+    mean = blis.replicate(poisson.with_(**{"workload.rate": 150}), 40, executor="serial").mean("ttft_p99_ms")
+    found = blis.capacity(poisson, {"ttft_p99_ms": mean}, low=150, high=151, replications=2, seed=1, executor="serial")
+    assert not found.decided
+    assert str(found).startswith("not decided: no workload.rate was confirmed to meet ttft_p99_ms <= ")
+    assert any(len(probe.replications) == 8 for probe in found.probes)
+
+
+def test_requests_that_were_not_served_are_pointed_out(server):
+    """A bucket lets in a request of 100 tokens now and then: those that are in are served fast."""
+    strict = server.with_(admission={"policy": "token-bucket", "capacity": 200.0, "refill_rate": 1000.0})
+    found = blis.capacity(strict, {"ttft_p99_ms": 6}, low=10, high=40, replications=2, executor="serial")
+    assert found.value == 40
+    assert "of the requests did not complete and have no latency" in str(found)
+
+
+def test_it_shows_what_was_tried(server):
+    found = blis.capacity(server, {"ttft_p99_ms": 6}, low=1, high=10, replications=2, executor="serial")
+    lines = repr(found).splitlines()
+    assert lines[0] == str(found)
+    assert [line.split()[:2] for line in lines[3:]] == [["1", "search"], ["10", "search"], ["10", "confirm"]]
+    assert "<table" in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (("ttft_p99_ms", 200), Limit("ttft_p99_ms", 200.0)),
+        (("requests_per_s", 5), Limit("requests_per_s", 5.0, at_least=True)),
+        (("mine", ">= 0.95"), Limit("mine", 0.95, at_least=True)),
+        (("requests_per_s", "<=1e3"), Limit("requests_per_s", 1000.0)),
+    ],
+)
+def test_limits_are_read(limit, expected):
+    assert Limit.of(*limit) == expected
+
+
+def test_a_mean_is_judged_by_its_bounds():
+    upper, lower = Limit("m", 10.0), Limit("m", 10.0, at_least=True)
+    assert [upper.judge(bounds) for bounds in ((8, 10), (9, 11), (10.5, 12))] == ["meets", "unclear", "misses"]
+    assert [lower.judge(bounds) for bounds in ((10, 12), (9, 11), (8, 9.5))] == ["meets", "unclear", "misses"]
+    assert upper.judge((float("nan"), float("nan"))) == "misses"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slo": {}}, "slo must not be empty"),
+        ({"slo": {"ttft_p99_ms": "fast"}}, "slo['ttft_p99_ms'] must be a number, or text such as '<= 200', got 'fast'"),
+        (
+            {"slo": {"ttft_p99_ms": "<= 1.2.3"}},
+            "slo['ttft_p99_ms'] must be a number, or text such as '<= 200', got '<= 1.2.3'",
+        ),
+        ({"vary": "tp"}, "vary must be one of workload.rate, replicas, got 'tp'"),
+        ({"low": 3, "high": 2}, "high must be > low (3), got 2"),
+        ({"low": 0}, "low must be a number > 0, got 0"),
+        ({"vary": "replicas", "high": 2.5}, "high must be an integer >= 1, got 2.5"),
+        ({"replications": 1}, "replications must be an integer >= 2, got 1"),
+        ({"resolution": 2}, "resolution must be > 0 and < 1, got 2"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_run(small, options, message):
+    with pytest.raises(ScenarioError) as raised:
+        blis.capacity(small, **{"slo": {"ttft_p99_ms": 100}, "executor": "serial", **options})
+    assert str(raised.value) == message

@@ -1,0 +1,85 @@
+"""Plots of experiments."""
+
+import pytest
+
+import blis_simpy as blis
+
+pytest.importorskip("matplotlib").use("Agg")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return blis.Scenario(
+        model="any/model",
+        latency=blis.LatencySettings(alpha=(0, 0, 0), beta=(1000, 10, 5)),
+        kv=blis.KVSettings(blocks=1000),
+        workload=blis.Workload(
+            rate=50, num_requests=30, arrivals="poisson", prompt=blis.Constant(40), output=blis.Constant(5)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(small):
+    grid = {"workload.rate": [20, 50, 100], "replicas": [1, 2]}
+    return blis.sweep(small, grid, replications=3, metrics=["ttft_p99_ms"], executor="serial", progress=False)
+
+
+def test_a_comparison_draws_each_change_with_its_interval(small):
+    two = {"one": small, "two": small.with_(replicas=2), "four": small.with_(replicas=4)}
+    found = blis.compare(two, replications=3, metrics=["e2e_mean_ms"], executor="serial", progress=False)
+    ax = found.plot()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["e2e_mean_ms, two", "e2e_mean_ms, four"]
+    assert ax.get_xlabel() == "change from one (%)"
+
+
+def test_a_comparison_draws_its_runs_by_scenario(small):
+    found = blis.compare({"one": small, "two": small.with_(replicas=2)}, 3, executor="serial", progress=False)
+    ax = found.plot.runs("e2e_mean_ms")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["one", "two"]
+    assert ax.get_ylabel() == "E2E mean (ms)"
+
+
+def test_a_comparison_without_intervals_says_so(small):
+    nothing = small.with_(**{"kv.blocks": 1})  # no prompt fits
+    found = blis.compare({"a": small, "b": nothing}, replications=2, executor="serial", metrics=["e2e_mean_ms"])
+    assert "no change has an interval" in [text.get_text() for text in found.plot().texts]
+
+
+def test_a_sweep_draws_a_curve_for_each_choice_of_the_others(swept):
+    ax = swept.plot("ttft_p99_ms")
+    assert ax.get_xlabel() == "arrival rate (requests/s)"
+    assert ax.get_ylabel() == "TTFT p99 (ms)"
+    assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == ["replicas=1", "replicas=2"]
+    other = swept.plot("ttft_p99_ms", "replicas")
+    assert other.get_xlabel() == "replicas"
+    assert len(other.get_legend().get_texts()) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "over", "message"),
+    [
+        ("ttft_p50_ms", None, "metric is unknown, got 'ttft_p50_ms'"),
+        ("ttft_p99_ms", "seed", "over is not a numeric setting of the sweep, got 'seed'"),
+    ],
+)
+def test_a_sweep_draws_what_it_has(swept, metric, over, message):
+    with pytest.raises(blis.ScenarioError, match=message):
+        swept.plot(metric, over)
+
+
+def test_settings_without_numbers_are_lines(small):
+    grid = {"router": ["round-robin", "least-loaded"]}
+    found = blis.sweep(small.with_(replicas=2), grid, metrics=["ttft_mean_ms"], executor="serial", progress=False)
+    labels = [label.get_text() for label in found.plot("ttft_mean_ms").get_yticklabels()]
+    assert labels == ["round-robin", "least-loaded"]
+
+
+def test_a_capacity_draws_its_way_and_its_limit(small):
+    found = blis.capacity(
+        small, {"ttft_p99_ms": 30}, vary="replicas", low=1, high=4, replications=3, executor="serial", progress=False
+    )
+    ax = found.plot()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("replicas", "TTFT p99 (ms)")
+    with pytest.raises(blis.ScenarioError, match="metric has no limit, got 'e2e_mean_ms'"):
+        found.plot("e2e_mean_ms")

@@ -1,0 +1,65 @@
+"""The reference pages that are generated from the descriptions of settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+import blis_simpy as blis
+from blis_simpy import registry
+from blis_simpy.settings.plugin_options import options_class
+
+DOCS = Path(__file__).parent.parent / "docs"
+spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+hooks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hooks)
+
+
+def page(name):
+    return hooks.on_page_markdown((DOCS / "reference" / name).read_text(encoding="utf-8"))
+
+
+def paths(text):
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "some"),
+    [
+        ("settings.md", ["model", "router.policy", "engine.max_num_seqs", "workload.rate", "groups[i].tp"]),
+    ],
+)
+def test_a_page_lists_the_settings_of_all_parts(name, some):
+    text = page(name)
+    assert "[[" not in text
+    assert set(some) <= set(paths(text))
+
+
+def test_every_setting_of_a_scenario_has_a_row_or_a_table():
+    text = page("settings.md")
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    for field in attrs.fields(blis.Scenario):
+        assert field.name in paths(text) or field.name in titles
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"), [("admission", "admission"), ("routing", "router"), ("latency", "latency")]
+)
+def test_options_of_plug_ins_are_listed_beside_the_settings(kind, section):
+    text = page("settings.md")
+    for name in registry.names(kind):
+        described = options_class(registry.get(kind, name))
+        for field in attrs.fields(described) if described else ():
+            assert f"`{section}.{field.alias}`" in text
+            assert f"For `{name}`." in text
+
+
+def test_a_row_has_default_unit_range_meaning_and_flag():
+    assert (
+        "| `router.snapshot_interval` | `0` | us (≥ 0) | Age from which the router's snapshot of a replica is "
+        "refreshed; 0 means always. | `--snapshot-refresh-interval` |"
+    ) in page("settings.md")
