@@ -79,10 +79,15 @@ class BatchBuilder:
     ) -> None:
         self.now = 0
         self.step = 0
-        self.token_budget = self._max_tokens = self._max_chunk = rules.max_tokens
+        self.token_budget = self._max_tokens = rules.max_tokens
         self.num_preempted = 0
         self.unservable: list[RunningRequest] = []
-        self._rules = rules
+        self._max_chunk = rules.max_chunk
+        self._chunk_limit = rules.chunk_limit
+        self._admission = rules.admission
+        self._kept_blocks = rules.kept_blocks
+        self._victims = rules.victim
+        self._resume = rules.resume
         self._block_size = block_size
         self._batch = batch
         self._queue = queue
@@ -97,7 +102,9 @@ class BatchBuilder:
         """Start the formation of a step."""
         self.now = now
         self.step = step
-        self.preview()
+        self.token_budget = self._max_tokens
+        if self._chunk_limit is not None:
+            self._max_chunk = self._chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
         self.num_preempted = 0
         self._granted_decodes = []
         batch = self._batch
@@ -128,7 +135,8 @@ class BatchBuilder:
     def preview(self) -> None:
         """Show the full budget, as a step that is formed now starts with it."""
         self.token_budget = self._max_tokens
-        self._max_chunk = self._rules.chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
+        if self._chunk_limit is not None:
+            self._max_chunk = self._chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
 
     @property
     def num_running(self) -> int:
@@ -219,7 +227,7 @@ class BatchBuilder:
         # Tokens of victims go back to the budget for those that are served later, not for this one.
         tokens = self._wanted(leg)
         while not self._try_grant(leg, tokens):
-            victim = self._rules.victim.victim(self._batch)
+            victim = self._victims.victim(self._batch)
             if victim is leg and self._outgrew_memory(leg):
                 self._give_up(leg)
                 return False
@@ -281,7 +289,7 @@ class BatchBuilder:
 
         Tokens that the step has granted to it go back to the budget.
         """
-        batch, resume, step = self._batch, self._rules.resume, self.step
+        batch, resume, step = self._batch, self._resume, self.step
         self.num_preempted += 1
         self.token_budget += victim.granted
         outputs = batch.num_outputs(victim, step)
@@ -310,29 +318,25 @@ class BatchBuilder:
         # Looked up again at each attempt: running requests evict and add blocks while it waits.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
-        if not self._rules.admission.fits(leg, prefix, end, self._kept_blocks()):
+        if not self._admission.fits(leg, prefix, end, self._kept_blocks if self._batch.members else 0):
             return False
         if not self._kv.admit(leg, prefix, end):
             return False
         self._queue.pop()
         self._batch.join(leg)
         leg.computed = cached = len(prefix) * self._block_size
-        if self._kv.caches_prefixes:
-            self._log.count_lookup(leg, cached, leg.input_tokens)
         leg.granted = end - leg.computed
         self.token_budget -= leg.granted
         leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
+        if leg.num_preemptions and leg.first.first_scheduled_at >= 0 and self._kv.caches_prefixes:
+            self._log.resumed_lookups.count(leg.input_tokens, cached)
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now
             leg.cached_tokens = cached
         if self._observers.scheduled is not None:
             self._observers.scheduled(leg)
         return True
-
-    def _kept_blocks(self) -> int:
-        """Free blocks that an admission must leave; none if no request runs."""
-        return self._rules.kept_blocks if self._batch.members else 0
 
     def _head_chunk(self) -> tuple[RunningRequest, Sequence[Block], int] | None:
         """Return the head of the wait queue, its cached prefix, and the end of its first chunk beside the decodes."""
@@ -349,9 +353,10 @@ class BatchBuilder:
         if not self._queue.time_invariant or self._batch.with_named_output:
             return False
         first_chunk = self._head_chunk()
-        return first_chunk is not None and self._rules.admission.stays_blocked(*first_chunk, self._kept_blocks())
+        kept = self._kept_blocks if self._batch.members else 0
+        return first_chunk is not None and self._admission.stays_blocked(*first_chunk, kept)
 
     def blocks_for_head(self) -> int:
         """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
         first_chunk = self._head_chunk()
-        return 0 if first_chunk is None else self._rules.admission.blocks_needed(*first_chunk)
+        return 0 if first_chunk is None else self._admission.blocks_needed(*first_chunk)

@@ -23,6 +23,8 @@ from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.replica.engine import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from blis_simpy.replica.engine import DecodedSteps
     from blis_simpy.replica.running_request import RunningRequest
 
@@ -54,6 +56,7 @@ class EndOfStepEngine(Engine):
     """
 
     timeout_event = ReplicaEvent.ABORT
+    _skips_empty_steps = True
 
     def __init__(self, *, pause_us: int, **parameters: Any) -> None:
         super().__init__(**parameters)
@@ -62,7 +65,6 @@ class EndOfStepEngine(Engine):
         self._effects: deque[_Effects] = deque()
         self._formed = True
         self._lost_one = False
-        self._arrived: list[RunningRequest] = []
         self._timed_out: list[RunningRequest] = []
 
     @property
@@ -83,20 +85,6 @@ class EndOfStepEngine(Engine):
     def steps_to_plan(self) -> int:
         """Count the steps up to one in which a request ends: it ends when the engine has its next turn."""
         return self.batch.decodes.next_end() - self.num_steps + 1
-
-    @property
-    def queue_depth(self) -> int:
-        """Requests that wait, those included that the engine has not taken in yet."""
-        return len(self.queue.waiting) + len(self._arrived)
-
-    def load(self) -> int:
-        """Count the requests in the wait queue and in the running batch together."""
-        return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
-
-    @property
-    def has_work(self) -> bool:
-        """Whether a request runs or waits."""
-        return bool(self.batch.members or self.queue.waiting or self._arrived)
 
     def _append(self, leg: RunningRequest, now: int) -> None:
         # The engine takes requests in when it forms a step. It makes a difference after a turn without a step: whether
@@ -139,8 +127,16 @@ class EndOfStepEngine(Engine):
         self._arrived.clear()
         return super().remove_queue()
 
-    def _progress_before(self, leg: RunningRequest, now: int) -> int:
+    def _does_nothing(self) -> bool:
+        return True
+
+    def _progress_at_admission(self, leg: RunningRequest) -> int:
         return leg.computed
+
+    def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
+        for leg in missed:
+            leg.miss(self.num_steps)
+            self.batch.decodes.postpone(leg, self.num_steps)
 
     def take_turn(self, now: int) -> int | None:
         """Deliver the step that ends now, and form the next one."""
@@ -154,7 +150,7 @@ class EndOfStepEngine(Engine):
         while self.num_under_way <= self.steps_ahead:
             wanted = bool(batch.members or waiting or self._lost_one)
             self._lost_one = False
-            self._formed = wanted and self._form_step(now)
+            self._formed = wanted and self._form_next(now)
             if not self._formed:
                 break
         if self.num_under_way:
@@ -164,32 +160,15 @@ class EndOfStepEngine(Engine):
         # Requests that wait, although none runs, lack what other processes hold.
         return None
 
-    def _form_step(self, now: int) -> bool:
+    def _form_next(self, now: int) -> bool:
         """Form a step; return False if no request gets a token."""
-        self._form(now)
-        batch = self.batch
-        missed = self._builder.close()
-        num_decodes = batch.decodes.count - len(missed)
-        members, single, prefill_tokens = self._prefill_members(now)
-        if not num_decodes and not prefill_tokens:
+        effects = self._form_step(now)
+        if effects is None:
             return False
-        duration = self._duration(members, single, missed)
-        for leg in missed:
-            leg.miss(self.num_steps)
-            batch.decodes.postpone(leg, self.num_steps)
-        self.last_step_start = start = max(now, self.device_free_at)
-        self.device_free_at = start + duration
-        batch.num_delivered_before = batch.num_delivered
-        batch_size = len(batch.members)
-        prefilled, ended = self._count_tokens()
-        used = self.num_blocks - self.kv_blocks.free
-        self.steps.step(start, duration, num_decodes, prefill_tokens, batch_size, self.queue_depth, used)
-        if self.host_tier is not None:
-            self.offload()
+        self.batch.num_delivered_before = self.batch.num_delivered
+        prefilled, ended = effects
         if prefilled or ended:
             self._effects.append(_Effects(self.num_steps - 1, prefilled, ended))
-        if ended or prefill_tokens:
-            self._note_decision()
         return True
 
     def _deliver(self, now: int) -> None:

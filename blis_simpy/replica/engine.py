@@ -29,7 +29,7 @@ from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import BatchSlots, KVBlocks
@@ -121,6 +121,7 @@ class Engine(ABC):
 
     timeout_event = ReplicaEvent.TIMEOUT
     """Place of timeouts within a tick."""
+    _skips_empty_steps = False
 
     def __init__(
         self,
@@ -169,6 +170,8 @@ class Engine(ABC):
             log=self.log,
             observers=observers,
         )
+        # Requests that have arrived and are not in the wait queue yet.
+        self._arrived: list[RunningRequest] = []
         self._num_entered = 0
         self._last_decision = 0
 
@@ -194,6 +197,18 @@ class Engine(ABC):
     def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines take them at once
         """Take note of requests that have arrived or timed out, if the engine otherwise does so in its turns only."""
 
+    @abstractmethod
+    def _does_nothing(self) -> bool:
+        """Whether a step without members is none."""
+
+    @abstractmethod
+    def _progress_at_admission(self, leg: RunningRequest) -> int:
+        """Progress of a request that was admitted in this step, as the latency model sees it."""
+
+    @abstractmethod
+    def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
+        """Let decoding requests miss their token in the step that is formed now."""
+
     @property
     @abstractmethod
     def can_plan(self) -> bool:
@@ -211,16 +226,16 @@ class Engine(ABC):
     @property
     def queue_depth(self) -> int:
         """Requests that wait."""
-        return len(self.queue.waiting)
+        return len(self.queue.waiting) + len(self._arrived)
 
     def load(self) -> int:
-        """Count the requests in the wait queue and in the running batch together."""
-        return len(self.queue.waiting) + len(self.batch.members)
+        """Count the waiting and the running requests together."""
+        return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
         """Whether a request runs or waits."""
-        return bool(self.batch.members or self.queue.waiting)
+        return bool(self.batch.members or self.queue.waiting or self._arrived)
 
     def last_activity(self, horizon: int) -> int:
         """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""
@@ -323,15 +338,80 @@ class Engine(ABC):
         self._builder.preview()
         return self._builder.blocks_for_head()
 
-    def _form(self, now: int) -> None:
-        """Let the batch policy form a step."""
-        builder = self._builder
+    def _form_step(self, now: int) -> tuple[list[RunningRequest], list[RunningRequest]] | None:
+        """Form a step: let the batch policy grant tokens, compute the duration, count the tokens.
+
+        Returns
+        -------
+        tuple of two lists of RunningRequest, or None
+            Requests whose prefill the step ends, and requests whose last step it is, both in batch order; None if there
+            is no step, as no request can run.
+        """
+        builder, batch = self._builder, self.batch
         if not self.queue.time_invariant:
             self.queue.sort(now)
         builder.begin(now, self.num_steps)
         self._policy.form(builder)
         if builder.unservable:
             self._drop_unservable(now)
+        if not batch.members and self._does_nothing():
+            return None
+        missed = builder.close()
+        # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
+        # does.
+        members: list[StepMember] = []
+        single: list[RunningRequest] = []
+        prefill_tokens = 0
+        for leg in batch.prefilling:
+            granted = leg.granted
+            if granted:
+                prefill_tokens += granted
+                request = leg.request
+                if granted == 1 and leg.num_outputs and leg.computed >= request.input_tokens:
+                    # A single token behind the prompt takes what a decode token takes.
+                    single.append(leg)
+                else:
+                    progress = leg.computed if leg.scheduled_at < now else self._progress_at_admission(leg)
+                    cached = leg.computed - progress
+                    members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens, cached))
+        decodes = batch.decodes
+        num_decodes = decodes.count - len(missed)
+        if not num_decodes and not prefill_tokens and self._skips_empty_steps:
+            return None
+        if missed or single:
+            shown = self._batch_of(members, single, missed)
+        else:
+            shown = StepBatch(members, num_decodes, decodes.context_tokens, self.decode_contexts)
+        duration = self.latency.step_time(shown)
+        if type(duration) is not int:
+            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
+        if self.host_tier is not None:
+            duration += self.host_tier.claim_transfer()
+        # A step of no time would let the replica step for ever within one tick.
+        if duration < 1:
+            duration = 1
+        if missed:
+            self._postpone(missed, duration)
+        start = max(self.device_free_at, now)
+        self.last_step_start = start
+        self.device_free_at = start + duration
+        effects = self._count_tokens()
+        # Completions, later, free blocks that are in use in this step.
+        used = self.num_blocks - self.kv_blocks.free
+        self.steps.step(
+            start,
+            duration,
+            num_decodes,
+            prefill_tokens,
+            len(batch.members),
+            len(self.queue.waiting) + len(self._arrived),
+            used,
+        )
+        if self.host_tier is not None:
+            self.offload()
+        if prefill_tokens or effects[1]:
+            self._note_decision()
+        return effects
 
     def _drop_unservable(self, now: int) -> None:
         for leg in self._builder.unservable:
@@ -346,67 +426,26 @@ class Engine(ABC):
             self.drop(leg, now)
         self._builder.unservable.clear()
 
-    @abstractmethod
-    def _progress_before(self, leg: RunningRequest, now: int) -> int:
-        """Progress of a prefilling request before the step that is formed now, as the latency model sees it."""
+    def _batch_of(
+        self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
+    ) -> StepBatch:
+        """Return the batch of a step in which some decoding requests get no token and single known tokens count as decode."""
+        decodes, step = self.batch.decodes, self.num_steps
+        context_tokens = decodes.context_tokens
+        context_tokens += sum(leg.computed for leg in single) - sum(decodes.progress(leg, step) for leg in missed)
+        positions = {leg.batch_position for leg in missed}
 
-    def _prefill_members(self, now: int) -> tuple[list[StepMember], list[RunningRequest], int]:
-        """Return the prefill members of the step for the latency model, those that count as decode, and the tokens.
+        def contexts() -> list[int]:
+            return [*self.batch.decode_contexts(step, excluded=positions), *(leg.computed for leg in single)]
 
-        A single token behind the prompt, which a resumed request may come to, takes what a decode token takes.
-        """
-        # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
-        # does.
-        members: list[StepMember] = []
-        single: list[RunningRequest] = []
-        tokens = 0
-        for leg in self.batch.prefilling:
-            granted = leg.granted
-            if granted:
-                tokens += granted
-                request = leg.request
-                if granted == 1 and leg.computed >= request.input_tokens > 0:
-                    single.append(leg)
-                else:
-                    progress = self._progress_before(leg, now)
-                    cached = leg.computed - progress
-                    members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens, cached))
-        return members, single, tokens
-
-    def _duration(self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]) -> int:
-        """Duration of the step, in which prefill members and all decoding requests but the missed get tokens."""
-        decodes = self.batch.decodes
-        num_decodes, context_tokens = decodes.count, decodes.context_tokens
-        contexts: Callable[[], list[int]] = self.decode_contexts
-        if missed or single:
-            num_decodes += len(single) - len(missed)
-            context_tokens -= sum(decodes.progress(leg, self.num_steps) for leg in missed)
-            context_tokens += sum(leg.computed for leg in single)
-            excluded = {leg.batch_position for leg in missed}
-            contexts = lambda: [  # noqa: E731
-                *self.batch.decode_contexts(self.num_steps, excluded),
-                *(leg.computed for leg in single),
-            ]
-        duration = self.latency.step_time(StepBatch(members, num_decodes, context_tokens, contexts))
-        if type(duration) is not int:
-            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
-        if self.host_tier is not None:
-            duration += self.host_tier.claim_transfer()
-        # A step of no time would let the replica step for ever within one tick.
-        return duration if duration > 0 else 1
+        return StepBatch(members, decodes.count - len(missed) + len(single), context_tokens, contexts)
 
     def decode_contexts(self) -> list[int]:
         """Progress of each decoding request before the next step, in batch order."""
         return self.batch.decode_contexts(self.num_steps)
 
     def _count_tokens(self) -> tuple[list[RunningRequest], list[RunningRequest]]:
-        """Count the tokens of the step that has been formed.
-
-        Returns
-        -------
-        list of RunningRequest, list of RunningRequest
-            Requests whose prefill it ends, and requests whose last step it is, both in batch order.
-        """
+        """Count the tokens of the step that has been formed; return the requests that it brings to a new phase."""
         batch, decodes, step = self.batch, self.batch.decodes, self.num_steps
         self.num_steps = step + 1
         decodes.advance(1)
@@ -428,11 +467,12 @@ class Engine(ABC):
                     decodes.add(leg)
                 prefilled.append(leg)
             batch.end_prefills(unfinished)
-        if len(ended) > 1:
+        if ended:
             # It decides in which order blocks are freed, and so evicted later.
-            ended.sort(key=lambda leg: leg.batch_position)
-        for leg in ended:
-            batch.reach_last_step(leg, step + 1)
+            if len(ended) > 1:
+                ended.sort(key=lambda leg: leg.batch_position)
+            for leg in ended:
+                batch.reach_last_step(leg, step + 1)
         return prefilled, ended
 
     def _note_decision(self) -> None:

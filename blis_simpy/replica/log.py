@@ -46,6 +46,12 @@ class PrefixLookups:
     queried_tokens: int = 0
     cached_tokens: int = 0
 
+    def count(self, queried_tokens: int, cached_tokens: int) -> None:
+        """Count the lookup of one request."""
+        self.requests += 1
+        self.queried_tokens += queried_tokens
+        self.cached_tokens += cached_tokens
+
 
 class ReplicaLog:
     """Counters of one replica.
@@ -62,8 +68,8 @@ class ReplicaLog:
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
         Tokens generated for completed requests.
-    lookups, resumed_lookups : PrefixLookups
-        Prefix cache lookups of requests that were admitted for the first time, and again after a preemption.
+    resumed_lookups : PrefixLookups
+        Prefix cache lookups of requests that were admitted again after a preemption.
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
@@ -76,7 +82,6 @@ class ReplicaLog:
         self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
-        self.lookups = PrefixLookups()
         self.resumed_lookups = PrefixLookups()
         self.completed = 0
         self.timed_out = 0
@@ -84,13 +89,6 @@ class ReplicaLog:
         self.length_capped = 0
         self.kv_allocation_failures = 0
         self.last_activity = 0
-
-    def count_lookup(self, leg: Leg, cached_tokens: int, known_tokens: int) -> None:
-        """Count the prefix cache lookup of a request that is admitted, before the admission is recorded in its leg."""
-        lookups = self.lookups if leg.first.first_scheduled_at < 0 else self.resumed_lookups
-        lookups.requests += 1
-        lookups.queried_tokens += known_tokens
-        lookups.cached_tokens += cached_tokens
 
 
 class StepLog:
@@ -158,21 +156,23 @@ class StepLog:
 
     def end_of(self, step: int) -> int:
         """End of a step, tick."""
-        return int(self.ends()[step])
-
-    def ends(self) -> NDArray[np.int64]:
-        """End of each step, tick."""
-        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
-        elapsed = np.cumsum(self.durations())
-        before = np.concatenate(([0], elapsed))[np.cumsum(stretches[:, 0]) - stretches[:, 0]]
-        ends: NDArray[np.int64] = elapsed + np.repeat(stretches[:, 1] - before, stretches[:, 0])
-        return ends
+        return int(self._first_start + self.gaps()[: step + 1].sum())
 
     def gaps(self) -> NDArray[np.int64]:
         """Time from the end of the step before to the end of each step, µs; of the first step, its duration."""
-        gaps = np.diff(self.ends(), prepend=0)
-        gaps[:1] = self.durations()[:1]
+        gaps = self.durations()
+        if not len(gaps):
+            return gaps
+        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
+        # Steps of one stretch follow each other without a pause.
+        ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
+        gaps[first_steps[1:]] += stretches[1:, 1] - ends[:-1]
         return gaps
+
+    @property
+    def _first_start(self) -> int:
+        return self._stretches[_STRETCH_COLUMNS.index("start")]
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""

@@ -17,7 +17,6 @@ from blis_simpy.replica.engine_defaults import VLLM_GPU_MEMORY_UTILIZATION, Step
 from blis_simpy.replica.length_limits import ClippedLengths, LengthLimits
 from blis_simpy.replica.start_of_step import StartOfStepEngine
 from blis_simpy.replica.step_rules import (
-    ConstantChunkLimit,
     FirstChunkFits,
     KeepOutputs,
     LatestAdmitted,
@@ -194,10 +193,11 @@ def _rules(settings: EngineSettings, num_blocks: int, reserved_blocks: int, kv: 
     assert budget is not None
     return StepRules(
         max_tokens=budget,
+        max_chunk=threshold or budget,
         chunk_limit=(
-            ConstantChunkLimit(threshold, budget)
-            if settings.long_prefill_threshold_if_alone or not threshold
-            else SharedChunkLimit(threshold, budget, adaptive=settings.long_prefill_token_threshold_adaptive)
+            SharedChunkLimit(threshold, budget, adaptive=settings.long_prefill_token_threshold_adaptive)
+            if threshold and not settings.long_prefill_threshold_if_alone
+            else None
         ),
         admission=WholeSequenceFits(kv) if settings.reserve_full_sequence else FirstChunkFits(kv),
         kept_blocks=int(settings.watermark * (num_blocks + reserved_blocks)),

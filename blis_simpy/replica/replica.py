@@ -147,17 +147,19 @@ class Replica:
 
     def serve(self) -> Generator[Event, None, None]:
         """Step while there is work; wait otherwise."""
-        planner, wakeup = self._planner, self._wakeup
+        env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup
         due = wakeup.never()
         while True:
             yield due
             planner.commit_all()
-            next_turn_at = self._take_turn()
+            next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
                 yield from self._wait_for(reservation)
-                next_turn_at = self._take_turn()
+                next_turn_at = engine.take_turn(env.now)
                 self.slots.serve_waiting()
                 self.kv_blocks.serve_waiting()
+            if engine.responses:
+                self._send_responses()
             if next_turn_at is not None:
                 due = wakeup.at(planner.plan(next_turn_at))
             else:
@@ -165,12 +167,6 @@ class Replica:
                 self._asleep = True
                 if self._observers.idle is not None:
                     self._observers.idle(self.index)
-
-    def _take_turn(self) -> int | None:
-        next_turn_at = self._engine.take_turn(self.env.now)
-        if self._engine.responses:
-            self._send_responses()
-        return next_turn_at
 
     def _send_responses(self) -> None:
         for leg in self._engine.responses:

@@ -69,37 +69,23 @@ class StartOfStepEngine(Engine):
             leg.itl_first_step = leg.first_decode_step
             leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
 
-    def _progress_before(self, leg: RunningRequest, now: int) -> int:
-        # A request that was admitted in this step has made no progress yet, whatever it found in the cache.
-        return leg.computed if leg.scheduled_at < now else 0
+    def _does_nothing(self) -> bool:
+        return not self._builder.num_preempted and self.is_steady()
+
+    def _progress_at_admission(self, leg: RunningRequest) -> int:
+        # None yet, whatever it found in the cache.
+        return 0
 
     def take_turn(self, now: int) -> int | None:
-        """Carry out one step that starts now: form the batch, compute its duration, apply its effects."""
-        if not self.has_work:
+        """Carry out one step that starts now."""
+        effects = self._form_step(now) if self.has_work else None
+        if effects is None:
             return None
-        self._form(now)
-        builder, batch = self._builder, self.batch
-        if not batch.members and not builder.num_preempted and self.is_steady():
-            return None
-        missed = builder.close()
-        members, single, prefill_tokens = self._prefill_members(now)
-        duration = self._duration(members, single, missed)
-        num_decodes = batch.decodes.count - len(missed)
-        self._postpone(missed, duration)
-        self.busy_us += duration
-        self.last_step_start = now
-        self.device_free_at = end = now + duration
-        batch_size = len(batch.members)
-        prefilled, ended = self._count_tokens()
+        prefilled, ended = effects
+        end = self.device_free_at
+        self.busy_us += end - now
         for leg in prefilled:
             self._record_first_token(leg, end)
-        # Completions, below, free blocks that are in use in this step.
-        used = self.num_blocks - self.kv_blocks.free
-        self.steps.step(now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue.waiting), used)
-        if self.host_tier is not None:
-            self.offload()
-        if ended or prefill_tokens:
-            self._note_decision()
         # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
         # the step sees the free blocks and slots of the requests that it completes.
         for leg in ended:

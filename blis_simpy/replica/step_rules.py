@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdmissionRule",
-    "ChunkLimit",
-    "ConstantChunkLimit",
     "FirstChunkFits",
     "KeepOutputs",
     "LatestAdmitted",
@@ -34,35 +32,8 @@ __all__ = [
 ]
 
 
-class ChunkLimit(Protocol):
-    """Longest prefill chunk of one request in a step."""
-
-    def tokens(self, num_requests: int) -> int:
-        """Return the limit, while so many requests run or wait."""
-        ...
-
-
-class ConstantChunkLimit:
-    """The same limit in each step.
-
-    Parameters
-    ----------
-    tokens : int
-        The limit; 0 = none.
-    max_tokens : int
-        Token budget of a step.
-    """
-
-    def __init__(self, tokens: int, max_tokens: int) -> None:
-        self._tokens = tokens or max_tokens
-
-    def tokens(self, num_requests: int) -> int:
-        """Return the limit."""
-        return self._tokens
-
-
 class SharedChunkLimit:
-    """A limit for requests that share the engine: one that is alone is not limited.
+    """Longest prefill chunk of requests that share the engine; one that is alone is not limited.
 
     Parameters
     ----------
@@ -80,7 +51,7 @@ class SharedChunkLimit:
         self._adaptive = adaptive
 
     def tokens(self, num_requests: int) -> int:
-        """Return the limit."""
+        """Return the limit, while so many requests run or wait."""
         if num_requests <= 1:
             return self._max_tokens
         return max(self._tokens, self._max_tokens // num_requests) if self._adaptive else self._tokens
@@ -231,8 +202,10 @@ class StepRules:
     ----------
     max_tokens : int
         Token budget of a step.
-    chunk_limit : ChunkLimit
+    max_chunk : int
         Longest prefill chunk of a request.
+    chunk_limit : SharedChunkLimit or None
+        The same where it depends on the number of requests.
     admission : AdmissionRule
         Free KV blocks that an admission needs.
     kept_blocks : int
@@ -244,7 +217,8 @@ class StepRules:
     """
 
     max_tokens: int
-    chunk_limit: ChunkLimit
+    max_chunk: int
+    chunk_limit: SharedChunkLimit | None
     admission: AdmissionRule
     kept_blocks: int
     victim: VictimRule

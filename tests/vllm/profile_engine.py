@@ -161,7 +161,10 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
         steps.append({**step, "scheduled_at": formed - LATER_US, "start": start - LATER_US})
     table = replica.steps.table()
     served = simulation.requests
-    lookups, resumed = log.lookups, log.resumed_lookups
+    admitted = [r for r in served if r.first_scheduled_at >= 0]
+    found = sum(r.cached_tokens for r in admitted)
+    looked_up = admitted if case["settings"]["enable_prefix_caching"] else []
+    resumed = log.resumed_lookups
     return {
         "steps": steps if not macro_steps else None,
         "num_steps": len(table["start_us"]) + sum(not step["tokens"] for step in steps),
@@ -172,11 +175,11 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
         "preempted_times": {r.id: r.num_preemptions for r in served},
         "preemptions": len(log.preemptions),
         "computed_tokens": int(table["decode_tokens"].sum() + table["prefill_tokens"].sum()),
-        "cached_tokens": lookups.cached_tokens + resumed.cached_tokens,
+        "cached_tokens": found + resumed.cached_tokens,
         "prefix_cache": {
-            "requests": lookups.requests,
-            "queries": lookups.queried_tokens,
-            "hits": lookups.cached_tokens,
+            "requests": len(looked_up),
+            "queries": sum(r.input_tokens for r in looked_up),
+            "hits": found,
             "preempted_requests": resumed.requests,
             "preempted_queries": resumed.queried_tokens,
             "preempted_hits": resumed.cached_tokens,
