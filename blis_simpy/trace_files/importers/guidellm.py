@@ -58,8 +58,8 @@ class GuideLLM:
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a report; requests arrive when they were sent."""
-        report = Record(_parsed(path))
-        runs = report.get("benchmarks", listed)
+        report = [Record(_parsed(path))]
+        [runs] = each_record(path, report, lambda record: record.get("benchmarks", listed))
         numbers = list(range(len(runs)))
         if self.run is not None:
             if self.run > len(runs):
