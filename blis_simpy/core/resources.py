@@ -115,6 +115,7 @@ class BatchSlots(Resource):
         return SlotReservation(self)
 
     def _do_put(self, event: Request) -> None:
+        # Planned steps that have started by now come first: they may have freed slots or taken them.
         self.owner.catch_up()
         if self.try_acquire():
             if isinstance(event, SlotReservation):
@@ -146,6 +147,7 @@ class SlotReservation(Request):
     def end(self) -> None:
         """Make the slot free again, without serving others, or give up waiting for it."""
         if self.triggered:
+            # Serving others here would give the slot away before the replica takes it.
             self.resource.num_reserved -= 1
             self.resource.free += 1
         else:

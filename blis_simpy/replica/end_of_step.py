@@ -142,6 +142,7 @@ class EndOfStepEngine(Engine):
         """Deliver the step that ends now, and form the next one."""
         batch, waiting = self.batch, self.queue.waiting
         if self.num_under_way:
+            # Aborts come first: a request that times out when its last step ends does not complete.
             self._end_timed_out(now)
             self._deliver(now)
             if not self._formed and (batch.members or waiting or self._lost_one):
@@ -202,6 +203,7 @@ class EndOfStepEngine(Engine):
         else:
             self.batch.leave(leg, self.num_steps)
             self.kv.release(leg, leg.last_progress, leg.last_progress)
+        # The engine has one more turn to tell its workers, even if no request is left.
         self._lost_one = True
         leg.length_capped = leg.capped
         log.length_capped += leg.capped
@@ -222,6 +224,7 @@ class EndOfStepEngine(Engine):
         self._finish_at(leg, RequestOutcome.COMPLETED, ends_at, now)
 
     def _finish_at(self, leg: RunningRequest, outcome: RequestOutcome, at: int, now: int) -> None:
+        # The client sees the response after the overheads, while the engine has already forgotten the request.
         if at > now:
             leg.outcome = outcome
             leg.finished_at = at

@@ -395,6 +395,8 @@ class Engine(ABC):
         start = max(self.device_free_at, now)
         self.last_step_start = start
         self.device_free_at = start + duration
+        # Tokens are counted when the step is formed, not when it ends: lengths are known, so its end changes no number
+        # that forming the next step needs, and a run of decode steps is counted in one go.
         effects = self._count_tokens()
         # Completions, later, free blocks that are in use in this step.
         used = self.num_blocks - self.kv_blocks.free
@@ -409,6 +411,7 @@ class Engine(ABC):
         )
         if self.host_tier is not None:
             self.offload()
+        # Other steps only decode, and a macro-step could have held them.
         if prefill_tokens or effects[1]:
             self._note_decision()
         return effects
@@ -429,7 +432,7 @@ class Engine(ABC):
     def _batch_of(
         self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
     ) -> StepBatch:
-        """Return the batch of a step in which some decoding requests get no token and single known tokens count as decode."""
+        """Return the batch of a step in which decoding requests miss their token or single tokens count as decode."""
         decodes, step = self.batch.decodes, self.num_steps
         context_tokens = decodes.context_tokens
         context_tokens += sum(leg.computed for leg in single) - sum(decodes.progress(leg, step) for leg in missed)

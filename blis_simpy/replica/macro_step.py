@@ -165,6 +165,7 @@ class MacroStepPlanner:
             or not engine.is_steady()
         ):
             return next_turn_at
+        # An arrival cancels what is left of the plan, so planning far ahead costs little.
         step = engine.num_steps
         steps = min(engine.steps_to_plan(), _MAX_RUN_STEPS)
         if steps < _WORTH_PLANNING:
@@ -179,6 +180,7 @@ class MacroStepPlanner:
             durations = list(durations)
         if not isinstance(durations, int) and len(durations) != steps:
             raise latency_error(engine.latency, f"decode_step_times must return {steps} durations", durations)
+        # With a step ahead, a planned step is formed when the one before it starts: arrivals later than that miss it.
         first_formed_at = engine.last_step_start if engine.steps_ahead else None
         self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
         return run.formed_at(steps)

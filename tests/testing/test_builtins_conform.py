@@ -135,7 +135,14 @@ class TestGenAIPerf(FormatTests):
 class TestGuideLLM(FormatTests):
     format = "guidellm"
     file_name = "guidellm.json"
-    mistakes = (('"successful": [', '"successful": [1, ', "benchmarks[0].requests.successful[0].info.timings.request_start", None),)
+    mistakes = (
+        (
+            '"successful": [',
+            '"successful": [1, ',
+            "benchmarks[0].requests.successful[0].info.timings.request_start",
+            None,
+        ),
+    )
 
 
 class TestInferencePerfRequests(FormatTests):
@@ -209,7 +216,7 @@ class TestVLLMBenchmark(FormatTests):
 
 
 def test_every_kind_has_a_suite_but_those_without_rules():
-    """What a plot or a renderer shows, and what a process does to the cluster, follows no rule that a test can check."""
+    """What a plot or a renderer shows, and what a process does, follows no rule that a test can check."""
     prefix = registry.GROUP_PREFIX
     kinds = {group.removeprefix(prefix) for group in entry_points().groups if group.startswith(prefix)}
     assert kinds == {*SUITES, "trace_format", "renderer", "plot", "process"}
