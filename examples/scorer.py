@@ -1,7 +1,7 @@
 """A scorer in the weighted mix that keeps the requests of a tenant on one replica.
 
-Each tenant has its own system prompt. The scorer prefers the last replica of the tenant, which has the prompt in its prefix
-cache; the cost is a less even load.
+Each tenant has its own system prompt. The scorer prefers the last replica of the tenant, which has the prompt in its
+prefix cache; the cost is a less even load.
 """
 
 import blis_simpy as blis

@@ -157,7 +157,7 @@ def _lost(cls: Any, trace: Trace) -> Iterator[str]:
     if not_kept := getattr(cls, "not_kept", ""):
         yield not_kept
     if trace.contents is not None:
-        yield f"what prompts share, for programs that do not know the column {CONTENT}"
+        yield f"common prefixes of prompts, for programs that ignore the column {CONTENT}"
 
 
 def _about(cls: Any) -> str:

@@ -38,7 +38,7 @@ def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioErr
     Parameters
     ----------
     path : path-like
-        File to read. Content that starts like gzip is decompressed, whatever the name says.
+        File to read. Content that starts like gzip is decompressed, whatever the name.
     error : type of BlisError, default ScenarioError
         What to raise.
 
@@ -131,7 +131,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _refusals(path: str | os.PathLike[str], error: type[BlisError]) -> Iterator[None]:
-    """Turn what the system says about a file into an error of ours."""
+    """Convert an error of the system into one of the library."""
     file = os.fspath(path)
     try:
         yield
@@ -164,7 +164,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file whole: whoever reads it sees the old content or the new, never a part.
+    """Write a UTF-8 text file whole: readers see the old content or the new, never a part.
 
     Parameters
     ----------

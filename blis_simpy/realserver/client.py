@@ -64,12 +64,12 @@ def connect(settings: ObserveSettings) -> httpx.AsyncClient:
 
 
 async def probe(http: httpx.AsyncClient, settings: ObserveSettings) -> None:
-    """Make sure that somebody answers at the address, whatever the answer.
+    """Check that a server responds at the address, with any status.
 
     Raises
     ------
     ScenarioError
-        If nobody does; says why.
+        If none does; states the cause.
     """
     import httpx
 

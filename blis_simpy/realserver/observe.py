@@ -80,7 +80,7 @@ def observe(
         If the workload or a setting is wrong, or the server cannot be reached: no connection at the start, or none
         for any of the requests. Answers other than success are results, not errors.
     PluginError
-        If httpx is not installed, or a law of the workload returns something it must not.
+        If httpx is not installed, or a distribution of the workload returns an invalid value.
     """
     arguments = {"seed": seed, "horizon": horizon, "workload_file": workload_file, "progress": progress, **settings}
     if _is_loop_running():  # a notebook
@@ -176,13 +176,13 @@ def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> 
 def _warn(ended: list[Exchange]) -> None:
     silent = sum(not exchange.has_usage and exchange.status == "ok" for exchange in ended)
     if silent:
-        _log.warning("%d answers came without usage: their numbers of tokens are 0 in the trace", silent)
+        _log.warning("%d responses have no usage: their token counts are 0 in the trace", silent)
     malformed = sum(exchange.malformed_chunks for exchange in ended)
     if malformed:
-        _log.warning("%d chunks were no JSON", malformed)
+        _log.warning("%d chunks are not JSON", malformed)
     aborted = sum(exchange.finish_reason == "abort" for exchange in ended)
     if aborted:
-        _log.warning("the server aborted %d answers", aborted)
+        _log.warning("the server aborted %d responses", aborted)
 
 
 def _is_loop_running() -> bool:

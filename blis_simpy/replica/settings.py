@@ -81,8 +81,8 @@ class KVSettings:
     )
     capacity_rules: str = setting(
         default="blis",
-        help="How the blocks are computed: blis as the reference does, vllm from what the checkpoint really holds and "
-        "each GPU keeps.",
+        help="Rules for the number of blocks: blis as the reference, vllm from the actual contents of the checkpoint "
+        "and the share of each GPU.",
         choices=("blis", "vllm"),
         flag="--kv-capacity-rules",
     )

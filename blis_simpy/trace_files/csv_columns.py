@@ -1,7 +1,7 @@
 """Tables as CSV text: rows to columns, a block of the file in hand at a time.
 
 Whole columns of a few thousand rows are converted at once, each distinct text once: that is fast and small. Rows are
-looked at one by one only when something is wrong, to say where: in which file, line and column.
+checked one by one only after an error, to find its file, line and column.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Columns: TypeAlias = dict[str, list[str] | NDArray[Any]]
 """Values by column name: text as a list, numbers and flags as an array of shape (num_rows,)."""
 
 MAX_PROBLEMS = 10
-"""How many mistakes of one file are reported."""
+"""Maximum number of reported errors per file."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -131,13 +131,13 @@ class Layout:
     columns : tuple of CsvColumn
         What to read.
     places : tuple of int
-        Where each stands in a row, from 0.
+        Index of each in a row, from 0.
     required : int
         Fewest fields of a row; columns beyond may be missing and are then empty text.
     rules : tuple of Rule
         What the values of a row must have to do with each other.
     hints : mapping of int to str
-        What to say of rows that are too short, by the number of their fields.
+        Error of rows that are too short, by the number of their fields.
     """
 
     columns: tuple[CsvColumn, ...]
@@ -191,7 +191,7 @@ def read_table(
     path : path-like
         The file, gzipped or not; its first row names the columns. Blank lines are skipped.
     layout_of : callable
-        Chooses what to read by the names of the columns, or says what is wrong with them.
+        Chooses what to read by the names of the columns, or returns what is wrong with them.
     max_rows : int, optional
         Stop after so many.
 
@@ -335,5 +335,5 @@ def by_name(
 def has_columns(start: bytes, *names: str) -> bool:
     """Whether the first line of a file, of which these are the first bytes, names columns."""
     line = start.decode("utf-8", "replace").lstrip("\r\n").partition("\n")[0].rstrip("\r")
-    # Line ends of old Macs are told when the file is read.
+    # Line ends of old Macs are an error when the file is read.
     return set(names) <= set(next(csv.reader([line.partition("\r")[0]]), []))

@@ -1,6 +1,6 @@
 """Workload traces from the files that people have, whatever program wrote them.
 
-A format is a plug-in: a settings class whose fields are its options, which tells by the first bytes whether a file is
+A format is a plug-in: a settings class whose fields are its options, which recognises a file by its first bytes
 of its kind, and reads it. TraceV2 is one of them.
 """
 
@@ -38,7 +38,7 @@ class TraceFormat(Protocol):
 
     Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its fields
     are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``.
-    The first line of its docstring is what ``blis convert --help`` says of it. A class variable ``not_kept`` may tell
+    The first line of its docstring is shown by ``blis convert --help``. A class variable ``not_kept`` may state
     what of the file a trace cannot hold.
     """
 
@@ -164,7 +164,7 @@ def load_trace(path: str | os.PathLike[str], *, format: str | None = None, **opt
 
 
 def with_options(cls: Callable[[], _T], options: Mapping[str, Any]) -> _T:
-    """Make a settings class; an unknown option is told with those that there are."""
+    """Make a settings class; an error of an unknown option lists the known ones."""
     known = list(attrs.fields_dict(cast("Any", cls)))
     problems = [
         Problem(path=name, rule="is not an option of this format", hint=nearest(name, known) if known else "")

@@ -54,7 +54,7 @@ class NetworkInfo:
 
 @attrs.frozen(kw_only=True)
 class TraceHeader:
-    """What the header file says; every key may be missing."""
+    """Values of the header file; every key may be missing."""
 
     trace_version: int = setting(default=2, help="Version of the layout.", ge=2, le=NEWER_VERSION)
     time_unit: str = setting(default="microseconds", help="Unit of all times.", choices=("microseconds", "us"))
@@ -183,7 +183,7 @@ _REQUEST_COLUMNS = ("output_tokens", "deadline_us", "slo_class", "tenant_id", "m
 
 
 def default_horizon(arrivals: Iterable[int]) -> int:
-    """Horizon of a replay for which none was asked.
+    """Horizon of a replay without a given one.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def build_trace(
     arrivals : sequence of int, ticks
         Of each request, from whatever origin.
     input_tokens, output_tokens : sequence of int, tokens
-        Lengths. Requests that have neither are left out, which a warning tells.
+        Lengths. Requests that have neither are left out, with a warning.
     header : TraceHeader, optional
         That of a recording if not given.
     contents, output_streams : sequence, optional
@@ -55,7 +55,7 @@ def build_trace(
     failed : sequence of bool, optional
         Requests that got no answer; they are left out, too.
     **labels : list of str or ndarray
-        Further columns of the trace; times in them have the origin of the arrivals, 0 stands for none.
+        Further columns of the trace; times in them have the origin of the arrivals, 0 means none.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
     """
     columns: dict[str, Any] = dict(trace.columns)
     shift = arrivals - columns["arrival_time_us"]
-    # 0 says that there is none, unless it is the very time of the arrival.
+    # 0 means none, unless it is exactly the time of the arrival.
     for name in _LATER_TIMES:
         is_known = (columns[name] != 0) | ((name == "send_time_us") & (columns["arrival_time_us"] == 0))
         columns[name] = np.where(is_known, columns[name] + shift, 0)

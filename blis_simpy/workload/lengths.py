@@ -1,6 +1,6 @@
 """Length distributions: how many tokens a prompt or an output has.
 
-The laws are the reference's: a drawn length is rounded to the nearest integer, halves upward, and is at least 1.
+As in the reference, a drawn length is rounded to the nearest integer, halves upward, and is at least 1.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def test_an_answer_without_usage_has_no_tokens_and_is_warned_of(observed, spec, 
     recording, _ = observed(replies(events(event("hi", "stop"), b"data: [DONE]")), spec(2))
     assert column(recording, "output_tokens") == [0, 0]
     assert [record.getMessage() for record in caplog.records] == [
-        "2 answers came without usage: their numbers of tokens are 0 in the trace"
+        "2 responses have no usage: their token counts are 0 in the trace"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tables of your own, CSV or Parquet: you say which column is what."""
+"""CSV and Parquet tables with any column names."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def _as_mapping(columns: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class CustomTable:
-    """Tables of your own with a row a request (CSV or Parquet)."""
+    """Other tables with one row per request (CSV or Parquet)."""
 
     columns: Any = setting(
         factory=dict,
         convert=_as_mapping,
-        help=f"What the file calls {', '.join(_NAMES)}: arrival=ts,input_tokens=prompt,...; the same if not said.",
+        help=f"Columns of the file for {', '.join(_NAMES)}, as in arrival=ts,...; equal names can be omitted.",
         flag="--columns",
     )
     time_unit: str = setting(

@@ -1,6 +1,6 @@
-"""Traces of Mooncake: lengths, and hashes that tell which blocks of the prompts are equal.
+"""Traces of Mooncake: lengths, and hashes that identify equal blocks of prompts.
 
-A hash stands for a block of tokens and all that are before it, so the blocks that two prompts share are those of a
+A hash represents a block of tokens and all tokens before it, so the blocks that two prompts share are those of a
 common beginning of their lists. The last block may be cut short. These hashes become the contents of the prompts,
 and so what the prefix cache of a replica finds, whatever the size of its own blocks.
 """
@@ -28,9 +28,7 @@ __all__ = ["Mooncake"]
 class Mooncake:
     """Mooncake traces (JSON lines); their block hashes drive the prefix cache."""
 
-    block_size: int = setting(
-        default=512, help="Tokens that a hash stands for.", unit="tokens", ge=1, flag="--block-size"
-    )
+    block_size: int = setting(default=512, help="Number of tokens per hash.", unit="tokens", ge=1, flag="--block-size")
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""Conversations as ShareGPT exports them: what people and models said, without times and token counts.
+"""Conversations as ShareGPT exports them: messages of users and models, without times and token counts.
 
-Each answer of the model becomes a request, a round of the conversation, whose prompt is all that was said before. Equal
-texts are equal tokens, so a replica finds in its prefix cache what it has seen: earlier rounds, and beginnings that
-conversations have in common. Lengths are counted by a tokenizer of yours, or estimated.
+Each answer of the model becomes a request, a round of the conversation, whose prompt consists of all previous messages.
+Equal texts are equal tokens, so earlier rounds and common beginnings of conversations are found in the prefix cache.
+Lengths are counted by a tokenizer, if one is given, or estimated.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def estimated_tokens(text: str) -> int:
 
 @attrs.frozen(kw_only=True)
 class ShareGPT:
-    """Conversations in the layout of ShareGPT (JSON); rates and think times are yours."""
+    """Conversations in the layout of ShareGPT (JSON); rates and think times are options."""
 
     rate: float | None = setting(
         default=None,
@@ -95,7 +95,7 @@ class ShareGPT:
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a file; `max_rows` is the number of conversations.
 
-        What is said after the last answer, and answers that are empty, are left out.
+        Messages after the last answer, and empty answers, are left out.
         """
         if self.rate is None:
             raise ScenarioError.at("rate", "must be given: conversations have no times")
@@ -166,7 +166,7 @@ class ShareGPT:
 def _rounds(said: list[tuple[bool, Span]]) -> Iterator[_Round]:
     last = max((place for place, (is_answer, _) in enumerate(said) if is_answer), default=0)
     for place, (is_answer, span) in enumerate(said):
-        # Two answers in a row are one request for each; an answer before any question is what was said before.
+        # Two answers in a row are one request for each; an answer before any question is part of the context.
         if is_answer and place:
             content = tuple(earlier for _, earlier in said[:place])
             yield _Round(

@@ -22,7 +22,7 @@ __all__ = ["ARRIVALS", "Arrival", "ArrivalField", "check_cv"]
 
 @settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the one parameter that files of BLIS know.
+    """Arrival process by name, with the parameter of files of BLIS.
 
     Examples
     --------
