@@ -65,5 +65,5 @@ $(DEV_READY): pyproject.toml | .venv/bin/python
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv --clear .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[hub,observe,plot,tables,test]" --constraint constraints-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[hub,plot,tables,test]" --constraint constraints-lowest.txt
 	@touch $@

@@ -55,11 +55,19 @@ if TYPE_CHECKING:
     from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
     from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
-    from blis_simpy.workload.lengths import Constant, Empirical, Exponential, Gaussian, ParetoLognormal
+    from blis_simpy.workload.lengths import (
+        Constant,
+        Empirical,
+        Exponential,
+        Gaussian,
+        Lognormal,
+        ParetoLognormal,
+        Uniform,
+    )
     from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec.arrival import Arrival
-    from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
     from blis_simpy.workload.traffic import Traffic
@@ -86,6 +94,7 @@ __all__ = [
     "Comparison",
     "Constant",
     "ConstantArrivals",
+    "Daily",
     "Diurnal",
     "Drain",
     "Empirical",
@@ -100,6 +109,7 @@ __all__ = [
     "Leg",
     "LengthDistribution",
     "LifecycleSettings",
+    "Lognormal",
     "MultiTurn",
     "Multimodal",
     "NodePool",
@@ -134,6 +144,7 @@ __all__ = [
     "TokenBucket",
     "Trace",
     "Traffic",
+    "Uniform",
     "WeibullArrivals",
     "Weighted",
     "Window",
@@ -206,13 +217,22 @@ _MODULES = {
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
     "blis_simpy.workload.arrivals": ("ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"),
-    "blis_simpy.workload.lengths": ("Constant", "Empirical", "Exponential", "Gaussian", "ParetoLognormal"),
+    "blis_simpy.workload.lengths": (
+        "Constant",
+        "Empirical",
+        "Exponential",
+        "Gaussian",
+        "Lognormal",
+        "ParetoLognormal",
+        "Uniform",
+    ),
     "blis_simpy.workload.load_workload": ("load_workload", "workload_schema"),
     "blis_simpy.workload.settings": ("Workload",),
     "blis_simpy.workload.spec.arrival": ("Arrival",),
     "blis_simpy.workload.spec.client": (
         "ActivityWindows",
         "Client",
+        "Daily",
         "MultiTurn",
         "Multimodal",
         "Reasoning",

@@ -29,6 +29,9 @@ from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
+from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
+from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings.plugin_options import plugin_label
 
 if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -78,6 +81,10 @@ class ResolvedDeployment:
         KV blocks of a replica.
     max_model_len : int
         Maximum number of prompt and output tokens; 0 means unlimited.
+    engine : EngineSettings
+        Settings of the engine, completed by its profile.
+    kv : KVSettings
+        Settings of the KV cache, completed by the engine profile.
     settings : mapping of str to Resolved
         The settings that a scenario may leave open, by dotted path, with their origins.
     """
@@ -88,6 +95,8 @@ class ResolvedDeployment:
     latency: LatencyModel
     num_blocks: int
     max_model_len: int
+    engine: EngineSettings
+    kv: KVSettings
     settings: Mapping[str, Resolved]
 
 
@@ -119,7 +128,7 @@ class _Resolver:
         self.ready = not registry.is_recipe(self.backend_class)
         self.needs_architecture = not self.ready and bool(getattr(self.backend_class, "needs_architecture", False))
         self.stated_dtype: object = None
-        self.vllm_rules = scenario.kv.capacity_rules == "vllm"
+        self.vllm_rules = (scenario.kv.capacity_rules or scenario.engine.profile) == "vllm"
         # File and key path of the values of model, GPU and latency model, for messages.
         self.places: dict[str, tuple[str | None, str]] = {}
 
@@ -129,18 +138,23 @@ class _Resolver:
         self._note("latency.backend", self.backend, self._origin_of_backend())
         hardware_name = self._usual("hardware", "gpu", scenario.hardware)
         tp = int(self._usual("tp", "tp", scenario.tp) or 0)
+        # Blackbox coefficients are measured for one combination of model, GPU, parallelism and engine version.
         version = self._usual("engine_version", "engine_version", scenario.engine_version)
         coefficients = self._coefficients(hardware_name or "", tp, version or "")
         # If the latency model does not need it, the architecture is looked up only to compute the KV capacity.
         wanted = self.needs_architecture or scenario.kv.blocks is None
         model = self._model() if wanted else None
-        gpu = self._gpu(hardware_name) if wanted else None
+        gpu = self._gpu(hardware_name) if wanted or scenario.engine.profile == "vllm" else None
+        # Before the latency model is built: the rules decide the bytes of the weights, which step times depend on.
+        kv = self._kv()
         if model is not None:
             model = self._as_read(model, tp)
         with self._figures_named_by_their_files():
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
-            num_blocks = self._num_blocks(model, gpu, tp, dp=getattr(latency, "dp", 1))
+            num_blocks = self._num_blocks(kv, model, gpu if wanted else None, tp, dp=getattr(latency, "dp", 1))
+        # After the KV blocks: a length that the cache cannot hold is reduced to what it can.
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
+        # A default that beats the hardware is known and documented; the warning is for a model that was chosen.
         if scenario.latency.backend is not None and self.needs_architecture and model is not None and gpu is not None:
             self._warn_of_impossible_times(latency, model, gpu, tp)
         return ResolvedDeployment(
@@ -150,8 +164,37 @@ class _Resolver:
             latency=latency,
             num_blocks=num_blocks,
             max_model_len=max_model_len,
+            engine=self._engine(gpu, max_model_len),
+            kv=kv,
             settings=self.settings,
         )
+
+    def _kv(self) -> KVSettings:
+        given, profile = self.scenario.kv, self.scenario.engine.profile
+        completed = with_kv_defaults(given, profile)
+        self._note_completed("kv", given, completed, f"profile {profile}")
+        return completed
+
+    def _engine(self, gpu: Gpu | None, max_model_len: int) -> EngineSettings:
+        given = self.scenario.engine
+        completed = with_engine_defaults(
+            given,
+            gpu_name=None if gpu is None else gpu.name,
+            gpu_memory_gib=None if gpu is None else gpu.memory_gib,
+            max_model_len=max_model_len,
+        )
+        self._note_completed("engine", given, completed, f"profile {given.profile}")
+        if given.profile == "vllm" and gpu is not None:
+            for name in ("max_num_seqs", "max_num_batched_tokens"):
+                if getattr(given, name) is None:
+                    self._note(f"engine.{name}", getattr(completed, name), f"profile vllm, server on {gpu.name}")
+        return completed
+
+    def _note_completed(self, part: str, given: Any, completed: Any, origin: str) -> None:
+        for field in attrs.fields(type(given)):
+            value = getattr(completed, field.name)
+            if getattr(given, field.name) is None and value is not None:
+                self._note(f"{part}.{field.name}", value, origin)
 
     def _note(self, path: str, value: Any, origin: str) -> Any:
         self.settings[path] = Resolved(value, origin)
@@ -171,11 +214,13 @@ class _Resolver:
 
     def _usual(self, path: str, field: str, given: Any) -> Any:
         """Return the given value of a setting, or else that of the usual deployment of the model."""
+        # 0 and empty text mean "not given", as on the command line of the reference.
         if given:
             return self._note(path, given, "scenario")
         usual = self.catalog.deployment(self.scenario.model) if self.catalog else None
         if usual is not None:
             return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
+        # The version only selects blackbox coefficients, which no analytical latency model reads.
         if self.needs_architecture and path != "engine_version":
             raise ScenarioError.at(path, "must be given: the model has no usual deployment")
         return self._note(path, None, "not known")
@@ -212,6 +257,7 @@ class _Resolver:
 
     def _model(self) -> ModelSpec | None:
         name, given = self.scenario.model, self.scenario.model_config
+        # What is given beats a local folder of that name, that beats the catalog, and only then the network is asked.
         if given is not None:
             return self._model_of_file(given, "scenario")
         if Path(name, "config.json").is_file() or (name.endswith(".json") and Path(name).is_file()):
@@ -264,6 +310,7 @@ class _Resolver:
             return None
         path = self.scenario.hardware_config
         gpus = hardware.load_gpus(path)
+        # Blackbox coefficients work for a GPU that no table has; its memory is then not modelled.
         if name not in gpus and not self.needs_architecture:
             return None
         file = path or "hardware_config.json"
@@ -289,6 +336,7 @@ class _Resolver:
         key = (models if part == "model" else hardware).KEY_OF_FIGURE.get(figure)
         if part == "gpu" and figure.startswith("kernels."):
             key = figure
+        # The width follows from the name of a type in the file, so the error shows that name, not the width.
         if figure == "bytes_per_param":
             rule = f"must be one of {', '.join(sorted(DTYPE_BYTES))}"
             return attrs.evolve(problem, path=f"{place}{key}", rule=rule, value=self.stated_dtype, file=file)
@@ -305,18 +353,17 @@ class _Resolver:
         if excesses:
             _log.warning(
                 "latency model %s %s of %s: too short a time",
-                type(latency).__name__,
+                plugin_label(self.backend),
                 " and ".join(excesses),
                 gpu.name,
             )
 
-    def _num_blocks(self, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
-        kv = self.scenario.kv
+    def _num_blocks(self, kv: KVSettings, model: ModelSpec | None, gpu: Gpu | None, tp: int, dp: int) -> int:
         blocks, origin = kv.blocks, "scenario"
         if blocks is None and model is not None and gpu is not None and tp > 0:
             origin = f"computed from the memory of {tp} {gpu.name}"
             try:
-                blocks = self._computed_blocks(model, gpu, tp, dp)
+                blocks = max(self._computed_blocks(kv, model, gpu, tp, dp) - (kv.reserved_blocks or 0), 1)
             except ScenarioError as error:
                 if self.needs_architecture or error.code in _NO_ROOM:
                     raise
@@ -331,8 +378,8 @@ class _Resolver:
         self._note("kv.blocks", blocks, origin)
         return blocks
 
-    def _computed_blocks(self, model: ModelSpec, gpu: Gpu, tp: int, dp: int) -> int:
-        kv = self.scenario.kv
+    def _computed_blocks(self, kv: KVSettings, model: ModelSpec, gpu: Gpu, tp: int, dp: int) -> int:
+        assert kv.gpu_memory_utilization is not None
         if not self.vllm_rules:
             return reference_kv_blocks(model, gpu.memory_gib, tp, kv.gpu_memory_utilization, kv.block_size, dp)
         architecture = model.architecture

@@ -9,6 +9,7 @@ environment, `Simulation.env`, to which users add their own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
@@ -34,7 +35,7 @@ from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
-from blis_simpy.units import SECOND, ticks
+from blis_simpy.units import SECOND, format_ticks, ticks
 from blis_simpy.workload.clients import FOLLOWING, ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["Simulation", "replay"]
+
+_log = logging.getLogger(__name__)
 
 Hook = Callable[[Request], object]
 """Called with a request right after an event, at the same tick."""
@@ -172,8 +175,8 @@ class Simulation:
             self.env,
             index=index,
             model=group.model,
-            settings=group.engine,
-            kv_settings=group.kv,
+            settings=deployment.engine,
+            kv_settings=deployment.kv,
             num_blocks=deployment.num_blocks,
             max_model_len=deployment.max_model_len,
             latency=deployment.latency,
@@ -466,7 +469,8 @@ def replay(
     Parameters
     ----------
     scenario : ScenarioSettings
-        What serves them; its workload is not used. Without a horizon, twice the last arrival.
+        What serves them; its workload is not used. Without a horizon, the replay of a TraceV2 file ends at twice the
+        last arrival, as in the reference, with a warning if requests are cut; any other ends when all requests have.
     trace : Trace or path
         From `blis_simpy.load_trace`, or a file that it reads without options.
     seed : int, optional
@@ -479,7 +483,19 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
-    requests = (trace if isinstance(trace, Trace) else load_trace(trace)).requests()
-    if scenario.horizon is None:
+    trace = trace if isinstance(trace, Trace) else load_trace(trace)
+    requests = trace.requests()
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon
+    del trace  # the columns of a long one are large
+    if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
-    return Simulation(scenario, seed=seed, requests=requests).run(progress=progress)
+    result = Simulation(scenario, seed=seed, requests=requests).run(progress=progress)
+    cut = sum(request.outcome < RequestOutcome.COMPLETED for request in requests) if has_default_horizon else 0
+    if cut:
+        _log.warning(
+            "the default horizon of a replay, %s, cut %d of %d requests; set a longer one, such as 1h",
+            format_ticks(scenario.horizon or 0),
+            cut,
+            len(requests),
+        )
+    return result

@@ -6,6 +6,7 @@ number of microseconds is refused, never rounded.
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from operator import index
@@ -99,7 +100,7 @@ def parse_rate(value: float | str) -> float:
     Parameters
     ----------
     value : int, float or str
-        A number per second, or text that names the unit of time: ``20/s``, ``600/min``.
+        A number per second, or text that names the unit of time: ``20/s``, ``600/min``; ``inf`` is infinite.
 
     Returns
     -------
@@ -116,6 +117,8 @@ def parse_rate(value: float | str) -> float:
     >>> parse_rate("20/s"), parse_rate("600/min"), parse_rate(2.5)
     (20.0, 10.0, 2.5)
     """
+    if value == math.inf or (isinstance(value, str) and value.strip().lower() in ("inf", "infinity")):
+        return math.inf
     amount, unit = _split(_RATE, value, "must be a rate such as 20/s, 600/min or a number per second")
     return float(amount * SECOND / (_TICKS_OF[unit] if unit else SECOND))
 

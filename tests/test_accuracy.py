@@ -112,7 +112,7 @@ def recorded(accuracy, tmp_path):
     """Sixty requests on an RTX PRO 6000 whose memory is a fifth slower, as a file; one prompt begins like another."""
     runs = importlib.import_module("accuracy_runs")
     server = runs.SERVERS["llmservingsim-rtxpro6000-llama-3.1-8b"]
-    scenario = runs.scenario_of(server, str(tmp_path)).with_(**{"latency.backend": {"policy": "kernels", "mem": 1.2}})
+    scenario = runs.scenario_of(server, str(tmp_path)).with_(**{"latency.backend": {"type": "kernels", "mem": 1.2}})
     lengths = {"prompt": blis.Gaussian(600, 300), "output": blis.Gaussian(60, 30)}
     requests = scenario.with_(workload=blis.Workload(rate=4, num_requests=60, **lengths)).run().requests
     lines = ["id,arrival_s,input_tokens,output_tokens,first_token_s,last_token_s,shared_blocks,shared_with"]

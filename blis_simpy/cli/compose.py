@@ -74,8 +74,8 @@ def _warn(file: str, spec: WorkloadSpec) -> None:
     dropped = [name for name in _BOUNDS if getattr(spec, name)]
     if dropped:
         _log.warning("%s: %s not kept; set them in the result", file, ", ".join(dropped))
-    total = sum(client.rate_fraction for client in spec.clients)
-    if not math.isclose(total, 1.0, rel_tol=1e-6):
+    total = sum(client.rate_fraction for client in spec.clients if not client.has_own_rates)
+    if not spec.has_own_rates and not math.isclose(total, 1.0, rel_tol=1e-6):
         _log.warning(
             "%s: rate fractions add up to %g, not 1: in the result the weight of its clients is multiplied by %g",
             file,

@@ -18,7 +18,6 @@ from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.files.text_files import check_writable
-from blis_simpy.settings.fields import evolved
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
 from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
@@ -50,9 +49,8 @@ class _Source:
 
 
 def _servegen(given: Mapping[str, Any]) -> WorkloadSpec:
-    spec = from_servegen(given["servegen_data.path"])
-    # The fractions are rates of their own, so their sum keeps the load that was measured.
-    return evolved(spec, aggregate_rate=sum(client.rate_fraction for client in spec.clients))
+    span = {name: given.get(f"servegen_data.{name}", 0) for name in ("span_start", "span_end")}
+    return from_servegen(given["servegen_data.path"], **span)
 
 
 def _preset(given: Mapping[str, Any]) -> WorkloadSpec:
@@ -75,7 +73,16 @@ def _inference_perf(given: Mapping[str, Any]) -> WorkloadSpec:
 _SOURCES = {
     "servegen": _Source(
         "Print a folder in the layout of ServeGen as a specification, with the measured rates.",
-        (Flag(name="--path", target="servegen_data.path", help="The folder.", absent=""),),
+        (
+            Flag(name="--path", target="servegen_data.path", help="The folder.", absent=""),
+            Flag(name="--span-start", target="servegen_data.span_start", hint=int, help="First second that is used."),
+            Flag(
+                name="--span-end",
+                target="servegen_data.span_end",
+                hint=int,
+                help="First second that is not used any more.",
+            ),
+        ),
         _servegen,
     ),
     "preset": _Source(
@@ -147,15 +154,14 @@ def _convert_trace(name: str, words: Sequence[str]) -> None:
         for file in files:
             check_writable(file)
         trace = load_trace(path, format=name, **given)
-        if lost := ", ".join(_lost(cls, trace)):
+        if lost := ", ".join(_lost(trace)):
             _log.warning("%s: not kept: %s", path, lost)
         write_trace(trace, f"{prefix}.yaml", f"{prefix}.csv")
     sys.stdout.write(f"{len(trace):,} requests in {prefix}.yaml and {prefix}.csv\n")
 
 
-def _lost(cls: Any, trace: Trace) -> Iterator[str]:
-    if not_kept := getattr(cls, "not_kept", ""):
-        yield not_kept
+def _lost(trace: Trace) -> Iterator[str]:
+    yield from trace.not_kept
     if trace.contents is not None:
         yield f"common prefixes of prompts, for programs that ignore the column {CONTENT}"
 

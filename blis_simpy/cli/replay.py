@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from blis_simpy import registry
 from blis_simpy.cli.common import (
     COMMON_FLAGS,
     base_scenario,
@@ -21,7 +20,9 @@ from blis_simpy.cli.common import (
 )
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.cli.trace_flags import format_flags, read_with_options
+from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.trace_files.load_trace import KIND, recognised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ TRACE_FLAGS = (
     Flag(
         name="--trace-header",
         target="trace_header",
-        help="Header of the trace (YAML); required without --trace-format.",
+        help="Header of the trace (YAML); required for TraceV2, unless there is a --trace-format.",
     ),
     Flag(
         name="--trace-data",
@@ -44,7 +45,7 @@ TRACE_FLAGS = (
     Flag(
         name="--trace-format",
         target="trace_format",
-        help="Format of a trace other than TraceV2, e.g. azure; 'blis convert --help' lists the formats.",
+        help="Format of the trace, e.g. azure; 'blis convert --help' lists them. Default: detected from the file.",
         absent="",
     ),
 )
@@ -58,14 +59,19 @@ def replay(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``replay``.
     """
-    flags = (*TRACE_FLAGS, *COMMON_FLAGS, *setting_flags(workload=False))
+    of_formats = format_flags()
+    flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
     given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
     options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS)}
-    required = TRACE_FLAGS[:2] if options["trace_format"] is None else TRACE_FLAGS[1:2]
-    missing = [flag for flag in required if options[flag.target] is None]
-    if missing:
-        raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in missing)
+    format_options = {flag.target: given.pop(flag.target) for flag in of_formats if flag.target in given}
+    header, data = options["trace_header"], options["trace_data"]
+    if data is None:
+        required = TRACE_FLAGS[:2] if header is None and options["trace_format"] is None else TRACE_FLAGS[1:2]
+        raise ScenarioError(Problem(path=flag.name, rule="is required") for flag in required)
+    name = _format(options)
+    if name == "trace-v2" and header is None and options["trace_format"] is None:
+        raise ScenarioError(Problem(path="--trace-header", rule="is required"))
     with log_lines(options["log"]):
         file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
@@ -76,11 +82,14 @@ def replay(argv: Sequence[str]) -> None:
             read = [("the scenario", None if file is None else str(file))]
             read += [(flag.name, options[flag.target]) for flag in TRACE_FLAGS[:2]]
             check_outputs(scenario, "replay", options, read=read)
-            trace = trace_of(options)
             from blis_simpy.simulation import replay as simulate
 
             with request_counter() as progress:
-                result = simulate(scenario, trace, progress=progress)
+                result = simulate(
+                    scenario,
+                    read_with_options(data, name, format_options, seed=given.get("seed"), header=header),
+                    progress=progress,
+                )
         if options["results_path"] is not None:
             result.write_replay_results(options["results_path"])
         write_outputs(result, options)
@@ -95,19 +104,16 @@ def trace_of(options: Mapping[str, Any]) -> Trace:
     WorkloadTraceError
         If the trace cannot be read.
     """
+    header, data = options["trace_header"], options["trace_data"]
+    return read_with_options(data, _format(options), {}, seed=None, header=header)
+
+
+def _format(options: Mapping[str, Any]) -> str:
+    """Name of the format of a trace, as given or recognised."""
     header, data, name = (options[flag.target] for flag in TRACE_FLAGS)
-    if name is None and header is not None:
-        from blis_simpy.trace_files.trace_v2 import read_trace
-
-        return read_trace(header, data)
-    from blis_simpy.trace_files.load_trace import load_trace
-
-    if header is None:
-        return load_trace(data, format=name)
-    try:
-        return load_trace(data, format=name, header=header)
-    except ScenarioError as error:
-        raise ScenarioError(
-            attrs.evolve(problem, path="--trace-header") if problem.path == "header" else problem
-            for problem in error.problems
-        ) from None
+    if name is None:
+        return "trace-v2" if header is not None else recognised(data)
+    known = registry.names(KIND)
+    if name not in known:
+        raise ScenarioError(Problem(path="--trace-format", rule="is unknown", value=name, hint=nearest(name, known)))
+    return str(name)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "ReplicaKind"]
 
+_WITHDRAWN = RequestOutcome.WITHDRAWN
+
 
 @attrs.frozen(kw_only=True)
 class ReplicaKind:
@@ -245,7 +247,7 @@ class Cluster:
         self._snapshots.finished(leg.replica)
         if self._draining:
             self._end_drain(leg.replica)
-        if leg.outcome is RequestOutcome.WITHDRAWN:
+        if leg.outcome is _WITHDRAWN:
             self.router.resubmit(leg.request)
         elif self._observers.ended is not None:
             self._observers.ended(leg.request)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
 
 _BOOLS = (bool, np.bool_)
+_BOTH = Phase.BOTH
 
 
 @attrs.frozen(kw_only=True)
@@ -241,7 +242,7 @@ class Router:
                 self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._observers.routed is not None:
-            self._observers.routed(Route(request, now, ((chosen, Phase.BOTH),), decision.reason, scores, snapshots))
+            self._observers.routed(Route(request, now, ((chosen, _BOTH),), decision.reason, scores, snapshots))
 
     def _as_index(self, chosen: object) -> int:
         """Accept any whole number, such as numpy's, as an index."""

@@ -63,7 +63,11 @@ class ReplicaEvent(IntEnum):
 
     ARRIVAL = 0
     QUEUED = 1
-    STEP = 2
+    ABORT = 2
+    """A client gives up, on an engine that removes requests between steps."""
+    STEP = 3
+    RESPONSE = 4
+    """The last output of a request reaches the client, after its last step."""
     TIMEOUT = 5
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import os
 import secrets
 import shutil
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from blis_simpy.errors import BlisError, ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import BinaryIO
 
 __all__ = [
     "check_writable",
@@ -28,12 +31,13 @@ __all__ = [
 ]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLOCK_BYTES = 1 << 20
 
 
 def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioError) -> str:
-    """Read a UTF-8 text file, compressed or not.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark, compressed or not.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioErr
     Raises
     ------
     BlisError
-        Of type `error`: no such file, a directory, not readable, broken gzip, not UTF-8, or a NUL byte in it.
+        Of type `error`: no such file, a directory, not readable, broken gzip, another encoding, or a NUL byte in it.
     """
     return "".join(text for _, text in text_blocks(path, error))
 
@@ -58,7 +62,7 @@ def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioErr
 def text_blocks(
     path: str | os.PathLike[str], error: type[BlisError] = ScenarioError, block_bytes: int = _BLOCK_BYTES
 ) -> Iterator[tuple[int, str]]:
-    """Read a UTF-8 text file, compressed or not, a block at a time.
+    """Read a text file as `read_text` does, a block at a time.
 
     Parameters
     ----------
@@ -94,7 +98,7 @@ def text_blocks(
 
 
 def read_start(path: str | os.PathLike[str], error: type[BlisError] = ScenarioError, num_bytes: int = 4096) -> bytes:
-    """First bytes of a file, decompressed if need be, without a byte order mark.
+    """First bytes of a file, decompressed and in UTF-8, without a byte order mark.
 
     Raises
     ------
@@ -119,14 +123,35 @@ def _byte_blocks(path: str | os.PathLike[str], error: type[BlisError], block_byt
             yield rest
 
 
+class _Source(Protocol):
+    """A file that is open for reading."""
+
+    def read(self, num_bytes: int, /) -> bytes: ...
+
+
+class _Utf16:
+    """A file in UTF-16, read as UTF-8."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(file, encoding="utf-16", newline="")
+
+    def read(self, num_bytes: int, /) -> bytes:
+        return self._text.read(num_bytes).encode()
+
+
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[_Source]:
     with Path(path).open("rb") as raw:
         if raw.peek(2).startswith(_GZIP_MAGIC):
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked  # type: ignore[misc]  # reads like any binary file
+                yield _decoded(unpacked)
         else:
-            yield raw
+            yield _decoded(raw)
+
+
+def _decoded(file: io.BufferedReader | gzip.GzipFile) -> _Source:
+    binary = cast("BinaryIO", file)
+    return _Utf16(binary) if file.peek(2).startswith(_UTF_16_MARKS) else binary
 
 
 @contextmanager
@@ -135,6 +160,8 @@ def _refusals(path: str | os.PathLike[str], error: type[BlisError]) -> Iterator[
     file = os.fspath(path)
     try:
         yield
+    except UnicodeDecodeError:
+        raise error.at("", "must be UTF-16 text, as its byte order mark says", file=file) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as broken:
         raise error.at("", f"is a broken gzip file: {broken}", file=file) from None
     except (OSError, ValueError) as refused:

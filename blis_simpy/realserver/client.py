@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.errors import ScenarioError
+from blis_simpy.realserver.http_client import HttpClient, HttpError
 from blis_simpy.realserver.http_exchange import ERROR, TIMEOUT
 from blis_simpy.realserver.prompts import joined
 from blis_simpy.units import SECOND, format_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import httpx
+    from collections.abc import Callable, Mapping
 
     from blis_simpy.core.request import Request
     from blis_simpy.realserver.http_exchange import Clock, Exchange
@@ -32,51 +29,46 @@ __all__ = ["CompletionClient", "connect", "probe"]
 _DEFAULT_MAX_TOKENS = 2048
 _UNLIMITED = 2**31 - 1
 _PROBE_SECONDS = 10
-_DRAIN_SECONDS = 1
-# Many servers close a connection that was idle for 5 s. The client must be first, lest a request meets the closing.
-_IDLE_SECONDS = 2
+_LONGEST_ERROR = 1 << 16
+_OK = 200
+_REDIRECTIONS = range(300, 400)
 
 
-def connect(settings: ObserveSettings) -> httpx.AsyncClient:
-    """Make the HTTP client; the caller closes it.
-
-    Raises
-    ------
-    PluginError
-        If httpx is not installed.
-    ScenarioError
-        If the URL is none.
-    """
-    try:
-        import httpx
-    except ImportError as error:
-        raise PluginError.at("observe", "needs httpx", hint="pip install blis-simpy[observe]") from error
+def connect(settings: ObserveSettings) -> HttpClient:
+    """Make the HTTP client; the caller closes it."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-    if settings.api_key:
-        headers["Authorization"] = f"Bearer {settings.api_key}"
-    limits = httpx.Limits(max_keepalive_connections=settings.max_concurrency, keepalive_expiry=_IDLE_SECONDS)
-    try:
-        return httpx.AsyncClient(
-            base_url=settings.base_url, headers=headers, limits=limits, timeout=httpx.Timeout(None)
-        )
-    except (httpx.InvalidURL, ValueError) as broken:
-        raise ScenarioError.at("url", f"is not a URL: {broken}", settings.shown_url) from None
+    if settings.key:
+        headers["Authorization"] = f"Bearer {settings.key}"
+    return HttpClient(settings.base_url, headers)
 
 
-async def probe(http: httpx.AsyncClient, settings: ObserveSettings) -> None:
-    """Check that a server responds at the address, with any status.
+async def probe(http: HttpClient, settings: ObserveSettings) -> None:
+    """Make sure that a server answers at the address, whatever the answer.
 
     Raises
     ------
     ScenarioError
-        If none does; states the cause.
+        If none does; says why.
     """
-    import httpx
-
+    patience = min(settings.timeout / SECOND, _PROBE_SECONDS)
     try:
-        await http.get("/v1/models", timeout=min(settings.timeout / SECOND, _PROBE_SECONDS))
-    except httpx.HTTPError as error:
-        raise ScenarioError.at("url", f"cannot be reached: {_why(error)}", settings.shown_url) from None
+        async with asyncio.timeout(patience):
+            await http.request("GET", "/v1/models", b"", _Ignored())
+    except TimeoutError:
+        rule = f"cannot be reached: no answer within {patience:g}s"
+        raise ScenarioError.at("url", rule, settings.shown_url) from None
+    except HttpError as error:
+        raise ScenarioError.at("url", f"cannot be reached: {error}", settings.shown_url) from None
+
+
+class _Ignored:
+    """An answer of which only matters that it came."""
+
+    def on_head(self, status: int, headers: Mapping[bytes, bytes]) -> None:
+        pass
+
+    def on_data(self, data: bytes) -> bool:
+        return False
 
 
 class CompletionClient:
@@ -84,7 +76,7 @@ class CompletionClient:
 
     Parameters
     ----------
-    http : httpx.AsyncClient
+    http : HttpClient
         As `connect` makes it.
     settings : ObserveSettings
         What to ask for.
@@ -98,7 +90,7 @@ class CompletionClient:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         settings: ObserveSettings,
         prompts: Prompts,
         clock: Clock,
@@ -117,59 +109,28 @@ class CompletionClient:
 
         It has until its deadline, at most as long as the settings allow.
         """
-        import httpx
-
         streaming = self._streams(request)
         body = json.dumps(self.body(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         patience, rule = self._settings.timeout, f"no full answer within {format_ticks(self._settings.timeout)}"
         if request.deadline and (left := request.deadline - self._clock.elapsed_us()) < patience:
             patience, rule = left, f"no full answer by the deadline, {format_ticks(request.deadline)} after the start"
-        exchange.secret = self._settings.api_key
+        exchange.secret = self._settings.key
         exchange.sent_at = self._clock.unix_us()
         if patience <= 0:
             exchange.fail(TIMEOUT, "the deadline passed before it could be sent")
             return
+        answer = _Answer(exchange, self._clock, streaming=streaming)
         try:
             async with asyncio.timeout(patience / SECOND):
-                while not await self._is_answered(body, streaming, exchange):
-                    pass
+                await self._http.request("POST", self._path, body, answer)
         except TimeoutError:
             exchange.fail(TIMEOUT, rule)
-        except httpx.HTTPError as error:
-            exchange.is_unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        except HttpError as error:
+            exchange.is_unreachable = error.is_unreachable
             where = f"the stream broke after {exchange.num_chunks} chunks: " if exchange.num_chunks else ""
-            exchange.fail(ERROR, f"HTTP error: {where}{_why(error)}")
-
-    async def _is_answered(self, body: bytes, streaming: bool, exchange: Exchange) -> bool:
-        """Send and read; False if the connection, kept from an earlier request, turned out to be closed.
-
-        A server may close a connection that it kept while the next request is on its way: no failure of that request.
-        """
-        import httpx
-
-        is_new = has_answer = False
-
-        async def note(event: str, _: Any) -> None:
-            nonlocal is_new
-            is_new = is_new or event == "connection.connect_tcp.started"
-
-        try:
-            async with self._http.stream("POST", self._path, content=body, extensions={"trace": note}) as response:
-                has_answer = True
-                if response.status_code != httpx.codes.OK:
-                    text = (await response.aread()).decode(errors="replace")
-                    if not text and response.has_redirect_location:
-                        text = f"redirected to {response.headers['location']}"
-                    exchange.fail(ERROR, f"HTTP {response.status_code}: {text}")
-                elif streaming:
-                    await self._read_stream(response, exchange)
-                else:
-                    await self._read_whole(response, exchange)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if has_answer or is_new:
-                raise
-            return False
-        return True
+            exchange.fail(ERROR, f"HTTP error: {where}{error}")
+        else:
+            answer.end()
 
     def body(self, request: Request) -> dict[str, Any]:
         """Write the body of a request."""
@@ -192,72 +153,73 @@ class CompletionClient:
             body["max_tokens"] = _UNLIMITED
         return body
 
-    async def _read_whole(self, response: httpx.Response, exchange: Exchange) -> None:
-        data = bytearray()
-        async for piece in response.aiter_bytes():
-            exchange.first_chunk_at = exchange.first_chunk_at or self._clock.unix_us()
-            data += piece
-        exchange.stamp(self._clock.unix_us())
-        try:
-            exchange.take(data)
-        except ValueError as broken:
-            exchange.fail(ERROR, f"JSON parse error: {broken}", keep_times=True)
 
-    async def _read_stream(self, response: httpx.Response, exchange: Exchange) -> None:
-        pieces = response.aiter_bytes()
-        is_complete = False
-        async for line, now in self._lines(pieces):
-            if not line.startswith(b"data:"):
-                continue
-            data = line.removeprefix(b"data:").strip()
-            if not data:  # keeps the connection alive, and is no piece of an answer
-                continue
-            if data == b"[DONE]":
-                is_complete = True
-                break
+class _Answer:
+    """Reads an answer into an exchange."""
+
+    def __init__(self, exchange: Exchange, clock: Clock, *, streaming: bool) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._streaming = streaming
+        self._status = 0
+        self._location = b""
+        self._held = bytearray()
+        self._is_complete = False
+
+    def on_head(self, status: int, headers: Mapping[bytes, bytes]) -> None:
+        """Take the status of the answer."""
+        self._status = status
+        self._location = headers.get(b"location", b"")
+
+    def on_data(self, data: bytes) -> bool:
+        """Take the next piece of the body; a stream is complete with its last event."""
+        now = self._clock.unix_us()
+        if self._status != _OK:
+            self._held += data[: max(_LONGEST_ERROR - len(self._held), 0)]
+        elif not self._streaming:
+            self._exchange.first_chunk_at = self._exchange.first_chunk_at or now
+            self._held += data
+        else:
+            *lines, rest = (bytes(self._held) + data).split(b"\n")
+            self._held = bytearray(rest)
+            for line in lines:
+                self._read_line(line, now)
+        return self._is_complete
+
+    def end(self) -> None:
+        """Judge the answer once its body has ended."""
+        exchange, now = self._exchange, self._clock.unix_us()
+        if self._status != _OK:
+            text = self._held.decode(errors="replace")
+            if not text and self._status in _REDIRECTIONS:
+                text = f"redirected to {self._location.decode(errors='replace')}"
+            exchange.fail(ERROR, f"HTTP {self._status}: {text}")
+        elif not self._streaming:
             exchange.stamp(now)
             try:
-                exchange.take(data)
-            except ValueError:
-                exchange.malformed_chunks += 1
-            if exchange.status == ERROR:
-                return
-        if is_complete:
-            await _drain(pieces)
-        elif not exchange.finish_reason:
-            what = f"after {exchange.num_chunks} chunks" if exchange.num_chunks else "without any event"
-            exchange.fail(ERROR, f"the stream ended {what}, before the answer was complete")
+                exchange.take(self._held)
+            except ValueError as broken:
+                exchange.fail(ERROR, f"JSON parse error: {broken}", keep_times=True)
+        else:
+            self._read_line(bytes(self._held), now)
+            if not self._is_complete and not exchange.finish_reason:
+                what = f"after {exchange.num_chunks} chunks" if exchange.num_events else "without any event"
+                exchange.fail(ERROR, f"the stream ended {what}, before the answer was complete")
 
-    async def _lines(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, int]]:
-        """Lines without their ends, each with the time when its end came."""
-        rest = b""
-        async for piece in pieces:
-            now = self._clock.unix_us()
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield line.removesuffix(b"\r"), now
-        if rest:
-            yield rest, self._clock.unix_us()
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read what follows the last event, normally the end, so that the connection can be used again."""
-    import httpx
-
-    with suppress(TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in pieces:
-                pass
-
-
-def _why(error: BaseException) -> str:
-    """Find the reason of the operating system behind an error of the HTTP library."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, OSError) and cause.errno is not None:
-            # Errors of the name service have negative numbers, and texts of their own.
-            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
+    def _read_line(self, line: bytes, now: int) -> None:
+        if self._is_complete or not line.startswith(b"data:"):
+            return
+        data = line[5:].strip()
+        if not data:  # keeps the connection alive, and is no piece of an answer
+            return
+        if data == b"[DONE]":
+            self._is_complete = True
+            return
+        exchange = self._exchange
+        exchange.num_events += 1
+        try:
+            if exchange.take(data):
+                exchange.stamp(now)
+        except ValueError:
+            exchange.malformed_chunks += 1
+        self._is_complete = exchange.status == ERROR

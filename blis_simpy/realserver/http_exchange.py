@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from functools import cache
 from typing import Any
 
 import attrs
 
-__all__ = ["ERROR", "OK", "TIMEOUT", "Clock", "Exchange"]
+__all__ = ["ERROR", "OK", "TIMEOUT", "Clock", "Exchange", "without_secret"]
 
 OK, ERROR, TIMEOUT = "ok", "error", "timeout"
 """Statuses of an exchange."""
 
 _LONGEST_MESSAGE = 500
+_SAID = ("text", "content")
+_ALSO_TOKENS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
 
 
 class Clock:
@@ -41,9 +45,11 @@ class Exchange:
     sent_at : int, µs
         When the client began to send.
     first_chunk_at, last_chunk_at : int, µs
-        When the first and last piece of the answer came.
+        When the first and last piece with tokens came: text, reasoning, or the call of a tool.
     num_chunks : int
-        Pieces; 1 for an answer in one piece.
+        Pieces with tokens; 1 for an answer in one piece.
+    num_events : int
+        All pieces of a stream: those about roles, ends and usage have no tokens.
     status : {"ok", "error", "timeout"}
         How it ended.
     error_message : str
@@ -68,6 +74,7 @@ class Exchange:
     first_chunk_at: int = 0
     last_chunk_at: int = 0
     num_chunks: int = 0
+    num_events: int = 0
     status: str = OK
     error_message: str = ""
     finish_reason: str = ""
@@ -80,7 +87,7 @@ class Exchange:
     secret: str = attrs.field(default="", repr=False)
 
     def stamp(self, now: int) -> None:
-        """Note that a piece of the answer came."""
+        """Note that a piece with tokens came."""
         self.first_chunk_at = self.first_chunk_at or now
         self.last_chunk_at = now
         self.num_chunks += 1
@@ -91,15 +98,23 @@ class Exchange:
         Its chunk times are cleared by default, so that they are not taken for latencies.
         """
         self.status = status
-        if self.secret:
-            message = message.replace(self.secret, "***")
-        printable = "".join(character if character.isprintable() else " " for character in message)
-        self.error_message = " ".join(printable.split())[:_LONGEST_MESSAGE]
+        self.error_message = self._shown(message)
         if not keep_times:
             self.first_chunk_at = self.last_chunk_at = 0
 
-    def take(self, data: bytes | bytearray) -> None:
+    def _shown(self, text: str) -> str:
+        """Text of a server on one line, without the key in whatever spelling."""
+        text = without_secret(text, self.secret)
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        return " ".join(printable.split())[:_LONGEST_MESSAGE]
+
+    def take(self, data: bytes | bytearray) -> bool:
         """Read one piece of an answer.
+
+        Returns
+        -------
+        bool
+            Whether it has tokens.
 
         Raises
         ------
@@ -118,15 +133,36 @@ class Exchange:
             self.fail(ERROR, f"error in the answer: {message}")
         choice = _first(piece.get("choices"))
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
-            self.finish_reason = reason
+            self.finish_reason = self._shown(reason)
         parts = (choice, *(part for name in ("delta", "message") if isinstance(part := choice.get(name), dict)))
-        self.text += "".join(
-            text for part in parts for name in ("text", "content") if isinstance(text := part.get(name), str)
-        )
+        text = "".join(found for part in parts for name in _SAID if isinstance(found := part.get(name), str))
+        self.text += text
         if isinstance(usage := piece.get("usage"), dict):
             self.has_usage = True
             self.input_tokens = _count(usage.get("prompt_tokens"))
             self.output_tokens = _count(usage.get("completion_tokens"))
+        return bool(text) or any(part.get(name) for part in parts for name in _ALSO_TOKENS)
+
+
+def without_secret(text: str, secret: str) -> str:
+    r"""Replace a secret in a text, also where it is escaped as in JSON, a URL or HTML, or broken by blanks.
+
+    Examples
+    --------
+    >>> without_secret(r"a sk-1/2 b sk-1\/2 c sk-1%2F2 d sk-1\u002f2", "sk-1/2")
+    'a *** b *** c *** d ***'
+    """
+    return _secret_pattern(secret).sub("***", text) if secret else text
+
+
+@cache
+def _secret_pattern(secret: str) -> re.Pattern[str]:
+    def spellings(character: str) -> str:
+        code = ord(character)
+        escaped = rf"(?i:\\u{code:04x}|\\x{code:02x}|%{code:02x}|&\#x0*{code:x};|&\#0*{code};)"
+        return rf"(?:\\?{re.escape(character)}|{escaped})"
+
+    return re.compile(r"\s*".join(map(spellings, secret)))
 
 
 def _first(choices: Any) -> dict[str, Any]:

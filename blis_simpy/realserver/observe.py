@@ -6,18 +6,19 @@ import asyncio
 import logging
 import signal
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
 from blis_simpy.realserver.client import CompletionClient, connect, probe
-from blis_simpy.realserver.http_exchange import Clock
+from blis_simpy.realserver.http_exchange import OK, Clock
 from blis_simpy.realserver.load_generator import Dispatcher, is_done
 from blis_simpy.realserver.prompts import Prompts
 from blis_simpy.realserver.recording import Recording
 from blis_simpy.realserver.settings import ObserveSettings
 from blis_simpy.realserver.trace_rows import as_trace
+from blis_simpy.trace_files.text_tokens import num_tokens
 from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def observe(
         If the workload or a setting is wrong, or the server cannot be reached: no connection at the start, or none
         for any of the requests. Answers other than success are results, not errors.
     PluginError
-        If httpx is not installed, or a distribution of the workload returns an invalid value.
+        If a law of the workload returns something it must not.
     """
     arguments = {"seed": seed, "horizon": horizon, "workload_file": workload_file, "progress": progress, **settings}
     if _is_loop_running():  # a notebook
@@ -126,7 +127,7 @@ async def observe_async(
     stop = stop or asyncio.Event()
     rows: list[Row] = []
     ended: list[Exchange] = []
-    async with connect(known) as http:
+    with closing(connect(known)) as http:
         if requests:
             await is_done(probe(http, known), stop)
         else:
@@ -135,6 +136,7 @@ async def observe_async(
         prompts = Prompts(seed, distinct=known.distinct_prompts)
 
         def on_done(number: int, request: Request, exchange: Exchange) -> None:
+            count_tokens(exchange, known.tokenizer, streamed=streams(request))
             ended.append(exchange)
             if number >= known.warmup_requests:
                 rows.append((number, request, exchange, streams(request)))
@@ -155,7 +157,7 @@ async def observe_async(
         duration_us = clock.elapsed_us()
     if ended and all(exchange.is_unreachable for exchange in ended):
         raise ScenarioError.at("url", f"cannot be reached: {ended[-1].error_message}", known.shown_url)
-    _warn(ended)
+    _warn(ended, known)
     return Recording(
         trace=as_trace(rows, known, clock.started_at, workload_file),
         url=known.shown_url,
@@ -173,10 +175,31 @@ def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> 
     return lambda request: wishes[request.client]
 
 
-def _warn(ended: list[Exchange]) -> None:
+def count_tokens(exchange: Exchange, tokenizer: Callable[[str], Any] | None, *, streamed: bool) -> None:
+    """Count the tokens of an answer that came without usage.
+
+    Parameters
+    ----------
+    exchange : Exchange
+        Gets the number: by the tokenizer; else of a stream its chunks, of an answer in one piece its bytes over four.
+    tokenizer : callable or None
+        Returns the tokens of a text, or their number.
+    streamed : bool
+        Whether the answer came in pieces.
+    """
+    if exchange.has_usage or exchange.status != OK:
+        return
+    if streamed and tokenizer is None:
+        exchange.output_tokens = exchange.num_chunks
+    else:
+        exchange.output_tokens = num_tokens(exchange.text, tokenizer)
+
+
+def _warn(ended: list[Exchange], settings: ObserveSettings) -> None:
+    how = "by the tokenizer" if settings.tokenizer else "by their chunks, or four bytes a token if not streamed"
     silent = sum(not exchange.has_usage and exchange.status == "ok" for exchange in ended)
     if silent:
-        _log.warning("%d responses have no usage: their token counts are 0 in the trace", silent)
+        _log.warning("%d answers came without usage: their tokens are counted %s", silent, how)
     malformed = sum(exchange.malformed_chunks for exchange in ended)
     if malformed:
         _log.warning("%d chunks are not JSON", malformed)

@@ -100,12 +100,12 @@ class Recording(Rendered):
 
     @property
     def ttft_us(self) -> NDArray[np.int64]:
-        """Time from sending to the first chunk of every answer that ended well, µs."""
+        """Time from sending to the first chunk with tokens of every answer that ended well, µs."""
         return self._latencies("first_chunk_time_us")
 
     @property
     def e2e_us(self) -> NDArray[np.int64]:
-        """Time from sending to the last chunk of every answer that ended well, µs."""
+        """Time from sending to the last chunk with tokens of every answer that ended well, µs."""
         return self._latencies("last_chunk_time_us")
 
     def write(self, header: str | os.PathLike[str], data: str | os.PathLike[str]) -> None:
@@ -134,7 +134,9 @@ class Recording(Rendered):
         return np.array([status == OK for status in self.trace.columns["status"]], dtype=np.bool_)
 
     def _latencies(self, until: str) -> NDArray[np.int64]:
-        latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[self._is_ok()]
+        # An answer without tokens has no first and no last one.
+        with_tokens = self._is_ok() & (self._column(until) > 0)
+        latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[with_tokens]
         return latencies
 
     def page(self) -> list[Line | TextTable]:
@@ -154,7 +156,7 @@ class Recording(Rendered):
                 TextColumn("mean", spec=",.3f"),
                 *(TextColumn(f"p{percent}", spec=",.3f") for percent in _PERCENTILES),
             ]
-            names = {"TTFT, sent to first chunk": self.ttft_us, "E2E, sent to last chunk": self.e2e_us}
+            names = {"TTFT, sent to first token": self.ttft_us, "E2E, sent to last token": self.e2e_us}
             rows = [
                 (name, *(value / 1000 for value in (us.mean(), *np.percentile(us, _PERCENTILES))))
                 for name, us in names.items()

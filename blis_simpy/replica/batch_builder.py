@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
+    from blis_simpy.replica.step_rules import StepRules
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["BatchBuilder"]
+
+_RUNNING = RequestOutcome.RUNNING
 
 
 class BatchBuilder:
@@ -31,10 +34,8 @@ class BatchBuilder:
 
     Parameters
     ----------
-    max_tokens : int
-        Token budget of a step.
-    max_chunk : int
-        Longest prefill chunk of one request in a step, tokens; 0 = no limit.
+    rules : StepRules
+        Token budget, and the rules that engines disagree on.
     block_size : int
         Tokens a KV block.
     batch : RunningBatch
@@ -67,8 +68,7 @@ class BatchBuilder:
     def __init__(
         self,
         *,
-        max_tokens: int,
-        max_chunk: int,
+        rules: StepRules,
         block_size: int,
         batch: RunningBatch,
         queue: WaitQueue,
@@ -79,11 +79,15 @@ class BatchBuilder:
     ) -> None:
         self.now = 0
         self.step = 0
-        self.token_budget = max_tokens
+        self.token_budget = self._max_tokens = rules.max_tokens
         self.num_preempted = 0
         self.unservable: list[RunningRequest] = []
-        self._max_tokens = max_tokens
-        self._max_chunk = max_chunk or max_tokens
+        self._max_chunk = rules.max_chunk
+        self._chunk_limit = rules.chunk_limit
+        self._admission = rules.admission
+        self._kept_blocks = rules.kept_blocks
+        self._victims = rules.victim
+        self._resume = rules.resume
         self._block_size = block_size
         self._batch = batch
         self._queue = queue
@@ -99,13 +103,15 @@ class BatchBuilder:
         self.now = now
         self.step = step
         self.token_budget = self._max_tokens
+        if self._chunk_limit is not None:
+            self._max_chunk = self._chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
         self.num_preempted = 0
         self._granted_decodes = []
         batch = self._batch
         for leg in batch.prefilling:
             leg.granted = 0
         if batch.with_named_output:
-            batch.name_outputs(step, 0)
+            batch.name_outputs(step)
 
     def close(self) -> list[RunningRequest]:
         """End the formation; return the decoding requests that were granted no token, in batch order."""
@@ -120,11 +126,22 @@ class BatchBuilder:
         batch = self._batch
         if len(positions) == batch.decodes.count:
             return []
-        return [leg for leg in batch.members.values() if leg.decoding and leg.batch_position not in positions]
+        return [
+            leg
+            for leg in batch.members.values()
+            if leg.decoding and not leg.finishing and leg.batch_position not in positions
+        ]
 
-    def reset_budget(self) -> None:
-        """Show the full budget again, to ask the policy whether the coming steps are steady."""
+    def preview(self) -> None:
+        """Show the full budget, as a step that is formed now starts with it."""
         self.token_budget = self._max_tokens
+        if self._chunk_limit is not None:
+            self._max_chunk = self._chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
+
+    @property
+    def num_running(self) -> int:
+        """Running requests, those included whose last token is under way."""
+        return len(self._batch.members)
 
     @property
     def num_prefilling(self) -> int:
@@ -152,8 +169,13 @@ class BatchBuilder:
         return self._batch.latest
 
     def running(self) -> list[RunningRequest]:
-        """Return the running requests in batch order, as of now."""
-        return list(self._batch.members.values())
+        """Return the running requests that want tokens, in batch order, as of now."""
+        members = self._batch.members.values()
+        return [leg for leg in members if not leg.finishing] if self._batch.num_finishing else list(members)
+
+    def granted(self, leg: RunningRequest) -> int:
+        """Tokens that the step computes for a running request."""
+        return 1 if leg.decoding and self._granted_decodes is None else leg.granted
 
     def grant_all(self) -> bool:
         """Give each running request its next chunk or token, if budget and KV blocks suffice for all.
@@ -180,11 +202,14 @@ class BatchBuilder:
             needed += kv.blocks_to_extend(leg, leg.computed + chunk)
         if budget < 0 or needed > self._kv_blocks.free:
             return False
-        if batch.with_named_output:
-            batch.name_outputs(self.step, 1)
         for leg, chunk in chunks:
             leg.granted = chunk
-            kv.extend(leg, leg.computed + chunk)
+        # In batch order: of equal blocks, it matters which one could be found first.
+        for leg in batch.members.values() if batch.with_named_output else batch.prefilling:
+            if leg.first_decode_step < 0:
+                kv.extend(leg, leg.computed + leg.granted)
+            else:
+                batch.name_output(leg, self.step, granted=True)
         if for_decodes:
             kv.take(for_decodes)
         self.token_budget = budget
@@ -192,15 +217,17 @@ class BatchBuilder:
         return True
 
     def grant(self, leg: RunningRequest) -> bool:
-        """Give one running request its next chunk or token, preempting the latest of the batch while it does not fit.
+        """Give one running request its next chunk or token, preempting others while it does not fit.
 
         Returns
         -------
         bool
-            False if the request itself left the batch, because it was the latest.
+            False if the request itself left the batch, because it was the one to be preempted.
         """
-        while not self.try_grant(leg):
-            victim = self._batch.latest
+        # Tokens of victims go back to the budget for those that are served later, not for this one.
+        tokens = self._wanted(leg)
+        while not self._try_grant(leg, tokens):
+            victim = self._victims.victim(self._batch)
             if victim is leg and self._outgrew_memory(leg):
                 self._give_up(leg)
                 return False
@@ -217,6 +244,12 @@ class BatchBuilder:
         bool
             False if there are too few free KV blocks; then nothing has changed.
         """
+        return self._try_grant(leg, self._wanted(leg))
+
+    def _wanted(self, leg: RunningRequest) -> int:
+        return 1 if leg.decoding else min(leg.input_tokens - leg.computed, self._max_chunk, self.token_budget)
+
+    def _try_grant(self, leg: RunningRequest, tokens: int) -> bool:
         kv = self._kv
         leg.granted = 0
         if leg.decoding:
@@ -228,13 +261,12 @@ class BatchBuilder:
             if self._granted_decodes is not None:
                 self._granted_decodes.append(leg)
                 if leg.request.output_stream is not None:
-                    kv.name_output(leg, self._batch.stored_tokens(leg, self.step))
+                    kv.name_output(leg, self._batch.hashed_tokens(leg, self.step))
             return True
-        chunk = min(leg.input_tokens - leg.computed, self._max_chunk, self.token_budget)
-        if not kv.extend(leg, leg.computed + chunk):
+        if not kv.extend(leg, leg.computed + tokens):
             return False
-        self.token_budget -= chunk
-        leg.granted = chunk
+        self.token_budget -= tokens
+        leg.granted = tokens
         return True
 
     def _outgrew_memory(self, leg: RunningRequest) -> bool:
@@ -246,18 +278,26 @@ class BatchBuilder:
         return len(self._batch.members) == 1 and stored >= self._kv_blocks.capacity * self._block_size
 
     def _give_up(self, leg: RunningRequest) -> None:
-        tokens = self._batch.stored_tokens(leg, self.step)
-        self._batch.leave(leg, self.step)
-        self._kv.release(leg, tokens)
+        batch = self._batch
+        stored, hashed = batch.stored_tokens(leg, self.step), batch.hashed_tokens(leg, self.step)
+        batch.leave(leg, self.step)
+        self._kv.release(leg, stored, hashed)
         self.unservable.append(leg)
 
     def preempt(self, victim: RunningRequest) -> None:
-        """Take a running request out of the batch, free its KV blocks and put it back into the wait queue."""
+        """Take a running request out of the batch, free its KV blocks and put it back into the wait queue.
+
+        Tokens that the step has granted to it go back to the budget.
+        """
+        batch, resume, step = self._batch, self._resume, self.step
         self.num_preempted += 1
-        self._kv.preempt(victim, self._batch.stored_tokens(victim, self.step))
-        self._batch.leave(victim, self.step)
+        self.token_budget += victim.granted
+        outputs = batch.num_outputs(victim, step)
+        stored, hashed = batch.stored_tokens(victim, step), batch.hashed_tokens(victim, step)
+        self._kv.preempt(victim, stored, hashed, resume.findable(victim, hashed))
+        batch.leave(victim, step)
         self._log.preemptions.append((victim.request, self.now))
-        self._queue.return_to_front(victim.preempted(self.now), self.now)
+        self._queue.return_to_front(resume.requeued(victim, outputs, step, self.now), self.now)
         if self._observers.preempted is not None:
             self._observers.preempted(victim)
 
@@ -278,17 +318,22 @@ class BatchBuilder:
         # Looked up again at each attempt: running requests evict and add blocks while it waits.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
+        if not self._admission.fits(leg, prefix, end, self._kept_blocks if self._batch.members else 0):
+            return False
         if not self._kv.admit(leg, prefix, end):
             return False
         self._queue.pop()
         self._batch.join(leg)
-        leg.computed = len(prefix) * self._block_size
+        leg.computed = cached = len(prefix) * self._block_size
         leg.granted = end - leg.computed
         self.token_budget -= leg.granted
-        leg.outcome = RequestOutcome.RUNNING
+        leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
+        if leg.num_preemptions and leg.first.first_scheduled_at >= 0 and self._kv.caches_prefixes:
+            self._log.resumed_lookups.count(leg.input_tokens, cached)
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now
+            leg.cached_tokens = cached
         if self._observers.scheduled is not None:
             self._observers.scheduled(leg)
         return True
@@ -308,9 +353,10 @@ class BatchBuilder:
         if not self._queue.time_invariant or self._batch.with_named_output:
             return False
         first_chunk = self._head_chunk()
-        return first_chunk is not None and self._kv.stays_blocked(*first_chunk)
+        kept = self._kept_blocks if self._batch.members else 0
+        return first_chunk is not None and self._admission.stays_blocked(*first_chunk, kept)
 
     def blocks_for_head(self) -> int:
         """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
         first_chunk = self._head_chunk()
-        return 0 if first_chunk is None else self._kv.blocks_to_admit(*first_chunk)
+        return 0 if first_chunk is None else self._admission.blocks_needed(*first_chunk)

@@ -47,7 +47,10 @@ class ContinuousBatching:
         """Form the batch of one step."""
         if not step.grant_all():
             for leg in step.running():
-                if step.token_budget <= 0 or leg.batch_position < 0 or not step.grant(leg):
+                if step.token_budget <= 0:
+                    break
+                # Others may have been preempted for the requests before it.
+                if leg.batch_position >= 0 and not step.grant(leg):
                     break
         if step.num_preempted:
             return

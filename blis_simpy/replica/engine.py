@@ -1,11 +1,12 @@
-"""One step of a replica, and the requests that enter and leave it between steps.
+"""The state of one replica, and what engines do alike in a step.
 
 The engine owns the wait queue, the running batch and the KV store of a replica. It knows no events: the replica's
-process calls `step` when one is due. Between two steps that need a decision, runs of decode steps are planned by
+process calls `take_turn` when one is due. Between two steps that need a decision, runs of decode steps are planned by
 `blis_simpy.replica.macro_step` and carried out with `decode`.
 
-All effects of a step apply at its *start*: tokens, completions, freed blocks. Only the recorded latencies reach to its
-end. So a router that observes the replica within a step sees the state after it.
+A step has two halves. Forming it schedules tokens: it takes slots and blocks, and fixes the duration. Its effects are
+first tokens, completions and freed blocks. When they apply is what engines disagree on:
+`blis_simpy.replica.start_of_step` and `blis_simpy.replica.end_of_step`.
 
 Invariants: a decoding request has a block for each token that it has stored; taken slots are the batch, those of other
 processes and reserved ones; held blocks, those of other processes and the free list add up to the capacity.
@@ -14,8 +15,10 @@ processes and reserved ones; held blocks, those of other processes and the free 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
 
+from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import StepBatch, StepMember
@@ -35,21 +38,46 @@ if TYPE_CHECKING:
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
-    from blis_simpy.replica.settings import EngineSettings
+    from blis_simpy.replica.step_rules import StepRules
     from blis_simpy.replica.wait_queue import WaitQueue
 
-__all__ = ["Engine", "latency_error"]
+__all__ = ["DecodedSteps", "Engine", "latency_error"]
+
+_QUEUED = RequestOutcome.QUEUED
 
 _log = logging.getLogger("blis_simpy")
 
 
-class Engine:
+class DecodedSteps(NamedTuple):
+    """Planned decode steps that are due.
+
+    Attributes
+    ----------
+    start, last_start, end : int, tick
+        Start of the first and of the last of the steps, and end of the last.
+    last_formed_at : int, tick
+        When the last of them is formed.
+    durations : iterable of int, µs
+        Duration of each step.
+    blocks : list of int
+        KV blocks that are taken in each step.
+    """
+
+    start: int
+    last_start: int
+    end: int
+    last_formed_at: int
+    durations: Iterable[int]
+    blocks: list[int]
+
+
+class Engine(ABC):
     """State of one replica and its change by steps.
 
     Parameters
     ----------
-    settings : EngineSettings
-        Limits of a step.
+    rules : StepRules
+        Token budget, and the rules that engines disagree on.
     limits : LengthLimits
         Limits on the length of a request.
     block_size : int
@@ -68,6 +96,8 @@ class Engine:
         Batch slots.
     observers : Observers
         Observers of what happens to requests.
+    steps_ahead : int, default 0
+        Steps that are formed before the one before them has ended, besides the next one.
 
     Attributes
     ----------
@@ -78,19 +108,25 @@ class Engine:
     steps : StepLog
         Record of each step.
     num_steps : int
-        Steps that were carried out.
-    busy_us : int, µs
-        Sum of their durations. The inter-token latencies of a request are a difference of two values of it.
-    next_step_at : int, tick
-        End of the last step that was carried out or planned.
+        Steps that were formed.
+    device_free_at : int, tick
+        End of the last of them.
+    last_step_start : int, tick
+        Its start.
     decision_gap_x8 : int
         Eight times the number of steps from one decision to the next, smoothed over about eight decisions.
+    responses : list of RunningRequest
+        Requests that ended in the last turn and reach their client later, at `finished_at`. The replica announces them.
     """
+
+    timeout_event = ReplicaEvent.TIMEOUT
+    """Place of timeouts within a tick."""
+    _skips_empty_steps = False
 
     def __init__(
         self,
         *,
-        settings: EngineSettings,
+        rules: StepRules,
         limits: LengthLimits,
         block_size: int,
         latency: LatencyModel,
@@ -100,30 +136,32 @@ class Engine:
         kv_blocks: KVBlocks,
         slots: BatchSlots,
         observers: Observers,
+        steps_ahead: int = 0,
     ) -> None:
         self.log = ReplicaLog()
         self.steps = StepLog()
         self.num_steps = 0
-        self.busy_us = 0
-        self.next_step_at = 0
+        self.device_free_at = 0
+        self.last_step_start = 0
         self.decision_gap_x8 = 0
+        self.responses: list[RunningRequest] = []
+        self.steps_ahead = steps_ahead
         self.queue = queue
         self.kv = kv
         self.kv_blocks = kv_blocks
         self.num_blocks = int(kv_blocks.capacity)
-        self.batch = RunningBatch(slots, kv, block_size)
+        self.batch = RunningBatch(slots, kv, block_size, steps_ahead)
         self.latency = latency
         self.host_tier = kv if isinstance(kv, HostTier) else None
-        self._limits = limits
         self._block_size = block_size
+        self._limits = limits
         self._policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
         self._observers = observers
         self._token_processing_us = latency.output_token_processing_time()
         self._overhead_us = latency.post_decode_overhead()
         self._builder = BatchBuilder(
-            max_tokens=settings.max_num_batched_tokens,
-            max_chunk=settings.long_prefill_token_threshold,
+            rules=rules,
             block_size=block_size,
             batch=self.batch,
             queue=queue,
@@ -132,28 +170,77 @@ class Engine:
             log=self.log,
             observers=observers,
         )
+        # Requests that have arrived and are not in the wait queue yet.
+        self._arrived: list[RunningRequest] = []
         self._num_entered = 0
-        self._last_step_start = 0
         self._last_decision = 0
+
+    @abstractmethod
+    def take_turn(self, now: int) -> int | None:
+        """Do what is due now, and form steps.
+
+        Returns
+        -------
+        int or None
+            Tick of the next turn; None if no request can run and nothing will change by itself.
+        """
+
+    @property
+    @abstractmethod
+    def next_turn_at(self) -> int:
+        """Tick of the next turn after the steps that were formed, unless there is a plan."""
+
+    @abstractmethod
+    def time_out(self, leg: RunningRequest, now: int) -> bool:
+        """End a request whose deadline has come; return whether a plan stays right."""
+
+    def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines take them at once
+        """Take note of requests that have arrived or timed out, if the engine otherwise does so in its turns only."""
+
+    @abstractmethod
+    def _does_nothing(self) -> bool:
+        """Whether a step without members is none."""
+
+    @abstractmethod
+    def _progress_at_admission(self, leg: RunningRequest) -> int:
+        """Progress of a request that was admitted in this step, as the latency model sees it."""
+
+    @abstractmethod
+    def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
+        """Let decoding requests miss their token in the step that is formed now."""
+
+    @property
+    @abstractmethod
+    def can_plan(self) -> bool:
+        """Whether the steps that were formed have no effect that changes the next ones."""
+
+    @abstractmethod
+    def steps_to_plan(self) -> int:
+        """Return how many decode steps can follow until one has an effect."""
 
     @property
     def batch_size(self) -> int:
         """Requests in the running batch."""
         return len(self.batch.members)
 
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait."""
+        return len(self.queue.waiting) + len(self._arrived)
+
     def load(self) -> int:
-        """Count the requests in the wait queue and in the running batch together."""
-        return len(self.queue.waiting) + len(self.batch.members)
+        """Count the waiting and the running requests together."""
+        return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
         """Whether a request runs or waits."""
-        return bool(self.batch.members or self.queue.waiting)
+        return bool(self.batch.members or self.queue.waiting or self._arrived)
 
     def last_activity(self, horizon: int) -> int:
         """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""
-        last = max(self.log.last_activity, self._last_step_start)
-        return max(last, self.next_step_at) if self.next_step_at <= horizon else last
+        last = max(self.log.last_activity, self.last_step_start)
+        return max(last, self.device_free_at) if self.device_free_at <= horizon else last
 
     def enter(self, leg: RunningRequest, now: int) -> bool:
         """Check a request and append it to the wait queue.
@@ -163,27 +250,31 @@ class Engine:
         bool
             False if the request ended here: it can never be served, or its deadline has passed.
         """
-        log = self.log
-        log.last_activity = now
-        request = leg.request
-        if not self._limits.is_servable(request):
+        self.log.last_activity = now
+        if not self._limits.is_servable(leg.request):
             self.drop(leg, now)
             return False
         # From here on the request counts as injected, even if it times out at once.
-        log.input_tokens += leg.input_tokens
-        if 0 < request.deadline <= now:
-            log.timed_out += 1
+        self.log.input_tokens += leg.input_tokens
+        if self._has_expired(leg, now):
+            self.log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
-        leg.last_progress, leg.capped = self._limits.last_progress(request)
+        leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
-        leg.outcome = RequestOutcome.QUEUED
+        leg.outcome = _QUEUED
         leg.queued_at = now
-        self.queue.append(leg, now)
+        self._append(leg, now)
         if self._observers.enqueued is not None:
             self._observers.enqueued(leg)
         return True
+
+    def _has_expired(self, leg: RunningRequest, now: int) -> bool:
+        return False
+
+    def _append(self, leg: RunningRequest, now: int) -> None:
+        self.queue.append(leg, now)
 
     def _finish(self, leg: RunningRequest, outcome: RequestOutcome, at: int) -> None:
         leg.outcome = outcome
@@ -197,19 +288,12 @@ class Engine:
         self.log.dropped += 1
         self._finish(leg, RequestOutcome.DROPPED, now)
 
-    def time_out(self, leg: RunningRequest, now: int) -> None:
-        """Remove a request whose deadline has come, from the queue or from the batch."""
-        self.log.last_activity = now
-        self.log.timed_out += 1
-        self._remove(leg)
-        self._finish(leg, RequestOutcome.TIMED_OUT, now)
-
     def remove_queue(self) -> list[RunningRequest]:
         """Remove all waiting requests and return them in their order; they do not count as entered."""
         legs = list(self.queue)
         for leg in legs:
             self._remove(leg)
-            self.log.input_tokens -= leg.input_tokens
+            self.log.input_tokens -= leg.request.input_tokens
         return legs
 
     def remove_all(self) -> list[RunningRequest]:
@@ -219,81 +303,85 @@ class Engine:
         for leg in running:
             self._remove(leg)
             leg.num_preemptions += 1
-            self.log.input_tokens -= leg.input_tokens
+            self.log.input_tokens -= leg.request.input_tokens
         legs = running + self.remove_queue()
         self.kv.clear_cache()
         return legs
 
     def _remove(self, leg: RunningRequest) -> None:
+        batch = self.batch
+        self._count_gaps(leg)
         if leg.batch_position < 0:
             self.queue.remove(leg)
             return
-        self._count_gaps(leg)
-        tokens = self.batch.stored_tokens(leg, self.num_steps)
-        self.batch.leave(leg, self.num_steps)
-        self.kv.release(leg, tokens)
+        stored, hashed = batch.stored_tokens(leg, self.num_steps), batch.hashed_tokens(leg, self.num_steps)
+        batch.leave(leg, self.num_steps)
+        self.kv.release(leg, stored, hashed)
 
     def count_gaps(self) -> None:
         """Bring the inter-token latencies of the running requests up to date."""
         for leg in self.batch.members.values():
             self._count_gaps(leg)
 
-    def _count_gaps(self, leg: RunningRequest) -> None:
-        # Nothing is counted token by token: each gap is a step, so their sum is a difference of the busy time, plus the
-        # processing time of each token, which does not occupy the engine.
-        if leg.first_decode_step >= 0:
-            leg.itl_count = gaps = self.num_steps - leg.first_decode_step
-            leg.itl_first_step = leg.first_decode_step
-            leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
+    @abstractmethod
+    def _count_gaps(self, leg: RunningRequest) -> None: ...
 
     def is_steady(self) -> bool:
         """Whether the coming steps need no decision of the batch policy."""
         if self._steady_policy is None or not self.queue.is_stable:
             return False
-        self._builder.reset_budget()
+        self._builder.preview()
         return self._steady_policy.is_steady(self._builder)
 
     def blocks_for_head(self) -> int:
         """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
-        self._builder.reset_budget()
+        self._builder.preview()
         return self._builder.blocks_for_head()
 
-    def step(self, now: int) -> bool:
-        """Carry out one step that starts now: form the batch, compute its duration, apply its effects.
+    def _form_step(self, now: int) -> tuple[list[RunningRequest], list[RunningRequest]] | None:
+        """Form a step: let the batch policy grant tokens, compute the duration, count the tokens.
 
         Returns
         -------
-        bool
-            False if no request can run and nothing will change by itself; then no step took place.
+        tuple of two lists of RunningRequest, or None
+            Requests whose prefill the step ends, and requests whose last step it is, both in batch order; None if there
+            is no step, as no request can run.
         """
         builder, batch = self._builder, self.batch
-        step = self.num_steps
         if not self.queue.time_invariant:
             self.queue.sort(now)
-        builder.begin(now, step)
+        builder.begin(now, self.num_steps)
         self._policy.form(builder)
         if builder.unservable:
             self._drop_unservable(now)
-        if not batch.members and not builder.num_preempted and self.is_steady():
-            return False
+        if not batch.members and self._does_nothing():
+            return None
         missed = builder.close()
         # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
         # does.
         members: list[StepMember] = []
+        single: list[RunningRequest] = []
         prefill_tokens = 0
         for leg in batch.prefilling:
             granted = leg.granted
             if granted:
                 prefill_tokens += granted
-                # A request that was admitted in this step has made no progress yet, whatever it found in the cache.
-                progress = leg.computed if leg.scheduled_at < now else 0
-                cached = leg.computed - progress
-                members.append(StepMember(leg.input_tokens, progress, granted, leg.request.output_tokens, cached))
+                request = leg.request
+                if granted == 1 and leg.num_outputs and leg.computed >= request.input_tokens:
+                    # A single token behind the prompt takes what a decode token takes.
+                    single.append(leg)
+                else:
+                    progress = leg.computed if leg.scheduled_at < now else self._progress_at_admission(leg)
+                    cached = leg.computed - progress
+                    members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens, cached))
         decodes = batch.decodes
-        if missed:
-            shown = self._batch_without(missed, members)
+        num_decodes = decodes.count - len(missed)
+        if not num_decodes and not prefill_tokens and self._skips_empty_steps:
+            return None
+        if missed or single:
+            shown = self._batch_of(members, single, missed)
         else:
-            shown = StepBatch(members, decodes.count, decodes.context_tokens, self.decode_contexts)
+            shown = StepBatch(members, num_decodes, decodes.context_tokens, self.decode_contexts)
         duration = self.latency.step_time(shown)
         if type(duration) is not int:
             raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
@@ -302,12 +390,28 @@ class Engine:
         # A step of no time would let the replica step for ever within one tick.
         if duration < 1:
             duration = 1
-        self._last_step_start = now
-        self.next_step_at = now + duration
-        # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
-        # the step sees the free blocks and slots of the requests that it completes.
-        self._apply(now, duration, prefill_tokens, missed)
-        return True
+        if missed:
+            self._postpone(missed, duration)
+        start = max(self.device_free_at, now)
+        self.last_step_start = start
+        self.device_free_at = start + duration
+        effects = self._count_tokens()
+        # Completions, later, free blocks that are in use in this step.
+        used = self.num_blocks - self.kv_blocks.free
+        self.steps.step(
+            start,
+            duration,
+            num_decodes,
+            prefill_tokens,
+            len(batch.members),
+            len(self.queue.waiting) + len(self._arrived),
+            used,
+        )
+        if self.host_tier is not None:
+            self.offload()
+        if prefill_tokens or effects[1]:
+            self._note_decision()
+        return effects
 
     def _drop_unservable(self, now: int) -> None:
         for leg in self._builder.unservable:
@@ -322,59 +426,61 @@ class Engine:
             self.drop(leg, now)
         self._builder.unservable.clear()
 
-    def _batch_without(self, missed: list[RunningRequest], members: list[StepMember]) -> StepBatch:
-        """Return the batch of a step in which some decoding requests get no token."""
+    def _batch_of(
+        self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
+    ) -> StepBatch:
+        """Return the batch of a step in which some decoding requests get no token and single known tokens count as decode."""
         decodes, step = self.batch.decodes, self.num_steps
-        context_tokens = decodes.context_tokens - sum(decodes.progress(leg, step) for leg in missed)
+        context_tokens = decodes.context_tokens
+        context_tokens += sum(leg.computed for leg in single) - sum(decodes.progress(leg, step) for leg in missed)
         positions = {leg.batch_position for leg in missed}
-        return StepBatch(
-            members,
-            decodes.count - len(missed),
-            context_tokens,
-            lambda: self.batch.decode_contexts(step, excluded=positions),
-        )
+
+        def contexts() -> list[int]:
+            return [*self.batch.decode_contexts(step, excluded=positions), *(leg.computed for leg in single)]
+
+        return StepBatch(members, decodes.count - len(missed) + len(single), context_tokens, contexts)
 
     def decode_contexts(self) -> list[int]:
         """Progress of each decoding request before the next step, in batch order."""
         return self.batch.decode_contexts(self.num_steps)
 
-    def _apply(self, now: int, duration: int, prefill_tokens: int, missed: list[RunningRequest]) -> None:
-        """Count the tokens of a step, and end the requests whose last token it produces."""
-        batch, decodes = self.batch, self.batch.decodes
-        step = self.num_steps
-        end = now + duration
-        self.busy_us += duration
-        num_decodes = decodes.count
-        if missed:
-            num_decodes -= len(missed)
-            self._postpone(missed, duration)
+    def _count_tokens(self) -> tuple[list[RunningRequest], list[RunningRequest]]:
+        """Count the tokens of the step that has been formed; return the requests that it brings to a new phase."""
+        batch, decodes, step = self.batch, self.batch.decodes, self.num_steps
         self.num_steps = step + 1
-        batch_size = len(batch.members)
         decodes.advance(1)
         ended = decodes.pop_ended(step)
+        prefilled: list[RunningRequest] = []
         if batch.prefilling:
-            ended += self._advance_prefills(step, end)
-        # Completions, below, free blocks that are in use in this step.
-        used = self.num_blocks - self.kv_blocks.free
-        self.steps.step(now, duration, num_decodes, prefill_tokens, batch_size, len(self.queue.waiting), used)
-        if self.host_tier is not None:
-            self.offload()
-        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
-        if ended or prefill_tokens:
-            self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
-            self._last_decision = step
+            unfinished: list[RunningRequest] = []
+            for leg in batch.prefilling:
+                leg.computed += leg.granted
+                leg.granted = 0
+                if leg.computed < leg.input_tokens:
+                    unfinished.append(leg)
+                    continue
+                leg.first_decode_step = step + 1
+                leg.last_step = step + leg.last_progress - leg.input_tokens
+                if leg.last_step == step:
+                    ended.append(leg)
+                else:
+                    decodes.add(leg)
+                prefilled.append(leg)
+            batch.end_prefills(unfinished)
         if ended:
-            # In batch order, as in the reference: it decides in which order blocks are freed, and so evicted later.
+            # It decides in which order blocks are freed, and so evicted later.
             if len(ended) > 1:
                 ended.sort(key=lambda leg: leg.batch_position)
             for leg in ended:
-                self._complete(leg, end)
+                batch.reach_last_step(leg, step + 1)
+        return prefilled, ended
 
-    def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
-        for leg in missed:
-            self.batch.decodes.postpone(leg, self.num_steps)
-            leg.busy_us_before += duration
-            self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
+    def _note_decision(self) -> None:
+        """Take note that the last step needed one, or had an effect."""
+        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
+        step = self.num_steps - 1
+        self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
+        self._last_decision = step
 
     def offload(self) -> None:
         """Let the second KV tier copy the blocks that the last steps have filled."""
@@ -382,82 +488,18 @@ class Engine:
         step, stored_tokens = self.num_steps, self.batch.stored_tokens
         self.host_tier.offload(self.batch.members.values(), lambda leg: stored_tokens(leg, step))
 
-    def _advance_prefills(self, step: int, end: int) -> list[RunningRequest]:
-        """Count the prompt tokens of a step; return the requests that end with their first token."""
-        ended: list[RunningRequest] = []
-        unfinished: list[RunningRequest] = []
-        observed = self._observers.first_token
-        for leg in self.batch.prefilling:
-            leg.computed += leg.granted
-            leg.granted = 0
-            if leg.computed < leg.input_tokens:
-                unfinished.append(leg)
-                continue
-            leg.ttft = end + self._token_processing_us - leg.request.arrived_at
-            leg.first_decode_step = step + 1
-            leg.last_step = step + leg.last_progress - leg.input_tokens
-            leg.busy_us_before = self.busy_us
-            if leg.last_step == step:
-                ended.append(leg)
-            else:
-                self.batch.decodes.add(leg)
-            if observed is not None:
-                observed(leg)
-        self.batch.end_prefills(unfinished)
-        return ended
-
-    def _complete(self, leg: RunningRequest, end: int) -> None:
-        """End a request whose last step starts now and ends at `end`."""
-        log, output_tokens = self.log, leg.request.output_tokens
-        gaps = leg.last_step + 1 - leg.first_decode_step
-        if gaps:
-            self.batch.decodes.remove(leg, self.num_steps)
-        tokens = leg.last_progress + leg.extra_stored
-        if leg.capped:
-            log.length_capped += 1
-            leg.length_capped = True
-            leg.generated_tokens = gaps + 1
-        elif output_tokens:
-            leg.generated_tokens = output_tokens
-            # The last token is stored like any other before all blocks are put back, although no step reads it: as in
-            # the reference. If there is no block for it, the request completes all the same.
-            if tokens % self._block_size or self.kv.take(1):
-                tokens += 1
-            else:
-                log.kv_allocation_failures += 1
-        self.batch.release(leg)
-        self.kv.release(leg, tokens)
-        leg.itl_count = gaps
-        leg.itl_first_step = leg.first_decode_step
-        leg.itl_sum = self.busy_us - leg.busy_us_before + gaps * self._token_processing_us
-        leg.e2e = leg.ttft + leg.itl_sum + (self._overhead_us if output_tokens else 0)
-        log.completed += 1
-        log.output_tokens += leg.generated_tokens
-        self._finish(leg, RequestOutcome.COMPLETED, end)
-
-    def decode(
-        self, start: int, last_start: int, end: int, durations: Iterable[int], blocks_by_step: list[int]
-    ) -> None:
-        """Carry out planned decode steps: each decoding request gets a token in each, none joins or leaves.
-
-        Parameters
-        ----------
-        start, last_start, end : int, tick
-            Start of the first and of the last of the steps, and end of the last.
-        durations : iterable of int, µs
-            Duration of each step.
-        blocks_by_step : list of int
-            KV blocks that are taken in each step.
-        """
-        steps = len(blocks_by_step)
+    def decode(self, run: DecodedSteps) -> None:
+        """Form planned decode steps: each decoding request gets a token in each, none joins or leaves."""
+        steps = len(run.blocks)
         used = self.num_blocks - self.kv_blocks.free
-        blocks = sum(blocks_by_step)
+        blocks = sum(run.blocks)
         if blocks:
             self.kv.take(blocks)
+        count = self.batch.decodes.count
         # One record for the whole run: the log spreads it out when it is read.
-        self.steps.run(start, durations, blocks_by_step, self.batch.decodes.count, len(self.queue.waiting), used)
-        self.busy_us += end - start
-        self._last_step_start = last_start
+        self.steps.run(run.start, run.durations, run.blocks, count, self.queue_depth, used)
+        self.last_step_start = run.last_start
+        self.device_free_at = run.end
         self.num_steps += steps
         self.batch.decodes.advance(steps)
         if self.host_tier is not None:

@@ -138,7 +138,7 @@ class TwoTier(SingleTier):
             keys.append(self._keys.key(parent, self._pieces(leg, start, start + self.block_size)))
         return keys
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
         """Return False: every attempt counts in a figure and may reload something."""
         return False
 
@@ -390,11 +390,11 @@ class TwoTier(SingleTier):
         # others, in an order that the passes in between do not change.
         return not self._batch_shrank and full_blocks <= self._capacity
 
-    def release(self, leg: RunningRequest, tokens: int) -> None:
+    def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Give back all blocks, the deepest first."""
         self._batch_shrank = True
         layout = self._layouts.pop(leg)
-        self._name_decoded(leg, layout, tokens)
+        self._name_decoded(leg, layout, hashed)
         freed = -(-tokens // self.block_size) - len(leg.blocks)
         self._append_run(freed)
         for block in reversed(leg.blocks):
@@ -411,9 +411,9 @@ class TwoTier(SingleTier):
         # Last: a waiting process that gets blocks takes them off the free list at once.
         self.pool.put_back(freed)
 
-    def preempt(self, leg: RunningRequest, tokens: int) -> None:
+    def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
         """Release a leg; its blocks have their keys already."""
-        self.release(leg, tokens)
+        self.release(leg, tokens, hashed)
 
     @property
     def hit_rate(self) -> float:

@@ -30,6 +30,9 @@ class KVStore(Protocol):
     first and changes nothing when it returns False.
     """
 
+    pool: KVBlocks
+    block_size: int
+    caches_prefixes: bool
     hits: int
     misses: int
 
@@ -37,12 +40,16 @@ class KVStore(Protocol):
         """Leading prompt blocks found in the cache; at least the last prompt token is left to compute."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Whether `admit` fails now and goes on failing as long as blocks are only taken, not put back."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+        """Whether `admit` cannot leave `kept` blocks free now, nor as long as blocks are only taken, not put back."""
         ...
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
         """Fewest free blocks with which `admit` can succeed."""
+        ...
+
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+        """Count the blocks that leave the free list with `admit`: new ones, and cached ones that are free."""
         ...
 
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
@@ -73,12 +80,12 @@ class KVStore(Protocol):
         """Record the blocks that output has filled, where a later prompt may contain it; `tokens` are stored."""
         ...
 
-    def release(self, leg: RunningRequest, tokens: int) -> None:
-        """Put back all blocks, `tokens` being stored; the content stays findable while it is free."""
+    def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
+        """Put back all blocks, `tokens` being stored; full blocks of the first `hashed` stay findable while free."""
         ...
 
-    def preempt(self, leg: RunningRequest, tokens: int) -> None:
-        """Release a request that will come back and look for its own prompt."""
+    def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
+        """Release a request that will come back and look for the blocks of its first `findable` tokens."""
         ...
 
     def clear_cache(self) -> None:
@@ -127,6 +134,8 @@ class SingleTier:
         Tokens a block.
     """
 
+    caches_prefixes = True
+
     def __init__(self, pool: KVBlocks, block_size: int) -> None:
         self.pool = pool
         self.block_size = block_size
@@ -173,13 +182,17 @@ class SingleTier:
         """Count the new blocks; an empty prompt gets one for its first output token."""
         return -(-(end or 1) // self.block_size) - len(prefix)
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+        """Count the new blocks, and the cached ones that are on the free list."""
+        return self.blocks_to_admit(leg, prefix, end) + sum(not block.num_holders for block in prefix)
+
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
         """Whether the new blocks alone do not fit.
 
         If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
         prefix may be cut to a chunk that fits.
         """
-        return self.blocks_to_admit(leg, prefix, end) > self.pool.free
+        return self.blocks_to_admit(leg, prefix, end) + kept > self.pool.free
 
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Claim the cached prefix and allocate the prompt up to `end`."""
@@ -286,10 +299,10 @@ class SingleTier:
         self._freed[block] = 1
         self._run_at_tail = -1
 
-    def release(self, leg: RunningRequest, tokens: int) -> None:
+    def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
         if leg.request.output_stream is not None:
-            self.name_output(leg, tokens)
+            self.name_output(leg, hashed)
         keyed = leg.blocks
         freed = -(-tokens // self.block_size) - len(keyed)
         self._append_run(freed)
@@ -307,14 +320,14 @@ class SingleTier:
         """Give keys to the blocks that output has filled, `tokens` being stored."""
         self._name(leg, tokens // self.block_size)
 
-    def preempt(self, leg: RunningRequest, tokens: int) -> None:
-        """Release a request so that it finds its own prompt blocks when it comes back."""
-        keys = leg.keys or []
-        missing = leg.input_tokens // self.block_size - len(keys)
+    def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
+        """Release a request so that it finds its own blocks when it comes back."""
+        keys = leg.keys or ()
+        missing = max(leg.input_tokens, findable) // self.block_size - len(keys)
         if missing > 0:
             leg.keys = [*keys, *self._keys.fresh(missing)]
-        self._name(leg, min(tokens, leg.input_tokens) // self.block_size)
-        self.release(leg, tokens)
+        self._name(leg, findable // self.block_size)
+        self.release(leg, tokens, hashed)
 
     def clear_cache(self) -> None:
         """Forget the content of all free blocks."""

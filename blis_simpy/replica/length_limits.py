@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
 
-__all__ = ["LengthLimits"]
+__all__ = ["ClippedLengths", "LengthLimits"]
 
 
 class LengthLimits:
@@ -48,3 +48,37 @@ class LengthLimits:
         limit = self._max_model_len
         progress = request.input_tokens + max(request.output_tokens, 1) - 1
         return (limit - 1, True) if 0 < limit <= progress else (progress, False)
+
+
+class ClippedLengths(LengthLimits):
+    """Limits of a replica that clips outputs instead of refusing requests, as vLLM does.
+
+    The KV blocks limit lengths, too: vLLM does not start if a request of the maximum length does not fit them.
+
+    Parameters
+    ----------
+    max_model_len, num_blocks, block_size
+        As for `LengthLimits`.
+    """
+
+    def __init__(self, max_model_len: int, num_blocks: int, block_size: int) -> None:
+        super().__init__(max_model_len, num_blocks, block_size)
+        # The last output is not stored.
+        most = num_blocks * block_size + 1
+        self._longest = min(max_model_len or most, most)
+
+    def is_servable(self, request: Request) -> bool:
+        """Whether the prompt leaves room for an output, and the output budget alone is within the cap."""
+        budget = request.max_output_tokens
+        return 0 < request.input_tokens < self._longest and 0 <= budget <= (self._max_model_len or budget)
+
+    def last_progress(self, request: Request) -> tuple[int, bool]:
+        """Return the progress at which a request ends, tokens, and whether the cap ends it.
+
+        It gets one output at least, and as many as planned if neither its budget nor the cap is less.
+        """
+        outputs = max(request.output_tokens, 1)
+        if request.max_output_tokens:
+            outputs = min(outputs, request.max_output_tokens)
+        room = self._longest - request.input_tokens
+        return request.input_tokens + min(outputs, room) - 1, outputs > room

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.request import Request
+    from blis_simpy.core.request import Leg, Request
 
-__all__ = ["ReplicaLog", "StepLog"]
+__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -27,6 +28,31 @@ _STRETCH_COLUMNS = (
 )
 
 
+@attrs.define
+class PrefixLookups:
+    """Lookups in the prefix cache that led to an admission.
+
+    Attributes
+    ----------
+    requests : int
+        Admitted requests.
+    queried_tokens : int
+        Their known tokens: prompt, and after a preemption the outputs that were kept.
+    cached_tokens : int
+        Those of them that were found.
+    """
+
+    requests: int = 0
+    queried_tokens: int = 0
+    cached_tokens: int = 0
+
+    def count(self, queried_tokens: int, cached_tokens: int) -> None:
+        """Count the lookup of one request."""
+        self.requests += 1
+        self.queried_tokens += queried_tokens
+        self.cached_tokens += cached_tokens
+
+
 class ReplicaLog:
     """Counters of one replica.
 
@@ -36,10 +62,14 @@ class ReplicaLog:
         Each preemption with its tick, in order.
     skipped_tokens : list of (Request, int, int)
         Steps in which a decoding request was granted no token: request, number of its preemptions so far, and step.
+    segmented : list of Leg
+        Completed legs with more than one segment.
     input_tokens : int
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
         Tokens generated for completed requests.
+    resumed_lookups : PrefixLookups
+        Prefix cache lookups of requests that were admitted again after a preemption.
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
@@ -49,8 +79,10 @@ class ReplicaLog:
     def __init__(self) -> None:
         self.preemptions: list[tuple[Request, int]] = []
         self.skipped_tokens: list[tuple[Request, int, int]] = []
+        self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
+        self.resumed_lookups = PrefixLookups()
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0
@@ -121,6 +153,26 @@ class StepLog:
     def num_stretches(self) -> int:
         """Number of stretches that the steps are kept as."""
         return len(self._stretches) // len(_STRETCH_COLUMNS)
+
+    def end_of(self, step: int) -> int:
+        """End of a step, tick."""
+        return int(self._first_start + self.gaps()[: step + 1].sum())
+
+    def gaps(self) -> NDArray[np.int64]:
+        """Time from the end of the step before to the end of each step, µs; of the first step, its duration."""
+        gaps = self.durations()
+        if not len(gaps):
+            return gaps
+        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
+        # Steps of one stretch follow each other without a pause.
+        ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
+        gaps[first_steps[1:]] += stretches[1:, 1] - ends[:-1]
+        return gaps
+
+    @property
+    def _first_start(self) -> int:
+        return self._stretches[_STRETCH_COLUMNS.index("start")]
 
     def durations(self) -> NDArray[np.int64]:
         """Duration of each step, µs."""

@@ -5,7 +5,7 @@ asks the latency model for the durations of the next steps, and the replica's pr
 them: one event for the whole run. The steps are carried out when they are needed:
 
 - `commit_all` carries out all of them, when their end has come;
-- `commit_started` carries out those that have started by now, when another process observes or changes the replica;
+- `commit_formed` carries out those that have been formed by now, when another process observes or changes the replica;
 - `cancel_rest` forgets the others, if the change makes them wrong. The next step then starts where the last step that
   was carried out ends.
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from blis_simpy.latency.base import DecodeRuns, StepBatch
-from blis_simpy.replica.engine import latency_error
+from blis_simpy.replica.engine import DecodedSteps, latency_error
 
 if TYPE_CHECKING:
     from blis_simpy.latency.base import IntTicks
@@ -46,6 +46,9 @@ class MacroStep:
         Duration of each step; one int if all are equal.
     steps : int
         Number of steps.
+    first_formed_at : int, tick, optional
+        When the first step is formed, if each is formed at the start of the step before it; otherwise each is formed at
+        its own start.
 
     Attributes
     ----------
@@ -53,12 +56,15 @@ class MacroStep:
         Number of steps that have been carried out.
     """
 
-    __slots__ = ("_bounds", "_durations", "committed", "start", "steps")
+    __slots__ = ("_bounds", "_durations", "_first_formed_at", "committed", "start", "steps")
 
-    def __init__(self, start: int, durations: int | list[int] | IntTicks, steps: int) -> None:
+    def __init__(
+        self, start: int, durations: int | list[int] | IntTicks, steps: int, first_formed_at: int | None = None
+    ) -> None:
         self.start = start
         self.steps = steps
         self.committed = 0
+        self._first_formed_at = first_formed_at
         self._durations = durations
         # Start of each step, and the end of the last. Plain lists are faster for a handful of steps, arrays for more:
         # the latency model chooses by what it returns.
@@ -92,6 +98,21 @@ class MacroStep:
             started = int(np.searchsorted(bounds, now, side="right" if at_now else "left"))
         return min(started, self.steps)
 
+    def formed(self, now: int, at_now: bool) -> int:
+        """Return how many steps are formed before a tick, those that are formed at the tick included if `at_now`."""
+        first = self._first_formed_at
+        if first is None:
+            return self.started(now, at_now)
+        if now < first or (now == first and not at_now):
+            return 0
+        return min(self.started(now, at_now) + 1, self.steps)
+
+    def formed_at(self, step: int) -> int:
+        """Tick at which a step is formed; `steps` gives that of the step after the run."""
+        if self._first_formed_at is None:
+            return self.boundary(step)
+        return self.boundary(step - 1) if step else self._first_formed_at
+
     def durations(self, first: int, steps: int) -> list[int] | IntTicks:
         """Durations of some of the steps, µs."""
         if isinstance(self._durations, int):
@@ -122,33 +143,45 @@ class MacroStepPlanner:
         """Whether decode steps are planned that are not all carried out."""
         return self._run is not None
 
-    def plan(self) -> None:
-        """Plan the decode steps after the last step, up to the next one that needs a decision."""
+    def plan(self, next_turn_at: int) -> int:
+        """Plan the decode steps after the steps that are formed, up to the next one that needs a decision.
+
+        Parameters
+        ----------
+        next_turn_at : int, tick
+            When the engine has its next turn without a plan.
+
+        Returns
+        -------
+        int, tick
+            When it has its next turn.
+        """
         engine, decodes = self._engine, self._decodes
         if (
             self._latency is None
             or not decodes.count
             or engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+            or not engine.can_plan
             or not engine.is_steady()
         ):
-            return
+            return next_turn_at
         step = engine.num_steps
-        # The step in which a request ends frees blocks and slots at its start: it is carried out singly.
-        steps = min(decodes.next_end() - step, _MAX_RUN_STEPS)
+        steps = min(engine.steps_to_plan(), _MAX_RUN_STEPS)
         if steps < _WORTH_PLANNING:
-            return
+            return next_turn_at
         # The step that lacks a block preempts a request: it is carried out singly, too.
         steps = decodes.steps_within(step, steps, engine.kv_blocks.free)
         if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
-            return
+            return next_turn_at
         batch = StepBatch((), decodes.count, decodes.context_tokens, engine.decode_contexts)
         durations = self._latency.decode_step_times(batch, steps)
         if not isinstance(durations, int | list | np.ndarray):
             durations = list(durations)
         if not isinstance(durations, int) and len(durations) != steps:
             raise latency_error(engine.latency, f"decode_step_times must return {steps} durations", durations)
-        self._run = run = MacroStep(engine.next_step_at, durations, steps)
-        engine.next_step_at = run.boundary(steps)
+        first_formed_at = engine.last_step_start if engine.steps_ahead else None
+        self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
+        return run.formed_at(steps)
 
     def _offload_is_constant(self, step: int, steps: int) -> bool:
         engine = self._engine
@@ -165,18 +198,17 @@ class MacroStepPlanner:
             self._commit(run, run.steps)
             self._run = None
 
-    def commit_started(self, now: int, at_now: bool) -> None:
-        """Carry out the planned steps that have started before a tick, or at the tick too."""
+    def commit_formed(self, now: int, at_now: bool) -> None:
+        """Carry out the planned steps that have been formed before a tick, or at the tick too."""
         run = self._run
         if run is not None:
-            self._commit(run, run.started(now, at_now))
+            self._commit(run, run.formed(now, at_now))
 
-    def cancel_rest(self) -> None:
-        """Forget the planned steps that are not carried out."""
+    def cancel_rest(self) -> bool:
+        """Forget the planned steps that are not carried out; return whether there are any."""
         run = self._run
-        if run is not None:
-            self._engine.next_step_at = run.boundary(run.committed)
-            self._run = None
+        self._run = None
+        return run is not None and run.committed < run.steps
 
     def _commit(self, run: MacroStep, upto: int) -> None:
         first = run.committed
@@ -190,15 +222,18 @@ class MacroStepPlanner:
         else:
             blocks_by_step = decodes.blocks_by_step(engine.num_steps, steps)
         engine.decode(
-            run.boundary(first),
-            run.boundary(upto - 1),
-            run.boundary(upto),
-            run.durations(first, steps),
-            blocks_by_step,
+            DecodedSteps(
+                start=run.boundary(first),
+                last_start=run.boundary(upto - 1),
+                end=run.boundary(upto),
+                last_formed_at=run.formed_at(upto - 1),
+                durations=run.durations(first, steps),
+                blocks=blocks_by_step,
+            )
         )
 
     def used_blocks(self, now: int, at_now: bool) -> int:
-        """Count the KV blocks in use once the planned steps that have started before a tick, or at it, are carried out.
+        """Count the KV blocks in use once the planned steps that are formed before a tick, or at it, are carried out.
 
         Counts without carrying them out, because a router asks this of each replica for each request.
         """
@@ -206,7 +241,7 @@ class MacroStepPlanner:
         used = engine.num_blocks - engine.kv_blocks.free
         run = self._run
         if run is not None:
-            pending = run.started(now, at_now) - run.committed
+            pending = run.formed(now, at_now) - run.committed
             if pending > 0:
                 used += self._decodes.blocks_in_steps(engine.num_steps, pending)
         return used

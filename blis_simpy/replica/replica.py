@@ -18,10 +18,9 @@ from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
 from blis_simpy.core.request import Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
-from blis_simpy.replica.engine import Engine
-from blis_simpy.replica.length_limits import LengthLimits
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
+from blis_simpy.replica.profiles import build_engine
 from blis_simpy.replica.running_request import RunningRequest
 from blis_simpy.replica.wait_queue import WaitQueue
 
@@ -48,6 +47,9 @@ class Intake(Enum):
     DROP = "drop"
 
 
+_ACCEPT = Intake.ACCEPT
+
+
 class Replica:
     """One inference engine with its own queue, batch and KV blocks.
 
@@ -60,9 +62,9 @@ class Replica:
     model : str
         Name of the model that it serves; a label.
     settings : EngineSettings
-        Limits and policies of the engine.
+        Limits and policies of the engine, completed by its profile.
     kv_settings : KVSettings
-        KV store and block size.
+        KV store and block size, completed by the engine profile.
     num_blocks : int
         KV blocks.
     max_model_len : int
@@ -109,6 +111,7 @@ class Replica:
         self.model = model
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
+        assert settings.max_num_seqs is not None
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
@@ -118,15 +121,13 @@ class Replica:
         self._queue = WaitQueue(
             registry.build("scheduler", settings.scheduler), registry.build("priority", settings.priority)
         )
-        self._engine = Engine(
-            settings=settings,
-            limits=LengthLimits(max_model_len, num_blocks, kv_settings.block_size),
-            block_size=kv_settings.block_size,
+        self._engine = build_engine(
+            settings,
+            max_model_len=max_model_len,
+            reserved_blocks=kv_settings.reserved_blocks or 0,
             latency=latency,
-            policy=registry.build("batching", settings.batching),
             queue=self._queue,
             kv=self._kv,
-            kv_blocks=self.kv_blocks,
             slots=self.slots,
             observers=observers,
         )
@@ -134,7 +135,8 @@ class Replica:
         actor = replica_actor(index)
         self._queued_priority = event_priority(actor, ReplicaEvent.QUEUED)
         self._step_priority = event_priority(actor, ReplicaEvent.STEP)
-        self._timeout_priority = event_priority(actor, ReplicaEvent.TIMEOUT)
+        self._response_priority = event_priority(actor, ReplicaEvent.RESPONSE)
+        self._timeout_priority = event_priority(actor, self._engine.timeout_event)
         self._asleep = True
         # First waiting request, while the process waits for slots or blocks that other processes hold.
         self._blocked: RunningRequest | None = None
@@ -150,20 +152,30 @@ class Replica:
         while True:
             yield due
             planner.commit_all()
-            stepped = engine.has_work and engine.step(env.now)
-            while not stepped and (reservation := self._reservation()) is not None:
+            next_turn_at = engine.take_turn(env.now)
+            while next_turn_at is None and (reservation := self._reservation()) is not None:
                 yield from self._wait_for(reservation)
-                stepped = engine.step(env.now)
+                next_turn_at = engine.take_turn(env.now)
                 self.slots.serve_waiting()
                 self.kv_blocks.serve_waiting()
-            if stepped:
-                planner.plan()
-                due = wakeup.at(engine.next_step_at)
+            if engine.responses:
+                self._send_responses()
+            if next_turn_at is not None:
+                due = wakeup.at(planner.plan(next_turn_at))
             else:
                 due = wakeup.never()
                 self._asleep = True
                 if self._observers.idle is not None:
                     self._observers.idle(self.index)
+
+    def _send_responses(self) -> None:
+        for leg in self._engine.responses:
+            self.env.call_at(leg.finished_at, self._response_priority, self._respond, leg)
+        self._engine.responses.clear()
+
+    def _respond(self, event: Event) -> None:
+        if self._observers.leg_finished is not None:
+            self._observers.leg_finished(cast("RunningRequest", event.value))
 
     def _reservation(self) -> SlotReservation | BlockReservation | None:
         """Ask for the slot or the blocks that the first waiting request lacks because other processes hold them."""
@@ -196,16 +208,14 @@ class Replica:
             if engine.has_work:
                 self._wake(self.env.now)
         elif self._blocked is not None:
+            engine.take_inputs(self.env.now)
             # As long as the same request is first, the process keeps its place in the queue of the resource.
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
-        elif planner.has_plan and not (plan_holds and engine.is_steady()):
-            # The current step goes on to its end; without another planned step the process waits for that end already.
-            planned = engine.next_step_at
-            planner.cancel_rest()
-            if engine.next_step_at != planned:
-                self._wake(engine.next_step_at)
+        elif planner.has_plan and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
+            # The steps that were formed go on to their end.
+            self._wake(engine.next_turn_at)
 
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
         """Begin a leg of a request, which enters the wait queue after the queueing delay of the latency model."""
@@ -217,7 +227,7 @@ class Replica:
 
     def _enter(self, event: Event) -> None:
         leg = cast("RunningRequest", event.value)
-        if self.intake is not Intake.ACCEPT:
+        if self.intake is not _ACCEPT:
             self._refuse([leg])
             return
         self.catch_up()
@@ -225,7 +235,7 @@ class Replica:
             return
         deadline = leg.request.deadline
         if 0 < deadline <= self._horizon:
-            self.env.call_at(deadline, self._timeout_priority, self._time_out, leg)
+            self.env.call_at(max(deadline, self.env.now), self._timeout_priority, self._time_out, leg)
         self._after_change(plan_holds=True)
 
     def _time_out(self, event: Event) -> None:
@@ -239,9 +249,8 @@ class Replica:
         ):
             return
         self.catch_up()
-        was_queued = leg.batch_position < 0
-        self._engine.time_out(leg, self.env.now)
-        self._after_change(plan_holds=was_queued)
+        plan_holds = self._engine.time_out(leg, self.env.now)
+        self._after_change(plan_holds=plan_holds)
 
     def refuse_queue(self, intake: Intake) -> None:
         """Withdraw or drop the waiting requests, and from now on those that are about to wait; running ones go on."""
@@ -275,10 +284,10 @@ class Replica:
                 self._observers.leg_finished(leg)
 
     def catch_up(self) -> None:
-        """Carry out the planned steps that have started by this place in the total order."""
+        """Carry out the planned steps that have been formed by this place in the total order."""
         if self._planner.has_plan:
             env = self.env
-            self._planner.commit_started(env.now, env.tick_position >= self._step_priority)
+            self._planner.commit_formed(env.now, env.tick_position >= self._step_priority)
 
     def external_get(self, blocks: int) -> None:
         """Take KV blocks off the free list for another process."""
@@ -309,7 +318,7 @@ class Replica:
     @property
     def queue_depth(self) -> int:
         """Requests in the wait queue now."""
-        return len(self._queue)
+        return self._engine.queue_depth
 
     @property
     def batch_size(self) -> int:
@@ -327,7 +336,7 @@ class Replica:
         total = int(self.kv_blocks.capacity)
         return Observation(
             at=self.env.now,
-            queue_depth=len(self._queue),
+            queue_depth=self._engine.queue_depth,
             batch_size=self._engine.batch_size,
             used_blocks=total - self.kv_blocks.free,
             total_blocks=total,
@@ -374,14 +383,14 @@ class Replica:
         return self._engine.last_activity(upto)
 
     def finish(self, horizon: int) -> int:
-        """Carry out all steps that start up to the horizon, and end.
+        """Carry out all steps that are formed up to the horizon, and end.
 
         Returns
         -------
         int, tick
             Last tick up to the horizon at which something happened here.
         """
-        self._planner.commit_started(horizon, at_now=True)
+        self._planner.commit_formed(horizon, at_now=True)
         self._planner.cancel_rest()
         self._engine.count_gaps()
         return self._engine.last_activity(horizon)

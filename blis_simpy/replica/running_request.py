@@ -31,7 +31,9 @@ class RunningRequest(Leg):
     position : int
         Order of entry into the wait queue of the replica; a leg that starts over keeps it.
     input_tokens : int
-        Prompt length.
+        Tokens that its prefill computes: its prompt, and after a preemption the outputs that it kept.
+    num_outputs : int
+        Outputs that it has produced before its last admission.
     last_progress : int, tokens
         Progress at which it ends: one less than prompt and output, or the cap of the maximum model length.
     capped : bool
@@ -43,7 +45,14 @@ class RunningRequest(Leg):
     granted : int, tokens
         Tokens that the step under formation computes for it, if they were granted to it alone; else 0.
     first_decode_step, last_step : int
-        Step numbers; -1 before the prefill has ended.
+        Step numbers; -1 before the prefill has ended. A step in which it missed its token counts as if it had begun to
+        decode a step later.
+    missed_steps : tuple of int
+        Numbers of the steps since its last admission in which it missed its token.
+    finishing : bool
+        Whether its last step has been formed, though perhaps not finished.
+    hashed_at_last_step : int, tokens
+        What was hashed of it when its last step was formed.
     busy_us_before : int, µs
         The engine's busy time up to the end of its prefill step.
     blocks : sequence of Block
@@ -64,13 +73,17 @@ class RunningRequest(Leg):
         "capped",
         "computed",
         "extra_stored",
+        "finishing",
         "first_decode_step",
         "granted",
+        "hashed_at_last_step",
         "input_tokens",
         "keys",
         "last_progress",
         "last_step",
+        "missed_steps",
         "num_blocks",
+        "num_outputs",
         "position",
     )
 
@@ -80,6 +93,7 @@ class RunningRequest(Leg):
         super().__init__(request, replica, phase, routed_at)
         self.position = -1
         self.input_tokens = request.input_tokens
+        self.num_outputs = 0
         self.last_progress = 0
         self.capped = False
         self.batch_position = -1
@@ -87,6 +101,9 @@ class RunningRequest(Leg):
         self.granted = 0
         self.first_decode_step = -1
         self.last_step = -1
+        self.missed_steps: tuple[int, ...] = ()
+        self.finishing = False
+        self.hashed_at_last_step = 0
         self.busy_us_before = 0
         self.blocks: list[Block] = []
         self.num_blocks = 0
@@ -97,6 +114,35 @@ class RunningRequest(Leg):
     def decoding(self) -> bool:
         """Whether its prefill has ended."""
         return self.first_decode_step >= 0
+
+    def yields(self, step: int) -> bool:
+        """Whether it produces an output in a step, the one that ended its prefill included."""
+        first = self.first_decode_step - 1 - len(self.missed_steps)
+        return self.decoding and first <= step <= self.last_step and step not in self.missed_steps
+
+    def close_segment(self, step: int) -> None:
+        """End the run of steps in each of which it got an output, before a step."""
+        first = self.missed_steps[-1] + 1 if self.missed_steps else self.first_decode_step - 1
+        if 0 <= first < step:
+            self.segments += ((first, step - 1),)
+
+    def miss(self, step: int) -> None:
+        """Take note of a step in which it does not get the token that it waits for."""
+        self.close_segment(step)
+        self.missed_steps += (step,)
+
+    def wait_to_resume(self, outputs: int, step: int) -> None:
+        """Go back to the wait queue with the outputs of the steps before one; they are recomputed with the prompt."""
+        self.close_segment(min(step, self.last_step + 1))
+        self.outcome = RequestOutcome.QUEUED
+        self.num_preemptions += 1
+        self.num_outputs = outputs
+        self.input_tokens = self.request.input_tokens + outputs
+        self.computed = 0
+        self.granted = 0
+        self.first_decode_step = self.last_step = -1
+        self.missed_steps = ()
+        self.finishing = False
 
     def close(self) -> None:
         """Delete what only the engine needed: the leg is over, and stays with its request for the rest of the run."""

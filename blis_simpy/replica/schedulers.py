@@ -19,6 +19,7 @@ __all__ = [
     "InverseAgePriority",
     "PriorityPolicy",
     "PriorityScheduler",
+    "RequestPriorityScheduler",
     "ReversePriorityScheduler",
     "Scheduler",
     "ShortestJobFirst",
@@ -93,6 +94,16 @@ class PriorityScheduler:
     def key(self, request: Request, priority: float, now: int) -> tuple[float, int, bytes]:
         """Return the sort key."""
         return -priority, request.arrived_at, request.id.encode()
+
+
+class RequestPriorityScheduler:
+    """Lowest `Request.priority` first, then by arrival, then by id, as in vLLM (registered as ``priority``)."""
+
+    time_invariant = True
+
+    def key(self, request: Request, priority: float, now: int) -> tuple[int, int, str]:
+        """Return the sort key; the score of the priority policy plays no part."""
+        return request.priority, request.routed_at, request.id
 
 
 class ReversePriorityScheduler:

@@ -17,17 +17,29 @@ OFFLOADING_STORE = "two-tier"
 
 @settings_class
 class EngineSettings:
-    """Limits and policies of the engine of a replica. Defaults are those of the reference."""
+    """Limits and policies of the engine of a replica. What is not given is set by the profile."""
 
-    max_num_seqs: int = setting(
-        default=256,
-        help="Batch slots: maximum number of requests that run at once.",
+    profile: str = setting(
+        default="blis",
+        help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
+        choices=("blis", "vllm"),
+        flag="--engine-profile",
+    )
+    max_num_seqs: int | None = setting(
+        default=None,
+        help="Batch slots: maximum number of requests that run at once; unset means 256 in the profile blis, and what "
+        "a server chooses for the GPU in the profile vllm.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
-    max_num_batched_tokens: int = setting(
-        default=2048, help="Token budget of one step.", unit="tokens", ge=1, flag="--max-num-scheduled-tokens"
+    max_num_batched_tokens: int | None = setting(
+        default=None,
+        help="Token budget of one step; unset means 2048 in the profile blis, and what a server chooses for the GPU in "
+        "the profile vllm.",
+        unit="tokens",
+        ge=1,
+        flag="--max-num-scheduled-tokens",
     )
     long_prefill_token_threshold: int = setting(
         default=0,
@@ -36,12 +48,67 @@ class EngineSettings:
         ge=0,
         flag="--long-prefill-token-threshold",
     )
+    long_prefill_token_threshold_adaptive: bool = setting(
+        default=False, help="Raise the threshold to an equal share of the token budget."
+    )
+    long_prefill_threshold_if_alone: bool | None = setting(
+        default=None,
+        help="Apply the threshold to a request that is alone; unset means true in the profile blis, false in vllm.",
+    )
     max_model_len: int | None = setting(
         default=None,
         help="Maximum number of prompt and output tokens; 0 means unlimited, unset means derived from the model.",
         unit="tokens",
         ge=0,
         flag="--max-model-len",
+    )
+    over_length: str | None = setting(
+        default=None,
+        help="Treatment of requests whose prompt and output budget exceed the maximum length: drop them, or clip their "
+        "output; unset means drop in the profile blis, clip in vllm.",
+        choices=("drop", "clip"),
+    )
+    step_effects: str | None = setting(
+        default=None,
+        help="When tokens, completions and freed blocks of a step take effect: at its start or at its end; unset means "
+        "start in the profile blis, end in vllm.",
+        choices=("start", "end"),
+    )
+    async_scheduling: bool | None = setting(
+        default=None,
+        help="Form a step while the previous one runs; requires effects at the end; unset means false in the profile "
+        "blis, true in vllm.",
+    )
+    idle_pause: Duration = setting(
+        default=1000,
+        help="Pause of the engine after an iteration without a step while there are requests; with effects at the end.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    reserve_full_sequence: bool | None = setting(
+        default=None,
+        help="Admit a request only if all its tokens fit the free KV blocks, not just its first chunk; unset means "
+        "false in the profile blis, true in vllm.",
+    )
+    watermark: float = setting(
+        default=0.0,
+        help="Fraction of the KV blocks that an admission leaves free while other requests run.",
+        unit="fraction",
+        ge=0,
+        lt=1,
+    )
+    victim: str | None = setting(
+        default=None,
+        help="Running request that is preempted when KV blocks run out: the latest one, or the least urgent one; unset "
+        "means the least urgent in the profile vllm with the scheduler priority, else the latest.",
+        choices=("latest", "least-urgent"),
+    )
+    resume: str | None = setting(
+        default=None,
+        help="How a preempted request resumes: restart from its prompt, or recompute prompt and output; unset means "
+        "restart in the profile blis, recompute in vllm.",
+        choices=("restart", "recompute"),
     )
     scheduler: Plugin = setting(
         default="fcfs", help="Scheduler: orders the wait queue.", kind="scheduler", flag="--scheduler"
@@ -53,7 +120,7 @@ class EngineSettings:
         flag="--priority-policy",
     )
     batching: Plugin = setting(
-        default="continuous", help="Batch former: decides which requests join a step.", kind="batching"
+        default="continuous", help="Batch policy: decides which requests join a step.", kind="batching"
     )
     macro_steps: bool = setting(
         default=True, help="Simulate runs of decode steps as single events; affects the speed, not the results."
@@ -62,12 +129,16 @@ class EngineSettings:
 
 @settings_class
 class KVSettings:
-    """KV cache of a replica. Defaults are those of the reference."""
+    """KV cache of a replica. What is not given is set by the engine profile."""
 
     store: Plugin | None = setting(
         default=None,
-        help=f"KV store; unset means {DEFAULT_STORE}, or {OFFLOADING_STORE} where there are CPU blocks.",
+        help=f"KV store; unset means block-pool in the engine profile vllm, in blis {DEFAULT_STORE}, or "
+        f"{OFFLOADING_STORE} with blocks in host memory.",
         kind="kv_store",
+    )
+    prefix_caching: bool = setting(
+        default=True, help="Whether prompts share blocks of earlier ones; only the store block-pool can switch it off."
     )
     blocks: int | None = setting(
         default=None,
@@ -79,16 +150,23 @@ class KVSettings:
     block_size: int = setting(
         default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
     )
-    capacity_rules: str = setting(
-        default="blis",
-        help="Rules for the number of blocks: blis as the reference, vllm from the actual contents of the checkpoint "
-        "and the share of each GPU.",
+    reserved_blocks: int | None = setting(
+        default=None,
+        help="Computed KV blocks that requests cannot use; unset means 0 in the engine profile blis, 1 in vllm.",
+        unit="blocks",
+        ge=0,
+    )
+    capacity_rules: str | None = setting(
+        default=None,
+        help="Rules to compute the number of blocks: blis as the reference does, vllm from the content of the "
+        "checkpoint and the share of each GPU; unset means those of the engine profile.",
         choices=("blis", "vllm"),
         flag="--kv-capacity-rules",
     )
-    gpu_memory_utilization: float = setting(
-        default=0.9,
-        help="Fraction of the GPU memory that the engine uses, to compute the number of KV blocks.",
+    gpu_memory_utilization: float | None = setting(
+        default=None,
+        help="Fraction of the GPU memory that the engine uses, to compute the number of KV blocks; unset means 0.9 in "
+        "the engine profile blis, 0.92 in vllm.",
         unit="fraction",
         gt=0,
         le=1,
@@ -136,5 +214,6 @@ class KVSettings:
             "cpu_blocks": self.cpu_blocks,
             "bandwidth": self.transfer_bandwidth,
             "base_latency": self.transfer_base_latency,
+            "prefix_caching": self.prefix_caching,
         }
         return {"type": store, **{name: value for name, value in options.items() if name in known}}

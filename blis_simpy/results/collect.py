@@ -105,13 +105,15 @@ def collect(
 def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at: int) -> ReplicaOutcome:
     log, steps, kv = replica.log, replica.steps, replica.kv_store
     skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
+    segments = [(rows[leg.request], *segment) for leg in log.segmented for segment in leg.segments]
     preemptions = [(rows[request], tick) for request, tick in log.preemptions]
     return ReplicaOutcome(
         name=f"instance_{replica.index}",
         model=replica.model,
         rows=served,
-        durations=steps.durations(),
+        step_gaps=steps.gaps(),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
+        segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
         total_blocks=int(replica.kv_blocks.capacity),
         block_size=replica.block_size,

@@ -44,10 +44,14 @@ class ReplicaOutcome:
         Name of the model that it serves.
     rows : ndarray of int64
         Rows, in the table of all requests, of those that were routed to it and not dropped.
-    durations : ndarray of int64, shape (num_steps,), µs
-        Duration of each step.
+    step_gaps : ndarray of int64, shape (num_steps,), µs
+        Time from the end of the step before to the end of each step.
     skipped_tokens : ndarray of int64, shape (num_skipped, 3)
-        Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step.
+        Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step. They
+        are left out of its gaps.
+    segments : ndarray of int64, shape (num_segments, 3)
+        Runs of steps that gave a request an output each, of requests with more than one: row of the request, first and
+        last step. The time between two of them is a gap between its tokens.
     token_processing_us : int, µs
         Delay added to each gap between tokens.
     total_blocks : int
@@ -73,8 +77,9 @@ class ReplicaOutcome:
     name: str
     model: str
     rows: NDArray[np.int64]
-    durations: NDArray[np.int64]
+    step_gaps: NDArray[np.int64]
     skipped_tokens: NDArray[np.int64]
+    segments: NDArray[np.int64]
     token_processing_us: int
     total_blocks: int
     block_size: int
@@ -109,6 +114,8 @@ class ReplicaOutcome:
         """
         counts = requests["itl_count"]
         rows = rows[requests.completed[rows] & (counts[rows] > 0)]
+        segments = self.segments[np.isin(self.segments[:, 0], rows)]
+        rows = rows[~np.isin(rows, segments[:, 0])]
         first = requests["itl_first_step"][rows]
         end = first + counts[rows]
         skipped_steps = np.empty(0, dtype=np.int64)
@@ -119,7 +126,23 @@ class ReplicaOutcome:
             skips = np.zeros(requests.num_rows, dtype=np.int64)
             np.add.at(skips, row[counted], 1)
             first = first - skips[rows]
-        return inter_token_latencies(self.durations, first, end, skipped_steps, self.token_processing_us)
+        values, weights = inter_token_latencies(
+            self.step_gaps,
+            np.concatenate((first, segments[:, 1] + 1)),
+            np.concatenate((end, segments[:, 2] + 1)),
+            skipped_steps,
+            self.token_processing_us,
+        )
+        between = self._gaps_between(segments) + self.token_processing_us
+        return np.concatenate((values, between)), np.concatenate((weights, np.ones_like(between)))
+
+    def _gaps_between(self, segments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Time from the end of each segment to the end of the first step of the next one of the same request, µs."""
+        ends = np.cumsum(self.step_gaps)
+        before, after = segments[:-1], segments[1:]
+        same = before[:, 0] == after[:, 0]
+        gaps: NDArray[np.int64] = ends[after[same, 1]] - ends[before[same, 2]]
+        return gaps
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)
@@ -197,7 +220,7 @@ class RunRecord:
 
 
 def inter_token_latencies(
-    durations: NDArray[np.int64],
+    step_gaps: NDArray[np.int64],
     first_steps: NDArray[np.int64],
     end_steps: NDArray[np.int64],
     skipped_steps: NDArray[np.int64],
@@ -207,8 +230,8 @@ def inter_token_latencies(
 
     Parameters
     ----------
-    durations : ndarray of int64, shape (num_steps,), µs
-        Duration of each step.
+    step_gaps : ndarray of int64, shape (num_steps,), µs
+        Time from the end of the step before to the end of each step.
     first_steps, end_steps : ndarray of int64, shape (num_requests,)
         First decode step of each request, and the step after its last one.
     skipped_steps : ndarray of int64
@@ -221,7 +244,7 @@ def inter_token_latencies(
     values, weights : ndarray of int64, shape (num_steps,)
         Gap that each step makes, and the number of requests that have it.
     """
-    length = len(durations) + 1
+    length = len(step_gaps) + 1
     change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
     weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
-    return durations + token_processing_us, weights
+    return step_gaps + token_processing_us, weights

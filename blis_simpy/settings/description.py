@@ -63,6 +63,8 @@ class Setting:
         Unit of the number, e.g. ``tokens``.
     gt, ge, lt, le : float or None
         Bounds: above, at least, below, at most. For a tuple they hold for every element.
+    finite : bool
+        Whether infinity is refused.
     choices : tuple of str
         Allowed values; empty if the type decides alone.
     kind : str or None
@@ -92,6 +94,7 @@ class Setting:
     ge: float | None = None
     lt: float | None = None
     le: float | None = None
+    finite: bool = True
     choices: tuple[str, ...] = ()
     kind: str | None = None
     inline: bool = False
@@ -181,7 +184,7 @@ class Setting:
         raise AssertionError("normalise() reads every valid text")
 
     def _broken_bound(self, number: float) -> str | None:
-        if not abs(number) <= sys.float_info.max:  # NaN, infinity, and integers that no float can hold
+        if number != number or (self.finite and not abs(number) <= sys.float_info.max):  # also integers beyond floats
             return "must be a finite number"
         for name, sign, holds in BOUNDS:
             bound = getattr(self, name)

@@ -33,6 +33,7 @@ __all__ = [
     "OptionalDuration",
     "OptionalPart",
     "OptionalPath",
+    "OptionalRate",
     "Part",
     "Parts",
     "Plugin",
@@ -107,6 +108,7 @@ Duration: TypeAlias = Accepts[int, int | str]
 OptionalDuration: TypeAlias = Accepts[int | None, int | str | None]
 Rate: TypeAlias = Accepts[float, float | str]
 """Number per second, or text with a unit."""
+OptionalRate: TypeAlias = Accepts[float | None, float | str | None]
 OptionalPath: TypeAlias = Accepts[str | None, str | PathLike[str] | None]
 Numbers: TypeAlias = Accepts[tuple[float, ...] | None, Sequence[float] | None]
 
@@ -126,23 +128,27 @@ def accepted_types(cls: Any) -> dict[str, Any]:
     return accepted
 
 
+@cache
 def element_type(hint: Any) -> Any:
     """Type of the elements where a tuple is allowed, else None."""
     return next((get_args(option)[0] for option in (hint, *get_args(hint)) if get_origin(option) is tuple), None)
 
 
+@cache
 def nested_class(hint: Any) -> type | None:
     """Return the settings class of a field's type, also where it may be None; None if the field holds no such class."""
     options = (hint, *get_args(hint)) if get_origin(hint) is not tuple else ()
     return next((option for option in options if isinstance(option, type) and attrs.has(option)), None)
 
 
+@cache
 def listed_class(hint: Any) -> type | None:
     """Return the settings class of the elements of a field's tuple; None if the field holds no tuple of those."""
     element = element_type(hint)
     return element if isinstance(element, type) and attrs.has(element) else None
 
 
+@cache
 def is_optional(hint: Any) -> bool:
     """Whether a field may hold None."""
     return NoneType in get_args(hint)

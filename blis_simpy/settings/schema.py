@@ -29,6 +29,7 @@ __all__ = ["DIALECT", "SchemaWriter"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+_INFINITE = r"^\s*[iI][nN][fF]([iI][nN][iI][tT][yY])?\s*$"
 _PATTERNS = {"duration": units.DURATION_PATTERN, "rate": units.RATE_PATTERN}
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
@@ -159,6 +160,8 @@ class SchemaWriter:
                 yield {"type": ["string", "number"] if kind is str and self._lenient else _TYPES[kind]}
         if known.dimension is not None:
             yield {"type": "string", "pattern": _PATTERNS[known.dimension]}
+            if not known.finite:
+                yield {"type": "string", "pattern": _INFINITE}
 
     def _plugins(self, known: Setting, *, names_only: bool) -> Iterable[dict[str, Any]]:
         """Describe names of plug-ins, and mappings with their options where those are known."""

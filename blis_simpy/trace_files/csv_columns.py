@@ -1,7 +1,7 @@
-"""Tables as CSV text: rows to columns, a block of the file in hand at a time.
+"""Tables as CSV text: rows to columns, one block of the file at a time.
 
 Whole columns of a few thousand rows are converted at once, each distinct text once: that is fast and small. Rows are
-checked one by one only after an error, to find its file, line and column.
+examined one by one only when something is wrong, to say where: in which file, line and column.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import Problem, WorkloadTraceError
-from blis_simpy.trace_files.csv_rows import RowBlock, row_blocks
+from blis_simpy.trace_files.csv_rows import COMMA_SEPARATED, Dialect, RowBlock, dialect_of, row_blocks
+from blis_simpy.trace_files.timestamps import MOST_TICKS, TIME_UNITS, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "MAX_PROBLEMS",
@@ -29,11 +33,16 @@ __all__ = [
     "CsvColumn",
     "CsvTable",
     "Layout",
+    "LayoutOf",
     "Rule",
     "by_name",
     "has_columns",
+    "heading_of",
     "integer",
+    "label",
+    "normalised",
     "read_table",
+    "whole_number",
 ]
 
 Columns: TypeAlias = dict[str, list[str] | NDArray[Any]]
@@ -43,10 +52,12 @@ MAX_PROBLEMS = 10
 """Maximum number of reported errors per file."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]\+?[0-9]{1,2})?")
+_NULLS = frozenset({"", "null", "none", "nan", "na", "n/a", "<na>", "\\n"})
 
 
-def integer(text: str, at_least: int | None = None) -> int:
-    """Read a 64-bit integer: a sign perhaps, and digits.
+def integer(text: str, at_least: int | None = None, below: int = 2**63) -> int:
+    """Read a 64-bit integer: an optional sign, and digits.
 
     Raises
     ------
@@ -56,9 +67,44 @@ def integer(text: str, at_least: int | None = None) -> int:
     # A 64-bit integer has at most 19 digits; longer ones are not even converted.
     if _INTEGER.fullmatch(text) and len(text.lstrip("+-0")) <= 19:
         value = int(text)
-        if -(2**63) <= value < 2**63 and (at_least is None or value >= at_least):
+        if -(2**63) <= value < below and (at_least is None or value >= at_least):
             return value
-    raise ValueError("must be a 64-bit integer" + ("" if at_least is None else f" >= {at_least}"))
+    least = "" if at_least is None else f" >= {at_least}"
+    most = "" if below == 2**63 else f" < 2**{below.bit_length() - 1}"
+    raise ValueError(f"must be a 64-bit integer{least}{most}")
+
+
+def whole_number(text: str) -> int:
+    """Read a number of tokens as any program writes it: ``12``, ``12.0``, ``1.2e3``, with blanks around it.
+
+    Raises
+    ------
+    ValueError
+        With the rule that the text breaks.
+
+    Examples
+    --------
+    >>> whole_number(" 12.0 ")
+    12
+    """
+    text = text.strip()
+    if _DECIMAL.fullmatch(text) and len(text) <= 40:
+        exact = Decimal(text)
+        if exact == exact.to_integral_value() and exact < 2**63:
+            return int(exact)
+    raise ValueError("must be a whole number >= 0")
+
+
+def label(text: str) -> str:
+    """Read a label: text without blanks around it; empty where a program writes that there is none.
+
+    Examples
+    --------
+    >>> label(" chat "), label("NaN"), label("null")
+    ('chat', '', '')
+    """
+    text = text.strip()
+    return "" if text.lower() in _NULLS else sys.intern(text)
 
 
 @attrs.frozen
@@ -90,15 +136,19 @@ class CsvColumn:
         if texts.count(texts[0]) == len(texts):
             value = self.parse(texts[0])
             return [value] * len(texts) if self.dtype is None else np.full(len(texts), value, self.dtype)
-        if self.dtype is np.int64 and getattr(self.parse, "func", self.parse) is integer and _only_digits(texts):
-            return np.array(list(map(int, texts)), np.int64)
+        read = getattr(self.parse, "func", self.parse)
+        if read in (integer, whole_number, ticks) and _only_digits(texts):
+            figures = np.array(list(map(int, texts)), np.int64)
+            scale = TIME_UNITS[self.parse.keywords["unit"]] if isinstance(self.parse, partial) and read is ticks else 1
+            if scale >= 1 and figures.max() < MOST_TICKS // int(scale):
+                return figures * int(scale)
         parsed = {text: self.parse(text) for text in set(texts)}
         values = [parsed[text] for text in texts]
         return values if self.dtype is None else np.array(values, self.dtype)
 
 
 def _only_digits(texts: Sequence[str]) -> bool:
-    """Whether each is an integer that `integer` takes for sure, without sign and well within 64 bits."""
+    """Whether each is an integer without sign and well within 64 bits."""
     joined, lengths = "".join(texts), set(map(len, texts))
     return joined.isascii() and joined.isdigit() and 0 not in lengths and max(lengths) <= 18
 
@@ -137,7 +187,9 @@ class Layout:
     rules : tuple of Rule
         What the values of a row must have to do with each other.
     hints : mapping of int to str
-        Error of rows that are too short, by the number of their fields.
+        What to say of rows that are too short, by the number of their fields.
+    decimal_comma : bool
+        Whether a comma in a number is its decimal point.
     """
 
     columns: tuple[CsvColumn, ...]
@@ -145,6 +197,11 @@ class Layout:
     required: int
     rules: tuple[Rule, ...] = ()
     hints: Mapping[int, str] = attrs.field(factory=dict)
+    decimal_comma: bool = False
+
+    def value(self, column: CsvColumn, text: str) -> Any:
+        """Value of a field; raises ValueError as the column's `parse`."""
+        return column.parse(text.replace(",", ".") if self.decimal_comma and column.dtype else text)
 
     @property
     def width(self) -> int:
@@ -178,11 +235,16 @@ class CsvTable:
         return len(self.lines)
 
 
+LayoutOf: TypeAlias = Callable[[Sequence[str], Sequence[str]], Layout | Problem]
+"""Chooses what to read from the names of the columns and the fields of the first row, or says what is wrong."""
+
+
 def read_table(
     path: str | os.PathLike[str],
-    layout_of: Callable[[Sequence[str]], Layout | Problem],
+    layout_of: LayoutOf,
     *,
     max_rows: int | None = None,
+    dialect: Dialect | None = None,
 ) -> CsvTable:
     """Read and check a CSV file.
 
@@ -191,9 +253,11 @@ def read_table(
     path : path-like
         The file, gzipped or not; its first row names the columns. Blank lines are skipped.
     layout_of : callable
-        Chooses what to read by the names of the columns, or returns what is wrong with them.
+        Chooses what to read.
     max_rows : int, optional
         Stop after so many.
+    dialect : Dialect, optional
+        How fields are separated; None: as in the first line, and rows of empty fields are skipped too.
 
     Raises
     ------
@@ -202,25 +266,33 @@ def read_table(
         line and column.
     """
     file = os.fspath(path)
-    blocks = row_blocks(path)
+    blocks = row_blocks(path, dialect)
     nothing: RowBlock = ([1], [[]])
-    first = next(blocks, nothing)
-    layout = layout_of(first[1][0])
+    found, (numbers, rows) = next(blocks, (COMMA_SEPARATED, nothing))
+    if len(rows) == 1 and (after := next(blocks, None)):
+        numbers, rows = [*numbers, *after[1][0]], [*rows, *after[1][1]]
+    layout = layout_of(rows[0], rows[1] if len(rows) > 1 else [])
     if isinstance(layout, Problem):
-        raise WorkloadTraceError(attrs.evolve(layout, file=file, line=first[0][0]))
+        raise WorkloadTraceError(attrs.evolve(layout, file=file, line=numbers[0]))
+    layout = attrs.evolve(layout, decimal_comma=found.decimal_comma)
     parts: dict[str, list[Any]] = {column.name: [] for column in layout.columns}
     lines: list[NDArray[np.int64]] = []
     problems: list[Problem] = []
     try:
-        for numbers, rows in _up_to(max_rows, chain([(first[0][1:], first[1][1:])], blocks)):
-            if (converted := _checked(rows, layout)) is None:
-                found = chain.from_iterable(map(_row_problems, numbers, rows, [layout] * len(rows)))
-                problems += islice(found, MAX_PROBLEMS - len(problems))
+        remaining: Iterator[RowBlock] = chain([(numbers[1:], rows[1:])], (block for _, block in blocks))
+        for numbers, rows in _up_to(max_rows, remaining):
+            converted = _checked(rows, layout)
+            if converted is None and dialect is None:
+                numbers, rows = _without_empty(numbers, rows)
+                converted = _checked(rows, layout) if rows else {}
+            if converted is None:
+                wrong = chain.from_iterable(map(_row_problems, numbers, rows, [layout] * len(rows)))
+                problems += islice(wrong, MAX_PROBLEMS - len(problems))
                 if len(problems) == MAX_PROBLEMS:
                     break
             if not problems:
                 lines.append(np.array(numbers, np.int64))
-                for name, values in (converted or _convert(rows, layout)).items():
+                for name, values in (_convert(rows, layout) if converted is None else converted).items():
                     parts[name].append(values)
     except WorkloadTraceError as error:
         problems += error.problems
@@ -228,6 +300,12 @@ def read_table(
         raise WorkloadTraceError(attrs.evolve(problem, file=file) for problem in problems)
     columns = {column.name: join_parts(parts.pop(column.name), column.dtype) for column in layout.columns}
     return CsvTable(columns, np.concatenate(lines) if lines else np.empty(0, np.int64), layout)
+
+
+def _without_empty(numbers: Sequence[int], rows: Sequence[list[str]]) -> RowBlock:
+    """Leave out rows of nothing but empty fields, which spreadsheets write."""
+    kept = [(number, row) for number, row in zip(numbers, rows, strict=True) if any(map(str.strip, row))]
+    return [number for number, _ in kept], [row for _, row in kept]
 
 
 def _up_to(max_rows: int | None, blocks: Iterable[RowBlock]) -> Iterator[RowBlock]:
@@ -258,6 +336,10 @@ def _convert(rows: Sequence[list[str]], layout: Layout) -> Columns:
         width = layout.width
         rows = [row[:width] + [""] * (width - len(row)) for row in rows]
     texts = list(zip(*rows, strict=True))
+    if layout.decimal_comma:
+        for column, place in zip(layout.columns, layout.places, strict=True):
+            if column.dtype:
+                texts[place] = tuple(text.replace(",", ".") for text in texts[place])
     return {
         column.name: column.convert(texts[place]) for column, place in zip(layout.columns, layout.places, strict=True)
     }
@@ -294,7 +376,7 @@ def _row_problems(line: int, row: list[str], layout: Layout) -> Iterator[Problem
     for column, place in zip(layout.columns, layout.places, strict=True):
         text = row[place] if place < len(row) else ""
         try:
-            values[column.name] = column.parse(text)
+            values[column.name] = layout.value(column, text)
         except ValueError as broken:
             yield Problem(path=column.name, rule=str(broken), value=text, line=line, column=place + 1)
     if len(values) < len(layout.columns):
@@ -310,10 +392,15 @@ def _row_problems(line: int, row: list[str], layout: Layout) -> Iterator[Problem
             )
 
 
+def normalised(name: str) -> str:
+    """Name of a column without blanks around it and without regard to case."""
+    return name.strip().casefold()
+
+
 def by_name(
     names: Sequence[str], required: Sequence[CsvColumn], optional: Sequence[CsvColumn] = ()
 ) -> Layout | Problem:
-    """Choose columns by what they are called.
+    """Choose columns by their names, in another case if they are not there as written.
 
     Parameters
     ----------
@@ -322,18 +409,32 @@ def by_name(
     required, optional : sequence of CsvColumn
         What to read; what is optional is read where it is there.
     """
-    for column in required:
-        if column.name not in names:
-            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    chosen: list[tuple[CsvColumn, int]] = []
+    for column in (*required, *optional):
+        places = [place for place, name in enumerate(names) if name.strip() == column.name.strip()] or [
+            place for place, name in enumerate(names) if normalised(name) == normalised(column.name)
+        ]
+        if len(places) > 1:
+            return Problem(path=column.name, rule="must be the name of one column only")
+        if places:
+            chosen.append((column, places[0]))
+        elif column in required:
+            shown = ", ".join(map(str.strip, names[:12])) + (", ..." if len(names) > 12 else "")
             hint = f"there are: {shown}" if names else "the file is empty"
             return Problem(path=column.name, rule="is missing among the columns", hint=hint)
-    columns = (*required, *(column for column in optional if column.name in names))
-    places = tuple(names.index(column.name) for column in columns)
-    return Layout(columns=columns, places=places, required=max(places[: len(required)]) + 1)
+    columns, found = zip(*chosen, strict=True)
+    return Layout(columns=columns, places=found, required=max(found[: len(required)]) + 1)
 
 
 def has_columns(start: bytes, *names: str) -> bool:
-    """Whether the first line of a file, of which these are the first bytes, names columns."""
+    """Whether the first line of a file, of which these are the first bytes, names columns, in whatever case."""
+    found = set(map(normalised, heading_of(start)))
+    return set(map(normalised, names)) <= found
+
+
+def heading_of(start: bytes) -> list[str]:
+    """Fields of the first line of a file, of which these are the first bytes."""
     line = start.decode("utf-8", "replace").lstrip("\r\n").partition("\n")[0].rstrip("\r")
-    # Line ends of old Macs are an error when the file is read.
-    return set(names) <= set(next(csv.reader([line.partition("\r")[0]]), []))
+    # Line ends of old Macs are reported when the file is read.
+    line = line.partition("\r")[0]
+    return next(csv.reader([line], delimiter=dialect_of(line).delimiter, skipinitialspace=True), [])

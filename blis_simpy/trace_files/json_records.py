@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,14 +11,15 @@ import attrs
 
 from blis_simpy.errors import Problem, WorkloadTraceError
 from blis_simpy.files.text_files import read_text, text_blocks
-from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS
+from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Record", "count", "each_record", "json_lines", "listed", "parse_json", "read_json", "words"]
+__all__ = ["Record", "count", "each_record", "json_lines", "json_values", "listed", "parse_json", "read_json"]
 
 _T = TypeVar("_T")
+_OBJECT_START = re.compile(r"^\{", re.MULTILINE)
 _MISSING = object()
 
 
@@ -92,16 +94,17 @@ class Record:
 
 
 def count(value: Any) -> int:
-    """Take a whole number >= 0 from JSON.
+    """Take a whole number >= 0 from JSON, also one written as ``12.0`` or as text.
 
     Raises
     ------
     ValueError
         With the rule that it breaks.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ValueError("must be a whole number >= 0")
-    return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        # What cannot be read is one kind of error to the caller.
+        raise ValueError("must be a whole number >= 0")  # noqa: TRY004
+    return whole_number(value if isinstance(value, str) else repr(value))
 
 
 def listed(value: Any) -> list[Any]:
@@ -109,13 +112,6 @@ def listed(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     raise ValueError("must be a list")
-
-
-def words(value: Any) -> str:
-    """Take text from JSON; as `count`."""
-    if isinstance(value, str):
-        return value
-    raise ValueError("must be text")
 
 
 def each_record(file: str, records: Iterable[Record], make: Callable[[Record], _T]) -> Iterator[_T]:
@@ -163,6 +159,27 @@ def read_json(path: str) -> Any:
         If it cannot be read or is no JSON; names line and column.
     """
     return parse_json(read_text(path, WorkloadTraceError), path)
+
+
+def json_values(path: str) -> list[Record]:
+    """Read the JSON values of a file: one over several lines, one a line, or those of a list.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If it cannot be read or is no JSON; names line and column.
+    """
+    text = read_text(path, WorkloadTraceError)
+    starts = [match.start() for match in _OBJECT_START.finditer(text)]
+    if len(starts) > 1:
+        try:
+            json.loads(text)
+        except ValueError:
+            return list(json_lines(path))
+    values = parse_json(text, path)
+    if isinstance(values, list):
+        return [Record(value, f"[{number}]") for number, value in enumerate(values)]
+    return [Record(values)]
 
 
 def parse_json(text: str, file: str, first_line: int = 1) -> Any:

@@ -1,4 +1,4 @@
-"""Workload traces from the files that people have, whatever program wrote them.
+"""Workload traces from files of any program.
 
 A format is a plug-in: a settings class whose fields are its options, which recognises a file by its first bytes
 of its kind, and reads it. TraceV2 is one of them.
@@ -37,9 +37,12 @@ class TraceFormat(Protocol):
     """A kind of file that traces can be read from.
 
     Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its fields
-    are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``.
-    The first line of its docstring is shown by ``blis convert --help``. A class variable ``not_kept`` may state
-    what of the file a trace cannot hold.
+    are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``
+    and ``blis replay``. The first line of its docstring is what ``blis convert --help`` says of it. What of a file the
+    trace does not hold is in the trace's ``not_kept``.
+
+    Class variables ``fields``, ``times`` and ``not_kept`` may say for the documentation what is read, in which units,
+    and what is never kept. ``is_general``, if true, lets other formats that recognise the same file take precedence.
     """
 
     @classmethod
@@ -189,8 +192,14 @@ def recognised(file: str) -> str:
     start = read_start(file, WorkloadTraceError)
     names = registry.names(KIND)
     found = [name for name in names if registry.get(KIND, name).recognises(file, start)]
+    if len(found) > 1:
+        found = [name for name in found if not getattr(registry.get(KIND, name), "is_general", False)]
     if len(found) == 1:
         return found[0]
-    rule = f"is of several formats: {', '.join(found)}" if found else "is of no format that is known"
-    hint = "name one of them" if found else f"name one of: {', '.join(names)}; for tables of your own that is 'table'"
+    rule = f"is of several formats: {', '.join(found)}" if found else "is of no known format"
+    hint = (
+        "name one of them"
+        if found
+        else f"name one of: {', '.join(names)}; for a table with columns of other names that is 'table', with columns"
+    )
     raise WorkloadTraceError.at("", rule, file=file, hint=hint)

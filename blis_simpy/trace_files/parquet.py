@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.errors import PluginError, Problem, WorkloadTraceError
-from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, Columns, CsvColumn, by_name, join_parts
+from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, Columns, CsvColumn, join_parts
+from blis_simpy.trace_files.json_rows import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from blis_simpy.trace_files.csv_columns import LayoutOf
 
 __all__ = ["PARQUET", "read_parquet"]
 
@@ -20,17 +23,15 @@ PARQUET = b"PAR1"
 _BATCH_ROWS = 65_536
 
 
-def read_parquet(
-    path: str, required: Sequence[CsvColumn], optional: Sequence[CsvColumn], max_rows: int | None
-) -> Columns:
+def read_parquet(path: str, layout_of: LayoutOf, max_rows: int | None) -> Columns:
     """Read columns of a Parquet file.
 
     Parameters
     ----------
     path : str
         The file.
-    required, optional : sequence of CsvColumn
-        What to read, by name, and what to read where it is there.
+    layout_of : callable
+        Chooses what to read, as for `read_table`.
     max_rows : int or None
         Stop after so many.
 
@@ -49,42 +50,46 @@ def read_parquet(
     try:
         with ParquetFile(path) as file:
             names = file.schema_arrow.names
-            layout = by_name(names, required, optional)
+            layout = layout_of(names, _first_row(file, names))
             if isinstance(layout, Problem):
                 raise WorkloadTraceError(attrs.evolve(layout, file=path))
-            for column in layout.columns:
-                if names.count(column.name) > 1:
-                    raise WorkloadTraceError.at(column.name, "must be the name of one column only", file=path)
+            sources = [(column, names[place]) for column, place in zip(layout.columns, layout.places, strict=True)]
             parts: dict[str, list[Any]] = {column.name: [] for column in layout.columns}
             first = 0
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(parts)):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[name for _, name in sources]):
                 batch = batch.slice(0, None if max_rows is None else min(max_rows - first, len(batch)))
                 if not len(batch):
                     break
-                for column in layout.columns:
-                    values: list[Any] = batch.column(column.name).to_pylist()
+                for column, name in sources:
+                    values: list[Any] = batch.column(name).to_pylist()
                     try:
-                        parts[column.name].append(column.convert([_as_text(value, column) for value in values]))
+                        parts[column.name].append(column.convert([_required(value, column) for value in values]))
                     except ValueError:
                         raise WorkloadTraceError(list(_wrong(values, column, path, first))[:MAX_PROBLEMS]) from None
                 first += len(batch)
-    except ArrowException as broken:
+    except (ArrowException, OSError) as broken:
+        # pyarrow raises OSError for what is wrong with the content, too.
         raise WorkloadTraceError.at("", f"cannot be read as Parquet: {broken}", file=path) from None
     return {column.name: join_parts(parts[column.name], column.dtype) for column in layout.columns}
 
 
-def _as_text(value: Any, column: CsvColumn) -> str:
+def _first_row(file: Any, names: Sequence[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        return []
+    batch = next(file.iter_batches(1), None)
+    return [] if batch is None else [as_text(values[0]) for values in batch.to_pydict().values()]
+
+
+def _required(value: Any, column: CsvColumn) -> str:
     if value is None and column.dtype is not None:
         raise ValueError("must not be null")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value)
+    return as_text(value)
 
 
 def _wrong(values: list[Any], column: CsvColumn, path: str, first: int) -> Iterator[Problem]:
-    """Tell which values of a column are wrong; rows of Parquet count from 0."""
+    """Say which values of a column are wrong; rows of Parquet count from 0."""
     for row, value in enumerate(values, start=first):
         try:
-            column.parse(_as_text(value, column))
+            column.parse(_required(value, column))
         except ValueError as broken:
             yield Problem(path=f"{column.name}[{row}]", rule=str(broken), value=value, file=path)

@@ -70,7 +70,8 @@ def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any
     if details:
         found = [(row, details[name]) for row, name in enumerate(column("id").tolist()) if name in details]
         for name in _DETAILS:
-            values: Any = columns[name]
+            values: Any = np.array(columns[name])
+            columns[name] = values
             for row, known in found:
                 values[row] = getattr(known, name)
     return Trace(TraceHeader(mode="generated"), columns)

@@ -13,16 +13,24 @@ from blis_simpy.errors import ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TIME_UNITS", "check_reach", "instant_reader", "moment", "ticks", "ticks_of"]
+__all__ = ["MOST_TICKS", "TIME_UNITS", "check_reach", "instant_reader", "moment", "ticks", "ticks_of", "unit_of"]
 
-TIME_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+TIME_UNITS = {"s": Decimal(1_000_000), "ms": Decimal(1_000), "us": Decimal(1), "ns": Decimal("0.001")}
 """Ticks of each unit that figures may be in."""
 
-_DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?\s*")
+_DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Sums of a few of them must fit into 64 bits.
-_LATEST = 2**60
+MOST_TICKS = 2**60
+"""Bound of all instants, so that sums of a few of them fit into 64 bits."""
+_LARGEST_EPOCH = Decimal(10**17)
+_UNIT_OF_ENDING = {
+    **dict.fromkeys(("ns", "nanoseconds"), "ns"),
+    **dict.fromkeys(("us", "microseconds"), "us"),
+    **dict.fromkeys(("ms", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), "s"),
+}
+_UNIT_ENDING = re.compile(rf"[^a-z0-9]\[?\(?({'|'.join(_UNIT_OF_ENDING)})[\])]?\Z", re.IGNORECASE)
 
 
 def ticks(text: str, unit: str) -> int:
@@ -48,17 +56,17 @@ def ticks(text: str, unit: str) -> int:
     if not _DECIMAL.fullmatch(text):
         raise ValueError(f"must be a number [{unit}]")
     exact = Decimal(text.strip()) * TIME_UNITS[unit]
-    if not abs(exact) < _LATEST:
+    if not abs(exact) < MOST_TICKS:
         raise ValueError("must be within some 30,000 years")
     return int(exact.to_integral_value())
 
 
 def ticks_of(value: object, unit: str) -> int:
-    """Read a number that is no text any more, as `ticks` does."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Read a number of a JSON file, also one written as text, as `ticks` does."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         # What cannot be read is one kind of error to the caller.
         raise ValueError(f"must be a number [{unit}]")  # noqa: TRY004
-    return ticks(repr(value), unit)
+    return ticks(value if isinstance(value, str) else repr(value), unit)
 
 
 def check_reach(last: float, option: str, value: object) -> None:
@@ -78,7 +86,7 @@ def check_reach(last: float, option: str, value: object) -> None:
     ScenarioError
         If that is too late.
     """
-    if last >= _LATEST:
+    if last >= MOST_TICKS:
         raise ScenarioError.at(option, "makes requests arrive after more than 30,000 years", value)
 
 
@@ -107,3 +115,35 @@ def moment(text: str) -> int:
 def instant_reader(unit: str) -> Callable[[str], int]:
     """Return what reads instants: `moment` for the unit ``iso``, else `ticks`."""
     return moment if unit == "iso" else partial(ticks, unit=unit)
+
+
+def unit_of(name: str, first: str) -> str:
+    """Tell the unit of a column of instants.
+
+    Parameters
+    ----------
+    name : str
+        Of the column; an ending such as ``_ms`` or ``_ns`` is the unit.
+    first : str
+        The first value; a date and time is ``iso``, and a number too large for seconds since 1970 has the largest
+        unit that keeps it within 3,000 years.
+
+    Examples
+    --------
+    >>> unit_of("arrival_time_ns", "1000000"), unit_of("ts", "2024-05-12 00:00"), unit_of("ts", "1700000000123")
+    ('ns', 'iso', 'ms')
+    """
+    if ending := _UNIT_ENDING.search(name.strip()):
+        return _UNIT_OF_ENDING[ending[1].lower()]
+    if not _DECIMAL.fullmatch(first):
+        return "s" if not first.strip() or _fails(moment, first) else "iso"
+    size = abs(Decimal(first.strip()))
+    return next((unit for unit, scale in TIME_UNITS.items() if size * scale < _LARGEST_EPOCH), "ns")
+
+
+def _fails(read: Callable[[str], int], text: str) -> bool:
+    try:
+        read(text)
+    except ValueError:
+        return True
+    return False

@@ -21,6 +21,8 @@ from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, Columns
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
 __all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
 
 PREFIX_TOKENS = 50
@@ -29,6 +31,8 @@ NEWER_VERSION = 3
 """Version of the layout that records the length of prefixes."""
 
 _UNLIMITED = 2**63 - 1
+_LEAST_WALL_CLOCK_US = 10**15
+"""Instants from here on are µs since 1970, those before are ticks since the start of the recording."""
 _IDLE_HORIZON = 600_000_000
 
 
@@ -80,20 +84,53 @@ class Trace:
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
         For each row the stream that its output belongs to, if later prompts may contain it.
+    not_kept : tuple of str
+        What was in the file and is not in the trace.
+    has_default_horizon : bool
+        Whether a replay without a horizon ends at `default_horizon`, as the reference does with its own layout, and not
+        when all requests have ended.
     """
 
     header: TraceHeader
     columns: Columns
     contents: Sequence[TokenSpans | None] | None = None
     output_streams: Sequence[str | None] | None = None
+    not_kept: tuple[str, ...] = ()
+    has_default_horizon: bool = False
 
     def __len__(self) -> int:
         return len(self.columns["request_id"])
 
     @property
     def arrivals(self) -> list[int]:
-        """When the requests of a replay arrive, ticks: in the newer layout when they were sent, if that is known."""
-        return self._newer("arrival_time_us", "send_time_us", np.True_)
+        """When the requests of a replay arrive, ticks.
+
+        In the newer layout that is when they were sent, if that is known; if it is known by the wall clock, the first
+        one is sent at tick 0.
+        """
+        return self._replayed("arrival_time_us")
+
+    @property
+    def deadlines(self) -> list[int]:
+        """When the clients of a replay give up, ticks; 0 = never."""
+        return self._replayed("deadline_us")
+
+    def _replayed(self, name: str) -> list[int]:
+        """Arrivals or deadlines on the clock of the replay."""
+        planned, sent = (np.asarray(self.columns[column]) for column in ("arrival_time_us", "send_time_us"))
+        is_sent = sent > 0
+        if self.header.trace_version < NEWER_VERSION or not is_sent.any():
+            return self._values(name)
+        first = int(np.where(is_sent, sent, _UNLIMITED).argmin())
+        # Tick 0 of the replay, on the clock of the plan and on that of the sends.
+        origin, sent_origin = (planned[first], sent[first]) if sent[first] >= _LEAST_WALL_CLOCK_US else (0, 0)
+        if name == "arrival_time_us":
+            replayed = np.where(is_sent, sent - sent_origin, planned - origin)
+        else:
+            deadlines = np.asarray(self.columns[name])
+            replayed = np.where(deadlines > 0, np.maximum(deadlines - origin, 1), 0)
+        values: list[int] = replayed.tolist()
+        return values
 
     def requests(self) -> list[Request]:
         """Make the requests anew, in file order, which decides among equal arrivals.
@@ -130,8 +167,10 @@ class Trace:
         ) in zip(
             self._values("request_id"),
             self.arrivals,
-            self._newer("input_tokens", "server_input_tokens", alone),
-            *map(self._values, _REQUEST_COLUMNS),
+            _shared(self._prompt_lengths(alone)),
+            _shared(self._values("output_tokens")),
+            self.deadlines,
+            *map(self._values, _LABELS),
             groups,
             *map(self._values, ("round_index", "streaming")),
             lengths,
@@ -170,16 +209,22 @@ class Trace:
         column = self.columns[name]
         return column if isinstance(column, list) else column.tolist()
 
-    def _newer(self, name: str, measured: str, where: Any) -> list[int]:
-        """Values of a column; in the newer layout those that the server or the client measured, if they did."""
+    def _prompt_lengths(self, alone: NDArray[np.bool_]) -> list[int]:
+        """Lengths of prompts; in the newer layout, of those without a prefix, as the server counted them if it did."""
         if self.header.trace_version < NEWER_VERSION:
-            return self._values(name)
-        planned, found = np.asarray(self.columns[name]), np.asarray(self.columns[measured])
-        values: list[int] = np.where(where & (found > 0), found, planned).tolist()
-        return values
+            return self._values("input_tokens")
+        planned, counted = (np.asarray(self.columns[name]) for name in ("input_tokens", "server_input_tokens"))
+        lengths: list[int] = np.where(alone & (counted > 0), counted, planned).tolist()
+        return lengths
 
 
-_REQUEST_COLUMNS = ("output_tokens", "deadline_us", "slo_class", "tenant_id", "model", "client_id", "session_id")
+_LABELS = ("slo_class", "tenant_id", "model", "client_id", "session_id")
+
+
+def _shared(values: list[int]) -> list[int]:
+    """Values of which equal ones are one object: lengths repeat, and a long trace has millions."""
+    known: dict[int, int] = {}
+    return [known.setdefault(value, value) for value in values]
 
 
 def default_horizon(arrivals: Iterable[int]) -> int:

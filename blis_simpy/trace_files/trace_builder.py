@@ -36,6 +36,7 @@ def build_trace(
     contents: Sequence[TokenSpans | None] | None = None,
     output_streams: Sequence[str | None] | None = None,
     failed: Any = None,
+    not_kept: Iterable[str] = (),
     **labels: Any,
 ) -> Trace:
     """Make a trace that begins at tick 0, its rows in order of arrival and numbered from 0.
@@ -47,13 +48,16 @@ def build_trace(
     arrivals : sequence of int, ticks
         Of each request, from whatever origin.
     input_tokens, output_tokens : sequence of int, tokens
-        Lengths. Requests that have neither are left out, with a warning.
+        Lengths. Requests that have neither are left out, and an empty prompt is taken as one token, as no server
+        computes nothing; warnings say how many.
     header : TraceHeader, optional
         That of a recording if not given.
     contents, output_streams : sequence, optional
         As for `Trace`.
     failed : sequence of bool, optional
         Requests that got no answer; they are left out, too.
+    not_kept : iterable of str
+        What of the file the trace does not hold.
     **labels : list of str or ndarray
         Further columns of the trace; times in them have the origin of the arrivals, 0 means none.
 
@@ -71,7 +75,11 @@ def build_trace(
         output_tokens=np.asarray(output_tokens, np.int64),
         **labels,
     )
-    trace = Trace(header or TraceHeader(mode="real"), columns, contents, output_streams)
+    if contents is not None and not any(contents):
+        contents = output_streams = None
+    trace = Trace(
+        header or TraceHeader(mode="real"), columns, contents, output_streams, not_kept=tuple(filter(None, not_kept))
+    )
     left_out = (np.asarray(columns["input_tokens"]) == 0) & (np.asarray(columns["output_tokens"]) == 0)
     if failed is not None:
         left_out |= np.asarray(failed, np.bool_)
@@ -84,15 +92,28 @@ def build_trace(
         raise WorkloadTraceError.at("", "is an empty trace: it has no requests", file=file)
     trace = shifted(take(trace, rows), ticks[rows] - ticks[rows[0]])
     trace.columns["request_id"] = np.arange(len(rows))
+    empty = np.asarray(trace.columns["input_tokens"]) == 0
+    if empty.any():
+        _log.warning("%s: %d empty prompts are taken as one token", file, empty.sum())
+        trace.columns["input_tokens"] = np.where(empty, 1, trace.columns["input_tokens"])
     return trace
 
 
 def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
     """Pick some rows of a trace, in a given order."""
     numbers = rows.tolist()
+    done: dict[int, Any] = {}
 
     def picked(values: Any) -> Any:
-        return values[rows] if isinstance(values, np.ndarray) else [values[number] for number in numbers]
+        # Columns that are one object stay one, and constant ones take no memory.
+        if id(values) not in done:
+            if not isinstance(values, np.ndarray):
+                done[id(values)] = [values[number] for number in numbers]
+            elif values.strides == (0,) and len(values):
+                done[id(values)] = np.broadcast_to(values[0], len(rows))
+            else:
+                done[id(values)] = values[rows]
+        return done[id(values)]
 
     return attrs.evolve(
         trace,
@@ -116,6 +137,11 @@ def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
     shift = arrivals - columns["arrival_time_us"]
     # 0 means none, unless it is exactly the time of the arrival.
     for name in _LATER_TIMES:
+        if columns[name] is columns["arrival_time_us"]:
+            columns[name] = arrivals
+            continue
+        if columns[name].strides == (0,) and name != "send_time_us" and not columns[name].any():
+            continue
         is_known = (columns[name] != 0) | ((name == "send_time_us") & (columns["arrival_time_us"] == 0))
         columns[name] = np.where(is_known, columns[name] + shift, 0)
     columns["arrival_time_us"] = arrivals

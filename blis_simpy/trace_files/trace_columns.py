@@ -23,6 +23,7 @@ from blis_simpy.trace_files.csv_columns import (
     integer,
     read_table,
 )
+from blis_simpy.trace_files.csv_rows import COMMA_SEPARATED
 from blis_simpy.trace_files.token_span_text import read_content
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _fraction(text: str) -> float:
 
 _text = sys.intern  # rows share the few labels that a trace has
 _count = partial(integer, at_least=0)
+_instant = partial(integer, below=2**62)  # what happens later must fit into 64 bits too
 _BASE = (
     CsvColumn("request_id", integer, np.int64),
     CsvColumn("client_id", _text),
@@ -80,8 +82,8 @@ _BASE = (
     CsvColumn("model", _text),
     CsvColumn("deadline_us", _count, np.int64),
     CsvColumn("server_input_tokens", _count, np.int64),
-    CsvColumn("arrival_time_us", integer, np.int64),
-    CsvColumn("send_time_us", integer, np.int64),
+    CsvColumn("arrival_time_us", _instant, np.int64),
+    CsvColumn("send_time_us", _instant, np.int64),
     CsvColumn("first_chunk_time_us", integer, np.int64),
     CsvColumn("last_chunk_time_us", integer, np.int64),
     CsvColumn("num_chunks", _count, np.int64),
@@ -126,20 +128,23 @@ def full_columns(num_requests: int, **given: list[str] | NDArray[Any]) -> Column
     num_requests : int
         How many rows.
     **given : list of str or ndarray of shape (num_requests,)
-        Columns by name. The others are 0, false or empty text; ``request_id`` counts from 0, ``status`` is ``ok``.
+        Columns by name. The others are 0, false or empty text, and not to be written to, as they take no memory;
+        ``request_id`` counts from 0, ``status`` is ``ok``.
 
     Examples
     --------
     >>> full_columns(2, model=["m", "m"])["request_id"].tolist()
     [0, 1]
     """
+    empty = [""] * num_requests
     columns: Columns = {
-        column.name: [""] * num_requests if column.dtype is None else np.zeros(num_requests, column.dtype)
+        column.name: empty if column.dtype is None else np.broadcast_to(column.dtype(0), num_requests)
         for column in _BASE
+        if column.name not in given
     }
-    columns["request_id"] = np.arange(num_requests)
-    columns["status"] = ["ok"] * num_requests
-    return columns | given
+    own: Columns = {"request_id": np.arange(num_requests), "status": ["ok"] * num_requests}
+    found = columns | own | given
+    return {name: found[name] for name in COLUMNS} | {name: given[name] for name in given if name not in COLUMNS}
 
 
 def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> Columns:
@@ -165,7 +170,7 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
         If the file cannot be read, has no requests, or does not have the layout; of wrong values the first ten are
         reported, each with its line and column.
     """
-    table = read_table(path, _layout_of, max_rows=max_rows)
+    table = read_table(path, _layout_of, max_rows=max_rows, dialect=COMMA_SEPARATED)
     file = os.fspath(path)
     if not len(table):
         raise WorkloadTraceError.at("", "is an empty trace: it has no requests", file=file)
@@ -174,7 +179,7 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
     return table.columns
 
 
-def _layout_of(names: Sequence[str]) -> Layout | Problem:
+def _layout_of(names: Sequence[str], _first: Sequence[str]) -> Layout | Problem:
     if PREFIX_LENGTH in names:
         layout = by_name(names, (*_BASE, _NEWER), _OPTIONAL)
         return layout if isinstance(layout, Problem) else attrs.evolve(layout, rules=_RULES)

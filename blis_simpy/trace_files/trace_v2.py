@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -108,10 +108,20 @@ def read_trace(
     for name, without in (("vllm_priority", ("", "0")), ("adapter", ("",))):
         if set(columns.pop(name, ())).difference(without):
             _log.warning("%s: %s is not simulated", os.fspath(data_path), name)
+    early = np.asarray(columns["arrival_time_us"]) < 0
+    if early.any():
+        least = np.asarray(columns["arrival_time_us"]).min()
+        _log.warning("%s: %d requests arrive before tick 0, the first at %d", os.fspath(data_path), early.sum(), least)
     contents = columns.pop(CONTENT, None)
     if contents is None:
-        return Trace(header, columns)
-    return Trace(header, columns, [content for content, _ in contents], [stream for _, stream in contents])
+        return Trace(header, columns, has_default_horizon=True)
+    return Trace(
+        header,
+        columns,
+        [content for content, _ in contents],
+        [stream for _, stream in contents],
+        has_default_horizon=True,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -124,6 +134,10 @@ class TraceV2:
         is_path=True,
         flag="--header",
     )
+
+    fields: ClassVar[str] = "the columns of TraceV2, version 2 or 3; prefix_length, content_spans if there"
+    times: ClassVar[str] = "µs; in version 3 as sent, from the first send on"
+    not_kept: ClassVar[str] = "priorities, adapters"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:

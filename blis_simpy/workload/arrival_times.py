@@ -5,24 +5,37 @@ A schedule is extended as far as it is needed. The times do not depend on the st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from blis_simpy.units import HOUR
 from blis_simpy.workload.plugin_draws import SampledLengths, validate_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from blis_simpy.workload.arrivals import ArrivalProcess
-    from blis_simpy.workload.spec.client import Window
+    from blis_simpy.workload.spec.client import Daily, Window
 
-__all__ = ["ActiveTimes", "ArrivalTimes", "Rounds", "Scheduled", "SingleArrival"]
+__all__ = [
+    "ActiveTimes",
+    "ArrivalSchedule",
+    "ArrivalTimes",
+    "DailyRhythm",
+    "MeasuredArrivals",
+    "Rounds",
+    "Scheduled",
+    "SimultaneousArrivals",
+    "SingleArrival",
+]
 
 _LEAST_BLOCK = 16
 _LARGEST_BLOCK = 1 << 16
+_DAY = 24 * HOUR
+_KNOTS = 24 * 60
 
 
 class Scheduled(NamedTuple):
@@ -38,6 +51,17 @@ class Scheduled(NamedTuple):
 
     ticks: NDArray[np.int64]
     numbers: NDArray[np.int64]
+
+
+class ArrivalSchedule(Protocol):
+    """Schedule of a client, extended as far as it is needed."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing further will start."""
+
+    def before(self, until: int) -> Scheduled:
+        """Return the arrivals before a tick."""
 
 
 class ActiveTimes:
@@ -60,10 +84,41 @@ class ActiveTimes:
         # Windows may reach beyond the clock, which int64 does not.
         self._edges = np.array([max(min(edge, 2**63 - 1), -1) for edge in edges], dtype=np.int64)
 
+    def length_before(self, end: int) -> int:
+        """Active time before a tick, ticks."""
+        inside = np.clip(self._edges, 0, end).reshape(-1, 2)
+        return int((inside[:, 1] - inside[:, 0]).sum())
+
     def contain(self, ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each tick lies in a window."""
         inside: NDArray[np.bool_] = np.searchsorted(self._edges, ticks, side="right") % 2 == 1
         return inside
+
+
+class DailyRhythm:
+    """Time change of a process whose rate follows a cosine over each day.
+
+    Arrivals at a constant rate are mapped through the inverse of the cumulative rate, which gives them the changing
+    rate (Çinlar's method) for any arrival process. The mean rate over a day is kept.
+
+    Parameters
+    ----------
+    daily : Daily
+        Time of the peak and ratio of the highest to the lowest rate.
+    """
+
+    def __init__(self, daily: Daily) -> None:
+        depth = (daily.peak_to_trough_ratio - 1) / (daily.peak_to_trough_ratio + 1)
+        angle = 2 * np.pi / _DAY
+        peak = daily.peak_hour * HOUR
+        self._times = np.linspace(0.0, _DAY, _KNOTS + 1)
+        self._clock = self._times + depth / angle * (np.sin(angle * (self._times - peak)) + np.sin(angle * peak))
+
+    def ticks(self, clock: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Map arrivals at the constant rate to ticks."""
+        days, rest = np.divmod(clock, _DAY)
+        ticks: NDArray[np.int64] = days * _DAY + np.interp(rest, self._clock, self._times).astype(np.int64)
+        return ticks
 
 
 class ArrivalTimes:
@@ -83,6 +138,8 @@ class ArrivalTimes:
         Arrivals are strictly before it.
     cap : int or None
         Maximum number of arrivals; None = no limit.
+    rhythm : DailyRhythm, optional
+        Time change that makes the rate follow a daily cosine; None = constant rate.
     """
 
     def __init__(
@@ -93,7 +150,10 @@ class ArrivalTimes:
         active: ActiveTimes | None,
         limit: int,
         cap: int | None,
+        rhythm: DailyRhythm | None = None,
     ) -> None:
+        self._rhythm = rhythm
+        self._reached = 0
         self._process = process
         self._rate_per_s = rate_per_s
         self._rng = rng
@@ -108,7 +168,7 @@ class ArrivalTimes:
         """Return the arrivals before a tick."""
         blocks = [self._accepted]
         count = len(self._accepted)
-        while not self.exhausted and self._now < until:
+        while not self.exhausted and self._reached < until:
             blocks.append(self._next_block(until, count))
             count += len(blocks[-1])
         self._accepted = np.concatenate(blocks)
@@ -116,25 +176,99 @@ class ArrivalTimes:
         return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))
 
     def _next_block(self, until: int, count: int) -> NDArray[np.int64]:
-        expected = self._rate_per_s * (min(until, self._limit) - self._now) * 1.05e-6
+        expected = self._rate_per_s * (min(until, self._limit) - self._reached) * 1.05e-6
         n = int(min(max(expected + _LEAST_BLOCK, _LEAST_BLOCK), _LARGEST_BLOCK))
         if self._cap is not None and self._active is None:
             n = min(n, self._cap - count)
         gaps = self._process.inter_arrival_times(self._rng, self._rate_per_s, n)
         ticks = self._now + np.cumsum(validate_samples("arrivals", self._process, gaps, n, at_least=1))
+        last = int(ticks[-1])
+        if self._rhythm is not None:
+            ticks = self._rhythm.ticks(ticks)
         # The first sum beyond 2**63 µs is negative, because a single gap is shorter than that.
         beyond = (ticks >= self._limit) | (ticks < 0)
         if beyond.any():
             self.exhausted = True
             ticks = ticks[: int(beyond.argmax())]
         else:
-            self._now = int(ticks[-1])
+            self._now, self._reached = last, int(ticks[-1])
         if self._active is not None:
             ticks = ticks[self._active.contain(ticks)]
         if self._cap is not None and count + len(ticks) >= self._cap:
             self.exhausted = True
             ticks = ticks[: self._cap - count]
         return ticks
+
+
+class MeasuredArrivals:
+    """Arrivals of single requests in windows with rates of their own; the process starts anew in each.
+
+    Parameters
+    ----------
+    process : ArrivalProcess
+        Draws the gaps between arrivals.
+    rng : callable
+        Makes the random stream of the gaps of the window that starts at a tick.
+    windows : iterable of Window
+        Each with a rate.
+    limit : int, ticks
+        Arrivals are strictly before it.
+    cap : int or None
+        Maximum number of arrivals of a window; None = no limit.
+    """
+
+    def __init__(
+        self,
+        process: ArrivalProcess,
+        rng: Callable[[int], np.random.Generator],
+        windows: Iterable[Window],
+        limit: int,
+        cap: int | None,
+    ) -> None:
+        self._process = process
+        self._rng = rng
+        self._limit = limit
+        self._cap = cap
+        inside = (window for window in windows if max(window.start_us, 0) < min(window.end_us, limit))
+        self._pending = sorted(inside, key=lambda window: window.start_us)
+        self._begun: list[tuple[int, ArrivalTimes]] = []
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no further arrival."""
+        return not self._pending and all(arrivals.exhausted for _, arrivals in self._begun)
+
+    def before(self, until: int) -> Scheduled:
+        """Return all arrivals before a tick."""
+        while self._pending and self._pending[0].start_us < until:
+            window = self._pending.pop(0)
+            start, end = max(window.start_us, 0), min(window.end_us, self._limit)
+            rng = self._rng(window.start_us)
+            arrivals = ArrivalTimes(self._process, window.rate or 0.0, rng, None, end - start, self._cap)
+            self._begun.append((start, arrivals))
+        ticks = [start + arrivals.before(until - start).ticks for start, arrivals in self._begun]
+        merged = np.sort(np.concatenate(ticks)) if ticks else np.empty(0, dtype=np.int64)
+        return Scheduled(merged, np.arange(len(merged), dtype=np.int64))
+
+
+class SimultaneousArrivals:
+    """Arrivals at an infinite rate: all at tick 0.
+
+    Parameters
+    ----------
+    number : int
+        Number of arrivals.
+    """
+
+    exhausted = True
+
+    def __init__(self, number: int) -> None:
+        self._ticks = np.zeros(number, dtype=np.int64)
+
+    def before(self, until: int) -> Scheduled:
+        """Return the arrivals if they are before a tick."""
+        ticks = self._ticks[: len(self._ticks) if until > 0 else 0]
+        return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))
 
 
 class SingleArrival:

@@ -26,7 +26,6 @@ _log = logging.getLogger("blis_simpy")
 _MIN_RATE_PER_US = 1e-15
 # One gap must not carry a clock of 63 bits all the way round.
 _LONGEST_GAP_US = 2.0**62
-_MIN_GAMMA_SHAPE = 0.01
 
 
 class ArrivalProcess(Protocol):
@@ -84,15 +83,11 @@ class PoissonArrivals:
 class GammaArrivals:
     """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
 
-    Beyond a coefficient of variation of 10 the arrivals are Poisson, with a warning; one that is not positive counts
-    as 1. Both as in the reference. Where it is so small that no number holds its square, the gaps are constant.
+    A coefficient of variation that is not positive counts as 1, as in the reference. Where it is so small that no
+    number holds its square, the gaps are constant.
     """
 
     cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")
-
-    def __attrs_post_init__(self) -> None:
-        if self._shape < _MIN_GAMMA_SHAPE:
-            _log.warning("gamma arrivals with cv %g are too bursty to be drawn; taken as poisson", self.cv)
 
     @property
     def _shape(self) -> float:
@@ -103,8 +98,6 @@ class GammaArrivals:
 
     def inter_arrival_times(self, rng: np.random.Generator, rate_per_s: float, n: int) -> NDArray[np.int64]:
         """Draw gamma gaps, truncated to whole µs and at least 1."""
-        if self._shape < _MIN_GAMMA_SHAPE:
-            return PoissonArrivals().inter_arrival_times(rng, rate_per_s, n)
         if math.isinf(self._shape):
             return ConstantArrivals().inter_arrival_times(rng, rate_per_s, n)
         mean = 1.0 / _rate_per_us(rate_per_s)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.settings import loader
 from blis_simpy.settings.fields import evolved
-from blis_simpy.workload.load_workload import load_workload
+from blis_simpy.workload.inference_perf_config import is_configuration, read_configuration
+from blis_simpy.workload.load_workload import read_workload
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.servegen import ServegenData
 from blis_simpy.workload.workload_spec import WorkloadSpec
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = ["compose", "from_inference_perf", "from_preset", "from_servegen"]
+
+_NO_END = 2**63 - 1
 
 
 def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
@@ -47,13 +51,15 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
     if not specs:
         raise ScenarioError.at("specs", "must not be empty")
     total = float(sum(spec.aggregate_rate for spec in specs))
-    if total <= 0:
+    if total <= 0 and not all(spec.has_own_rates for spec in specs):
         raise ScenarioError.at("aggregate_rate", "must add up to more than 0", total)
     return WorkloadSpec(
         category=specs[0].category,
         aggregate_rate=total,
         clients=tuple(
-            evolved(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
+            client
+            if client.has_own_rates
+            else evolved(client, rate_fraction=client.rate_fraction * (spec.aggregate_rate / total))
             for spec in specs
             for client in spec.clients
         ),
@@ -86,25 +92,29 @@ def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaul
     return evolved(spec, category="language", clients=(client,), aggregate_rate=rate)
 
 
-def from_servegen(path: str | PathLike[str]) -> WorkloadSpec:
+def from_servegen(path: str | PathLike[str], *, span_start: int = 0, span_end: int = 0) -> WorkloadSpec:
     """Make a specification of a folder in the layout of ServeGen.
 
     Parameters
     ----------
     path : path-like
-        The folder. Data of all times is used.
+        The folder.
+    span_start, span_end : int, s
+        First second that is used, and the first one that is not used any more; 0 means no bound.
 
     Returns
     -------
     WorkloadSpec
-        Clients whose fractions are their rates (1/s); the aggregate rate is a placeholder of 1.
+        A client for each measured window of each chunk, with its rate, up to the end of the last one.
 
     Raises
     ------
     ScenarioError
         If the files cannot be read or are wrong.
     """
-    return WorkloadSpec(servegen_data=ServegenData(path=str(path)), aggregate_rate=1.0).with_clients_listed()
+    clients = ServegenData(path=str(path), span_start=span_start, span_end=span_end).measured_clients()
+    end = max(window.end_us for client in clients for window in (client.lifecycle.windows if client.lifecycle else ()))
+    return WorkloadSpec(clients=clients, horizon=end if end < _NO_END else 0)
 
 
 def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
@@ -113,19 +123,22 @@ def from_inference_perf(path: str | PathLike[str]) -> WorkloadSpec:
     Parameters
     ----------
     path : path-like
-        Specification with the key ``inference_perf``.
+        Specification with the key ``inference_perf``, or a configuration of the benchmark.
 
     Returns
     -------
     WorkloadSpec
-        Its clients and its seed; horizon and number of requests are dropped, as in the reference.
+        Its clients and its seed; horizon and number of requests of a specification are dropped, as in the reference.
 
     Raises
     ------
     ScenarioError
         If the file cannot be read, is wrong, or has no key ``inference_perf``.
     """
-    spec = load_workload(path)
+    document = loader.load(path)
+    if is_configuration(document.data):
+        return read_configuration(document).with_clients_listed()
+    spec = read_workload(document)
     if spec.inference_perf is None:
         raise ScenarioError.at("inference_perf", "is required", file=str(path))
     return evolved(spec.with_clients_listed(), cohorts=(), horizon=0, num_requests=0)

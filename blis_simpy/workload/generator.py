@@ -7,6 +7,8 @@ kept, and lengths are drawn for those alone. Of closed-loop sessions only the fi
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,7 +17,16 @@ import numpy as np
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import ScenarioError
-from blis_simpy.workload.arrival_times import ActiveTimes, ArrivalTimes, Scheduled, SingleArrival
+from blis_simpy.workload.arrival_times import (
+    ActiveTimes,
+    ArrivalSchedule,
+    ArrivalTimes,
+    DailyRhythm,
+    MeasuredArrivals,
+    Scheduled,
+    SimultaneousArrivals,
+    SingleArrival,
+)
 from blis_simpy.workload.plugin_draws import plugin_instance
 from blis_simpy.workload.request_builders import (
     MultimodalRequestBuilder,
@@ -32,9 +43,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.core.random_streams import RandomStreams
-    from blis_simpy.workload.spec.client import TrafficSource
+    from blis_simpy.workload.arrivals import ArrivalProcess
+    from blis_simpy.workload.spec.client import Client, TrafficSource
 
 __all__ = ["ClientRequests", "GeneratedWorkload", "generate_requests"]
+
+_log = logging.getLogger("blis_simpy")
 
 _NO_HORIZON = 2**63 - 1
 _DEFAULT_PREFIX_TOKENS = 50
@@ -88,7 +102,7 @@ def generate_requests(
     sources: Sequence[TrafficSource], num_requests: int, streams: RandomStreams, horizon: int | None
 ) -> GeneratedWorkload:
     """Draw the requests of some sources; see `Traffic.generate`."""
-    if not num_requests and horizon is None:
+    if not num_requests and (horizon is None or any(math.isinf(source.rate_per_s) for source in sources)):
         raise ScenarioError.at("num_requests", "must be > 0 unless a horizon is set", num_requests)
     limit = _NO_HORIZON if horizon is None else horizon
     builders = _builders(sources, num_requests, streams, limit)
@@ -123,12 +137,19 @@ def _builders(
 
 def _prefixes(sources: Sequence[TrafficSource]) -> dict[str, TokenSpans]:
     """Prefix of each group; the first client that names the group decides its length."""
-    prefixes: dict[str, TokenSpans] = {}
+    lengths: dict[str, int] = {}
     for source in sources:
-        group = source.client.prefix_group
-        if group and group not in prefixes:
-            prefixes[group] = (Span(f"prefix:{group}", 0, source.client.prefix_length or _DEFAULT_PREFIX_TOKENS),)
-    return prefixes
+        group, length = source.client.prefix_group, source.client.prefix_length
+        known = lengths.setdefault(group, length or _DEFAULT_PREFIX_TOKENS)
+        if group and length not in (0, known):  # parity: workloads, prefix_groups_mix
+            _log.warning(
+                "prefix_group %r: prefix_length %d of client %r is not used; its first client gives %d",
+                group,
+                length,
+                source.id,
+                known,
+            )
+    return {group: (Span(f"prefix:{group}", 0, length),) for group, length in lengths.items() if group}
 
 
 def _builder(
@@ -137,20 +158,50 @@ def _builder(
     client = source.client
     turns = client.multi_turn
     active = None if client.lifecycle is None else ActiveTimes(client.lifecycle.windows)
-    rng = streams.generator(f"workload/{source.stream}/arrivals")
     process = plugin_instance("arrivals", client.arrival)
     if turns is None:
-        arrivals = ArrivalTimes(process, source.rate_per_s, rng, active, limit, num_requests or None)
+        arrivals = _arrivals(process, source, active, num_requests, streams, limit)
         kind = SingleRequestBuilder if client.multimodal is None else MultimodalRequestBuilder
         return kind(source, prefix, streams, arrivals)
+    rng = streams.generator(f"workload/{source.stream}/arrivals")
     if turns.single_session:
         start = client.lifecycle.windows[0].start_us if client.lifecycle and client.lifecycle.windows else 0
         starts: ArrivalTimes | SingleArrival = SingleArrival(process, source.rate_per_s, rng, active, limit, start)
     else:
         # The reference schedules at most 2 N rounds of a client.
         cap = -(-2 * num_requests // turns.max_rounds) if num_requests else None
-        starts = ArrivalTimes(process, source.rate_per_s, rng, active, limit, cap)
+        starts = ArrivalTimes(process, source.rate_per_s, rng, active, limit, cap, _rhythm(client))
     return SessionBuilder(source, prefix, streams, starts, turns, active, limit)
+
+
+def _arrivals(
+    process: ArrivalProcess,
+    source: TrafficSource,
+    active: ActiveTimes | None,
+    num_requests: int,
+    streams: RandomStreams,
+    limit: int,
+) -> ArrivalSchedule:
+    """Schedule of single requests."""
+    client, name = source.client, f"workload/{source.stream}/arrivals"
+    if math.isinf(source.rate_per_s):
+        return SimultaneousArrivals(num_requests if limit > 0 else 0)
+    if client.lifecycle is not None and client.has_own_rates:
+        return MeasuredArrivals(
+            process,
+            lambda start: streams.generator(f"{name}/{start}"),
+            client.lifecycle.windows,
+            limit,
+            num_requests or None,
+        )
+    return ArrivalTimes(
+        process, source.rate_per_s, streams.generator(name), active, limit, num_requests or None, _rhythm(client)
+    )
+
+
+def _rhythm(client: Client) -> DailyRhythm | None:
+    daily = client.daily
+    return None if daily is None else DailyRhythm(daily)
 
 
 def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[NDArray[np.int64], Scheduled]:

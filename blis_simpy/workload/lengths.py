@@ -1,10 +1,12 @@
 """Length distributions: how many tokens a prompt or an output has.
 
-As in the reference, a drawn length is rounded to the nearest integer, halves upward, and is at least 1.
+All laws but `Uniform` and `Lognormal` are the reference's. A drawn length is rounded to the nearest integer, halves
+upward, and is at least 1, unless the law has bounds that say otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,7 +17,16 @@ from blis_simpy.settings.fields import setting, settings_class
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Constant", "Empirical", "Exponential", "Gaussian", "LengthSampler", "ParetoLognormal"]
+__all__ = [
+    "Constant",
+    "Empirical",
+    "Exponential",
+    "Gaussian",
+    "LengthSampler",
+    "Lognormal",
+    "ParetoLognormal",
+    "Uniform",
+]
 
 _UNBOUNDED = 2**31 - 1
 
@@ -81,8 +92,7 @@ class Gaussian:
     max: int = setting(default=_UNBOUNDED, help="Longest length.", unit="tokens", ge=0, le=_UNBOUNDED)
 
     def __attrs_post_init__(self) -> None:
-        if self.min > self.max:
-            raise ScenarioError.at("min", f"must be <= max ({self.max})", self.min)
+        _check_bounds(self.min, self.max)
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
         """Draw, clamp, round; with equal bounds nothing is drawn."""
@@ -107,6 +117,73 @@ class Exponential:
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
         """Draw and round."""
         return _whole(self.mean * rng.standard_exponential(n))
+
+
+@settings_class(kw_only=False)
+class Uniform:
+    """Each length from min to max with the same probability.
+
+    Examples
+    --------
+    >>> Uniform(10, 12).sample(np.random.default_rng(1), 6).tolist()
+    [11, 12, 10, 12, 10, 11]
+    """
+
+    min: int = setting(help="Shortest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+    max: int = setting(help="Longest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+
+    def __attrs_post_init__(self) -> None:
+        _check_bounds(self.min, self.max)
+
+    def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draw one uniform number a length."""
+        return self.min + np.floor(rng.random(n) * (self.max - self.min + 1)).astype(np.int64)
+
+
+@settings_class(kw_only=False)
+class Lognormal:
+    """Log-normally distributed lengths, clamped into [min, max].
+
+    Examples
+    --------
+    >>> Lognormal.of_moments(mean=100, std_dev=0).sample(np.random.default_rng(1), 2).tolist()
+    [100, 100]
+    """
+
+    mu: float = setting(help="Mean of the logarithm.", ge=-700, le=700)
+    sigma: float = setting(help="Standard deviation of the logarithm.", ge=0, le=700)
+    min: int = setting(default=1, help="Shortest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+    max: int = setting(default=_UNBOUNDED, help="Longest length.", unit="tokens", ge=0, le=_UNBOUNDED)
+
+    def __attrs_post_init__(self) -> None:
+        _check_bounds(self.min, self.max)
+
+    @classmethod
+    def of_moments(cls, mean: float, std_dev: float, min: int = 1, max: int = _UNBOUNDED) -> Lognormal:  # noqa: A002
+        """Make the law that has a mean and a standard deviation before clamping.
+
+        Parameters
+        ----------
+        mean, std_dev : float, tokens
+            Mean > 0, standard deviation >= 0.
+        min, max : int, tokens
+            Bounds.
+
+        Raises
+        ------
+        ScenarioError
+            If the mean is not positive.
+        """
+        if not mean > 0:
+            raise ScenarioError.at("mean", "must be > 0", mean)
+        variance = math.log1p((std_dev / mean) ** 2)
+        return cls(math.log(mean) - variance / 2, math.sqrt(variance), min, max)
+
+    def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draw, clamp, round."""
+        with np.errstate(over="ignore"):
+            lengths = np.exp(self.mu + self.sigma * rng.standard_normal(n))
+        return _rounded(lengths.clip(self.min, self.max))
 
 
 @settings_class(kw_only=False)
@@ -176,6 +253,16 @@ class Empirical:
         cumulated[-1] = 1.0
         chosen = np.searchsorted(np.maximum.accumulate(cumulated), rng.random(n))
         return np.array([length for length, _ in usable], dtype=np.int64)[chosen]
+
+
+def _check_bounds(least: int, most: int) -> None:
+    if least > most:
+        raise ScenarioError.at("min", f"must be <= max ({most})", least)
+
+
+def _rounded(lengths: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round lengths that are not negative, halves upward."""
+    return np.floor(lengths + 0.5).astype(np.int64)
 
 
 def _whole(lengths: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
+from blis_simpy.workload.inference_perf_config import is_configuration, read_configuration
 from blis_simpy.workload.spec.reference_format import TENANT_KEY, from_reference
 from blis_simpy.workload.workload_spec import WorkloadSpec
 
@@ -24,14 +25,15 @@ def load_workload(path: str | PathLike[str]) -> WorkloadSpec:
     Parameters
     ----------
     path : str or path-like
-        The file. Version 1 is upgraded with a warning.
+        The file, or a configuration of the inference-perf benchmark. Version 1 is upgraded with a warning.
 
     Raises
     ------
     ScenarioError
         If the file cannot be read or something in it is wrong: all problems at once, with their lines.
     """
-    return read_workload(loader.load(path))
+    document = loader.load(path)
+    return read_configuration(document) if is_configuration(document.data) else read_workload(document)
 
 
 def read_workload(source: Document | Mapping[str, Any]) -> WorkloadSpec:

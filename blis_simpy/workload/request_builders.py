@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Request
     from blis_simpy.core.token_spans import TokenSpans
-    from blis_simpy.workload.arrival_times import ActiveTimes, ArrivalTimes, SingleArrival
+    from blis_simpy.workload.arrival_times import ActiveTimes, ArrivalSchedule, ArrivalTimes, SingleArrival
     from blis_simpy.workload.spec.client import MultiTurn, TrafficSource
 
 __all__ = [
@@ -66,7 +66,7 @@ class RequestBuilder(ABC):
         Arrival times of its requests.
     """
 
-    schedule: ArrivalTimes | Rounds
+    schedule: ArrivalSchedule
 
     def __init__(self, source: TrafficSource, prefix: TokenSpans | None, streams: RandomStreams) -> None:
         self.source = source
@@ -92,7 +92,7 @@ class SingleRequestBuilder(RequestBuilder):
     """Independent requests."""
 
     def __init__(
-        self, source: TrafficSource, prefix: TokenSpans | None, streams: RandomStreams, arrivals: ArrivalTimes
+        self, source: TrafficSource, prefix: TokenSpans | None, streams: RandomStreams, arrivals: ArrivalSchedule
     ) -> None:
         super().__init__(source, prefix, streams)
         self.schedule = arrivals
@@ -114,7 +114,7 @@ class MultimodalRequestBuilder(RequestBuilder):
     """Independent requests of text, images, audio and video."""
 
     def __init__(
-        self, source: TrafficSource, prefix: TokenSpans | None, streams: RandomStreams, arrivals: ArrivalTimes
+        self, source: TrafficSource, prefix: TokenSpans | None, streams: RandomStreams, arrivals: ArrivalSchedule
     ) -> None:
         super().__init__(source, prefix, streams)
         self.schedule = arrivals

@@ -11,7 +11,7 @@ from blis_simpy.workload.spec.length_distribution import LENGTHS, LengthField
 from blis_simpy.workload.traffic import Traffic
 
 if TYPE_CHECKING:
-    from blis_simpy.workload.spec.client import TrafficSource
+    from blis_simpy.workload.spec.client import Client, TrafficSource
     from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["Workload"]
@@ -47,7 +47,15 @@ class Workload(Traffic):
     10.0
     """
 
-    rate: Rate = setting(default=1.0, help="Requests per second.", unit="1/s", gt=0, dimension="rate", flag="--rate")
+    rate: Rate = setting(
+        default=1.0,
+        help="Requests per second; inf means all at once, at tick 0.",
+        unit="1/s",
+        gt=0,
+        finite=False,
+        dimension="rate",
+        flag="--rate",
+    )
     num_requests: int = setting(
         default=100,
         help="Number of requests; 0 means all that arrive before the horizon.",
@@ -126,23 +134,29 @@ class Workload(Traffic):
         Raises
         ------
         ScenarioError
-            As `with_preset` does.
+            As `with_preset` does, or if the rate is infinite.
         """
-        from blis_simpy.workload.spec.client import Client
         from blis_simpy.workload.workload_spec import WorkloadSpec
 
-        workload = self.with_preset(defaults)
-        client = Client(
-            id=_CLIENT,
-            rate_fraction=1.0,
-            arrival=workload.arrivals,
-            input_distribution=workload.prompt,
-            output_distribution=workload.output,
-            prefix_group=_PREFIX_GROUP if workload.prefix_tokens else "",
-            prefix_length=workload.prefix_tokens,
-        )
-        return WorkloadSpec(clients=(client,), aggregate_rate=workload.rate, num_requests=workload.num_requests)
+        client = self.with_preset(defaults)._client()
+        return WorkloadSpec(clients=(client,), aggregate_rate=self.rate, num_requests=self.num_requests)
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Return the only client; see `Traffic.sources`."""
-        return [source._replace(stream=_STREAM) for source in self.specification(defaults).sources()]
+        from blis_simpy.workload.spec.client import TrafficSource
+
+        client = self.with_preset(defaults)._client()
+        return [TrafficSource(_CLIENT, _STREAM, client, self.rate, 0, _CLIENT)]
+
+    def _client(self) -> Client:
+        from blis_simpy.workload.spec.client import Client
+
+        return Client(
+            id=_CLIENT,
+            rate_fraction=1.0,
+            arrival=self.arrivals,
+            input_distribution=self.prompt,
+            output_distribution=self.output,
+            prefix_group=_PREFIX_GROUP if self.prefix_tokens else "",
+            prefix_length=self.prefix_tokens,
+        )

@@ -8,13 +8,14 @@ added to each of the three.
 from __future__ import annotations
 
 import logging
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.field_types import Duration, OptionalPart, Parts, Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_yaml
+from blis_simpy.units import format_ticks
 from blis_simpy.workload.spec.arrival import check_cv
 from blis_simpy.workload.spec.client import Client, TrafficSource
 from blis_simpy.workload.spec.cohort import Cohort
@@ -23,9 +24,16 @@ from blis_simpy.workload.spec.reference_format import to_reference
 from blis_simpy.workload.spec.servegen import ServegenData
 from blis_simpy.workload.traffic import Traffic
 
+if TYPE_CHECKING:
+    from blis_simpy.core.random_streams import RandomStreams
+    from blis_simpy.workload.generator import GeneratedWorkload
+
 __all__ = ["WorkloadSpec"]
 
 _log = logging.getLogger("blis_simpy")
+
+_NEGLIGIBLE = 1e-3
+"""Share of the aggregate rate that may be missing without a warning."""
 
 CATEGORIES = ("language", "multimodal", "reasoning")
 
@@ -57,8 +65,8 @@ class WorkloadSpec(Traffic):
     cohorts: Parts[Cohort] = setting(default=(), help="Populations of equal clients.")
     aggregate_rate: Rate = setting(
         default=0.0,
-        help="Requests, or starts of sessions, per second of all clients and cohorts together; > 0 but for "
-        "inference_perf, whose stages set it.",
+        help="Requests, or starts of sessions, per second of all clients and cohorts together; unset where the stages "
+        "of inference_perf, the chunks of servegen_data or windows with rates set it.",
         unit="1/s",
         ge=0,
         dimension="rate",
@@ -89,7 +97,7 @@ class WorkloadSpec(Traffic):
             problems.append(Problem(path=origins[1], rule=f"must not be given beside {origins[0]}"))
         if not origins and not self.cohorts:
             problems.append(Problem(path="clients", rule="must not be empty, unless there is another source"))
-        if not self.inference_perf and self.aggregate_rate == 0:
+        if not self.inference_perf and self.aggregate_rate == 0 and not self.has_own_rates:
             problems.append(Problem(path="aggregate_rate", rule="must be > 0", value=self.aggregate_rate))
         for index, client in enumerate(self.clients):
             try:
@@ -98,6 +106,13 @@ class WorkloadSpec(Traffic):
                 problems += error.problems
         if problems:
             raise ScenarioError(problems)
+
+    @property
+    def has_own_rates(self) -> bool:
+        """Whether windows set all rates, so that there is no aggregate rate to share."""
+        if self.servegen_data is not None:
+            return self.aggregate_rate == 0
+        return bool(self.clients) and not self.cohorts and all(client.has_own_rates for client in self.clients)
 
     @property
     def ends_at(self) -> int | None:
@@ -130,7 +145,9 @@ class WorkloadSpec(Traffic):
                 category=self.category or ("reasoning" if chats else "language"),
             )
         if self.servegen_data is not None:
-            return evolved(self, clients=self.servegen_data.clients(), servegen_data=None)
+            data = self.servegen_data
+            clients = data.clients() if self.aggregate_rate else data.measured_clients()
+            return evolved(self, clients=clients, servegen_data=None)
         return self
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
@@ -146,18 +163,55 @@ class WorkloadSpec(Traffic):
             named += [(f"{cohort.id}-{number}", member, index, cohort.id) for number in range(cohort.population)]
         total = 0.0
         for _, client, _, _ in named:  # from left to right, as in the reference: the order decides the last bit
-            total += client.rate_fraction
+            total += 0.0 if client.has_own_rates else client.rate_fraction
         taken: set[str] = set()
         sources = []
         for position, (name, client, process, process_name) in enumerate(named):
             stream = quote(name, safe=" ")
+            windows = client.lifecycle.windows if client.lifecycle else ()
+            if client.has_own_rates:
+                stream += f"@{windows[0].start_us}"
             if not stream or stream in taken:
                 stream += f"#{position}"
             taken.add(stream)
-            rate = spec.aggregate_rate * (client.rate_fraction / total)
+            if client.has_own_rates:
+                rate = max(window.rate or 0.0 for window in windows)
+            else:
+                rate = spec.aggregate_rate * (client.rate_fraction / total)
             if rate > 0:
                 sources.append(TrafficSource(name, stream, client, rate, process, process_name))
         return sources
+
+    def generate(
+        self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
+    ) -> GeneratedWorkload:
+        """Draw the requests, with a warning if times without activity lower the rate; see `Traffic.generate`."""
+        self._report_inactive_times(self.ends_at if horizon is None else horizon)
+        return super().generate(streams, horizon, defaults=defaults)
+
+    def _report_inactive_times(self, horizon: int | None) -> None:
+        """Warn that the aggregate rate is not reached because clients are inactive outside their windows."""
+        shared = [client for client in self.clients if not client.has_own_rates]
+        limited = [(client, client.lifecycle.windows) for client in shared if client.lifecycle]
+        end = max((window.end_us for _, windows in limited for window in windows), default=0)
+        if horizon is not None:
+            end = min(end, horizon)
+        if end <= 0:
+            return
+        from blis_simpy.workload.arrival_times import ActiveTimes  # imports numpy, which --help need not load
+
+        total = sum(source.rate_fraction for source in (*shared, *self.cohorts))
+        missing = sum(
+            client.rate_fraction / total * (1 - ActiveTimes(windows).length_before(end) / end)
+            for client, windows in limited
+        )
+        if missing > _NEGLIGIBLE:
+            _log.warning(
+                "clients are inactive outside their windows: until %s, %.4g requests/s of the aggregate rate of %.4g",
+                format_ticks(end),
+                self.aggregate_rate * (1 - missing),
+                self.aggregate_rate,
+            )
 
     def to_yaml(self) -> str:
         """Write the specification as YAML that `load_workload` and BLIS read; what is at its default is left out.

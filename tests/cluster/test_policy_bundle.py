@@ -91,7 +91,7 @@ def test_what_is_empty_is_not_set(load, text):
                 "b.yaml: admission.policy is unknown, got 'all' (line 2); "
                 "known: always-admit, reject-all, token-bucket\n"
                 "b.yaml: scheduler is unknown, got 'sfj' (line 1); did you mean 'sjf'? "
-                "known: fcfs, priority-fcfs, reverse-priority, sjf"
+                "known: fcfs, priority, priority-fcfs, reverse-priority, sjf"
             ),
         ),
         (

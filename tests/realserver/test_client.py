@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
+import ssl
+import subprocess
 
 import pytest
 from scripted import USAGE, by_id, column, event, events, plain
 
 import blis_simpy as blis
+from blis_simpy.errors import ScenarioError
 
 LONG_AGO = 1_700_000_000_000_000
 
@@ -87,7 +91,7 @@ def test_the_end_of_the_address_does_not_matter(spec, url):
 def test_a_stream_is_recorded(observed, spec):
     recording, _ = observed(GOOD, spec(1, prompt=10))
     fields = ("status", "error_message", "finish_reason", "num_chunks", "input_tokens", "output_tokens")
-    assert only(recording, *fields, "server_input_tokens") == ["ok", "", "stop", 3, 10, 5, 11]
+    assert only(recording, *fields, "server_input_tokens") == ["ok", "", "stop", 1, 10, 5, 11]
     sent, first, last = only(recording, "send_time_us", "first_chunk_time_us", "last_chunk_time_us")
     assert LONG_AGO < sent <= first <= last
 
@@ -101,21 +105,24 @@ def test_an_answer_in_one_piece_is_recorded(observed, spec):
 
 
 def test_chunks_are_stamped_when_they_come(observed, spec):
-    """The server pauses for 0.1 s between the first two chunks; the third one is no JSON and counts all the same."""
+    """The server pauses for 0.1 s between two tokens; a chunk that is no JSON, and the last one, have none."""
 
     async def answer(writer, body):
         writer.write(events(event("hi")))
         await writer.drain()
         await asyncio.sleep(0.1)
-        writer.write(b"data: {no json\n\n: comment\n\ndata:" + event(reason="stop", usage=USAGE)[5:] + b"\r\n\r\n")
+        writer.write(b"data: {no json\n\n: comment\n\ndata:" + event("ho")[5:] + b"\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(event(reason="stop", usage=USAGE) + b"\n\n")
         writer.write(b"data: [DONE]\n\n")
 
     recording, _ = observed(answer, spec(1))
     status, chunks, tokens, first, last = only(
         recording, "status", "num_chunks", "output_tokens", "first_chunk_time_us", "last_chunk_time_us"
     )
-    assert (status, chunks, tokens) == ("ok", 3, 5)
-    assert last - first > 90_000
+    assert (status, chunks, tokens) == ("ok", 2, 5)
+    assert 90_000 < last - first < 190_000
 
 
 def test_an_event_that_comes_in_pieces_is_one(observed, spec):
@@ -126,15 +133,75 @@ def test_an_event_that_comes_in_pieces_is_one(observed, spec):
             await writer.drain()
 
     recording, _ = observed(answer, spec(1))
-    assert only(recording, "status", "num_chunks", "output_tokens") == ["ok", 2, 5]
+    assert only(recording, "status", "num_chunks", "output_tokens") == ["ok", 1, 5]
 
 
-def test_an_answer_without_usage_has_no_tokens_and_is_warned_of(observed, spec, caplog):
-    recording, _ = observed(replies(events(event("hi", "stop"), b"data: [DONE]")), spec(2))
-    assert column(recording, "output_tokens") == [0, 0]
-    assert [record.getMessage() for record in caplog.records] == [
-        "2 responses have no usage: their token counts are 0 in the trace"
-    ]
+@pytest.mark.parametrize(
+    ("settings", "tokens", "how"),
+    [
+        ({}, 2, "by their chunks, or four bytes a token if not streamed"),
+        ({"tokenizer": list}, 5, "by the tokenizer"),
+    ],
+)
+def test_tokens_of_an_answer_without_usage_are_counted_with_a_warning(observed, spec, caplog, settings, tokens, how):
+    answer = replies(events(event("hi "), event("ho", "stop"), b"data: [DONE]"))
+    recording, _ = observed(answer, spec(2), **settings)
+    assert column(recording, "output_tokens") == [tokens, tokens]
+    assert caplog.messages == [f"2 answers came without usage: their tokens are counted {how}"]
+
+
+def test_tokens_of_an_answer_in_one_piece_without_usage_are_estimated(observed, spec):
+    answer = replies(plain({"choices": [{"text": "12345678", "finish_reason": "stop"}]}))
+    recording, _ = observed(answer, spec(1), streaming="never")
+    assert column(recording, "output_tokens") == [2]
+
+
+def chat(delta, **others):
+    return b"data: " + json.dumps({"choices": [{"delta": delta}], **others}).encode() + b"\n\n"
+
+
+FIRST_TOKENS = {
+    "text": {"content": "a"},
+    "reasoning": {"reasoning_content": "a"},
+    "reasoning of newer servers": {"reasoning": "a"},
+    "a call of a tool": {"tool_calls": [{"index": 0, "function": {"name": "f"}}]},
+}
+NO_TOKENS = {
+    "a role": {"role": "assistant"},
+    "a role and empty text": {"role": "assistant", "content": ""},
+    "nothing": {"content": None},
+    "an empty list of calls": {"tool_calls": []},
+    "an empty object": {},
+}
+
+
+@pytest.mark.parametrize("first", FIRST_TOKENS)
+@pytest.mark.parametrize("before", NO_TOKENS)
+def test_time_to_first_token_ends_with_the_first_token(observed, spec, first, before):
+    """A chunk without a token comes at once, the first token after 60 ms, usage 60 ms after the last one."""
+
+    async def answer(writer, body):
+        writer.write(events() + chat(NO_TOKENS[before]))
+        await writer.drain()
+        await asyncio.sleep(0.06)
+        writer.write(chat(FIRST_TOKENS[first]) + chat({"content": "b"}))
+        await writer.drain()
+        await asyncio.sleep(0.06)
+        writer.write(
+            chat({}, usage=USAGE) + b'data: {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 2}}\n\n'
+        )
+        writer.write(b"data: [DONE]\n\n")
+
+    recording, _ = observed(answer, spec(1), api_format="chat")
+    assert only(recording, "num_chunks", "output_tokens", "status") == [2, 2, "ok"]
+    assert recording.ttft_us[0] >= 60_000
+    assert recording.e2e_us[0] - recording.ttft_us[0] < 50_000
+
+
+def test_an_answer_without_tokens_has_no_latencies(observed, spec):
+    recording, _ = observed(replies(events(event(reason="stop"), b"data: [DONE]")), spec(1))
+    assert only(recording, "status", "num_chunks", "first_chunk_time_us", "last_chunk_time_us") == ["ok", 0, 0, 0]
+    assert (len(recording.ttft_us), len(recording.e2e_us)) == (0, 0)
 
 
 def test_a_recording_shows_itself_in_a_notebook(observed, spec):
@@ -142,7 +209,7 @@ def test_a_recording_shows_itself_in_a_notebook(observed, spec):
     html = recording._repr_html_()
     assert "<table" in html
     assert "2 ok" in html
-    assert "E2E, sent to last chunk" in html
+    assert "E2E, sent to last token" in html
 
 
 BROKEN = {
@@ -152,13 +219,13 @@ BROKEN = {
         "HTTP 307: redirected to /there",
     ),
     "a success other than 200": (plain(b"", "201 Created"), "HTTP 201:"),
-    "no answer": (b"", "HTTP error: Server disconnected without sending a response."),
-    "no HTTP": (b"garbage\r\n\r\n", "HTTP error: illegal status line: bytearray(b'garbage')"),
+    "no answer": (b"", "HTTP error: the server closed the connection without an answer"),
+    "no HTTP": (b"garbage\r\n\r\n", "HTTP error: the answer is no HTTP: b'garbage"),
     "a stream that just ends": (events(event("hi"), event("ho")), "the stream ended after 2 chunks, before the answer"),
     "no stream at all": (plain({"choices": []}), "the stream ended without any event, before the answer was complete"),
     "a stream that breaks off": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + event("hi") + b"\n\n",
-        "HTTP error: the stream broke after 1 chunks: peer closed connection without sending complete message body",
+        "HTTP error: the stream broke after 1 chunks: the connection was closed before the answer was complete",
     ),
     "an error in the stream": (
         events(event("hi"), b'data: {"error": {"message": "out of memory"}}', b"data: [DONE]"),
@@ -331,3 +398,119 @@ def test_a_connection_is_used_again(spec):
 
     assert asyncio.run(run()).statuses == {"ok": 3}
     assert heads == [["get", "post", "post", "post"]]
+
+
+SPELLINGS = [
+    "key sk-1/2+3 here",
+    r"key sk-1\/2+3 here",
+    "key sk-1%2F2%2b3 here",
+    r"key sk-1\u002f2\u002B3 here",
+    "key sk-\n1/2 +3 here",
+    "key sk-1&#47;2&#x2B;3 here",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_key_is_not_recorded_in_any_spelling(observed, spec, tmp_path, spelling):
+    answers = [
+        replies(plain(spelling.encode(), "401 No")),
+        replies(events(event("hi", spelling), b"data: [DONE]")),
+        replies(events(b"data: " + json.dumps({"error": {"message": spelling}}).encode())),
+    ]
+    for answer in answers:
+        recording, _ = observed(answer, spec(1), api_key="sk-1/2+3")
+        recording.write(tmp_path / "h.yaml", tmp_path / "d.csv")
+        written = (tmp_path / "d.csv").read_text()
+        assert "***" in written
+        assert re.search(r"1.{0,8}2.{0,8}3 here", written) is None
+
+
+def test_the_key_comes_from_a_variable_or_a_file(observed, spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("SERVER_KEY", "from-env")
+    (tmp_path / "key").write_text("from-file\n")
+    for settings, key in (
+        ({"api_key_env": "SERVER_KEY"}, "from-env"),
+        ({"api_key_file": str(tmp_path / "key")}, "from-file"),
+    ):
+        _, script = observed(GOOD, spec(1), **settings)
+        assert script.headers[0]["authorization"] == f"bearer {key}"
+        assert key not in repr(blis.ObserveSettings(url="http://h", model="m", **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"api_key_env": "NOT_SET"}, "api_key_env must be the name of a variable that is set, got 'NOT_SET'"),
+        ({"api_key_file": "none"}, "api_key_file cannot be read: No such file or directory, got 'none'"),
+        ({"api_key": "a", "api_key_env": "B"}, "api_key_env must not be given beside api_key"),
+        ({"url": "http://127.0.0.1:99999"}, "url must have a port from 1 to 65535, got 'http://127.0.0.1:99999'"),
+        ({"url": "http://127.0.0.1:0"}, "url must have a port from 1 to 65535, got 'http://127.0.0.1:0'"),
+        ({"url": "http://127.0.0.1:many"}, "url must have a port from 1 to 65535, got 'http://127.0.0.1:many'"),
+        ({"url": "http://:80"}, "url must have a host, got 'http://:80'"),
+        ({"url": "http://[::1"}, "url must be an address: Invalid IPv6 URL, got 'http://[::1'"),
+    ],
+)
+def test_wrong_settings_are_one_line(settings, line):
+    with pytest.raises(ScenarioError) as caught:
+        blis.ObserveSettings(**{"url": "http://h", "model": "m", **settings})
+    assert str(caught.value) == line
+
+
+def test_an_answer_may_be_cut_anywhere(observed, spec):
+    """Chunks of the transfer with extensions and trailers, an interim answer, in pieces of three bytes."""
+    data = event("hi") + b"\n\n" + event("ho", "stop", usage=USAGE) + b"\n\ndata: [DONE]\n\n"
+    body = b"".join(b"%x;x=y\r\n%s\r\n" % (len(data[i : i + 30]), data[i : i + 30]) for i in range(0, len(data), 30))
+    head = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    whole = head + body + b"0\r\nDigest: x\r\n\r\n"
+
+    async def answer(writer, _):
+        for start in range(0, len(whole), 3):
+            writer.write(whole[start : start + 3])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    recording, _ = observed(answer, spec(1))
+    assert only(recording, "status", "num_chunks", "output_tokens") == ["ok", 2, 5]
+
+
+def self_signed(folder):
+    """Make a certificate and its key, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    file = folder / "certificate.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*words, "-keyout", folder / "key.pem", "-out", file], check=True, capture_output=True)
+    file.write_text(file.read_text() + (folder / "key.pem").read_text())
+    return file
+
+
+def test_a_certificate_that_is_not_trusted_is_named(spec, tmp_path):
+    """The server has a certificate that it signed itself."""
+    certificate = self_signed(tmp_path)
+
+    async def run():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            await blis.observe_async(spec(1), url=f"https://127.0.0.1:{port}", model="m")
+
+    with pytest.raises(
+        ScenarioError, match=r"^url cannot be reached: TLS: the certificate is not trusted: self.signed"
+    ):
+        asyncio.run(run())
+
+
+def test_a_server_without_tls_is_named(spec):
+    async def refuse(reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def run():
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await blis.observe_async(spec(1), url=f"https://127.0.0.1:{port}", model="m")
+
+    with pytest.raises(ScenarioError, match=r"^url cannot be reached: TLS: wrong version number, got "):
+        asyncio.run(run())

@@ -91,7 +91,7 @@ def test_a_server_that_never_responds_is_one_line(spec):
     """The system accepts the connection; no process reads from it."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        with pytest.raises(blis.ScenarioError, match="url cannot be reached: ReadTimeout"):
+        with pytest.raises(blis.ScenarioError, match=r"url cannot be reached: no answer within 0\.2s"):
             observe(url, spec(2), timeout="200ms")
 
 
@@ -122,13 +122,6 @@ def test_the_program_says_so_in_one_line_and_writes_nothing(tmp_path, monkeypatc
     assert main(["observe", *words, "--rate", "5", "--num-requests", "2"]) == 2
     assert capsys.readouterr() == ("", f"--server-url cannot be reached: Connection refused, got '{url}'\n")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_httpx_is_asked_for_by_the_name_of_the_extra(spec, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "httpx", None)
-    with pytest.raises(blis.PluginError) as caught:
-        observe("http://127.0.0.1:9", spec(1))
-    assert str(caught.value) == "observe needs httpx; pip install blis-simpy[observe]"
 
 
 @pytest.mark.parametrize(

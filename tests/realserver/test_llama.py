@@ -132,7 +132,7 @@ def test_the_program_writes_a_trace_and_prints_a_summary(llama_url, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"tiny at {llama_url}\n4 requests in ")
-    assert "TTFT, sent to first chunk" in done.stdout
+    assert "TTFT, sent to first token" in done.stdout
     assert "schedule slip (ms): mean " in done.stdout
     assert read_trace(tmp_path / "h.yaml", tmp_path / "d.csv").columns["status"] == ["ok"] * 4
 

@@ -46,7 +46,7 @@ class Probe(ContinuousBatching):
 def test_step_shows_the_state_before_it(serve):
     """Two slots: r0 and r1 prefill at 0 and decode at 100; r2 waits for the slot of r1, which ends at 100."""
     probe = Probe()
-    serve((4, 3, 0), (4, 2, 0), (4, 1, 0), max_num_seqs=2, batching=probe, **LINE)
+    serve((4, 3, 0), (4, 2, 0), (4, 1, 0), max_num_seqs=2, batching=lambda: probe, **LINE)
     assert probe.seen == [(0, 0, 0, 3, 2, 2048), (100, 0, 2, 1, 0, 2048), (200, 0, 1, 1, 1, 2048)]
 
 
@@ -68,7 +68,7 @@ def test_grant_fails_only_for_the_latest_member(serve):
     """3 blocks: r0 gets its second at 100, r1 finds none and is the latest; then r0 runs alone until it ends."""
     policy = Rejecter()
     policy.granted = []
-    serve((4, 3, 0), (4, 3, 0), blocks=3, batching=policy, **LINE)
+    serve((4, 3, 0), (4, 3, 0), blocks=3, batching=lambda: policy, **LINE)
     assert policy.granted[:3] == [True, False, True]
 
 

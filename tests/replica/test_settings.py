@@ -9,11 +9,11 @@ from blis_simpy.replica.settings import KVSettings
 @pytest.mark.parametrize(
     ("settings", "store"),
     [
-        ({}, "single-tier"),
-        ({"cpu_blocks": 5}, {"policy": "two-tier", "cpu_blocks": 5, "bandwidth": 100.0, "base_latency": 0}),
+        ({}, {"type": "single-tier"}),
+        ({"cpu_blocks": 5}, {"type": "two-tier", "cpu_blocks": 5, "bandwidth": 100.0, "base_latency": 0}),
         (
             {"store": "two-tier", "cpu_blocks": 5, "transfer_bandwidth": 2.0, "transfer_base_latency": 7},
-            {"policy": "two-tier", "cpu_blocks": 5, "bandwidth": 2.0, "base_latency": 7},
+            {"type": "two-tier", "cpu_blocks": 5, "bandwidth": 2.0, "base_latency": 7},
         ),
         ({"store": SingleTier, "cpu_blocks": 5}, SingleTier),
     ],

@@ -105,7 +105,7 @@ def test_all_problems_come_at_once_in_file_order():
         "f.yaml: spare must be a mapping of settings, got 3 (line 6)",
         (
             "f.yaml: load.type is unknown, got 'gausian' (line 7); did you mean 'gaussian'? "
-            "known: constant, empirical, exponential, gaussian, pareto_lognormal"
+            "known: constant, empirical, exponential, gaussian, lognormal, pareto_lognormal, uniform"
         ),
     ]
 
@@ -198,7 +198,7 @@ def test_mistakes_in_a_list_have_their_index_and_line():
         "f.yaml: cars[4].front.tyre is unknown, got 'wet' (line 8); known: soft, hard",
         (
             "f.yaml: cars[4].load.type is unknown, got 'x' (line 9); "
-            "known: constant, empirical, exponential, gaussian, pareto_lognormal"
+            "known: constant, empirical, exponential, gaussian, lognormal, pareto_lognormal, uniform"
         ),
     ]
     assert fleet_lines("cars: {name: a}") == ["f.yaml: cars must be a list, got {'name': 'a'} (line 1)"]

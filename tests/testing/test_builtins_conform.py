@@ -8,6 +8,7 @@ from blis_simpy import registry, testing
 from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.latency.base import LatencyInputs
+from blis_simpy.latency.kernels import Kernels
 from blis_simpy.trace_files.trace_columns import COLUMNS
 from blis_simpy.trace_files.trace_v2 import write_trace
 
@@ -34,17 +35,22 @@ OPTIONS = {
     ("lengths", "empirical"): {"lengths": (0, 64, 512), "weights": (1.0, 3.0, 1.0)},
     ("lengths", "exponential"): {"mean": 300.0},
     ("lengths", "gaussian"): {"mean": 512.0, "std_dev": 300.0, "min": 1, "max": 900},
+    ("lengths", "lognormal"): {"mu": 5.0, "sigma": 1.0},
+    ("lengths", "uniform"): {"min": 16, "max": 900},
     ("lengths", "pareto_lognormal"): {"alpha": 1.5, "xm": 100.0, "mu": 5.0, "sigma": 1.0, "mix_weight": 0.4},
 }
 CLAIMS = {
     "latency": {"is_monotone": True},
+    "kernels": {"is_monotone": False},  # a request more may fill a wave of a kernel better than one fewer
     "two-tier": {"reloads_on_failure": True},
 }
 """Attributes of a suite, by kind or name."""
 
 
 def latency_model(cls, **options):
-    catalog, inputs = Catalog.load(), {"alpha": (100.0, 0.5, 2.0), "beta": (3000.7, 20.3, 11.9)}
+    catalog, inputs = Catalog.load(), {}
+    if cls is not Kernels:
+        inputs = {"alpha": (100.0, 0.5, 2.0), "beta": (3000.7, 20.3, 11.9)}
     if hasattr(cls, "global_coefficients"):
         found = catalog.global_coefficients(cls.global_coefficients)
         inputs = {"alpha": found.alpha, "beta": found.beta}
@@ -68,7 +74,7 @@ def suite_of(kind, name):
 
 for kind in SUITES:
     for name in registry.names(kind):
-        if (kind, name) not in registry.outsiders():
+        if (kind, name) not in registry.third_party():
             suite = suite_of(kind, name)
             globals()[suite.__name__] = suite
 
@@ -92,6 +98,12 @@ class FormatTests(testing.TraceFormatTests):
             yield testing.BrokenFile(self.content().replace(part, replacement, 1), path, line)
 
 
+class TestAiperf(FormatTests):
+    format = "aiperf"
+    file_name = "aiperf.jsonl"
+    mistakes = (('"value": 420', '"value": "many"', "metrics.input_sequence_length", 1),)
+
+
 class TestAzure(FormatTests):
     format = "azure"
     file_name = "azure-2023.csv"
@@ -102,16 +114,46 @@ class TestAzure(FormatTests):
     )
 
 
+class TestBailian(FormatTests):
+    format = "bailian"
+    file_name = "bailian.jsonl"
+    mistakes = (("1.25", '"soon"', "timestamp", 2), ('"input_length": 70', '"input_length": -70', "input_length", 3))
+
+
 class TestBurstGPT(FormatTests):
     format = "burstgpt"
     file_name = "burstgpt-v2.csv"
     mistakes = (("900", "-900", "Request tokens", 2), ("19440161.5", "", "Timestamp", 3))
 
 
+class TestGenAIPerf(FormatTests):
+    format = "genai-perf"
+    file_name = "genai-perf.json"
+    mistakes = (('"timestamp": 17', '"timestamp": "x", "time": 17', "experiments[0].requests[0].timestamp", None),)
+
+
+class TestGuideLLM(FormatTests):
+    format = "guidellm"
+    file_name = "guidellm.json"
+    mistakes = (('"successful": [', '"successful": [1, ', "benchmarks[0].requests.successful[0].info.timings.request_start", None),)
+
+
+class TestInferencePerfRequests(FormatTests):
+    format = "inference-perf-requests"
+    file_name = "inference-perf-requests.json"
+    mistakes = (("310.25", '"soon"', "[0].start_time", None),)
+
+
 class TestMooncake(FormatTests):
     format = "mooncake"
     file_name = "mooncake.jsonl"
     mistakes = (('"timestamp": 3000', '"timestamp": "soon"', "timestamp", 2), ("[5, 1, 2]", "5", "hash_ids", 4))
+
+
+class TestSGLangBenchmark(FormatTests):
+    format = "sglang-benchmark"
+    file_name = "sglang-benchmark.jsonl"
+    mistakes = (("[80, 120]", '[80, "many"]', "input_lens[1]", 1),)
 
 
 class TestShareGPT(FormatTests):
@@ -166,15 +208,15 @@ class TestVLLMBenchmark(FormatTests):
     mistakes = (("[300, 512, 100]", '[300, 512, "many"]', "input_lens[2]", None),)
 
 
-def test_every_kind_has_a_suite_but_those_that_draw():
-    """Whether a plot or a renderer shows the right thing, no rule can tell."""
+def test_every_kind_has_a_suite_but_those_without_rules():
+    """What a plot or a renderer shows, and what a process does to the cluster, follows no rule that a test can check."""
     prefix = registry.GROUP_PREFIX
     kinds = {group.removeprefix(prefix) for group in entry_points().groups if group.startswith(prefix)}
-    assert kinds == {*SUITES, "trace_format", "renderer", "plot"}
+    assert kinds == {*SUITES, "trace_format", "renderer", "plot", "process"}
 
 
 def test_every_trace_format_is_tested():
     formats = {suite.format for suite in FormatTests.__subclasses__()}
     assert formats == {
-        name for name in registry.names("trace_format") if ("trace_format", name) not in registry.outsiders()
+        name for name in registry.names("trace_format") if ("trace_format", name) not in registry.third_party()
     }

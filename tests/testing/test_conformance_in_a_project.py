@@ -38,7 +38,7 @@ def test_pytest_collects_the_tests_of_a_subclass_and_shows_which_rule_is_violate
     result.stdout.fnmatch_lines(
         [
             "*TestPosition.test_route_returns_the_index_of_a_shown_replica*",
-            "E   *AssertionError: Position: route must return the index of a replica that it is shown*",
+            "E   *AssertionError: Position: route must return the index of a replica that it is shown, or *",
             "E  * returned: 1",
             "E  * shown: [[]0, 4[]]",
             "E  * request: 'request_0'",

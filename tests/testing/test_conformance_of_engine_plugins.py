@@ -254,11 +254,11 @@ class TakesOneMore(SingleTier):
             self.spare += 1
         return extended
 
-    def release(self, leg, tokens):
+    def release(self, leg, tokens, hashed):
         self._append_run(self.spare)
         self.pool.put_back(self.spare)
         self.spare = 0
-        super().release(leg, tokens)
+        super().release(leg, tokens, hashed)
 
 
 class KeepsTwo(SingleTier):
@@ -270,7 +270,7 @@ class AsksForTooMuch(SingleTier):
     def blocks_to_admit(self, leg, prefix, end):
         return 1 + super().blocks_to_admit(leg, prefix, end)
 
-    def stays_blocked(self, leg, prefix, end):
+    def stays_blocked(self, leg, prefix, end, kept):
         return False
 
     def admit(self, leg, prefix, end):
@@ -280,13 +280,13 @@ class AsksForTooMuch(SingleTier):
 
 
 class GivesUp(SingleTier):
-    def stays_blocked(self, leg, prefix, end):
+    def stays_blocked(self, leg, prefix, end, kept):
         return self.pool.free < self.pool.capacity // 2
 
 
 class Leaks(SingleTier):
-    def release(self, leg, tokens):
-        super().release(leg, tokens)
+    def release(self, leg, tokens, hashed):
+        super().release(leg, tokens, hashed)
         super().take(1)
 
 
@@ -294,8 +294,8 @@ class NeverFull(SingleTier):
     def _is_too_long(self, leg):
         return leg.input_tokens > (self.pool.capacity - 1) * self.block_size
 
-    def stays_blocked(self, leg, prefix, end):
-        return self._is_too_long(leg) or super().stays_blocked(leg, prefix, end)
+    def stays_blocked(self, leg, prefix, end, kept):
+        return self._is_too_long(leg) or super().stays_blocked(leg, prefix, end, kept)
 
     def admit(self, leg, prefix, end):
         return not self._is_too_long(leg) and super().admit(leg, prefix, end)

@@ -53,7 +53,7 @@ class LogReader:
 class Log(LogReader):
     """A log of our own."""
 
-    scale: float = setting(1.0, help="Not used.", gt=0)
+    scale: float = setting(default=1.0, help="Not used.", gt=0)
 
 
 class LogTests(TraceFormatTests):

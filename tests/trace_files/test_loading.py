@@ -21,7 +21,10 @@ from blis_simpy.trace_files.load_trace import Excerpt, load_trace, recognised
 from blis_simpy.trace_files.trace_builder import build_trace
 
 SAMPLES = Path(__file__).parents[1] / "data" / "traces"
-KNOWN = "azure, burstgpt, mooncake, sharegpt, table, trace-v2, vllm-benchmark"
+KNOWN = (
+    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
+    "sharegpt, table, trace-v2, vllm-benchmark"
+)
 FORMATS = {
     "azure-2023.csv": "azure",
     "azure-2024.csv": "azure",
@@ -86,7 +89,10 @@ def test_trace_of_our_own_layout_is_recognised():
 
 def test_unknown_file_is_told_what_there_is():
     assert lines_of_error("table.csv") == [
-        f"table.csv: is of no format that is known; name one of: {KNOWN}; for tables of your own that is 'table'"
+        (
+            f"table.csv: is of no known format; name one of: {KNOWN}; for a table with columns of other names that is "
+            "'table', with columns"
+        )
     ]
     assert lines_of_error("absent") == ["absent: cannot be read: No such file or directory"]
 
@@ -96,7 +102,10 @@ def test_unknown_format_and_option_are_told_what_there_is():
         "trace_format is unknown, got 'azur'; did you mean 'azure'?"
     )
     assert lines_of_error("mooncake.jsonl", blocksize=4, error=ScenarioError) == [
-        "blocksize is not an option of this format; did you mean 'block_size'? known: block_size"
+        (
+            "blocksize is not an option of this format; did you mean 'block_size'? known: rate, arrivals, seed, "
+            "block_size, context, tokenizer"
+        )
     ]
     assert lines_of_error("mooncake.jsonl", block_size=0, error=ScenarioError) == ["block_size must be >= 1, got 0"]
 
@@ -195,7 +204,7 @@ def test_azure_moments_are_cut_to_microseconds():
             "noon",
             "TIMESTAMP must be a date and time like 2023-11-16 18:17:03.979, got 'noon' (line 3)",
         ),
-        ("3180", "-1", "ContextTokens must be a 64-bit integer >= 0, got '-1' (line 3)"),
+        ("3180", "-1", "ContextTokens must be a whole number >= 0, got '-1' (line 3)"),
         (",27", "", "GeneratedTokens is missing: a row must have at least 3 fields, got 2 (line 4)"),
         (
             "ContextTokens",
@@ -249,7 +258,7 @@ def test_burstgpt_mistakes_are_named_with_their_place():
         load_trace("burstgpt-v2.csv")
     assert str(caught.value).splitlines() == [
         "burstgpt-v2.csv: Timestamp must be a number [s], got 'late' (line 4)",
-        "burstgpt-v2.csv: Response tokens must be a 64-bit integer >= 0, got '9.5' (line 4)",
+        "burstgpt-v2.csv: Response tokens must be a whole number >= 0, got '9.5' (line 4)",
     ]
     assert [problem.column for problem in caught.value.problems] == [1, 6]
 
@@ -407,7 +416,7 @@ def test_wrong_tokenizer_is_named_with_the_text():
     (line, *_) = lines_of_error("sharegpt.json", rate=1, tokenizer=lambda text: None)
     assert (
         line
-        == "sharegpt.json: [0].conversations[0].value must become tokens or their number by the tokenizer, got None"
+        == "sharegpt.json: [0].conversations[0].value must become tokens or their number by the tokenizer, not None"
     )
 
 
@@ -435,12 +444,18 @@ def without(*keys):
     return "v.json"
 
 
-def test_vllm_benchmark_without_times_needs_a_rate():
+def test_vllm_benchmark_without_times_arrives_at_its_own_rate(caplog):
+    """Two a second, so 0.5 s apart."""
     file = without("start_times")
-    assert lines_of_error(file, error=ScenarioError) == [
-        "rate must be given: the file has no start_times; the benchmark's own request_rate is 2.0"
-    ]
+    with caplog.at_level(logging.WARNING, "blis_simpy"):
+        assert column(load_trace(file), "arrival_time_us") == [0, 500_000]
+    assert caplog.messages[0] == (
+        "v.json: has no start_times; requests arrive as the benchmark planned: evenly, 2 a second"
+    )
     assert column(load_trace(file, rate=4), "arrival_time_us") == [0, 250_000]
+    assert lines_of_error(without("start_times", "request_rate"), error=ScenarioError) == [
+        "rate must be given: the file has neither start_times nor a request_rate"
+    ]
 
 
 def test_vllm_benchmark_without_latencies_is_a_load():
@@ -563,7 +578,7 @@ def test_wrong_columns_are_one_line(columns, expected):
 def test_table_mistakes_are_named_with_their_place():
     edited("table.csv", "13.25,120", "13.25,many")
     assert lines_of_error("table.csv", format="table", columns=COLUMNS) == [
-        "table.csv: prompt must be a 64-bit integer >= 0, got 'many' (line 4)"
+        "table.csv: prompt must be a whole number >= 0, got 'many' (line 4)"
     ]
 
 

@@ -145,7 +145,7 @@ def test_a_failure_on_the_way_leaves_the_old_files(folder):
 MAX = 2**63 - 1
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
 ROWS = st.lists(
-    st.tuples(TEXTS, st.integers(-(2**63), MAX), st.integers(1, MAX), st.booleans(), st.floats(0, 1)), min_size=1
+    st.tuples(TEXTS, st.integers(-(2**63), 2**62 - 1), st.integers(1, MAX), st.booleans(), st.floats(0, 1)), min_size=1
 )
 
 

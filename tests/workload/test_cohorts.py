@@ -1,12 +1,13 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from workloads import CONSTANT, arrivals, client, fixed, generated
 
+from blis_simpy.errors import ScenarioError
+from blis_simpy.units import HOUR
 from blis_simpy.workload.spec.client import Window
 from blis_simpy.workload.spec.cohort import Diurnal, Drain, Spike
-
-HOUR = 3_600_000_000
 
 
 def cohort(population, **others):
@@ -87,3 +88,51 @@ def test_cohorts_may_have_any_coefficient_of_variation(process, cv):
 
 def test_spike_window_is_half_open():
     assert Spike(start_time_us=5, duration_us=2).windows() == (Window(5, 7),)
+
+
+def test_daily_rate_follows_a_cosine_and_keeps_its_mean():
+    """Two days at 1/s, four times the lowest rate at 14 h: 1 + 0.6 cos; an hour's standard error is 1.7 to 2.6 %."""
+    workload = generated(
+        cohorts=[cohort(1, arrival={"process": "poisson"}, daily={"peak_hour": 14, "peak_to_trough_ratio": 4})],
+        aggregate_rate=1.0,
+        horizon=48 * HOUR,
+    )
+    hours = np.bincount([request.arrived_at // HOUR for request in workload.requests], minlength=48) / 3600
+    middles = np.arange(48) + 0.5
+    assert hours == pytest.approx(1 + 0.6 * np.cos(2 * np.pi * (middles - 14) / 24), rel=0.13)
+    assert hours.mean() == pytest.approx(1.0, rel=0.015)
+    arrivals = [request.arrived_at for request in workload.requests]
+    assert arrivals == sorted(arrivals)
+
+
+def test_daily_rate_is_drawn_the_same_however_far():
+    def arrivals(**bound):
+        daily = {"peak_hour": 3, "peak_to_trough_ratio": 9}
+        drawn = generated(client(arrival={"process": "gamma", "cv": 2}, daily=daily), aggregate_rate=0.01, **bound)
+        return [request.arrived_at for request in drawn.requests]
+
+    assert arrivals(num_requests=40) == arrivals(horizon=72 * HOUR)[:40]
+
+
+def test_daily_rate_of_ratio_one_is_constant():
+    (one, other) = (
+        generated(client(arrival={"process": "poisson"}, **daily), num_requests=50).requests
+        for daily in ({}, {"daily": {"peak_to_trough_ratio": 1}})
+    )
+    assert [r.arrived_at for r in one] == pytest.approx([r.arrived_at for r in other], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"diurnal": {"peak_to_trough_ratio": 2}, "daily": {"peak_to_trough_ratio": 2}},
+            "cohorts[0].daily must not be given beside diurnal",
+        ),
+        ({"daily": {"peak_to_trough_ratio": 0.5}}, "cohorts[0].daily.peak_to_trough_ratio must be >= 1, got 0.5"),
+    ],
+)
+def test_wrong_daily_rate_is_named(options, line):
+    with pytest.raises(ScenarioError) as caught:
+        generated(cohorts=[cohort(1, **options)], num_requests=1)
+    assert str(caught.value) == line

@@ -57,8 +57,9 @@ def test_servegen_folder_is_spelled_out(tmp_path):
     (tmp_path / "chunk-0-trace.csv").write_text("0,5,1,\n")
     (tmp_path / "chunk-0-dataset.json").write_text('{"0": {"input_tokens": "{1: 1}", "output_tokens": "{2: 1}"}}')
     found = from_servegen(tmp_path)
-    assert (found.aggregate_rate, found.category, found.servegen_data) == (1.0, "", None)
-    assert [(c.id, c.rate_fraction) for c in found.clients] == [("servegen-chunk-0", 5.0)]
+    assert (found.aggregate_rate, found.category, found.servegen_data) == (0.0, "", None)
+    assert [(c.id, c.lifecycle.windows[0].rate) for c in found.clients] == [("servegen-chunk-0", 5.0)]
+    assert from_text(found.to_yaml()) == found
 
 
 def test_inference_perf_is_spelled_out(tmp_path):

@@ -129,3 +129,13 @@ def test_plugin_may_return_a_plain_list():
     first, second = requests(num_requests=2, arrivals=Returns([3, 4]), prompt=Returns([0, 5]))
     assert (first.arrived_at, second.arrived_at) == (3, 7)
     assert (first.input_tokens, second.input_tokens) == (0, 5)
+
+
+def test_infinite_rate_is_all_at_once():
+    assert [request.arrived_at for request in requests(rate="inf", num_requests=3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("horizon", [None, 5])
+def test_infinite_rate_needs_a_number_of_requests(horizon):
+    with pytest.raises(ScenarioError, match=r"^num_requests must be > 0 unless a horizon is set, got 0$"):
+        requests(horizon, rate=float("inf"), num_requests=0)

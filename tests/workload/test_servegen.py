@@ -7,6 +7,7 @@ from workloads import from_text
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
+from blis_simpy.units import SECOND
 from blis_simpy.workload.arrivals import GammaArrivals, PoissonArrivals, WeibullArrivals
 from blis_simpy.workload.lengths import Empirical
 from blis_simpy.workload.spec.servegen import ServegenData
@@ -81,15 +82,11 @@ def test_chunk_without_traffic_is_left_out_unread(tmp_path, chunk):
     [
         ("0,1,1,\n0,1,1\n", TABLES, "trace.csv: must have as many columns in each row as in the first (4), got 3"),
         ("0,1,-2,gamma\n", TABLES, "trace.csv: arrival.cv must be > 0, got -2.0"),
-        ("0,1,20,weibull\n", TABLES, "trace.csv: arrival.cv must be between 0.01 and 10.4 for this process, got 20.0"),
         ("0,inf,1,\n", TABLES, "trace.csv: rate_fraction must be a finite number, got inf"),
         ("0,1,1,\n", None, "dataset.json: cannot be read: no such file or directory"),
         ("0,1,1,\n", "[]", "dataset.json: must be a JSON object of objects of text"),
         ("0,1,1,\n", {"0": {"input_tokens": 5}}, "dataset.json: must be a JSON object of objects of text"),
-        ("0,1,1,\n", {}, "dataset.json: has no window with both length tables in the span"),
-        ("0,1,1,\n", {"0": {"input_tokens": "{1: 1}"}}, "dataset.json: has no window with both length tables in the span"),
         ("0,1,1,\n", {"0": {"input_tokens": "1: 1", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must be a table in braces, got '1: 1'"),
-        ("0,1,1,\n", {"0": {"input_tokens": "{1: 1}", "output_tokens": "{ , }"}}, "dataset.json: 0.output_tokens must not be empty, got '{ , }'"),
         ("0,1,1,\n", {"0": {"input_tokens": "{1 1}", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must have entries of the form tokens: weight, got '1 1'"),
         ("0,1,1,\n", {"0": {"input_tokens": "{1: x}", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must have entries of the form tokens: weight, got '1: x'"),
     ],
@@ -114,7 +111,8 @@ def test_folder_without_chunks_or_traffic_is_refused(tmp_path, chunk):
         clients(tmp_path)
     chunk("0", "0,0,0,\n")
     with pytest.raises(
-        ScenarioError, match=r"^servegen_data\.path has no chunk with a positive rate in the span, got "
+        ScenarioError,
+        match=r"^servegen_data\.path has no chunk with a positive rate and length tables in the span, got ",
     ):
         clients(tmp_path)
 
@@ -125,3 +123,121 @@ def test_chunks_share_the_aggregate_rate(tmp_path, chunk):
     found = from_text(f"aggregate_rate: 400\nnum_requests: 2000\nservegen_data: {{path: {tmp_path}}}\n")
     requests = found.generate(RandomStreams(1)).requests
     assert sum(request.client == "servegen-chunk-a" for request in requests) == pytest.approx(1500, abs=100)
+
+
+def measured(folder, **span):
+    """Chunk, first and last second, and rate of each client."""
+    found = ServegenData(path=str(folder), **span).measured_clients()
+    return [
+        (client.tenant, window.start_us // SECOND, window.end_us // SECOND, window.rate)
+        for client in found
+        for window in client.lifecycle.windows
+    ]
+
+
+@pytest.mark.parametrize("empty", ["{}", "", "{ , }", " { } "])
+def test_window_with_an_empty_table_is_passed_over(tmp_path, chunk, empty):
+    later = {"input_tokens": "{7: 1}", "output_tokens": "{8: 1}"}
+    chunk("0", "0,2,1,\n", {"0": {**later, "output_tokens": empty}, "21600": later})
+    (client,) = clients(tmp_path)
+    assert client.input_distribution == Empirical((7,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    "tables", [{}, {"0": {"input_tokens": "{1: 1}"}}, {"0": {"input_tokens": "{}", "output_tokens": "{1: 1}"}}]
+)
+def test_client_without_tables_is_left_out_with_a_warning(tmp_path, chunk, tables, caplog):
+    chunk("0", "0,2,1,\n", tables)
+    chunk("1", "0,3,1,\n")
+    with caplog.at_level(logging.WARNING):
+        assert [client.tenant for client in clients(tmp_path)] == ["chunk-1"]
+    assert [message.split(": ", 1)[1] for message in caplog.messages] == [
+        "has no window with tables of prompts and outputs; left out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cv", "taken"),
+    [
+        ("weibull", 20, WeibullArrivals(10.4)),
+        ("weibull", 0.001, WeibullArrivals(0.01)),
+        ("gamma", 0, GammaArrivals(0.01)),
+    ],
+)
+def test_cv_that_no_law_has_is_clamped_with_one_warning(tmp_path, chunk, caplog, pattern, cv, taken):
+    for name in "01":
+        chunk(name, f"0,1,{cv},{pattern}\n")
+    with caplog.at_level(logging.WARNING):
+        assert {client.arrival for client in clients(tmp_path)} == {taken}
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == [
+        "2 clients have a cv beyond 0.01 to 10.4, taken as the nearest bound"
+    ]
+
+
+def test_gamma_may_be_as_bursty_as_measured(tmp_path, chunk):
+    chunk("0", "0,1,20,Gamma\n")
+    assert clients(tmp_path)[0].arrival == GammaArrivals(20)
+
+
+def test_measured_rates_hold_until_the_next_row(tmp_path, chunk):
+    """The last window is as long as the one before."""
+    chunk("0", "0,5,1,\n600,0,1,\n1200,2,1,\n")
+    chunk("1", "0,1,1,\n600,1.5,1,\n")
+    assert measured(tmp_path) == [
+        ("chunk-0", 0, 600, 5.0),
+        ("chunk-0", 1200, 1800, 2.0),
+        ("chunk-1", 0, 600, 1.0),
+        ("chunk-1", 600, 1200, 1.5),
+    ]
+    assert measured(tmp_path, span_start=300, span_end=1300) == [
+        ("chunk-0", 0, 300, 5.0),
+        ("chunk-0", 900, 1000, 2.0),
+        ("chunk-1", 0, 300, 1.0),
+        ("chunk-1", 300, 900, 1.5),
+    ]
+
+
+def test_measured_windows_have_the_tables_of_their_time(tmp_path, chunk):
+    tables = {s: {"input_tokens": f"{{{s}: 1}}", "output_tokens": "{1: 1}"} for s in ("200", "1000")}
+    chunk("0", "0,1,1,\n500,1,1,\n1000,1,1,\n", tables)
+    found = ServegenData(path=str(tmp_path)).measured_clients()
+    assert [client.input_distribution.lengths for client in found] == [(200,), (200,), (1000,)]
+
+
+def test_load_of_a_folder_is_its_own(tmp_path, chunk):
+    """Peaks of 10/s follow each other: never more than 11/s, and 5.5/s a client on average."""
+    chunk("0", "0,10,1,Poisson\n100,1,1,Poisson\n")
+    chunk("1", "0,1,1,Gamma\n100,10,1,Gamma\n")
+    spec = from_text(f"servegen_data: {{path: {tmp_path}}}\n")
+    arrivals = [request.arrived_at for request in spec.generate(RandomStreams(1), horizon=300 * SECOND).requests]
+    seconds = [sum(100 * SECOND * n <= tick < 100 * SECOND * (n + 1) for tick in arrivals) / 100 for n in range(3)]
+    assert seconds == pytest.approx([11, 11, 0], abs=1.5)
+
+
+def test_measured_load_is_the_same_however_far_it_is_drawn(tmp_path, chunk):
+    chunk("0", "0,10,1,Poisson\n100,1,1,Gamma\n")
+    short, long = (
+        from_text(f"num_requests: {number}\nservegen_data: {{path: {tmp_path}}}\n").generate(RandomStreams(1)).requests
+        for number in (50, 1010)
+    )
+    assert [r.arrived_at for r in long[:50]] == [r.arrived_at for r in short]
+    assert long[-1].arrived_at > 100 * SECOND
+
+
+def test_multimodal_chunk_has_the_parts_of_prompts(tmp_path, chunk):
+    """100 of text, two images of 500, and one video of 7, as its number is not given; no audio."""
+    tables = {
+        "text_tokens": "{100: 1.0}",
+        "image_tokens": "{500: 1.0}",
+        "image_count": "{2: 1.0}",
+        "audio_tokens": "{}",
+        "video_tokens": "{7: 1.0}",
+        "output_tokens": "{10: 1.0}",
+    }
+    chunk("0", "0,1,1,\n", {"0": tables})
+    spec = from_text(f"num_requests: 3\nservegen_data: {{path: {tmp_path}}}\n")
+    workload = spec.generate(RandomStreams(1))
+    assert [request.input_tokens for request in workload.requests] == [1107] * 3
+    assert {(d.text_tokens, d.image_tokens, d.audio_tokens, d.video_tokens) for d in workload.details.values()} == {
+        (100, 1000, 0, 7)
+    }

@@ -320,3 +320,23 @@ def test_too_many_items_are_refused():
     with pytest.raises(ScenarioError) as caught:
         generated(client(multimodal=media), num_requests=1)
     assert str(caught.value) == "image_count_distribution must not give more than 100000000 items in all"
+
+
+def test_second_prefix_length_of_a_group_is_warned_of(caplog):
+    clients = [
+        client(name, prefix_group="g", prefix_length=length) for name, length in (("a", 20), ("b", 30), ("c", 0))
+    ]
+    workload = generated(*clients, num_requests=9)
+    assert {request.input_tokens for request in workload.requests} == {workload.requests[0].input_tokens}
+    assert caplog.messages == [
+        "prefix_group 'g': prefix_length 30 of client 'b' is not used; its first client gives 20"
+    ]
+
+
+def test_load_that_windows_take_away_is_reported(caplog):
+    """Half of the rate is active for one of four seconds."""
+    windows = {"windows": [{"start_us": 0, "end_us": 1_000_000}, {"start_us": 3_900_000, "end_us": 4_000_000}]}
+    generated(client("a"), client("b", lifecycle=windows), aggregate_rate=8.0, num_requests=5)
+    assert caplog.messages == [
+        "clients are inactive outside their windows: until 4s, 5.1 requests/s of the aggregate rate of 8"
+    ]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.token_spans import Span
 from blis_simpy.replica.kv_store import HostTier
 from blis_simpy.testing.conformance.replica_cases import (
     ReplicaCase,
+    ReplicaSuite,
     ViolationFoundError,
     Violations,
     outcomes,
     replica_cases,
 )
-from blis_simpy.testing.conformance.suite import ConformanceSuite, require
+from blis_simpy.testing.conformance.suite import require
 from blis_simpy.testing.conformance.watched_kv_store import WatchedKVStore, WatchedTwoTierStore
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ __all__ = ["KVStoreTests"]
 _POLL_US = 10_000
 
 
-class KVStoreTests(ConformanceSuite):
+class KVStoreTests(ReplicaSuite):
     """Tests of the rules of `blis_simpy.replica.kv_store.KVStore` and `HostTier`.
 
     ``make(pool, block_size)`` returns a store for the blocks of a `KVBlocks` of so many tokens each.
@@ -47,24 +48,13 @@ class KVStoreTests(ConformanceSuite):
     """
 
     reloads_on_failure = False
-    _found: ClassVar[list[Violations]]
 
     def make(self, pool: KVBlocks, block_size: int) -> KVStore:
         """Return a new store."""
         raise NotImplementedError(f"{type(self).__name__}.make must return a new instance of the plug-in")
 
-    def _check(self, test: str) -> None:
-        """Fail if the store violates the rule of a test in one of the cases; each is simulated once for all tests."""
-        __tracebackhide__ = True
-        for violations in self._violations():
-            violations.check(test)
-
-    def _violations(self) -> list[Violations]:
-        if "_found" not in vars(type(self)):
-            type(self)._found = [self._simulate(case) for case in replica_cases()]
-        return self._found
-
-    def _simulate(self, case: ReplicaCase) -> Violations:
+    def watch(self, case: ReplicaCase) -> Violations:
+        """Simulate a case, with another process that takes blocks, and return what the store violates."""
         stores: list[WatchedKVStore] = []
 
         def make(pool: KVBlocks, block_size: int) -> WatchedKVStore:
@@ -87,59 +77,59 @@ class KVStoreTests(ConformanceSuite):
 
     def test_a_failed_allocation_changes_nothing(self) -> None:
         """`admit`, `extend` and `take` check first; False means that counts, held blocks and cache are as before."""
-        self._check("failure")
+        self.check("failure")
 
     def test_as_many_blocks_are_taken_as_are_needed(self) -> None:
         """`take` takes what it is asked for, `extend` takes `blocks_to_extend`, `admit` at most the prompt's blocks."""
-        self._check("count")
+        self.check("count")
 
     def test_an_allocation_that_fits_succeeds(self) -> None:
         """`take` and `extend` succeed if as many blocks are free as they need."""
-        self._check("fits")
+        self.check("fits")
 
     def test_blocks_to_admit_is_a_lower_bound(self) -> None:
         """`admit` fails with fewer free blocks than `blocks_to_admit`; a replica waits for so many."""
-        self._check("lower bound")
+        self.check("lower bound")
 
     def test_a_blocked_request_stays_blocked(self) -> None:
         """After `stays_blocked` has returned True, `admit` fails until a block is put back."""
-        self._check("blocked")
+        self.check("blocked")
 
     def test_all_blocks_come_back(self) -> None:
         """When no request runs, all blocks are free again; never more than there are."""
-        self._check("conservation")
+        self.check("conservation")
 
     def test_blocks_that_come_back_can_be_taken(self) -> None:
         """After all requests, another process can take all blocks, and a request that needs all of them is served."""
-        self._check("reuse")
+        self.check("reuse")
 
     def test_a_cached_prefix_leaves_the_last_prompt_token(self) -> None:
         """The last prompt token is computed even if the whole prompt is cached: it gives the first output token."""
-        self._check("last token")
+        self.check("last token")
 
     def test_a_cached_prefix_was_stored_before(self) -> None:
         """A block is found only if its tokens, and all tokens before it, equal those of a prompt or output in store."""
-        self._check("content")
+        self.check("content")
 
     def test_a_taken_block_loses_its_content(self) -> None:
         """After all free blocks were taken, or after `clear_cache`, only content of running requests is found."""
-        self._check("eviction")
+        self.check("eviction")
 
     def test_questions_change_nothing(self) -> None:
         """`cached_prefix`, `stays_blocked`, `blocks_to_admit` and `blocks_to_extend` only answer."""
-        self._check("questions")
+        self.check("questions")
 
     def test_rates_are_fractions(self) -> None:
         """`hit_rate` lies between 0 and 1; `thrashing_rate` is not negative."""
-        self._check("rates")
+        self.check("rates")
 
     def test_transfer_time_is_claimed_once(self) -> None:
         """`claim_transfer` returns whole microseconds, and 0 until there is another transfer."""
-        self._check("transfer")
+        self.check("transfer")
 
     def test_macro_steps_change_no_figure(self) -> None:
         """`stays_blocked` and `offload_is_constant` must be true, for the engine then computes many steps at once."""
-        for case, violations in zip(replica_cases(), self._violations(), strict=True):
+        for case, violations in zip(replica_cases(), self.violations(), strict=True):
             if violations:
                 continue
             one, other = (case.simulation(macro_steps=macro, store=self._factory()) for macro in (False, True))

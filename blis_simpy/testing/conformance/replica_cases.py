@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -12,12 +12,12 @@ from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.scenario import Scenario
 from blis_simpy.simulation import Simulation
-from blis_simpy.testing.conformance.suite import message, seeded
+from blis_simpy.testing.conformance.suite import ConformanceSuite, message, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ReplicaCase", "ViolationFoundError", "Violations", "outcomes", "replica_cases"]
+__all__ = ["ReplicaCase", "ReplicaSuite", "ViolationFoundError", "Violations", "outcomes", "replica_cases"]
 
 _BLOCK_SIZE = 4
 _AMPLE_BLOCKS = 400
@@ -210,3 +210,25 @@ class Violations:
         __tracebackhide__ = True
         if test == self._test:
             raise AssertionError(self._message)
+
+
+class ReplicaSuite(ConformanceSuite):
+    """Base class of suites that watch a plug-in in simulations; each case is simulated once for all tests."""
+
+    _found: ClassVar[list[Violations]]
+
+    def watch(self, case: ReplicaCase) -> Violations:
+        """Simulate a case with a new plug-in and return what it violates."""
+        raise NotImplementedError
+
+    def violations(self) -> list[Violations]:
+        """Return what the plug-in violates in each case."""
+        if "_found" not in vars(type(self)):
+            type(self)._found = [self.watch(case) for case in replica_cases()]
+        return self._found
+
+    def check(self, test: str) -> None:
+        """Fail if the plug-in violates the rule of a test in one of the cases."""
+        __tracebackhide__ = True
+        for violations in self.violations():
+            violations.check(test)

@@ -76,16 +76,20 @@ class WatchedKVStore:
             self._violated("eviction", rule, **found)
         return prefix
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Pass on, and remember what is said."""
-        blocked = bool(self._asked("stays_blocked", leg, prefix, end))
-        if blocked:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+        """Pass on, and remember the answer."""
+        blocked = bool(self._asked("stays_blocked", leg, prefix, end, kept))
+        if blocked and not kept:
             self._blocked[leg] = end
         return blocked
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
         """Pass on."""
         return int(self._asked("blocks_to_admit", leg, prefix, end))
+
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+        """Pass on."""
+        return int(self._asked("free_blocks_taken", leg, prefix, end))
 
     def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
         """Pass on."""
@@ -104,7 +108,7 @@ class WatchedKVStore:
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Pass on; check what is taken."""
         fewest = self.blocks_to_admit(leg, prefix, end)
-        self.stays_blocked(leg, prefix, end)
+        self.stays_blocked(leg, prefix, end, 0)
         admitted, taken = self._allocated("admit", leg, lambda: self._store.admit(leg, prefix, end))
         if not admitted:
             return False
@@ -176,21 +180,21 @@ class WatchedKVStore:
         if leg in self._stored:
             self._stored[leg] = max(self._stored[leg], tokens)
 
-    def release(self, leg: RunningRequest, tokens: int) -> None:
+    def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Pass on; the content stays."""
-        self._put_back(self._store.release, leg, tokens)
+        self._put_back(lambda: self._store.release(leg, tokens, hashed), leg, tokens)
 
-    def preempt(self, leg: RunningRequest, tokens: int) -> None:
+    def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
         """Pass on; the content stays."""
-        self._put_back(self._store.preempt, leg, tokens)
+        self._put_back(lambda: self._store.preempt(leg, tokens, hashed, findable), leg, tokens)
 
-    def _put_back(self, put_back: Callable[[RunningRequest, int], None], leg: RunningRequest, tokens: int) -> None:
+    def _put_back(self, put_back: Callable[[], None], leg: RunningRequest, tokens: int) -> None:
         content = _tokens_of(leg, max(tokens, self._stored.pop(leg, 0)))
         self._ever.add(content)
         # Before: a waiting process may take blocks at once.
         self._free.append(content)
         self._blocked.clear()
-        put_back(leg, tokens)
+        put_back()
         self._settle()
         if not self._stored:
             self._check_idle()

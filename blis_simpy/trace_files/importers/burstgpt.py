@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
 
-from blis_simpy.trace_files.csv_columns import CsvColumn, by_name, has_columns, integer, read_table
+from blis_simpy.trace_files.any_table import names_columns, read_any_table
+from blis_simpy.trace_files.csv_columns import CsvColumn, by_name, label, normalised, whole_number
 from blis_simpy.trace_files.timestamps import ticks
 from blis_simpy.trace_files.trace_builder import build_trace, rounds_of
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 __all__ = ["BurstGPT"]
 
-_count = partial(integer, at_least=0)
+_ELAPSED = "Elapsed time"
 _COLUMNS = (
     CsvColumn("Timestamp", partial(ticks, unit="s"), np.int64),
-    CsvColumn("Model", sys.intern),
-    CsvColumn("Request tokens", _count, np.int64),
-    CsvColumn("Response tokens", _count, np.int64),
-    CsvColumn("Log Type", sys.intern),
+    CsvColumn("Model", label),
+    CsvColumn("Request tokens", whole_number, np.int64),
+    CsvColumn("Response tokens", whole_number, np.int64),
+    CsvColumn("Log Type", label),
 )
-_SESSION = CsvColumn("Session ID", sys.intern)
-
-
-def _layout_of(names: Sequence[str]) -> Layout | Problem:
-    return by_name(names, _COLUMNS, (_SESSION,))
+_SESSION = CsvColumn("Session ID", label)
 
 
 @attrs.frozen(kw_only=True)
 class BurstGPT:
     """BurstGPT traces, with or without session ids (CSV); failed requests are left out."""
 
-    not_kept: ClassVar[str] = "elapsed times"
+    fields: ClassVar[str] = (
+        "Timestamp, Model (as client_id), Request tokens, Response tokens, Log Type (as tenant_id), Session ID if there"
+    )
+    times: ClassVar[str] = "s"
+    not_kept: ClassVar[str] = "failed requests (no response tokens), elapsed times"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the first line names the columns."""
-        return has_columns(start, *(column.name for column in _COLUMNS))
+        """Whether the columns have the names."""
+        return names_columns(start, *(column.name for column in _COLUMNS))
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a file. A request failed if it has no response tokens.
@@ -54,7 +54,14 @@ class BurstGPT:
         The called model becomes the client and the type of the log the tenant: a ``model`` in the trace would have to
         be the one that is simulated.
         """
-        columns: dict[str, Any] = read_table(path, _layout_of, max_rows=max_rows).columns
+        lost: list[str] = []
+
+        def layout_of(names: Sequence[str], _first: Sequence[str]) -> Layout | Problem:
+            if normalised(_ELAPSED) in map(normalised, names):
+                lost.append("elapsed times")
+            return by_name(names, _COLUMNS, (_SESSION,))
+
+        columns: dict[str, Any] = read_any_table(path, layout_of, max_rows)
         sessions = columns.get(_SESSION.name)
         labels = {} if sessions is None else {"session_id": sessions}
         trace = build_trace(
@@ -63,6 +70,7 @@ class BurstGPT:
             input_tokens=columns["Request tokens"],
             output_tokens=columns["Response tokens"],
             failed=columns["Response tokens"] == 0,
+            not_kept=lost,
             client_id=columns["Model"],
             tenant_id=columns["Log Type"],
             **labels,

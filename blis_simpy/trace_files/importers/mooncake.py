@@ -1,67 +1,288 @@
-"""Traces of Mooncake: lengths, and hashes that identify equal blocks of prompts.
+"""Traces of Mooncake and their relatives: lengths, and hashes that tell which blocks of the prompts are equal.
 
-A hash represents a block of tokens and all tokens before it, so the blocks that two prompts share are those of a
-common beginning of their lists. The last block may be cut short. These hashes become the contents of the prompts,
+A hash stands for a block of tokens and all that are before it, so the blocks that two prompts share are those of a
+common beginning of their lists. The last block may be shorter. These hashes become the contents of the prompts,
 and so what the prefix cache of a replica finds, whatever the size of its own blocks.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import logging
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import numpy as np
 
 from blis_simpy.core.token_spans import Span, TokenSpans
-from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.json_records import Record, count, each_record, json_lines
-from blis_simpy.trace_files.timestamps import ticks_of
-from blis_simpy.trace_files.trace_builder import build_trace
+from blis_simpy.errors import WorkloadTraceError
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.trace_files.json_records import Record, count, each_record, json_lines, listed
+from blis_simpy.trace_files.json_rows import names_of
+from blis_simpy.trace_files.pace import Paced
+from blis_simpy.trace_files.text_tokens import TOKENIZER_HELP, num_tokens, plain_text, span_of
+from blis_simpy.trace_files.timestamps import check_reach, ticks_of
+from blis_simpy.trace_files.trace_builder import build_trace, rounds_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
     from blis_simpy.trace_files.trace import Trace
 
-__all__ = ["Mooncake"]
+__all__ = ["Bailian", "Mooncake"]
+
+_log = logging.getLogger(__name__)
+
+_BLOCK_SIZES = tuple(2**exponent for exponent in range(8, -1, -1))
+_PROMPTS = ("input_length", "text_input", "messages")
 
 
-@attrs.frozen(kw_only=True)
-class Mooncake:
-    """Mooncake traces (JSON lines); their block hashes drive the prefix cache."""
+@attrs.frozen
+class _Row:
+    """One request of a file.
 
-    block_size: int = setting(default=512, help="Number of tokens per hash.", unit="tokens", ge=1, flag="--block-size")
+    Attributes
+    ----------
+    line : int or None
+        Where it is.
+    arrival, delay : int or None, ticks
+        When it arrives, or how long after the round before.
+    input_tokens, output_tokens : int
+        Lengths.
+    hashes : tuple of int
+        Blocks of the prompt.
+    texts : TokenSpans
+        Prompt that is given as text.
+    session, parent : str
+        Conversation, and the one that it continues; empty if none.
+    """
+
+    line: int | None
+    arrival: int | None
+    delay: int | None
+    input_tokens: int
+    output_tokens: int
+    hashes: tuple[int, ...]
+    texts: TokenSpans
+    session: str
+    parent: str = ""
+
+
+@settings_class
+class Mooncake(Paced):
+    """Mooncake traces and session traces of aiperf (JSON lines); their block hashes drive the prefix cache."""
+
+    block_size: int | None = setting(
+        default=None,
+        help="Tokens that a hash stands for. Unset: 512, or the power of two that fits all prompts.",
+        unit="tokens",
+        ge=1,
+        flag="--block-size",
+    )
+    context: str = setting(
+        default="recorded",
+        help="Whether a row of a session has its whole prompt (recorded), or only what comes after the earlier prompts "
+        "and answers (accumulate), as aiperf sends it.",
+        choices=("recorded", "accumulate"),
+        flag="--context",
+    )
+    tokenizer: Any = setting(default=None, help=TOKENIZER_HELP)
+
+    fields: ClassVar[str] = (
+        "timestamp, input_length, text_input or messages, output_length, and if there hash_ids, session_id, delay"
+    )
+    times: ClassVar[str] = "ms; without timestamps by rate"
+    not_kept: ClassVar[str] = "delays after answers, taken as delays after arrivals"
+    unit: ClassVar[str] = "ms"
+    session_key: ClassVar[str] = "session_id"
+    usual_block_size: ClassVar[int] = 512
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the first line is an object with the keys."""
-        line = start.lstrip().partition(b"\n")[0]
-        return line.startswith(b"{") and all(key in line for key in (b'"timestamp"', b'"input_length"'))
+        """Whether the first object has the length or the text of a prompt, and no date."""
+        keys = set(names_of(start)) if start.lstrip().startswith(b"{") else set()
+        return (
+            "chat_id" not in keys
+            and not keys.isdisjoint(_PROMPTS)
+            and not keys.isdisjoint({"timestamp", "delay", "hash_ids", "output_length"})
+        )
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file; timestamps are milliseconds, requests without hashes share nothing."""
-        rows = []
+        """Read a file; times are milliseconds, requests without hashes share nothing."""
+        rows = list(islice(each_record(path, json_lines(path), self._row), max_rows))
+        sessions = self.sessions(rows)
+        arrivals = self._arrivals(path, rows, sessions)
+        inputs, contents, output_streams = self._prompts(path, rows, sessions)
+        trace = build_trace(
+            path,
+            arrivals=arrivals,
+            input_tokens=inputs,
+            output_tokens=[row.output_tokens for row in rows],
+            contents=contents,
+            output_streams=output_streams,
+            not_kept=[Mooncake.not_kept if any(row.delay is not None for row in rows) else ""],
+            session_id=sessions,
+        )
+        trace.columns["round_index"] = rounds_of(trace.columns["session_id"])
+        return trace
+
+    def sessions(self, rows: Sequence[_Row]) -> list[str]:
+        """Conversation of each row; empty if it has none."""
+        return [row.session for row in rows]
+
+    def _row(self, record: Record) -> _Row:
+        texts: list[Span] = []
+        present = next((key for key in _PROMPTS if record.get(key, lambda value: value, None) is not None), _PROMPTS[0])
+        if present == "text_input":
+            texts = [self._text(record, present, record.get(present, plain_text))]
+        elif present == "messages":
+            messages = record.get(present, listed)
+            for number, values in enumerate(messages):
+                message = Record(values, f"{present}[{number}]", record.line)
+                texts.append(self._text(message, "content", message.get("content", plain_text, "")))
+        tokens = record.get("input_length", count) if present == "input_length" else sum(text.tokens for text in texts)
+        return _Row(
+            line=record.line,
+            arrival=record.get("timestamp", self._ticks, None),
+            delay=record.get("delay", self._ticks, None),
+            input_tokens=tokens,
+            output_tokens=record.get("output_length", count),
+            hashes=record.get("hash_ids", _hashes, ()),
+            texts=tuple(text for text in texts if text.tokens),
+            session=record.get(self.session_key, _name, ""),
+            parent=record.get("parent_chat_id", _name, ""),
+        )
+
+    def _ticks(self, value: Any) -> int:
+        return ticks_of(value, self.unit)
+
+    def _text(self, record: Record, key: str, text: str) -> Span:
+        try:
+            return span_of(text, num_tokens(text, self.tokenizer))
+        except ValueError as broken:
+            raise record.error(key, str(broken)) from None
+
+    def _arrivals(self, path: str, rows: Sequence[_Row], sessions: Sequence[str]) -> NDArray[np.int64]:
+        """Arrivals in file order: recorded, or of first rounds at a rate; delays count from the round before."""
+        first_place: dict[str, int] = {}
+        for place, session in enumerate(sessions):
+            first_place.setdefault(session or f"row {place}", place)
+        firsts = [rows[place] for place in first_place.values()]
+        if self.rate is not None:
+            starts = self.arrivals_at(self.rate, len(firsts)).tolist()
+        else:
+            without = [row for row in firsts if row.arrival is None]
+            if len(without) == len(firsts) > 0:
+                raise self.no_rate("the file has no timestamps")
+            if without:
+                raise WorkloadTraceError.at("timestamp", "is missing", file=path, line=without[0].line)
+            starts = [row.arrival for row in firsts]
+        start_of = dict(zip(first_place, starts, strict=True))
+        latest: dict[str, int] = {}
+        arrivals = []
+        for place, row in enumerate(rows):
+            key = sessions[place] or f"row {place}"
+            first = rows[first_place[key]]
+            if first is row:
+                arrival = start_of[key]
+            elif row.delay is None and row.arrival is not None and first.arrival is not None:
+                arrival = start_of[key] + row.arrival - first.arrival
+            else:
+                arrival = latest[key] + (row.delay or 0)
+            latest[key] = arrival
+            arrivals.append(arrival)
+        check_reach(max(arrivals, default=0), "rate", self.rate)
+        return np.array(arrivals, np.int64)
+
+    def _prompts(
+        self, path: str, rows: Sequence[_Row], sessions: Sequence[str]
+    ) -> tuple[list[int], list[TokenSpans | None], list[str | None]]:
+        """Length and content of each prompt, and the stream of each output that a later prompt contains."""
+        block_size = self._block_size(path, rows)
         known: dict[tuple[int, int], Span] = {}
-        for row in each_record(path, json_lines(path), partial(self._row, known=known)):
-            rows.append(row)
-            if len(rows) == max_rows:
-                break
-        arrivals, inputs, outputs, contents = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
-        return build_trace(path, arrivals=arrivals, input_tokens=inputs, output_tokens=outputs, contents=contents)
+        earlier: defaultdict[str, TokenSpans] = defaultdict(tuple)
+        inputs: list[int] = []
+        contents: list[TokenSpans | None] = []
+        streams: list[str | None] = []
+        accumulates = self.context == "accumulate"
+        for place, row in enumerate(rows):
+            own = row.texts or _content(row, block_size, known)
+            session, stream = sessions[place], None
+            if accumulates and session:
+                unshared = row.input_tokens - sum(span.tokens for span in own)
+                if unshared:
+                    own = (*own, Span(f"row:{place}", 0, unshared))
+                own = (*earlier[session], *own)
+                stream = f"answer:{place}"
+                earlier[session] = (*own, Span(stream, 0, row.output_tokens)) if row.output_tokens else own
+            inputs.append(sum(span.tokens for span in own) if accumulates and session else row.input_tokens)
+            contents.append(own or None)
+            streams.append(stream)
+        return inputs, contents, streams
 
-    def _row(self, record: Record, known: dict[tuple[int, int], Span]) -> tuple[int, int, int, TokenSpans | None]:
-        arrival = record.get("timestamp", lambda value: ticks_of(value, "ms"))
-        tokens = record.get("input_length", count)
-        output = record.get("output_length", count)
-        blocks = -(-tokens // self.block_size)
+    def _block_size(self, path: str, rows: Iterable[_Row]) -> int:
+        """Tokens that a hash stands for; refuses rows that contradict it."""
+        size = self.block_size or self.usual_block_size
+        hashed = [row for row in rows if row.hashes]
+        wrong = [row for row in hashed if len(row.hashes) > -(-row.input_tokens // size)]
+        if wrong and self.block_size is None:
+            for other in _BLOCK_SIZES:
+                if all(len(row.hashes) == -(-row.input_tokens // other) for row in hashed):
+                    _log.warning("%s: by their number, hashes stand for %d tokens each, not %d", path, other, size)
+                    return int(other)
+        if wrong:
+            blocks = -(-wrong[0].input_tokens // size)
+            rule = f"must not be more than the {blocks} blocks of {size} tokens of the prompt"
+            raise WorkloadTraceError.at("hash_ids", rule, list(wrong[0].hashes), file=path, line=wrong[0].line)
+        return size
 
-        def block(place: int, number: int) -> Span:
-            held = min(self.block_size, tokens - place * self.block_size)
-            return known.get((number, held)) or known.setdefault((number, held), Span(f"hash:{number}", 0, held))
 
-        def content_of(hashes: Any) -> TokenSpans | None:
-            if not isinstance(hashes, list) or not all(type(number) is int for number in hashes):
-                raise ValueError("must be a list of whole numbers")
-            if len(hashes) > blocks:
-                raise ValueError(f"must not be more than the {blocks} blocks of {self.block_size} tokens of the prompt")
-            return tuple(map(block, range(len(hashes)), hashes)) or None
+@settings_class
+class Bailian(Mooncake):
+    """Traces of Alibaba's Bailian with chat_id and parent_chat_id (JSON lines); hashes stand for 16 tokens."""
 
-        return arrival, tokens, output, record.get("hash_ids", content_of, None)
+    fields: ClassVar[str] = "chat_id, parent_chat_id, timestamp, input_length, output_length, hash_ids if there"
+    times: ClassVar[str] = "s"
+    not_kept: ClassVar[str] = "types"
+    unit: ClassVar[str] = "s"
+    session_key: ClassVar[str] = "chat_id"
+    usual_block_size: ClassVar[int] = 16
+
+    @classmethod
+    def recognises(cls, name: str, start: bytes) -> bool:
+        """Whether the first object has the keys."""
+        return start.lstrip().startswith(b"{") and {"chat_id", "parent_chat_id", "timestamp"} <= set(names_of(start))
+
+    def sessions(self, rows: Sequence[_Row]) -> list[str]:
+        """Conversation of each row: the first chat that its parents lead to."""
+        roots: dict[str, str] = {}
+        for row in rows:
+            parent = "" if row.parent == "-1" else row.parent
+            roots[row.session] = roots.get(parent, parent or row.session)
+        return [roots[row.session] for row in rows]
+
+
+def _content(row: _Row, block_size: int, known: dict[tuple[int, int], Span]) -> TokenSpans:
+    """Blocks of a prompt; equal ones are one object."""
+
+    def block(place: int, number: int) -> Span:
+        held = min(block_size, row.input_tokens - place * block_size)
+        return known.get((number, held)) or known.setdefault((number, held), Span(f"hash:{number}", 0, held))
+
+    return tuple(map(block, range(len(row.hashes)), row.hashes))
+
+
+def _hashes(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        raise ValueError("must be a list of whole numbers")
+    return tuple(value)
+
+
+def _name(value: Any) -> str:
+    """Take a label from JSON, a number too."""
+    if isinstance(value, str) or type(value) is int:
+        return str(value)
+    raise ValueError("must be text or a whole number")

@@ -1,24 +1,24 @@
-"""Conversations as ShareGPT exports them: messages of users and models, without times and token counts.
+"""Conversations as ShareGPT and its successors export them: messages without times and token counts.
 
-Each answer of the model becomes a request, a round of the conversation, whose prompt consists of all previous messages.
-Equal texts are equal tokens, so earlier rounds and common beginnings of conversations are found in the prefix cache.
-Lengths are counted by a tokenizer, if one is given, or estimated.
+Each answer of the model becomes a request, a round of the conversation, whose prompt is all earlier messages. Equal
+texts are equal tokens, so a replica finds earlier rounds in its prefix cache, and beginnings that conversations have
+in common. Lengths are counted by a tokenizer, or estimated.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sized
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import attrs
 import numpy as np
 
-from blis_simpy.core.random_streams import RandomStreams
-from blis_simpy.core.token_spans import Span, TokenSpans
-from blis_simpy.errors import ScenarioError, WorkloadTraceError
-from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.json_records import Record, each_record, listed, read_json, words
+from blis_simpy.errors import WorkloadTraceError
+from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.trace_files.json_records import Record, each_record, json_lines, listed, read_json
+from blis_simpy.trace_files.pace import Paced
+from blis_simpy.trace_files.text_tokens import TOKENIZER_HELP, num_tokens, plain_text, span_of
 from blis_simpy.trace_files.timestamps import check_reach
 from blis_simpy.trace_files.trace import TraceHeader
 from blis_simpy.trace_files.trace_builder import build_trace
@@ -26,15 +26,17 @@ from blis_simpy.trace_files.trace_builder import build_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
+    from blis_simpy.core.token_spans import Span, TokenSpans
     from blis_simpy.trace_files.trace import Trace
 
-__all__ = ["ShareGPT", "estimated_tokens"]
+__all__ = ["ShareGPT"]
 
-_BYTES_PER_TOKEN = 4
 _MODELS = frozenset({"gpt", "assistant", "chatgpt", "bing", "bard", "model"})
-_OTHERS = frozenset({"human", "user", "system", "tool"})
+_OTHERS = frozenset({"human", "user", "system", "tool", "function", "developer"})
+_LISTS = ("conversations", "conversation", "messages")
+_SPEAKERS = ("from", "role")
+_TEXTS = ("value", "content")
+_IDS = ("id", "conversation_id", "session_id", "conversation_hash")
 
 
 class _Round(NamedTuple):
@@ -46,31 +48,12 @@ class _Round(NamedTuple):
     output_stream: str | None
 
 
-def estimated_tokens(text: str) -> int:
-    """Estimate the tokens of a text: one for every four bytes of UTF-8, rounded up.
+@settings_class
+class ShareGPT(Paced):
+    """Conversations in the layouts of ShareGPT and OpenAI (JSON, JSON lines), without times."""
 
-    Examples
-    --------
-    >>> estimated_tokens("Hello, world!"), estimated_tokens("")
-    (4, 0)
-    """
-    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
-
-
-@attrs.frozen(kw_only=True)
-class ShareGPT:
-    """Conversations in the layout of ShareGPT (JSON); rates and think times are options."""
-
-    rate: float | None = setting(
-        default=None,
-        help="Conversations that begin each second, or text like 30/min; required, as the file has no times.",
-        unit="1/s",
-        gt=0,
-        dimension="rate",
-        flag="--rate",
-    )
     arrivals: str = setting(
-        default="poisson", help="How conversations begin.", choices=("constant", "poisson"), flag="--arrivals"
+        default="poisson", help="Gaps between arrivals at a rate.", choices=("constant", "poisson"), flag="--arrivals"
     )
     think_time: int = setting(
         default=10_000_000,
@@ -80,35 +63,39 @@ class ShareGPT:
         dimension="duration",
         flag="--think-time",
     )
-    seed: int = setting(default=42, help="Seed of the arrivals.", ge=0, flag="--seed")
-    tokenizer: Any = setting(
-        default=None, help="Callable that gives the tokens of a text, or their number; unset: one for every four bytes."
-    )
+    tokenizer: Any = setting(default=None, help=TOKENIZER_HELP)
 
-    not_kept: ClassVar[str] = "the texts"
+    fields: ClassVar[str] = (
+        "conversations, conversation or messages: a list of from and value, or role and content; id if there"
+    )
+    times: ClassVar[str] = "none: rate and think_time"
+    not_kept: ClassVar[str] = "the texts, messages after the last answer"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file is a list of objects with conversations."""
-        return start.lstrip().startswith(b"[") and b'"conversations"' in start
+        """Whether the file begins with an object that has a list of messages and no times."""
+        text = start.lstrip()
+        begins = any(f'"{key}"'.encode() in text for key in _LISTS) and any(
+            f'"{key}"'.encode() in text for key in _SPEAKERS
+        )
+        return (
+            text.startswith((b"[", b"{")) and begins and b'"timestamp"' not in text and b'"request_inputs"' not in text
+        )
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a file; `max_rows` is the number of conversations.
 
-        Messages after the last answer, and empty answers, are left out.
+        Messages after the last answer, and answers that are empty, are left out.
         """
         if self.rate is None:
-            raise ScenarioError.at("rate", "must be given: conversations have no times")
-        found = read_json(path)
-        if not isinstance(found, list):
-            raise WorkloadTraceError.at("", "must be a list of conversations", file=path)
-        records = (Record(values, f"[{number}]") for number, values in enumerate(found[:max_rows]))
+            raise self.no_rate("conversations have no times")
+        conversations = list(each_record(path, islice(_records(path), max_rows), self._conversation))
+        starts = self.arrivals_at(self.rate, len(conversations)).tolist()
         names: list[str] = []
         numbers: list[int] = []
         rounds: list[_Round] = []
-        starts = self._starts(len(found[:max_rows])).tolist()
         arrivals: list[int] = []
-        for number, (name, conversation) in enumerate(each_record(path, records, self._conversation)):
+        for number, (name, conversation) in enumerate(conversations):
             for index, one in enumerate(conversation):
                 names.append(name or str(number))
                 numbers.append(index)
@@ -123,58 +110,64 @@ class ShareGPT:
             header=TraceHeader(mode="generated"),
             contents=[one.content for one in rounds],
             output_streams=[one.output_stream for one in rounds],
+            not_kept=["the texts"],
             session_id=names,
             round_index=np.array(numbers, np.int64),
         )
 
-    def _starts(self, conversations: int) -> NDArray[np.int64]:
-        """First arrivals of the conversations, ticks."""
-        mean_gap_us = 1e6 / (self.rate or 1.0)
-        check_reach(conversations * mean_gap_us, "rate", self.rate)
-        if self.arrivals == "constant":
-            instants = np.arange(conversations) * mean_gap_us
-        else:
-            random = RandomStreams(self.seed).generator("trace/conversations")
-            instants = np.cumsum(random.exponential(mean_gap_us, conversations))
-        starts: NDArray[np.int64] = np.rint(instants).astype(np.int64)
-        return starts
-
     def _conversation(self, record: Record) -> tuple[str, list[_Round]]:
-        turns = record.get("conversations", listed)
-        said: list[tuple[bool, Span]] = []
-        for number, values in enumerate(turns):
-            turn = Record(values, f"{record.path}.conversations[{number}]")
-            is_answer = turn.get("from", _speaker) in _MODELS
-            text = turn.get("value", words)
-            if tokens := self._tokens(turn, text):
-                digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-                said.append((is_answer, Span(f"text:{digest}", 0, tokens)))
-        return str(record.get("id", lambda value: value, "")), list(_rounds(said))
-
-    def _tokens(self, turn: Record, text: str) -> int:
-        if self.tokenizer is None:
-            return estimated_tokens(text)
-        count: Callable[[str], Any] = self.tokenizer
-        found = count(text)
-        if isinstance(found, Sized):
-            return len(found)
-        if isinstance(found, int) and found >= 0:
-            return int(found)
-        raise turn.error("value", "must become tokens or their number by the tokenizer", found)
+        key = _present(record, _LISTS)
+        messages: list[tuple[bool, Span]] = []
+        for number, values in enumerate(record.get(key, listed)):
+            place = f"{record.path}.{key}[{number}]".removeprefix(".")
+            message = Record(values, place, record.line)
+            is_answer = message.get(_present(message, _SPEAKERS), _speaker) in _MODELS
+            source = _present(message, _TEXTS)
+            # A call of a tool has no content; a message must have the key all the same.
+            text = message.get(source, plain_text, *([""] if _has(message, source) else []))
+            try:
+                tokens = num_tokens(text, self.tokenizer)
+            except ValueError as broken:
+                raise message.error(source, str(broken)) from None
+            if tokens:
+                messages.append((is_answer, span_of(text, tokens)))
+        name = next((str(record.values[key]) for key in _IDS if record.values.get(key) is not None), "")
+        return name, list(_rounds(messages))
 
 
-def _rounds(said: list[tuple[bool, Span]]) -> Iterator[_Round]:
-    last = max((place for place, (is_answer, _) in enumerate(said) if is_answer), default=0)
-    for place, (is_answer, span) in enumerate(said):
-        # Two answers in a row are one request for each; an answer before any question is part of the context.
+def _records(path: str) -> Iterator[Record]:
+    """Conversations of a file: a list of them, or one a line."""
+    if not is_special(path) and read_start(path, WorkloadTraceError).lstrip().startswith(b"["):
+        yield from (Record(values, f"[{number}]") for number, values in enumerate(read_json(path)))
+    else:
+        for record in json_lines(path):
+            if isinstance(record.values, list):
+                yield from (Record(values, f"[{number}]") for number, values in enumerate(record.values))
+            else:
+                yield record
+
+
+def _present(record: Record, keys: tuple[str, ...]) -> str:
+    """Choose the first of some keys that a record has; the first one of all if it has none."""
+    return next((key for key in keys if _has(record, key)), keys[0])
+
+
+def _has(record: Record, key: str) -> bool:
+    return isinstance(record.values, Mapping) and key in record.values
+
+
+def _rounds(messages: list[tuple[bool, Span]]) -> Iterator[_Round]:
+    last = max((place for place, (is_answer, _) in enumerate(messages) if is_answer), default=0)
+    for place, (is_answer, span) in enumerate(messages):
+        # Two answers in a row are one request for each; an answer before any question is part of later prompts.
         if is_answer and place:
-            content = tuple(earlier for _, earlier in said[:place])
+            content = tuple(earlier for _, earlier in messages[:place])
             yield _Round(
                 sum(earlier.tokens for earlier in content), span.tokens, content, span.stream if place < last else None
             )
 
 
 def _speaker(value: Any) -> str:
-    if not isinstance(value, str) or value not in _MODELS | _OTHERS:
+    if not isinstance(value, str) or value.lower() not in _MODELS | _OTHERS:
         raise ValueError(f"must be one of {', '.join(sorted(_MODELS | _OTHERS))}")
-    return str(value)
+    return value.lower()

@@ -1,92 +1,219 @@
-"""Results of vLLM's serving benchmark, with the figures of every request (``--save-detailed``)."""
+"""Results of the serving benchmarks of vLLM and SGLang, with the figures of every request; one run, or several."""
 
 from __future__ import annotations
 
+import logging
+import math
+from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
-from blis_simpy.errors import ScenarioError, WorkloadTraceError
-from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.json_records import Record, count, each_record, listed, read_json
-from blis_simpy.trace_files.timestamps import check_reach, ticks_of
-from blis_simpy.trace_files.trace import ServerInfo, TraceHeader
-from blis_simpy.trace_files.trace_builder import build_trace
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.trace_files.json_records import Record, count, each_record, json_values, listed
+from blis_simpy.trace_files.measured import Measured, measured_trace
+from blis_simpy.trace_files.pace import Paced
+from blis_simpy.trace_files.timestamps import ticks_of
+from blis_simpy.trace_files.trace import ServerInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blis_simpy.trace_files.trace import Trace
 
-__all__ = ["VLLMBenchmark"]
+__all__ = ["SGLangBenchmark", "VLLMBenchmark"]
 
-_HINT = "run the benchmark with --save-result --save-detailed"
+_log = logging.getLogger(__name__)
 
 
-@attrs.frozen(kw_only=True)
-class VLLMBenchmark:
-    """Results of vLLM's serving benchmark with --save-detailed (JSON); failed requests are left out."""
+@attrs.frozen
+class _Run:
+    """What one benchmark measured.
 
-    rate: float | None = setting(
-        default=None,
-        help="Requests per second, evenly spaced; required if the file has no start_times.",
-        unit="1/s",
-        gt=0,
-        dimension="rate",
-        flag="--rate",
+    Attributes
+    ----------
+    starts : ndarray of int64, shape (num_requests,), ticks
+        When its requests were sent, from the start of the run.
+    requests : list of Measured
+        Its requests, sent at tick 0.
+    duration : int, ticks
+        How long it took.
+    plan : str
+        How its starts were made, if the file does not have them.
+    model : str
+        Model that was asked.
+    has_gaps : bool
+        Whether the gaps between tokens were in the file.
+    """
+
+    starts: NDArray[np.int64]
+    requests: list[Measured]
+    duration: int
+    plan: str
+    model: str
+    has_gaps: bool
+
+
+@settings_class
+class VLLMBenchmark(Paced):
+    """Results of vllm bench serve with --save-detailed (JSON, JSON lines); failed requests are left out."""
+
+    run: int | None = setting(
+        default=None, help="Which run of the file to take, from 1. Unset: all, one after the other.", ge=1, flag="--run"
     )
 
-    not_kept: ClassVar[str] = "the single gaps between tokens"
+    fields: ClassVar[str] = "input_lens, output_lens, and if there start_times, ttfts, itls, errors"
+    times: ClassVar[str] = "s; without start_times by request_rate and max_concurrency, or rate"
+    not_kept: ClassVar[str] = "failed requests, the single gaps between tokens"
+    server: ClassVar[str] = "vllm"
+    hint: ClassVar[str] = "run the benchmark with --save-result --save-detailed"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file is an object with figures of a benchmark."""
-        return start.lstrip().startswith(b"{") and b'"total_input_tokens"' in start and b'"duration"' in start
+        """Whether the file is an object with figures of a benchmark of vLLM."""
+        return _is_benchmark(start) and not _is_of_sglang(start)
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file; latencies become times of chunks, for a calibration."""
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise WorkloadTraceError.at("", "must be an object with the figures of a benchmark", file=path)
-        return next(each_record(path, [Record(found)], lambda record: self._trace(record, path, max_rows)))
+        """Read a file; latencies become times of chunks, for a calibration.
 
-    def _trace(self, record: Record, path: str, max_rows: int | None) -> Trace:
-        if "input_lens" not in record.values:
-            raise record.error("input_lens", f"is missing: {_HINT}")
+        Without start_times, requests arrive evenly at the rate of the benchmark, at most as many at a time as its
+        max_concurrency.
+        """
+        records = json_values(path)
+        if self.run is not None:
+            if self.run > len(records):
+                raise ScenarioError.at("run", f"must be at most {len(records)}, the runs of the file", self.run)
+            records = [records[self.run - 1]]
+        elif len(records) > 1:
+            _log.warning("%s: has %d runs, replayed one after the other; run=1 is the first alone", path, len(records))
+        runs = list(each_record(path, records, self._run))
+        for plan in dict.fromkeys(run.plan for run in runs if run.plan):
+            _log.warning("%s: has no start_times; requests arrive as the benchmark planned: %s", path, plan)
+        requests: list[Measured] = []
+        begins = 0
+        for run in runs:
+            for start, request in zip(run.starts.tolist(), run.requests, strict=True):
+                requests.append(_sent_at(request, begins + start))
+            begins += max(run.duration, int(run.starts.max(initial=0)))
+        return measured_trace(
+            path,
+            requests[:max_rows],
+            server=ServerInfo(type=self.server, model=runs[0].model if runs else ""),
+            not_kept=["the single gaps between tokens"] if any(run.has_gaps for run in runs) else [],
+        )
+
+    def _run(self, record: Record) -> _Run:
+        if record.get("input_lens", lambda value: value, None) is None:
+            raise record.error("input_lens", f"is missing: {self.hint}")
         inputs = record.items("input_lens", count)
         size = len(inputs)
         outputs = record.items("output_lens", count, size)
         errors = record.optional_items("errors", _error, size) or [""] * size
-        starts = record.optional_items("start_times", _seconds, size)
-        if starts is None:
-            starts = self._even_starts(record, size)
         ttfts = record.optional_items("ttfts", _seconds, size)
         gaps = record.optional_items("itls", _gaps, size)
-        columns: dict[str, Any] = {"streaming": np.full(size, ttfts is not None)}
-        if ttfts is not None and gaps is not None:
-            first = np.array(starts) + np.array(ttfts)
-            columns["first_chunk_time_us"] = first
-            columns["last_chunk_time_us"] = first + np.array([sum(between) for between in gaps], np.int64)
-            columns["num_chunks"] = np.array([len(between) + 1 for between in gaps], np.int64)
-        server = ServerInfo(type="vllm", model=record.get("model_id", str, ""))
-        return build_trace(
-            path,
-            arrivals=starts[:max_rows],
-            input_tokens=inputs[:max_rows],
-            output_tokens=outputs[:max_rows],
-            header=TraceHeader(mode="real", server=server),
-            failed=[bool(error) or not tokens for error, tokens in zip(errors, outputs, strict=True)][:max_rows],
-            **{name: column[:max_rows] for name, column in columns.items()},
+        requests = []
+        for place in range(size):
+            failed = bool(errors[place]) or not outputs[place]
+            known = ttfts is not None and gaps is not None and not failed
+            first = ttfts[place] if ttfts is not None and known else None
+            requests.append(
+                Measured(
+                    sent_at=0,
+                    input_tokens=inputs[place],
+                    output_tokens=outputs[place],
+                    first_chunk_at=first,
+                    last_chunk_at=first + sum(gaps[place]) if first is not None and gaps is not None else None,
+                    num_chunks=len(gaps[place]) + 1 if known and gaps is not None else 0,
+                    failed=failed,
+                )
+            )
+        starts, plan = self._starts(record, requests)
+        return _Run(
+            starts=starts,
+            requests=requests,
+            duration=record.get("duration", _seconds, 0),
+            plan=plan,
+            model=record.get("model_id", str, ""),
+            has_gaps=any(gaps or ()),
         )
 
-    def _even_starts(self, record: Record, size: int) -> list[int]:
-        if self.rate is None:
-            rate = record.get("request_rate", str, "unknown")
-            hint = f"the benchmark's own request_rate is {rate}"
-            raise ScenarioError.at("rate", "must be given: the file has no start_times", hint=hint)
-        gap_us = 1e6 / self.rate
-        check_reach(size * gap_us, "rate", self.rate)
-        starts: list[int] = np.rint(np.arange(size) * gap_us).astype(np.int64).tolist()
-        return starts
+    def _starts(self, record: Record, requests: Sequence[Measured]) -> tuple[NDArray[np.int64], str]:
+        """When requests are sent, and how that was found if the file does not say."""
+        size = len(requests)
+        starts = record.optional_items("start_times", _seconds, size)
+        if self.rate is not None:
+            return self.arrivals_at(self.rate, size), ""
+        if starts is not None:
+            sent = np.array(starts, np.int64)
+            return sent - (sent.min() if size else 0), ""
+        rate = record.get("request_rate", _rate, None)
+        if rate is None:
+            raise self.no_rate("the file has neither start_times nor a request_rate")
+        planned = self.arrivals_at(rate, size)
+        plan = "all at once" if math.isinf(rate) else f"evenly, {rate:g} a second"
+        places = record.get("max_concurrency", count, None)
+        if places and any(request.last_chunk_at for request in requests):
+            return _with_places(planned, requests, places), f"{plan}, at most {places} at a time"
+        return planned, plan
+
+
+@settings_class
+class SGLangBenchmark(VLLMBenchmark):
+    """Results of sglang.bench_serving with --output-details (JSON lines); failed requests are left out."""
+
+    server: ClassVar[str] = "sglang"
+    hint: ClassVar[str] = "run the benchmark with --output-details"
+
+    @classmethod
+    def recognises(cls, name: str, start: bytes) -> bool:
+        """Whether the file is an object with figures of a benchmark of SGLang."""
+        return start.lstrip().startswith(b"{") and _is_of_sglang(start)
+
+
+def _is_benchmark(start: bytes) -> bool:
+    return start.lstrip().startswith((b"{", b"[")) and all(
+        key in start for key in (b'"total_input_tokens"', b'"duration"')
+    )
+
+
+def _is_of_sglang(start: bytes) -> bool:
+    return b'"dataset_name"' in start and b'"request_rate"' in start and b'"backend"' in start
+
+
+def _with_places(scheduled: NDArray[np.int64], requests: Sequence[Measured], places: int) -> NDArray[np.int64]:
+    """When requests are sent by a client that waits while so many are under way."""
+    free_at = [0] * places
+    heapify(free_at)
+    starts = []
+    for planned, request in zip(scheduled.tolist(), requests, strict=True):
+        start = max(planned, free_at[0])
+        heapreplace(free_at, start + (request.last_chunk_at or 0))
+        starts.append(start)
+    return np.array(starts, np.int64)
+
+
+def _sent_at(request: Measured, sent: int) -> Measured:
+    def later(duration: int | None) -> int | None:
+        return None if duration is None else sent + duration
+
+    return attrs.evolve(
+        request,
+        sent_at=sent,
+        first_chunk_at=later(request.first_chunk_at),
+        last_chunk_at=later(request.last_chunk_at),
+    )
+
+
+def _rate(value: Any) -> float:
+    """Take a rate from JSON, infinite or not; none where arrivals came from a file."""
+    if value in ("inf", "Infinity", math.inf):
+        return math.inf
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise ValueError("must be a number > 0 or inf, unless a rate is given")
 
 
 def _seconds(value: Any) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import ClassVar, NamedTuple
 
-from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, Parts
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, OptionalRate, Parts
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField
 from blis_simpy.workload.spec.length_distribution import LENGTHS, OPTIONAL_LENGTHS, LengthField, OptionalLengthField
@@ -19,6 +20,7 @@ __all__ = [
     "ActivityWindows",
     "Client",
     "ClientProfile",
+    "Daily",
     "MultiTurn",
     "Multimodal",
     "Network",
@@ -46,6 +48,14 @@ class Window:
 
     start_us: Duration = setting(default=0, help="First tick inside.", unit="ticks", dimension="duration")
     end_us: Duration = setting(default=0, help="First tick after the interval.", unit="ticks", dimension="duration")
+    rate: OptionalRate = setting(
+        default=None,
+        help="Requests per second in the interval, independent of the aggregate rate; the arrival process starts anew "
+        "with the interval. For clients without sessions; either all intervals of a client have a rate or none.",
+        unit="1/s",
+        gt=0,
+        dimension="rate",
+    )
 
 
 @settings_class
@@ -57,6 +67,25 @@ class ActivityWindows:
     windows: Parts[Window] = setting(
         default=(), help="Intervals, which may overlap; without any the client is never active."
     )
+
+    def __attrs_post_init__(self) -> None:
+        if 0 < sum(window.rate is not None for window in self.windows) < len(self.windows):
+            raise ScenarioError.at("windows", "must all have a rate, or none")
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether its windows have rates of their own."""
+        return any(window.rate is not None for window in self.windows)
+
+
+@settings_class
+class Daily:
+    """Daily cycle of the rate: a cosine over each day whose mean is the rate of the client."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"peak_hour", "peak_to_trough_ratio"})
+
+    peak_hour: float = setting(default=0.0, help="Time of the highest rate.", unit="h", ge=0, lt=24)
+    peak_to_trough_ratio: float = setting(help="Ratio of the highest to the lowest rate.", ge=1)
 
 
 @settings_class
@@ -205,6 +234,7 @@ class Client(ClientProfile):
     lifecycle: OptionalPart[ActivityWindows] = setting(
         default=None, help="Times at which the client is active; unset means always."
     )
+    daily: OptionalPart[Daily] = setting(default=None, help="Daily cycle of the rate; unset means a constant rate.")
     multimodal: OptionalPart[Multimodal] = setting(default=None, help="Prompts with images, audio and video.")
     reasoning: OptionalPart[Reasoning] = setting(default=None, help="Conversations of several rounds.")
     timeout: OptionalDuration = setting(
@@ -218,6 +248,17 @@ class Client(ClientProfile):
         default=None,
         help="Whether a round is sent after the previous one has ended; unset means yes for conversations.",
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.has_own_rates and self.multi_turn is not None:
+            raise ScenarioError.at("lifecycle.windows", "must not have rates where there are sessions")
+        if self.has_own_rates and self.daily is not None:
+            raise ScenarioError.at("daily", "must not be given beside windows with rates")
+
+    @property
+    def has_own_rates(self) -> bool:
+        """Whether its windows set its rates, so that it has no share of the aggregate rate."""
+        return self.lifecycle is not None and self.lifecycle.has_rates
 
     @property
     def multi_turn(self) -> MultiTurn | None:
@@ -249,7 +290,7 @@ class TrafficSource(NamedTuple):
     client : Client
         Its settings, which members of a cohort share.
     rate_per_s : float
-        Mean number of requests, or of sessions, per second; > 0.
+        Mean number of requests, or of sessions, per second; > 0. Of a client whose windows have rates, the highest one.
     process : int
         Number of the process that sends its requests; members of a cohort have the same one.
     process_name : str

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.field_types import Duration, OptionalPart
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 from blis_simpy.units import HOUR
-from blis_simpy.workload.spec.client import ActivityWindows, Client, ClientProfile, Window
+from blis_simpy.workload.spec.client import ActivityWindows, Client, ClientProfile, Daily, Window
 
 __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
 
@@ -78,9 +79,16 @@ class Cohort(ClientProfile):
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"id", "population", "rate_fraction"})
 
     population: int = setting(help="Number of members.", unit="clients", ge=1, le=100_000)
-    diurnal: OptionalPart[Diurnal] = setting(default=None, help="Daily cycle of the activity.")
+    diurnal: OptionalPart[Diurnal] = setting(
+        default=None, help="Daily cycle of the activity: active in a part of each hour of the first day."
+    )
+    daily: OptionalPart[Daily] = setting(default=None, help="Daily cycle of the rate; unset means a constant rate.")
     spike: OptionalPart[Spike] = setting(default=None, help="Single interval of activity.")
     drain: OptionalPart[Drain] = setting(default=None, help="Decline of the activity.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.daily is not None and self.diurnal is not None:
+            raise ScenarioError.at("daily", "must not be given beside diurnal")
 
     def windows(self) -> tuple[Window, ...] | None:
         """Active times of the members; None without a pattern, which means always."""
@@ -93,5 +101,6 @@ class Cohort(ClientProfile):
         profile = {field.name: getattr(self, field.name) for field in fields_of(ClientProfile)}
         return Client(
             **{**profile, "rate_fraction": self.rate_fraction / self.population},
+            daily=self.daily,
             lifecycle=None if windows is None else ActivityWindows(windows=windows),
         )

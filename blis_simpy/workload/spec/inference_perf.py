@@ -6,12 +6,12 @@ import math
 from typing import ClassVar
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.field_types import Part, Parts, Rate
+from blis_simpy.settings.field_types import Duration, Part, Parts, Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.units import SECOND
 from blis_simpy.workload.spec.arrival import Arrival
 from blis_simpy.workload.spec.client import ActivityWindows, Client, MultiTurn, Reasoning, Window
-from blis_simpy.workload.spec.length_distribution import LengthDistribution
+from blis_simpy.workload.spec.length_distribution import OPTIONAL_LENGTHS, LengthDistribution, OptionalLengthField
 
 __all__ = ["InferencePerf", "SharedPrefix", "Stage"]
 
@@ -39,6 +39,20 @@ class SharedPrefix:
     )
     question_len: int = setting(default=0, help="Length of a question; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
     output_len: int = setting(default=0, help="Length of an answer; 0 means 1.", unit="tokens", ge=0, le=_LONGEST)
+    question_distribution: OptionalLengthField = setting(
+        default=None,
+        help="Length distribution of the questions, in place of question_len.",
+        unit="tokens",
+        kind="lengths",
+        forms=OPTIONAL_LENGTHS,
+    )
+    output_distribution: OptionalLengthField = setting(
+        default=None,
+        help="Length distribution of the answers, in place of output_len.",
+        unit="tokens",
+        kind="lengths",
+        forms=OPTIONAL_LENGTHS,
+    )
     enable_multi_turn_chat: bool = setting(
         default=False, help="Each user has one conversation that lasts for the whole stage."
     )
@@ -49,6 +63,7 @@ class InferencePerf:
     """Load of the inference-perf benchmark. The duration of a single stage is not enforced, as in the reference."""
 
     stages: Parts[Stage] = setting(help="Stages, one after the other.")
+    interval: Duration = setting(default=0, help="Pause between two stages.", unit="us", ge=0, dimension="duration")
     shared_prefix: Part[SharedPrefix] = setting(help="Users and system prompts.")
 
     def __attrs_post_init__(self) -> None:
@@ -77,7 +92,7 @@ class InferencePerf:
             end = start + stage.duration * SECOND
             lifecycle = ActivityWindows(windows=(Window(start, end),)) if several else None
             clients += self._stage_clients(stage, f"stage-{index}-" if several else "", lifecycle)
-            start = end
+            start = end + self.interval
         return tuple(clients)
 
     def _stage_clients(self, stage: Stage, label: str, lifecycle: ActivityWindows | None) -> list[Client]:
@@ -87,8 +102,8 @@ class InferencePerf:
             # With one stage only the ratios between clients matter.
             rate_fraction=(stage.rate if len(self.stages) > 1 else 1.0) / self.num_users,
             arrival=Arrival("poisson"),
-            input_distribution=LengthDistribution("constant", {"value": prefix.question_len}),
-            output_distribution=LengthDistribution("constant", {"value": prefix.output_len}),
+            input_distribution=prefix.question_distribution or _constant(prefix.question_len),
+            output_distribution=prefix.output_distribution or _constant(prefix.output_len),
             prefix_length=prefix.system_prompt_len,
             lifecycle=lifecycle,
             reasoning=self._reasoning(stage) if prefix.enable_multi_turn_chat else None,
@@ -109,3 +124,7 @@ class InferencePerf:
                 single_session=True,
             ),
         )
+
+
+def _constant(length: int) -> LengthDistribution:
+    return LengthDistribution("constant", {"value": length})

@@ -35,8 +35,9 @@ class LengthDistribution:
 
     The built-in types read their parameters as the reference does: ``constant`` takes `value`, ``gaussian`` takes
     `mean`, `std_dev`, `min` and `max`, ``exponential`` takes `mean`, ``pareto_lognormal`` takes `alpha`, `xm`, `mu`,
-    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. Any other registered distribution takes
-    its options under their names.
+    `sigma` and `mix_weight`, and ``empirical`` a weight for each token count. ``uniform`` takes `min` and `max`, and
+    ``lognormal`` `mu`, `sigma` and, optionally, `min` and `max`. Any other registered distribution takes its options
+    under their names.
 
     Raises
     ------
@@ -93,6 +94,11 @@ class LengthDistribution:
                 case "empirical":
                     weights = self._weights()
                     return lengths.Empirical(tuple(weights), tuple(weights.values()))
+                case "uniform":
+                    return lengths.Uniform(int(self._param("min")), int(self._param("max")))
+                case "lognormal":
+                    bounds = {name: int(self.params[name]) for name in ("min", "max") if name in self.params}
+                    return lengths.Lognormal(self._param("mu"), self._param("sigma"), **bounds)
             plugin = registry.get("lengths", self.type)
             is_settings = isinstance(plugin, type) and attrs.has(plugin)
             distribution: LengthSampler = (
