@@ -3,7 +3,7 @@
 Reading order: `scenario_settings` (what can be described), `simulation` (how it is wired), `replica.replica` and
 `replica.engine` (what happens), `results.result` (what comes out).
 
-PYTEST_DONT_REWRITE, says pytest, or it warns where this is imported before it starts, in a notebook say.
+PYTEST_DONT_REWRITE: pytest warns otherwise if the package is imported before it starts, as in a notebook.
 """
 
 from importlib import import_module

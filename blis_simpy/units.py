@@ -53,7 +53,7 @@ _RATE = re.compile(_AMOUNT + r"(?:/\s*([^\W\d_]+)\s*)?", re.IGNORECASE)
 
 
 def _pattern(unit: str) -> str:
-    """Regular expression that needs no flags, in the subset that JSON Schema knows."""
+    """Regular expression that needs no flags, in the subset of JSON Schema."""
     units = "|".join("".join(f"[{c}{c.upper()}]" if c.isascii() else c for c in name) for name in _TICKS_OF)
     return f"^{_AMOUNT.replace('e[', '[eE][')}{unit % units}$"
 
@@ -75,7 +75,7 @@ def parse_duration(value: float | str) -> int:
     Returns
     -------
     int
-        Ticks (µs); negative if the text says so.
+        Ticks (µs); negative with a minus sign.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def ticks(name: str, value: object) -> int:
     name : str
         Name of the parameter, for the error.
     value : int, µs, or str
-        Whole number, numpy's too, or text such as ``5s``. A float is refused: most who write ``5.0`` think of seconds.
+        Whole number, numpy's too, or text such as ``5s``. A float is refused: ``5.0`` is usually meant in seconds.
 
     Raises
     ------

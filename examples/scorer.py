@@ -1,7 +1,7 @@
-"""A scorer of your own in the weighted mix: keep the requests of a tenant together.
+"""A scorer in the weighted mix that keeps the requests of a tenant on one replica.
 
-Each tenant has a system prompt of its own. A scorer that remembers where a tenant went last lets its requests find that
-prompt in the prefix cache, at the price of a less even load.
+Each tenant has its own system prompt. The scorer prefers the last replica of the tenant, which has the prompt in its
+prefix cache; the cost is a less even load.
 """
 
 import blis_simpy as blis
@@ -34,7 +34,7 @@ class SameTenant:
     """1 for the replica that served the tenant last, 0 for the others."""
 
     def start(self, context):
-        """Forget the run before."""
+        """Begin a run without history."""
         self.last = {}
 
     def score(self, request, snapshots):
@@ -42,12 +42,12 @@ class SameTenant:
         return [float(self.last.get(request.tenant) == snapshot.replica) for snapshot in snapshots]
 
     def observe(self, request, replica):
-        """Learn where the request went."""
+        """Record the replica of the request."""
         self.last[request.tenant] = replica
 
 
 def main():
-    """Give it more and more weight."""
+    """Compare increasing weights of the scorer."""
     print(f"{'weight':>6}{'TTFT mean (ms)':>16}{'prefix hits':>13}")
     for weight in (0.01, 1.0, 9.0):
         scenario = SCENARIO.with_(**{"router.scorers": [("queue-depth", 1.0), (SameTenant, weight)]})

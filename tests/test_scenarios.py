@@ -1,4 +1,4 @@
-"""Each shipped scenario runs and shows what its first lines promise."""
+"""Each shipped scenario runs and gives the figures of its first lines."""
 
 import functools
 
@@ -133,19 +133,19 @@ def test_chunks_of_long_prompts_leave_room_for_the_others():
     assert (round(outcome.summary["itl_p99_ms"]), p99(outcome, "critical"), p99(outcome, "batch")) == (79, 0.25, 0.34)
 
 
-def test_turning_some_away_keeps_the_others_quick():
+def test_rejections_keep_the_latency_of_other_requests_low():
     outcome = result("token-bucket")
     assert (len(outcome.rejected), p99(outcome)) == (580, 0.08)
     assert p99(result("token-bucket", admission="always-admit")) == 16.36
 
 
-def test_old_news_send_everyone_to_the_same_replica():
+def test_stale_snapshots_send_all_requests_to_one_replica():
     assert p99(result("stale-snapshots")) == 2.77
     assert p99(result("stale-snapshots", **{"router.snapshot_interval": 0})) == 0.27
     assert p99(result("stale-snapshots", **{"router.scorers": "kv-utilization:1,queue-depth:1"})) == 0.14
 
 
-def test_work_for_those_who_give_up_is_lost():
+def test_work_on_requests_that_time_out_is_lost():
     outcome = result("deadlines")
     assert (outcome.summary["timed_out_requests"], outcome.summary["completed_requests"]) == (701, 1299)
     outcome = result("deadlines", admission={"policy": "token-bucket", "capacity": 8000, "refill_rate": 15500})
@@ -179,7 +179,7 @@ def test_pictures_cost_what_their_tokens_cost():
     assert (p99(outcome), round(outcome.summary["itl_mean_ms"])) == (0.05, 14)
 
 
-def test_replicas_that_load_serve_nobody():
+def test_replicas_that_load_serve_no_requests():
     outcome = result("cold-start")
     assert (outcome.anomalies["rejected_requests_routing"], p99(outcome)) == (824, 17.35)
     outcome = result("cold-start", **{"node_pools[0].initial_nodes": 2})

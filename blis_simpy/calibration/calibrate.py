@@ -184,7 +184,7 @@ def calibrate(
 
 
 def recorded_rtt_us(trace: Trace) -> int:
-    """Round trip between client and server as the header of a trace tells it, µs; 0 if it does not.
+    """Round trip between client and server in the header of a trace, µs; 0 if there is none.
 
     Raises
     ------

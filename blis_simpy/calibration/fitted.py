@@ -84,7 +84,7 @@ class Errors:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Fit(Rendered):
-    """What a recording says about the options of the latency model; made by `fit`.
+    """Estimates of the options of the latency model from a recording; made by `fit`.
 
     Attributes
     ----------

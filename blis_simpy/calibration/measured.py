@@ -1,4 +1,4 @@
-"""The measured side of a fit: latencies of the requests of a trace that tells when their tokens came."""
+"""The measured side of a fit: latencies of the requests of a trace with token times."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Measured:
 
     @classmethod
     def of(cls, trace: Trace, rtt_us: int = 0) -> Measured:
-        """Take the requests that ended well, after those that the header says to leave out.
+        """Take the requests that completed, without the warm-up requests of the header.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Measured:
         Raises
         ------
         CalibrationError
-            If the trace does not tell when tokens came.
+            If the trace has no token times.
         """
         columns: Mapping[str, Any] = trace.columns
         sent, first, last = (columns[f"{name}_time_us"] for name in ("send", "first_chunk", "last_chunk"))

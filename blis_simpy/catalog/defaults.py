@@ -1,6 +1,6 @@
 """The figures the library comes with: deployments, coefficients, workload presets, model architectures.
 
-They stand in ``defaults.yaml``, which is written to be read and extended; a scenario may name another file of the same
+They are in ``defaults.yaml``, which is written to be read and extended; a scenario may name another file of the same
 layout.
 """
 
@@ -28,7 +28,7 @@ SECTIONS = ("deployments", "blackbox", "global_coefficients", "presets", "models
 
 @attrs.frozen
 class CatalogEntry:
-    """Where a model runs unless the scenario says otherwise.
+    """Default hardware of a model.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Catalog:
     Raises
     ------
     ScenarioError
-        If the text is not laid out as a defaults file; what is wrong inside an entry is said when it is asked for.
+        If the text is not laid out as a defaults file; errors inside an entry are raised when it is read.
     """
 
     def __init__(self, text: str, file: str = "defaults.yaml") -> None:

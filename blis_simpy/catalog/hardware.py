@@ -51,7 +51,7 @@ class Gpu:
     memory_gib : float, GiB
         Memory.
     kernels : mapping or None
-        Object ``kernels`` of the entry as it stands in the file; see `blis_simpy.catalog.kernel_coefficients`.
+        Object ``kernels`` of the entry as written in the file; see `blis_simpy.catalog.kernel_coefficients`.
     """
 
     name: str = ""

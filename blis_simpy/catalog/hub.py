@@ -1,6 +1,6 @@
 """The ``config.json`` of a Hugging Face repository, fetched once and then kept.
 
-A ``hf_quant_config.json`` beside it is fetched, too, if the configuration itself says nothing about quantisation.
+A ``hf_quant_config.json`` beside it is fetched, too, if the configuration has no quantisation.
 
 The hub's own client does the work, so its environment holds: ``HF_HOME`` is where the file is kept, ``HF_TOKEN`` opens
 gated and private repositories, ``HF_ENDPOINT`` names a mirror, ``HF_HUB_OFFLINE`` forbids the network, and
@@ -37,7 +37,7 @@ def fetch_config(repo: str, hint: str = "") -> Path:
     ------
     ScenarioError
         If there is no such repository or file, it may not be read, the hub cannot be reached, or its client is not
-        installed: one line that says what was tried.
+        installed: one line that lists the attempts.
     """
     if not _NAME.fullmatch(repo):
         raise _error(repo, "its name is not that of a Hugging Face repository: organisation/name", hint, "hub_name")

@@ -1,6 +1,6 @@
-"""Coefficients of GPU kernel times: what the latency model ``kernels`` needs to know about one GPU.
+"""Coefficients of GPU kernel times: input of the latency model ``kernels`` for one GPU.
 
-They stand in the hardware file, in an object ``kernels`` of a GPU's entry, which other readers ignore. An entry without
+They are in the hardware file, in an object ``kernels`` of a GPU's entry, which other readers ignore. An entry without
 one gets the coefficients of the bundled GPU of the same name, else typical ones; its own peak figures count in both
 cases.
 """

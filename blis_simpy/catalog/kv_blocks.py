@@ -1,7 +1,7 @@
-"""KV capacity as vLLM has it: what a checkpoint really holds, and what each GPU keeps of it.
+"""KV capacity by the rules of vLLM: contents of a checkpoint, and the share of each GPU.
 
 Weights count with the bits of each part, KV heads are replicated where there are more GPUs than heads, the cache has
-the number type that the checkpoint asks for, and it grows only in the layers that keep the whole context.
+the number type given by the checkpoint, and it grows only in the layers that keep the whole context.
 """
 
 from __future__ import annotations

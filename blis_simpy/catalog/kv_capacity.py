@@ -54,7 +54,7 @@ def reference_kv_blocks(
     Raises
     ------
     ScenarioError
-        If a figure is unusable or the model does not fit, which says how many GPUs it would take. `code` is stable.
+        If a figure is unusable or the model does not fit; states the required number of GPUs. `code` is stable.
 
     Notes
     -----
@@ -94,7 +94,7 @@ def blocks_in_free_memory(name: str, held_gib: float, budget_gib: float, block_b
     Raises
     ------
     ScenarioError
-        If not even one block is left room for; says how many GPUs it would take.
+        If not even one block fits; states the required number of GPUs.
     """
     overhead_gib = held_gib + (NON_TORCH_GIB_ONE_GPU if tp == 1 else NON_TORCH_GIB_PER_GPU) * tp
     if overhead_gib >= budget_gib:
@@ -137,7 +137,7 @@ def _parameters(model: ModelSpec) -> int:
 
 
 def check_deployment(tp: int, utilization: float, block_size: int, dp: int) -> None:
-    """Require what a KV capacity asks of a deployment.
+    """Check the inputs of the KV capacity.
 
     Raises
     ------

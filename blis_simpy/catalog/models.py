@@ -1,8 +1,8 @@
-"""Architecture figures of a model: what latency models and the KV capacity need to know about it.
+"""Architecture figures of a model: input of latency models and KV capacity.
 
 They come from the ``config.json`` that a model is published with. `ModelSpec` holds the figures that the reference
 reads, as it reads them: a figure that is absent or not a number is 0, and an error where it is needed.
-`ModelSpec.architecture` is what the checkpoint really holds, read by `blis_simpy.catalog.checkpoint`.
+`ModelSpec.architecture` describes the contents of the checkpoint, read by `blis_simpy.catalog.checkpoint`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ROPE_TYPES_OF_FULL_LENGTH = frozenset({"su", "longrope", "llama3"})
 
 @attrs.frozen(kw_only=True, slots=False)
 class ModelSpec:
-    """Architecture figures of one model; 0 = not known or not applicable, unless said otherwise.
+    """Architecture figures of one model; 0 = not known or not applicable, unless stated otherwise.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class ModelSpec:
 
     @property
     def kv_heads(self) -> int:
-        """Key-value heads, where 0 stands for as many as attention heads."""
+        """Key-value heads, where 0 means as many as attention heads."""
         return self.num_kv_heads or self.num_heads
 
     @property
@@ -196,7 +196,7 @@ class ModelSpec:
         config : mapping
             The object, as parsed from JSON.
         name : str
-            Model name; tells the precision of the weights (``w4a16``, ``fp8``) where the configuration does not.
+            Model name; determines the precision of the weights (``w4a16``, ``fp8``) where the configuration does not.
         file : str, optional
             Where it came from, for messages.
 

@@ -29,7 +29,7 @@ class Entry:
     Attributes
     ----------
     section, name : str
-        Where it stands.
+        Its position.
     line : int
         Its line in the file, from 1.
     text : str
@@ -57,7 +57,7 @@ class Entry:
 
 
 class Figures:
-    """Checked reading of a mapping in an entry; `close` refuses what nobody asked for.
+    """Checked reading of a mapping in an entry; `close` refuses keys that were not read.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Figures:
         self._left.pop(key, None)
 
     def close(self) -> None:
-        """Raise if a key is left that nobody asked for."""
+        """Raise if a key was not read."""
         for key, value in self._left.items():
             raise self._error(key, "is not a known key", value)
 

@@ -1,4 +1,4 @@
-"""``blis capacity``: find the largest rate, or the fewest replicas, that meets a service level."""
+"""``blis capacity``: find the largest rate, or the fewest replicas, that meets an SLO."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def capacity(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``capacity``.
     """
-    about = "Find the largest rate, or the smallest number of replicas, that meets a service level."
+    about = "Find the largest rate, or the smallest number of replicas, that meets an SLO."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)

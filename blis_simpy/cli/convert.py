@@ -163,7 +163,7 @@ def _convert_trace(name: str, words: Sequence[str]) -> None:
 def _lost(trace: Trace) -> Iterator[str]:
     yield from trace.not_kept
     if trace.contents is not None:
-        yield f"what prompts share, for programs that do not know the column {CONTENT}"
+        yield f"common prefixes of prompts, for programs that ignore the column {CONTENT}"
 
 
 def _about(cls: Any) -> str:

@@ -1,4 +1,4 @@
-"""``blis explain latency``: how the time of a typical prefill step and of a typical decode step comes about."""
+"""``blis explain latency``: terms of the time of a typical prefill step and a typical decode step."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _step(title: str, latency: LatencyModel, batch: StepBatch) -> Iterator[str]:
     yield f"{title}: {latency.step_time(batch):,} us"
     terms = getattr(latency, "explain", None)
     if terms is None:
-        yield "  this latency model does not say what that is made of"
+        yield "  this latency model does not list its terms"
     else:
         yield from _aligned(list(_rows(terms(batch), "  ")))
 

@@ -32,7 +32,7 @@ _FILES = (
     Flag(
         name="--plot-output",
         target="plot_output",
-        help="Write a picture of simulated against measured latencies and of the estimates (.png, .svg or .pdf).",
+        help="Write a plot of simulated against measured latencies and of the estimates (.png, .svg or .pdf).",
         absent="",
     ),
 )
@@ -42,11 +42,15 @@ _OPTIONS = (
         target=_HEADER.target,
         help="Header of the recording (YAML), if it is TraceV2 and not beside its data under the same name.",
     ),
-    Flag(name=_DATA.name, target=_DATA.target, help="Requests of the recording (CSV, or as its format is); required."),
+    Flag(
+        name=_DATA.name,
+        target=_DATA.target,
+        help="Requests of the recording (CSV, or in the format of --trace-format); required.",
+    ),
     Flag(
         name=_FORMAT.name,
         target=_FORMAT.target,
-        help="Format of the recording, e.g. vllm-benchmark; by default, the file shows it.",
+        help="Format of the recording, e.g. vllm-benchmark; detected from the file by default.",
         absent="",
     ),
     Flag(
@@ -60,7 +64,7 @@ _OPTIONS = (
         name="--network-rtt-us",
         target="network_rtt_us",
         hint=int,
-        help="Round trip between client and server; -1 = as the header says. [us]",
+        help="Round-trip time between client and server; -1 means that of the header. [us]",
         default=-1,
     ),
     *_FILES,

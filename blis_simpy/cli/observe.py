@@ -193,7 +193,7 @@ def _refused(word: str) -> float:
 
 
 def _is_nothing(bound: object) -> bool:
-    """Whether a number of requests or a horizon says that there is none."""
+    """Whether a number of requests or a horizon means none."""
     return isinstance(bound, int) and bound <= 0
 
 

@@ -1,7 +1,7 @@
 """The reference's flags for options of policies, translated into settings.
 
-The reference knows one flag for each option, whatever the policy; here an option belongs to its policy. So a flag of an
-option that the chosen policy does not have is left out, with a warning.
+The reference has one flag for each option, independent of the policy; here an option belongs to its policy. So a flag
+of an option that the chosen policy does not have is ignored, with a warning.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def replicate(
         Replications are added until the half-width of the interval of each metric is at most this fraction of its
         mean: ``{"ttft_p99_ms": 0.02}``.
     max_replications : int
-        Maximum number of replications; `Replications.precise` tells whether the precision was reached.
+        Maximum number of replications; `Replications.precise` states whether the precision was reached.
     confidence : float, fraction
         Confidence of the intervals.
     seed : int, optional

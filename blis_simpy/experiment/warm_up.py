@@ -1,7 +1,7 @@
 """One long run: detection of its warm-up, and confidence intervals of its means from batches.
 
-The observations of one run are correlated, so their spread does not tell how exact their mean is. Means of long batches
-are nearly independent; their remaining correlation is checked.
+The observations of one run are correlated, so their variance does not give the error of their mean. Means of long
+batches are nearly independent; their remaining correlation is checked.
 """
 
 from __future__ import annotations

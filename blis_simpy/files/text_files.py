@@ -42,7 +42,7 @@ def read_text(path: str | os.PathLike[str], error: type[BlisError] = ScenarioErr
     Parameters
     ----------
     path : path-like
-        File to read. Content that starts like gzip is decompressed, whatever the name says.
+        File to read. Content that starts like gzip is decompressed, whatever the name.
     error : type of BlisError, default ScenarioError
         What to raise.
 
@@ -156,7 +156,7 @@ def _decoded(file: io.BufferedReader | gzip.GzipFile) -> _Source:
 
 @contextmanager
 def _refusals(path: str | os.PathLike[str], error: type[BlisError]) -> Iterator[None]:
-    """Turn what the system says about a file into an error of ours."""
+    """Convert an error of the system into one of the library."""
     file = os.fspath(path)
     try:
         yield
@@ -191,7 +191,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file whole: whoever reads it sees the old content or the new, never a part.
+    """Write a UTF-8 text file whole: readers see the old content or the new, never a part.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a latency model is asked, and the batch it is shown.
+"""Protocol of latency models, and the batch that is their input.
 
 A latency model answers how long one engine step takes. It is built once per replica, is immutable, and sees a
 `StepBatch`: the members of the step in batch order, or only their aggregates where those are enough. All answers are
@@ -43,7 +43,7 @@ def to_ticks(value: float) -> int:
 
 
 class StepMember(NamedTuple):
-    """One request in a step, as it stands before the step.
+    """One request in a step, in its state before the step.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Step time as a straight line in the tokens of the step, fitted to one deployment.
 
-Needs no figures of model or GPU; knows nothing of context lengths either, so every step of an unchanged decode batch
+Requires no figures of model or GPU, and does not depend on context lengths, so every step of an unchanged decode batch
 takes as long.
 """
 

@@ -1,4 +1,4 @@
-"""How a step time comes about: the terms a latency model adds up, as data for tables, notebooks and calibration."""
+"""Terms of a step time that a latency model adds up, as data for tables, notebooks and calibration."""
 
 from __future__ import annotations
 

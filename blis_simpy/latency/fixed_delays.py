@@ -13,7 +13,7 @@ __all__ = ["FixedDelays"]
 
 
 class FixedDelays:
-    """Delays outside the engine, from three coefficients, each truncated by itself.
+    """Delays outside the engine, from three coefficients, each truncated separately.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a latency model asks of its coefficients and figures before it is built."""
+"""Checks of the coefficients and figures of a latency model before it is built."""
 
 from __future__ import annotations
 

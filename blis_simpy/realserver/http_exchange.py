@@ -55,11 +55,11 @@ class Exchange:
     error_message : str
         Why, unless it ended well.
     finish_reason : str
-        Why the model stopped, as the server says.
+        Reason why the model stopped, as reported by the server.
     input_tokens, output_tokens : int
-        Lengths of prompt and answer as the server counts them; 0 if it did not say.
+        Lengths of prompt and answer as the server counts them; 0 if it did not report them.
     has_usage : bool
-        Whether it said.
+        Whether it reported them.
     malformed_chunks : int
         Pieces of a stream that were no JSON.
     text : str
@@ -95,7 +95,7 @@ class Exchange:
     def fail(self, status: str, message: str, *, keep_times: bool = False) -> None:
         """Note that it did not end well.
 
-        Unless told otherwise its chunk times are cleared: nobody shall take them for latencies of an answer.
+        Its chunk times are cleared by default, so that they are not taken for latencies.
         """
         self.status = status
         self.error_message = self._shown(message)

@@ -101,7 +101,7 @@ class Dispatcher:
         Returns
         -------
         bool
-            Whether it came to the end by itself.
+            Whether it ended without an interruption.
         """
         try:
             return await is_done(self._dispatch(), stop)

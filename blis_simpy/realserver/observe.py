@@ -202,10 +202,10 @@ def _warn(ended: list[Exchange], settings: ObserveSettings) -> None:
         _log.warning("%d answers came without usage: their tokens are counted %s", silent, how)
     malformed = sum(exchange.malformed_chunks for exchange in ended)
     if malformed:
-        _log.warning("%d chunks were no JSON", malformed)
+        _log.warning("%d chunks are not JSON", malformed)
     aborted = sum(exchange.finish_reason == "abort" for exchange in ended)
     if aborted:
-        _log.warning("the server aborted %d answers", aborted)
+        _log.warning("the server aborted %d responses", aborted)
 
 
 def _is_loop_running() -> bool:

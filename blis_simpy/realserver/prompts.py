@@ -1,8 +1,8 @@
-"""Text for prompts whose length is all that a workload knows.
+"""Text for prompts of which only the length is given.
 
-A token is taken to be a word and the blank after it; how many tokens a server counts, it says itself. Leading tokens
-that prompts share become words drawn for their stream, the same ones wherever the stream appears; an answer that a
-later round repeats becomes what the server said. All other tokens are ``hello``, or words that no other prompt has.
+A token is taken to be a word and the blank after it; the server reports its own count. Leading tokens that prompts
+share become words drawn for their stream, the same wherever the stream appears; an answer that a later round repeats
+becomes the response of the server. All other tokens are ``hello``, or words that no other prompt has.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OTHER = "hello "
 
 
 class Turn(NamedTuple):
-    """What one side says in a conversation.
+    """Message of one side of a conversation.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Prompts:
 
 
 def _add(turns: list[Turn], text: str) -> None:
-    """Let the user say something, in the same breath if it is the user's turn already."""
+    """Append a message of the user, joined with the previous one if that is of the user, too."""
     if turns and turns[-1].role == "user":
         text = turns.pop().text + text
     turns.append(Turn("user", text))

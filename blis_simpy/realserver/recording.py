@@ -1,4 +1,4 @@
-"""What a real server did with a workload: the trace, and the figures that tell whether it can be trusted."""
+"""What a real server did with a workload: the trace, and figures of its quality."""
 
 from __future__ import annotations
 

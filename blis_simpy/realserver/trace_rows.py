@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "as_trace"]
 
 Row = tuple[int, "Request", "Exchange", bool]
-"""Number in order of dispatch, request, what became of it, and whether a stream was asked for."""
+"""Number in order of dispatch, request, outcome, and whether a stream was requested."""
 
 
 def as_trace(rows: list[Row], settings: ObserveSettings, started_at: int, workload_file: str) -> Trace:

@@ -1,4 +1,4 @@
-"""What a run found: figures computed from its record when they are asked for."""
+"""Result of a run: figures computed from its record on access."""
 
 from __future__ import annotations
 

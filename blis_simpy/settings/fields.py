@@ -97,7 +97,7 @@ def settings_class(cls: Any = None, /, *, frozen: bool = True, kw_only: bool = T
     cls : type
         The class.
     frozen : bool
-        Whether instances cannot be changed. A policy that keeps state says False; its attributes beside the settings
+        Whether instances cannot be changed. False for a policy that keeps state; its attributes beside the settings
         count neither in comparisons nor in what is written to a file.
     kw_only : bool
         Whether the constructor takes keywords only.

@@ -49,7 +49,7 @@ Columns: TypeAlias = dict[str, list[str] | NDArray[Any]]
 """Values by column name: text as a list, numbers and flags as an array of shape (num_rows,)."""
 
 MAX_PROBLEMS = 10
-"""How many mistakes of one file are reported."""
+"""Maximum number of reported errors per file."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]\+?[0-9]{1,2})?")
@@ -181,7 +181,7 @@ class Layout:
     columns : tuple of CsvColumn
         What to read.
     places : tuple of int
-        Where each stands in a row, from 0.
+        Index of each in a row, from 0.
     required : int
         Fewest fields of a row; columns beyond may be missing and are then empty text.
     rules : tuple of Rule

@@ -25,16 +25,16 @@ _MISSING = object()
 
 @attrs.frozen
 class Record:
-    """A JSON object, and where it stands.
+    """A JSON object with its position.
 
     Attributes
     ----------
     values : object
-        The object; anything else is told as a mistake when a value is asked for.
+        The object; anything else is an error when a value is read.
     path : str
         Where it is in the file, e.g. ``[3].conversations[1]``.
     line : int or None
-        Line that it stands on, if it has one of its own.
+        Its line, if each object has its own.
     """
 
     values: Any
@@ -51,7 +51,7 @@ class Record:
         convert : callable
             Makes the value from what JSON has; raises ValueError with the rule that it breaks.
         default : object, optional
-            What to return if there is no such key, or null; without one that is a mistake.
+            What to return if there is no such key, or null; without a default that is an error.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Record:
         return None if self.get(key, listed, None) is None else self.items(key, convert, size)
 
     def error(self, key: str, rule: str, *value: Any) -> WorkloadTraceError:
-        """Make an error that tells where it is."""
+        """Make an error with the position."""
         path = ".".join(part for part in (self.path, key) if part)
         return WorkloadTraceError.at(path, rule, *value, line=self.line)
 
@@ -197,5 +197,5 @@ def parse_json(text: str, file: str, first_line: int = 1) -> Any:
     except RecursionError:
         raise WorkloadTraceError.at("", "is nested too deeply", file=file, line=first_line) from None
     except ValueError:
-        # Python refuses to read integers of thousands of digits, and does not say where they are.
+        # Python refuses to read integers of thousands of digits, without their position.
         raise WorkloadTraceError.at("", "has a number with too many digits", file=file, line=first_line) from None

@@ -1,6 +1,6 @@
 """Workload traces from files of any program.
 
-A format is a plug-in: a settings class whose fields are its options, which tells by the first bytes whether a file is
+A format is a plug-in: a settings class whose fields are its options, which recognises a file by its first bytes
 of its kind, and reads it. TraceV2 is one of them.
 """
 
@@ -167,7 +167,7 @@ def load_trace(path: str | os.PathLike[str], *, format: str | None = None, **opt
 
 
 def with_options(cls: Callable[[], _T], options: Mapping[str, Any]) -> _T:
-    """Make a settings class; an unknown option is told with those that there are."""
+    """Make a settings class; an error of an unknown option lists the known ones."""
     known = list(attrs.fields_dict(cast("Any", cls)))
     problems = [
         Problem(path=name, rule="is not an option of this format", hint=nearest(name, known) if known else "")

@@ -43,7 +43,7 @@ def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any
     requests : mapping of str to ndarray of shape (num_requests,)
         The table of the requests of a result, in the order in which they were made.
     details : mapping of str to RequestDetails, optional
-        Parts of multimodal prompts and shares of reasoning, by id of the request; who is not there has none.
+        Parts of multimodal prompts and shares of reasoning, by id of the request; other requests have none.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""What a prompt is made of, as text for one field of a table.
+"""Token spans of a prompt, as text for one field of a table.
 
 ``hash:7+512 hash:9+100 >answer:3`` is 512 tokens of the stream ``hash:7``, then 100 of ``hash:9``; the output belongs
-to the stream ``answer:3``. A span that does not begin its stream says where it does: ``chat@512+100``. Other signs
-than letters, digits and ``:/-._~`` are written as in a URL.
+to the stream ``answer:3``. A span that does not begin at the start of its stream states its offset: ``chat@512+100``.
+Characters other than letters, digits and ``:/-._~`` are written as in a URL.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class NetworkInfo:
 
 @attrs.frozen(kw_only=True)
 class TraceHeader:
-    """What the header file says; every key may be missing."""
+    """Values of the header file; every key may be missing."""
 
     trace_version: int = setting(default=2, help="Version of the layout.", ge=2, le=NEWER_VERSION)
     time_unit: str = setting(default="microseconds", help="Unit of all times.", choices=("microseconds", "us"))
@@ -228,7 +228,7 @@ def _shared(values: list[int]) -> list[int]:
 
 
 def default_horizon(arrivals: Iterable[int]) -> int:
-    """Horizon of a replay for which none was asked.
+    """Horizon of a replay without a given one.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def build_trace(
     not_kept : iterable of str
         What of the file the trace does not hold.
     **labels : list of str or ndarray
-        Further columns of the trace; times in them have the origin of the arrivals, 0 stands for none.
+        Further columns of the trace; times in them have the origin of the arrivals, 0 means none.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
     """
     columns: dict[str, Any] = dict(trace.columns)
     shift = arrivals - columns["arrival_time_us"]
-    # 0 says that there is none, unless it is the very time of the arrival.
+    # 0 means none, unless it is exactly the time of the arrival.
     for name in _LATER_TIMES:
         if columns[name] is columns["arrival_time_us"]:
             columns[name] = arrivals

@@ -154,7 +154,7 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
     ----------
     path : path-like
         CSV file, gzipped or not. Columns beyond the known ones are ignored, blank lines skipped. A column
-        `PREFIX_LENGTH` tells the newer layout, whose columns are found by their names, in whatever order.
+        `PREFIX_LENGTH` identifies the newer layout, whose columns are found by their names, in whatever order.
     max_rows : int, optional
         Stop after so many.
 

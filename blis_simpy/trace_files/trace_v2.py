@@ -1,6 +1,6 @@
 """Workload traces in the TraceV2 layout: a YAML header beside a CSV file with one request a row.
 
-The newer layout (version 3) is read as well; what of it cannot be replayed is told in a warning.
+The newer layout (version 3) is read as well; a warning lists what is not replayed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _UNREADABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def read_header(path: str | os.PathLike[str]) -> TraceHeader:
-    """Read and check the header of a trace; in a newer one, unknown keys are told in a warning.
+    """Read and check the header of a trace; a warning lists unknown keys of a newer one.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _data_text(trace: Trace) -> Iterator[str]:
 
 
 def _fields(values: Any) -> list[str]:
-    """Values of a column as they stand in the file."""
+    """Values of a column as written in the file."""
     if isinstance(values, list):
         texts = {value: _quoted(value) for value in set(values)}
         return [texts[value] for value in values]
@@ -212,6 +212,6 @@ def _fields(values: Any) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Text with quotes where a comma, a quote, a line end or a leading blank asks for them."""
+    """Text with quotes where a comma, a quote, a line end or a leading blank requires them."""
     text = _UNREADABLE.sub("\ufffd", text)
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.match(text) else text

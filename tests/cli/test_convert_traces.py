@@ -52,7 +52,7 @@ def outcome(capsys, *words):
 )
 def test_formats_become_traces(capsys, words, num_requests, warnings):
     file = words.split()[2]
-    shared = "what prompts share, for programs that do not know the column content_spans"
+    shared = "common prefixes of prompts, for programs that ignore the column content_spans"
     assert outcome(capsys, *words.split(), "--output", "t") == (
         0,
         f"{num_requests} requests in t.yaml and t.csv\n",

@@ -96,7 +96,7 @@ def test_a_latency_model_that_explains_nothing_still_has_a_step_time(capsys):
 
     with added("latency", "silent", Silent):
         text = explained(capsys, "--latency-model", "silent")
-    assert "tokens behind each: 1,064 us\n  this latency model does not say what that is made of\n" in text
+    assert "tokens behind each: 1,064 us\n  this latency model does not list its terms\n" in text
 
 
 def test_roofline_explains_the_slower_side_to_the_last_bit():

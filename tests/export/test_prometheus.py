@@ -192,7 +192,7 @@ def test_sums_and_counts_are_those_of_the_result(scrape):
     )
 
 
-def test_awkward_model_names_are_escaped():
+def test_special_characters_of_model_names_are_escaped():
     columns = dict.fromkeys(
         (
             *("replica", "input_tokens", "output_tokens", "num_preemptions", "generated_tokens", "ttft_us", "e2e_us"),

@@ -75,20 +75,20 @@ def test_the_first_token_of_a_slow_stream_is_late(katan, spec):
     assert (recording.e2e_us - recording.ttft_us).min() >= 50_000
 
 
-def test_nobody_there(spec):
+def test_an_unreachable_server_is_one_line(spec):
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(blis.ScenarioError) as caught:
         observe(url, spec(2))
     assert str(caught.value) == f"url cannot be reached: Connection refused, got '{url}'"
 
 
-def test_a_host_that_does_not_exist(spec):
+def test_an_unknown_host_is_one_line(spec):
     with pytest.raises(blis.ScenarioError, match=r"url cannot be reached: .+, got 'http://nowhere.invalid:1'"):
         observe("http://nowhere.invalid:1", spec(2))
 
 
-def test_somebody_who_never_answers(spec):
-    """The system takes the connection, nobody looks at it."""
+def test_a_server_that_never_responds_is_one_line(spec):
+    """The system accepts the connection; no process reads from it."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(blis.ScenarioError, match=r"url cannot be reached: no answer within 0\.2s"):

@@ -3,7 +3,7 @@
 import pytest
 
 CLAIM = """
-    def test_it(policy_experiment{fixtures}):
+    def test_claim(policy_experiment{fixtures}):
         policy_experiment(baseline=first, candidate=spread, replications=4{options}).assert_lower("ttft_mean_ms")
 """
 
@@ -78,7 +78,7 @@ def test_a_test_that_may_patch_something_is_always_run(kept):
         """
         import helper
 
-        def test_it(policy_experiment, monkeypatch):
+        def test_claim(policy_experiment, monkeypatch):
             monkeypatch.setattr(helper, "FIRST", 1)
             policy_experiment(baseline=first, candidate=spread, replications=4).assert_lower("ttft_mean_ms")
         """
@@ -93,7 +93,7 @@ def test_a_policy_that_cannot_be_identified_is_always_run_and_the_reason_is_told
         """
         from policies import First
 
-        def test_it(policy_experiment):
+        def test_claim(policy_experiment):
             class Mine(First):
                 pass
 
@@ -107,14 +107,14 @@ def test_a_policy_that_cannot_be_identified_is_always_run_and_the_reason_is_told
         result.assert_outcomes(passed=1)
         assert project.runs == runs
     reason = (
-        "test_mine.test_it.<locals>.Mine cannot be identified: it is defined inside a function; move it to a module"
+        "test_mine.test_claim.<locals>.Mine cannot be identified: it is defined inside a function; move it to a module"
     )
     assert [line for line in result.stdout.lines if "not cached" in line] == [f"  not cached: {reason}"]
 
 
 def test_workers_keep_what_they_run_for_all(project):
     """Two of them simulate the same at the same time."""
-    project.tests(claim() + claim().replace("test_it", "test_more"))
+    project.tests(claim() + claim().replace("test_claim", "test_more"))
     project.run_workers().assert_outcomes(passed=2)
     runs = project.runs
     project.run().assert_outcomes(passed=2)
@@ -140,7 +140,7 @@ def test_a_session_keeps_no_more_than_the_latest_results(project):
     """Seventeen others push the first one out."""
     project.tests(
         """
-        def test_it(simulate):
+        def test_claim(simulate):
             early = simulate(first)
             late = [simulate(first, seed=seed) for seed in range(17)][-1]
             assert simulate(first, seed=16) is late
@@ -155,7 +155,7 @@ def test_a_session_simulates_what_cannot_be_identified_each_time(project):
         """
         from policies import First
 
-        def test_it(simulate):
+        def test_claim(simulate):
             class Mine(First):
                 pass
 

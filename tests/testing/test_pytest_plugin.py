@@ -85,7 +85,7 @@ def test_a_claim_that_is_not_decided_fails_and_says_what_would_decide(project):
 
 
 def test_nothing_is_listed_where_nothing_was_claimed(project):
-    project.tests("def test_it(policy_experiment): pass")
+    project.tests("def test_claim(policy_experiment): pass")
     result = project.run()
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*policy experiments*")
@@ -101,13 +101,13 @@ def test_verdicts_of_fixtures_are_listed_with_the_test(project):
             yield outcome
             outcome.assert_lower("ttft_p99_ms")
 
-        def test_it(outcome):
+        def test_claim(outcome):
             pass
         """
     )
     result = project.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_mine.py::test_it", "  shown *ttft_mean_ms*", "  shown *ttft_p99_ms*"])
+    result.stdout.fnmatch_lines(["test_mine.py::test_claim", "  shown *ttft_mean_ms*", "  shown *ttft_p99_ms*"])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_mistakes_are_named_at_the_line_of_the_user(project, call, message):
     project.tests(
         f"""
         @pytest.mark.policy_experiment(replications=2)
-        def test_it(policy_experiment, simulate):
+        def test_claim(policy_experiment, simulate):
             {call}
         """
     )
@@ -260,7 +260,7 @@ def test_wrong_options_are_refused_before_anything_runs(project, option, message
     ],
 )
 def test_a_wrong_mark_is_an_error_of_the_test(project, mark, message):
-    project.tests(f"@pytest.mark.policy_experiment({mark})\ndef test_it(policy_experiment): pass\n")
+    project.tests(f"@pytest.mark.policy_experiment({mark})\ndef test_claim(policy_experiment): pass\n")
     result = project.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([message])
@@ -270,7 +270,7 @@ def test_wrong_values_of_a_mark_are_named(project):
     project.tests(
         """
         @pytest.mark.policy_experiment(replications="many")
-        def test_it(policy_experiment):
+        def test_claim(policy_experiment):
             policy_experiment(baseline=first, candidate=spread)
         """
     )
@@ -337,7 +337,7 @@ def test_plugins_of_other_packages_do_not_affect_the_test_runs_of_this_folder(pr
     (project.path / "other-1.dist-info").mkdir()
     project.write("other-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: other\nVersion: 1")
     project.write("other-1.dist-info/entry_points.txt", "[pytest11]\nother = other")
-    project.tests("def test_it(): pass")
+    project.tests("def test_claim(): pass")
     project.run().assert_outcomes(passed=1)
 
 

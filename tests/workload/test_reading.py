@@ -132,7 +132,7 @@ MISTAKES = [
     ('{"5": 1}', "{}", "cohorts[0].input_distribution.params must have at least one token count (line 29)"),
     ('{"5": 1}', "{five: 1}", "cohorts[0].input_distribution.params.five must be named by an integer token count (line 29)"),
     ('{"5": 1}', '{"-5": 1}', "cohorts[0].input_distribution.params.-5 must be named by a token count from 0 to 2147483647 (line 29)"),
-    ('{"5": 1}', '{"5": 1, "05": 2}', "cohorts[0].input_distribution.params.05 names the token count 5 once more (line 29)"),
+    ('{"5": 1}', '{"5": 1, "05": 2}', "cohorts[0].input_distribution.params.05 repeats the token count 5 (line 29)"),
     ("params: {value: 5}", "params: {}", "cohorts[0].output_distribution.params.value is required (line 30)"),
     ("{type: constant, params: {value: 5}}", "{type: pareto_lognormal, params: {alpha: 1, xm: 1, mu: 1, sigma: 1}}", "cohorts[0].output_distribution.params.mix_weight is required (line 30)"),
     ("peak_hour: 3", "peak_hour: 24", "cohorts[0].diurnal.peak_hour must be <= 23, got 24 (line 31)"),

@@ -1,7 +1,7 @@
 """Which layer of a checkpoint has which blocks.
 
-Configurations say it in many ways: a list with a name per layer, a pattern of letters, or a period. The first way that
-a configuration uses counts.
+Configurations state them in many ways: a list with a name per layer, a pattern of letters, or a period. The first one
+in a configuration counts.
 """
 
 from __future__ import annotations

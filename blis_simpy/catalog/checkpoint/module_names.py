@@ -43,7 +43,7 @@ def layer_module(index: int, module: str) -> str:
 class ModuleNames:
     """A set of module names as quantisation tools write them.
 
-    A plain name stands for the module and all that it contains, wherever it is; ``*`` and ``?`` are wildcards; a
+    A plain name matches the module and all that it contains, wherever it is; ``*`` and ``?`` are wildcards; a
     name that starts with ``re:`` is a regular expression that the start of a full name matches.
 
     Parameters

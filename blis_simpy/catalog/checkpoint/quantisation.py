@@ -22,7 +22,7 @@ class Quantisation:
     Attributes
     ----------
     bits : float or None
-        Bits of a weight of modules that nothing else is said of; None = not quantised.
+        Bits of a weight of modules without an entry; None = not quantised.
     skip : ModuleNames
         Modules that keep the type of the model.
     rules : tuple of (ModuleNames, float or None)

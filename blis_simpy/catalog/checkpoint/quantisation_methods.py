@@ -76,7 +76,7 @@ _TORCHAO_BITS = {
 
 
 def read_quantisation(view: ConfigView) -> Quantisation:
-    """Read what a configuration says about quantisation.
+    """Read the quantisation of a configuration.
 
     Raises
     ------

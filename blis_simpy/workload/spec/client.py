@@ -1,6 +1,6 @@
-"""Clients: who sends requests, how often, of what length, in which conversations.
+"""Clients: sources of requests, with rates, lengths and conversations.
 
-A client stands for a user, an application or a tenant. Its share of the aggregate rate is relative to the shares of all
+A client represents a user, an application or a tenant. Its share of the aggregate rate is relative to the shares of all
 other clients and cohorts.
 """
 

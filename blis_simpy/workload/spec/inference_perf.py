@@ -1,4 +1,4 @@
-"""Load of the inference-perf benchmark: stages of constant rate, and users who share system prompts."""
+"""Load of the inference-perf benchmark: stages of constant rate, and users with common system prompts."""
 
 from __future__ import annotations
 

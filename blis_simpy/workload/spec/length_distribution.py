@@ -153,7 +153,7 @@ class LengthDistribution:
             if not 0 <= count <= _LONGEST:
                 raise ScenarioError.at(key, f"must be named by a token count from 0 to {_LONGEST}")
             if count in weights:
-                raise ScenarioError.at(key, f"names the token count {count} once more")
+                raise ScenarioError.at(key, f"repeats the token count {count}")
             weights[count] = weight
         return weights
 

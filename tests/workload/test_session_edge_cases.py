@@ -1,4 +1,4 @@
-"""Closed-loop sessions under everything that can go wrong at once, and the same bytes again and again."""
+"""Closed-loop sessions with timeouts, preemptions and failures combined; same bytes in every process."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_conversations_go_on_over_an_outage_of_all_replicas_but_not_those_that_w
 PROGRAM = """
 import hashlib, sys
 from pathlib import Path
-from test_awkward_sessions import client, scenario
+from test_session_edge_cases import client, scenario
 
 made = scenario(
     client(4, growth="accumulate", timeout=60_000, tenant="x", slo_class="batch"),
