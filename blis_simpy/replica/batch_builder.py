@@ -85,6 +85,7 @@ class BatchBuilder:
         self._max_chunk = rules.max_chunk
         self._chunk_limit = rules.chunk_limit
         self._admission = rules.admission
+        self._leaves_check_to_kv = rules.admission.is_checked_by_kv and not rules.kept_blocks
         self._kept_blocks = rules.kept_blocks
         self._victims = rules.victim
         self._resume = rules.resume
@@ -318,8 +319,10 @@ class BatchBuilder:
         # Looked up again at each attempt: running requests evict and add blocks while it waits.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
-        if not self._admission.fits(leg, prefix, end, self._kept_blocks if self._batch.members else 0):
-            return False
+        if not self._leaves_check_to_kv:
+            kept = self._kept_blocks if self._batch.members else 0
+            if not self._admission.fits(leg, prefix, end, kept):
+                return False
         if not self._kv.admit(leg, prefix, end):
             return False
         self._queue.pop()

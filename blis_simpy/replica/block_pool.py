@@ -82,7 +82,8 @@ class BlockPool:
 
     def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
         """Count the new blocks, and the cached ones that are on the free list."""
-        return self.blocks_to_admit(leg, prefix, end) + sum(not block.num_holders for block in prefix)
+        new = -(-end // self.block_size) - len(prefix)
+        return new + sum(not block.num_holders for block in prefix) if prefix else new
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
         """Whether the new blocks alone do not fit; a chunk after a shorter prefix is not shorter."""
@@ -90,7 +91,7 @@ class BlockPool:
 
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
         """Claim the cached prefix and allocate the known tokens up to `end`."""
-        new = self.blocks_to_admit(leg, prefix, end)
+        new = -(-end // self.block_size) - len(prefix)
         # Claimed blocks that are on the free list leave it, so they count like new ones.
         idle = [block for block in prefix if not block.num_holders]
         if not self.pool.take(new + len(idle)):
@@ -151,9 +152,11 @@ class BlockPool:
         self._unhashed += blocks
 
     def _pop(self, blocks: int) -> None:
-        unhashed = min(self._unhashed, blocks)
-        self._unhashed -= unhashed
-        blocks -= unhashed
+        if blocks <= self._unhashed:
+            self._unhashed -= blocks
+            return
+        blocks -= self._unhashed
+        self._unhashed = 0
         hashed = self._hashed
         while blocks:
             item = next(iter(hashed))

@@ -16,7 +16,7 @@ step could be formed although there are requests, the engine pauses before its n
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.request import NEVER, RequestOutcome
@@ -33,12 +33,8 @@ __all__ = ["EndOfStepEngine"]
 _UNENDED = (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
 
 
-class _Effects(NamedTuple):
-    """What a step under way will change when it ends."""
-
-    step: int
-    prefilled: list[RunningRequest]
-    ended: list[RunningRequest]
+Effects: TypeAlias = "tuple[int, list[RunningRequest], list[RunningRequest]]"
+"""What a step under way changes when it ends: its number, requests whose prefill it ends, requests that it ends."""
 
 
 class EndOfStepEngine(Engine):
@@ -57,42 +53,32 @@ class EndOfStepEngine(Engine):
 
     timeout_event = ReplicaEvent.ABORT
     _skips_empty_steps = True
+    # A request that arrives after its deadline is served until the client's giving up is noticed.
+    _expires_at_entry = False
 
     def __init__(self, *, pause_us: int, **parameters: Any) -> None:
         super().__init__(**parameters)
         self.last_delivered_at = 0
         self._pause_us = pause_us
-        self._effects: deque[_Effects] = deque()
+        self._effects: deque[Effects] = deque()
+        # Whether the last turn formed a step, and whether a request has ended since.
         self._formed = True
         self._lost_one = False
         self._timed_out: list[RunningRequest] = []
 
     @property
-    def num_under_way(self) -> int:
-        """Steps that were formed and have not been delivered."""
-        return self.num_steps - self.batch.num_delivered
-
-    @property
     def next_turn_at(self) -> int:
         """End of the oldest step under way; a step under way behind it starts then."""
-        return self.last_step_start if self.num_under_way > 1 else self.device_free_at
+        return self.last_step_start if self.num_steps - self.batch.num_delivered > 1 else self.device_free_at
 
     @property
     def can_plan(self) -> bool:
         """Whether as many steps as may be are under way, and none ends a prefill or a request."""
-        return not self._effects and self.num_under_way > self.steps_ahead
+        return not self._effects and self.num_steps - self.batch.num_delivered > self.steps_ahead
 
     def steps_to_plan(self) -> int:
         """Count the steps up to one in which a request ends: it ends when the engine has its next turn."""
         return self.batch.decodes.next_end() - self.num_steps + 1
-
-    def _append(self, leg: RunningRequest, now: int) -> None:
-        # The engine takes requests in when it forms a step. It makes a difference after a turn without a step: whether
-        # the engine pauses depends on the requests that it knew then.
-        if self._formed:
-            super()._append(leg, now)
-        else:
-            self._arrived.append(leg)
 
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """Let a request end at the next turn: the client gives up now, but the engine removes it between steps."""
@@ -103,7 +89,7 @@ class EndOfStepEngine(Engine):
     def take_inputs(self, now: int) -> None:
         """Put arrived requests into the wait queue, and remove those that timed out."""
         for leg in self._arrived:
-            super()._append(leg, now)
+            self.queue.append(leg, now)
         self._arrived.clear()
         self._end_timed_out(now)
 
@@ -123,7 +109,7 @@ class EndOfStepEngine(Engine):
     def remove_queue(self) -> list[RunningRequest]:
         """Remove all waiting requests and return them in their order; they do not count as entered."""
         for leg in self._arrived:
-            super()._append(leg, leg.queued_at)
+            self.queue.append(leg, leg.queued_at)
         self._arrived.clear()
         return super().remove_queue()
 
@@ -141,20 +127,25 @@ class EndOfStepEngine(Engine):
     def take_turn(self, now: int) -> int | None:
         """Deliver the step that ends now, and form the next one."""
         batch, waiting = self.batch, self.queue.waiting
-        if self.num_under_way:
+        if batch.num_delivered < self.num_steps:
             # Aborts come first: a request that times out when its last step ends does not complete.
-            self._end_timed_out(now)
+            if self._timed_out:
+                self._end_timed_out(now)
             self._deliver(now)
             if not self._formed and (batch.members or waiting or self._lost_one):
                 return now + self._pause_us
-        self.take_inputs(now)
-        while self.num_under_way <= self.steps_ahead:
+        if self._arrived or self._timed_out:
+            self.take_inputs(now)
+        while self.num_steps - batch.num_delivered <= self.steps_ahead:
             wanted = bool(batch.members or waiting or self._lost_one)
             self._lost_one = False
             self._formed = wanted and self._form_next(now)
             if not self._formed:
                 break
-        if self.num_under_way:
+        # The engine takes requests in when it forms a step. That makes a difference after a turn without a step:
+        # whether the engine pauses depends on the requests that it knew then.
+        self._holds_back = not self._formed
+        if batch.num_delivered < self.num_steps:
             return self.next_turn_at
         if batch.members or (waiting and self._builder.num_preempted):
             return now + self._pause_us
@@ -166,10 +157,13 @@ class EndOfStepEngine(Engine):
         effects = self._form_step(now)
         if effects is None:
             return False
-        self.batch.num_delivered_before = self.batch.num_delivered
+        batch = self.batch
+        batch.num_delivered_before = batch.num_delivered
         prefilled, ended = effects
         if prefilled or ended:
-            self._effects.append(_Effects(self.num_steps - 1, prefilled, ended))
+            for leg in ended:
+                batch.reach_last_step(leg, self.num_steps)
+            self._effects.append((self.num_steps - 1, prefilled, ended))
         return True
 
     def _deliver(self, now: int) -> None:
@@ -177,18 +171,20 @@ class EndOfStepEngine(Engine):
         step = self.batch.num_delivered
         self.batch.num_delivered = step + 1
         self.last_delivered_at = now
-        if self._effects and self._effects[0].step == step:
-            _, prefilled, ended = self._effects.popleft()
-            # Requests that timed out or were withdrawn have lost the outputs under way. One that was preempted gets
-            # them all the same, and may even end while it waits.
-            for leg in prefilled:
-                if leg.ttft < 0 and leg.outcome in _UNENDED:
-                    leg.ttft = now + self._token_processing_us - leg.request.arrived_at
-                    if self._observers.first_token is not None:
-                        self._observers.first_token(leg)
-            for leg in ended:
-                if leg.outcome in _UNENDED:
-                    self._complete(leg, now)
+        if not self._effects or self._effects[0][0] != step:
+            return
+        _, prefilled, ended = self._effects.popleft()
+        # Requests that timed out or were withdrawn have lost the outputs under way. One that was preempted gets them
+        # all the same, and may even end while it waits.
+        observed = self._observers.first_token
+        for leg in prefilled:
+            if leg.ttft < 0 and leg.outcome in _UNENDED:
+                leg.ttft = now + self._token_processing_us - leg.request.arrived_at
+                if observed is not None:
+                    observed(leg)
+        for leg in ended:
+            if leg.outcome in _UNENDED:
+                self._complete(leg, now)
 
     def _complete(self, leg: RunningRequest, now: int) -> None:
         """End a request whose last output is delivered now."""
@@ -245,7 +241,7 @@ class EndOfStepEngine(Engine):
             ended = batch.decodes.pop_ended(last)
             for leg in ended:
                 batch.reach_last_step(leg, last + 1)
-            self._effects.append(_Effects(last, [], ended))
+            self._effects.append((last, [], ended))
             self._note_decision()
 
     def last_activity(self, horizon: int) -> int:

@@ -122,6 +122,7 @@ class Engine(ABC):
     timeout_event = ReplicaEvent.TIMEOUT
     """Place of timeouts within a tick."""
     _skips_empty_steps = False
+    _expires_at_entry = True
 
     def __init__(
         self,
@@ -170,8 +171,9 @@ class Engine(ABC):
             log=self.log,
             observers=observers,
         )
-        # Requests that have arrived and are not in the wait queue yet.
+        # Requests that have arrived and are not in the wait queue yet, and whether arriving ones are to join them.
         self._arrived: list[RunningRequest] = []
+        self._holds_back = False
         self._num_entered = 0
         self._last_decision = 0
 
@@ -256,7 +258,7 @@ class Engine(ABC):
             return False
         # From here on the request counts as injected, even if it times out at once.
         self.log.input_tokens += leg.input_tokens
-        if self._has_expired(leg, now):
+        if 0 < leg.request.deadline <= now and self._expires_at_entry:
             self.log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
@@ -265,16 +267,13 @@ class Engine(ABC):
         self._num_entered += 1
         leg.outcome = _QUEUED
         leg.queued_at = now
-        self._append(leg, now)
+        if self._holds_back:
+            self._arrived.append(leg)
+        else:
+            self.queue.append(leg, now)
         if self._observers.enqueued is not None:
             self._observers.enqueued(leg)
         return True
-
-    def _has_expired(self, leg: RunningRequest, now: int) -> bool:
-        return False
-
-    def _append(self, leg: RunningRequest, now: int) -> None:
-        self.queue.append(leg, now)
 
     def _finish(self, leg: RunningRequest, outcome: RequestOutcome, at: int) -> None:
         leg.outcome = outcome
@@ -470,12 +469,9 @@ class Engine(ABC):
                     decodes.add(leg)
                 prefilled.append(leg)
             batch.end_prefills(unfinished)
-        if ended:
+        if len(ended) > 1:
             # It decides in which order blocks are freed, and so evicted later.
-            if len(ended) > 1:
-                ended.sort(key=lambda leg: leg.batch_position)
-            for leg in ended:
-                batch.reach_last_step(leg, step + 1)
+            ended.sort(key=lambda leg: leg.batch_position)
         return prefilled, ended
 
     def _note_decision(self) -> None:

@@ -94,9 +94,7 @@ class RunningBatch:
         """Let a member have no more tokens; `step` is the first that it gets none in."""
         if leg.first_decode_step < step:
             self.decodes.remove(leg, step)
-        if self.steps_ahead:
-            unknown = self._under_way(leg, self.num_delivered, step - 1)
-            leg.hashed_at_last_step = leg.last_progress - unknown
+        leg.delivered_at_last_step = self.num_delivered
         leg.finishing = True
         self.num_finishing += 1
 
@@ -147,7 +145,7 @@ class RunningBatch:
             return stored - unknown
         hashed = max(leg.input_tokens, stored - unknown)
         if leg.finishing:
-            return max(hashed, leg.hashed_at_last_step)
+            return max(hashed, stored - self._under_way(leg, leg.delivered_at_last_step, leg.last_step))
         if leg.yields(step - 1):
             return max(hashed, stored - self._under_way(leg, self.num_delivered_before, step - 1))
         return hashed

@@ -51,8 +51,8 @@ class RunningRequest(Leg):
         Numbers of the steps since its last admission in which it missed its token.
     finishing : bool
         Whether its last step has been formed, though perhaps not finished.
-    hashed_at_last_step : int, tokens
-        What was hashed of it when its last step was formed.
+    delivered_at_last_step : int
+        Steps of the replica whose outputs were known when its last step was formed.
     busy_us_before : int, µs
         The engine's busy time up to the end of its prefill step.
     blocks : sequence of Block
@@ -72,11 +72,11 @@ class RunningRequest(Leg):
         "busy_us_before",
         "capped",
         "computed",
+        "delivered_at_last_step",
         "extra_stored",
         "finishing",
         "first_decode_step",
         "granted",
-        "hashed_at_last_step",
         "input_tokens",
         "keys",
         "last_progress",
@@ -103,7 +103,7 @@ class RunningRequest(Leg):
         self.last_step = -1
         self.missed_steps: tuple[int, ...] = ()
         self.finishing = False
-        self.hashed_at_last_step = 0
+        self.delivered_at_last_step = 0
         self.busy_us_before = 0
         self.blocks: list[Block] = []
         self.num_blocks = 0

@@ -49,9 +49,6 @@ class StartOfStepEngine(Engine):
         """Count the steps before one in which a request ends, which frees blocks and slots at its start."""
         return self.batch.decodes.next_end() - self.num_steps
 
-    def _has_expired(self, leg: RunningRequest, now: int) -> bool:
-        return 0 < leg.request.deadline <= now
-
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """Remove a request whose deadline has come, from the queue or from the batch."""
         waited = leg.batch_position < 0
@@ -85,7 +82,12 @@ class StartOfStepEngine(Engine):
         end = self.device_free_at
         self.busy_us += end - now
         for leg in prefilled:
-            self._record_first_token(leg, end)
+            if leg.num_outputs:
+                continue
+            leg.busy_us_before = self.busy_us
+            leg.ttft = end + self._token_processing_us - leg.request.arrived_at
+            if self._observers.first_token is not None:
+                self._observers.first_token(leg)
         # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
         # the step sees the free blocks and slots of the requests that it completes.
         for leg in ended:
@@ -102,18 +104,13 @@ class StartOfStepEngine(Engine):
                 self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
             self.batch.decodes.postpone(leg, self.num_steps)
 
-    def _record_first_token(self, leg: RunningRequest, end: int) -> None:
-        if leg.num_outputs:
-            return
-        leg.busy_us_before = self.busy_us
-        leg.ttft = end + self._token_processing_us - leg.request.arrived_at
-        if self._observers.first_token is not None:
-            self._observers.first_token(leg)
-
     def _complete(self, leg: RunningRequest, end: int) -> None:
         """End a request whose last step starts now and ends at `end`."""
         log, output_tokens = self.log, leg.request.output_tokens
-        gaps = leg.num_outputs + leg.last_step + 1 - leg.first_decode_step
+        gaps = leg.last_step + 1 - leg.first_decode_step
+        if gaps:
+            self.batch.decodes.remove(leg, self.num_steps)
+        gaps += leg.num_outputs
         tokens = leg.last_progress + leg.extra_stored
         if leg.segments:
             leg.close_segment(leg.last_step + 1)
@@ -129,7 +126,7 @@ class StartOfStepEngine(Engine):
             else:
                 log.kv_allocation_failures += 1
         leg.generated_tokens = gaps + 1 if leg.capped or output_tokens else 0
-        self.batch.leave(leg, self.num_steps)
+        self.batch.release(leg)
         self.kv.release(leg, tokens, tokens)
         leg.itl_count = gaps
         leg.itl_first_step = leg.first_decode_step

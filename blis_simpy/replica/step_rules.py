@@ -64,6 +64,9 @@ class AdmissionRule(Protocol):
     stay free.
     """
 
+    is_checked_by_kv: bool
+    """Whether the KV store finds out by itself, if no blocks must stay free."""
+
     def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
         """Whether it can be admitted now; allocating the chunk may still fail."""
         ...
@@ -86,12 +89,14 @@ class FirstChunkFits:
         KV store.
     """
 
+    is_checked_by_kv = True
+
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
     def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether blocks stay free; without that, allocating the chunk finds out."""
-        return not kept or self._kv.free_blocks_taken(leg, prefix, end) + kept <= self._kv.pool.free
+        """Whether the chunk fits."""
+        return self._kv.free_blocks_taken(leg, prefix, end) + kept <= self._kv.pool.free
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
         """Ask the KV store."""
@@ -110,6 +115,8 @@ class WholeSequenceFits:
     kv : KVStore
         KV store.
     """
+
+    is_checked_by_kv = False
 
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
