@@ -75,6 +75,24 @@ def inputs_of(scenario, **attributes):
         return resolve(scenario.with_(**{"latency.backend": "remembering"})).latency.inputs
 
 
+PROFILE = {
+    "engine.max_num_seqs": 256,
+    "engine.max_num_batched_tokens": 2048,
+    "engine.long_prefill_threshold_if_alone": True,
+    "engine.over_length": "drop",
+    "engine.step_effects": "start",
+    "engine.async_scheduling": False,
+    "engine.reserve_full_sequence": False,
+    "engine.victim": "latest",
+    "engine.resume": "restart",
+    "kv.capacity_rules": "blis",
+    "kv.reserved_blocks": 0,
+    "kv.gpu_memory_utilization": 0.9,
+    "kv.store": "single-tier",
+}
+"""What the profile blis sets."""
+
+
 def test_what_is_left_open_comes_from_the_catalog():
     scenario = Scenario(model=QWEN).with_(**{"latency.backend": "roofline"})
     assert {path: setting.value for path, setting in resolve(scenario).settings.items()} == {
@@ -87,6 +105,7 @@ def test_what_is_left_open_comes_from_the_catalog():
         "model_config": None,
         "kv.blocks": 15909,
         "engine.max_model_len": 40960,
+        **PROFILE,
     }
     assert origins(scenario) == {
         "latency.backend": "scenario",
@@ -98,6 +117,7 @@ def test_what_is_left_open_comes_from_the_catalog():
         "model_config": "catalog: models",
         "kv.blocks": "computed from the memory of 1 H100",
         "engine.max_model_len": "derived from max_position_embeddings of the model",
+        **dict.fromkeys(PROFILE, "profile blis"),
     }
 
 
@@ -112,6 +132,7 @@ def test_what_is_given_stays_and_says_so(tiny):
         "model_config": "config.json of tiny",
         "kv.blocks": "scenario",
         "engine.max_model_len": "scenario",
+        **dict.fromkeys(PROFILE, "profile blis"),
     }
 
 

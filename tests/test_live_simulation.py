@@ -240,7 +240,7 @@ def test_hook_must_be_a_function(prepare):
 
 def test_figure_of_a_sampler_must_be_a_function(prepare):
     simulation = prepare((10, 1, 0))
-    with pytest.raises(blis.ScenarioError, match="running must be a function of the simulation, got 0"):
+    with pytest.raises(blis.ScenarioError, match="running must be a function, got 0"):
         simulation.sample("1ms", running=simulation.replicas[0].batch_size)
 
 

@@ -42,21 +42,35 @@ workload:
 
 
 def test_defaults_are_those_of_the_reference():
-    scenario = Scenario(model="m")
-    assert attrs.asdict(scenario.engine) == {
+    scenario = Scenario(model="qwen/qwen3-14b")
+    resolved = scenario.resolve()
+    assert attrs.asdict(resolved.engine) == {
+        "profile": "blis",
         "max_num_seqs": 256,
         "max_num_batched_tokens": 2048,
         "long_prefill_token_threshold": 0,
+        "long_prefill_token_threshold_adaptive": False,
+        "long_prefill_threshold_if_alone": True,
         "max_model_len": None,
+        "over_length": "drop",
+        "step_effects": "start",
+        "async_scheduling": False,
+        "idle_pause": 1000,
+        "reserve_full_sequence": False,
+        "watermark": 0.0,
+        "victim": "latest",
+        "resume": "restart",
         "scheduler": "fcfs",
         "priority": "constant",
         "batching": "continuous",
         "macro_steps": True,
     }
-    assert attrs.asdict(scenario.kv) == {
-        "store": None,
+    assert attrs.asdict(resolved.kv) == {
+        "store": "single-tier",
         "blocks": None,
         "capacity_rules": "blis",
+        "reserved_blocks": 0,
+        "prefix_caching": True,
         "block_size": 16,
         "gpu_memory_utilization": 0.9,
         "cpu_blocks": 0,

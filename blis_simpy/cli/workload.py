@@ -28,6 +28,7 @@ _SAMPLE_FLAGS = (
         hint=int,
         help="Number of requests, in place of that of the file; 0 means all that arrive before the horizon.",
     ),
+    Flag(name="--horizon", target="horizon", hint=int, help="End of the sample: ticks, or text such as 2s.", absent=""),
 )
 
 

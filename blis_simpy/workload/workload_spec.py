@@ -98,7 +98,8 @@ class WorkloadSpec(Traffic):
         if not origins and not self.cohorts:
             problems.append(Problem(path="clients", rule="must not be empty, unless there is another source"))
         if not self.inference_perf and self.aggregate_rate == 0 and not self.has_own_rates:
-            problems.append(Problem(path="aggregate_rate", rule="must be > 0", value=self.aggregate_rate))
+            hint = "it has no default"
+            problems.append(Problem(path="aggregate_rate", rule="must be > 0", value=self.aggregate_rate, hint=hint))
         for index, client in enumerate(self.clients):
             try:
                 check_cv(client.arrival, f"clients[{index}].arrival")

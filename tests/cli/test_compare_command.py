@@ -144,7 +144,7 @@ def test_work_is_done_on_a_dask_cluster(blis):
     assert there == here
 
 
-KNOWN = "known: fcfs, priority-fcfs, reverse-priority, sjf"
+KNOWN = "known: fcfs, priority, priority-fcfs, reverse-priority, sjf"
 
 MISTAKES = [
     ((), ["scenario needs another one to compare with; give two scenarios, or one scenario and a --variant"]),

@@ -32,7 +32,7 @@ def test_version_and_help_exit_with_0(capsys):
 def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, capsys):
     assert main([command, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--max-num-running-reqs N Batch slots: maximum number of requests that run at once." in text
+    assert "--max-num-running-reqs N Batch slots: maximum number of requests that run at once; unset means 256" in text
     assert ("--num-requests N" in text) == (command == "run")
 
 

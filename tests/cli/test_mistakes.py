@@ -33,7 +33,7 @@ FILES = {
     "short.csv": TRACE_COLUMNS + "0,,,,\n",
     "none.csv": TRACE_COLUMNS,
 }
-SCHEDULERS = "known: fcfs, priority-fcfs, reverse-priority, sjf"
+SCHEDULERS = "known: fcfs, priority, priority-fcfs, reverse-priority, sjf"
 TRACE_FORMATS = (
     "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
     "sharegpt, table, trace-v2, vllm-benchmark"

@@ -198,7 +198,7 @@ def test_instances_in_options_groups_and_workload_are_copied_too():
     gaps, scorer = Gaps(), Scorer()
     made = scenario(
         router={"policy": "weighted", "scorers": [(scorer, 1)]},
-        workload=blis.Workload.single(prompt=16, output=3, num_requests=5, arrivals=gaps),
+        workload=blis.Workload(prompt=16, output=3, num_requests=5, arrivals=gaps),
         groups=[{"replicas": 2, "latency": {"alpha": [0, 0, 0], "beta": [1000, 10, 5]}}],
     )
     first, second = made.run(), made.run()

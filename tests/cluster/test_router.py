@@ -86,7 +86,7 @@ def test_failure_leads_back_to_admission():
 
 def test_route_holds_what_it_was_based_on():
     """Decided at 0 between two idle replicas; the routes of later requests find others in flight."""
-    simulation, routes = prepare(requests(3), routing="least-loaded", snapshot_refresh_interval="1s"), []
+    simulation, routes = prepare(requests(3), router={"policy": "least-loaded", "snapshot_interval": "1s"}), []
 
     class Routes:
         def routed(self, route):
@@ -119,11 +119,11 @@ class AskedOnArrival(Asked):
 def test_policy_is_asked_on_arrival_only_if_its_own_class_allows_it(policy, in_flight):
     """Two requests of one tick: both are admitted before one is routed, or one after the other."""
     admission = policy()
-    prepare(requests(2, gap=0), replicas=1, admission=admission).run()
+    prepare(requests(2, gap=0), replicas=1, admission=lambda: admission).run()
     assert admission.asked == [("request_0", in_flight[0]), ("request_1", in_flight[1])]
 
 
-@pytest.mark.parametrize(("settings", "events"), [({}, 0), ({"routing_latency": 1}, 4), ({"replicas": 2}, 4)])
+@pytest.mark.parametrize(("settings", "events"), [({}, 0), ({"router": {"delay": 1}}, 4), ({"replicas": 2}, 4)])
 def test_decisions_on_arrival_save_two_events_a_request(settings, events):
     """For two requests, compared with a single replica that decides at once."""
 
@@ -135,12 +135,11 @@ def test_decisions_on_arrival_save_two_events_a_request(settings, events):
     assert count(**settings) - count() == events + settings.get("replicas", 1) - 1
 
 
-@pytest.mark.parametrize("routing_latency", [0, 1])
-def test_arrival_is_decided_on_after_a_request_that_was_submitted_again_before(routing_latency):
+@pytest.mark.parametrize("delay", [0, 1])
+def test_arrival_is_decided_on_after_a_request_that_was_submitted_again_before(delay):
     """At 10 a request is submitted again, then request 1 arrives; with a delay both pass the stages one by one."""
-    simulation = prepare(requests(2, gap=10), replicas=1, routing_latency=routing_latency)
-    order = []
-    simulation.on_routed(lambda request: order.append(request.id))
+    simulation = prepare(requests(2, gap=10), replicas=1, router={"delay": delay})
+    log = Recorder(simulation).log
 
     def resubmit():
         yield simulation.env.timeout(10)
@@ -148,7 +147,7 @@ def test_arrival_is_decided_on_after_a_request_that_was_submitted_again_before(r
 
     simulation.env.process(resubmit())
     simulation.env.run(until=50)
-    assert order == ["request_0", "again", "request_1"]
+    assert [name for _, event, name, *_ in log if event == "routed"] == ["request_0", "again", "request_1"]
 
 
 def test_routing_policy_with_a_method_of_its_own_is_asked_at_its_place():
@@ -156,7 +155,7 @@ def test_routing_policy_with_a_method_of_its_own_is_asked_at_its_place():
         def route(self, request, state):
             return state.snapshots[0].replica
 
-    simulation = prepare(requests(2, gap=0), replicas=1, routing=Own)
+    simulation = prepare(requests(2, gap=0), replicas=1, router=Own)
     assert not simulation.router._decides_on_arrival
     simulation.run()
     assert outcomes(simulation) == ["COMPLETED"] * 2

@@ -126,7 +126,7 @@ def test_a_plot_is_a_method_of_the_result(installed):
 def test_plugins_are_listed_beside_the_built_in_ones(installed):
     assert python("print(registry.names('batching'), registry.names('scheduler'), sep='\\n')", installed) == [
         "('continuous', 'one-at-a-time')",
-        "('broken', 'fcfs', 'longest-first', 'priority-fcfs', 'reverse-priority', 'sjf')",
+        "('broken', 'fcfs', 'longest-first', 'priority', 'priority-fcfs', 'reverse-priority', 'sjf')",
     ]
 
 
@@ -137,7 +137,7 @@ def test_unknown_name_tells_the_nearest_and_all_known(installed):
     (line,) = python(ASK.format(kind="scheduler", name="longest_first"), installed)
     assert line == (
         "scheduler is unknown, got 'longest_first'; did you mean 'longest-first'? "
-        "known: broken, fcfs, longest-first, priority-fcfs, reverse-priority, sjf"
+        "known: broken, fcfs, longest-first, priority, priority-fcfs, reverse-priority, sjf"
     )
 
 
