@@ -23,9 +23,11 @@ from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.replica.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from blis_simpy.replica.engine import DecodedSteps
+    import numpy as np
+    from numpy.typing import NDArray
+
     from blis_simpy.replica.running_request import RunningRequest
 
 __all__ = ["EndOfStepEngine"]
@@ -33,7 +35,7 @@ __all__ = ["EndOfStepEngine"]
 _UNENDED = (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
 
 
-Effects: TypeAlias = "tuple[int, list[RunningRequest], list[RunningRequest]]"
+Effects: TypeAlias = "tuple[int, Sequence[RunningRequest], Sequence[RunningRequest]]"
 """What a step under way changes when it ends: its number, requests whose prefill it ends, requests that it ends."""
 
 
@@ -55,6 +57,7 @@ class EndOfStepEngine(Engine):
     _skips_empty_steps = True
     # A request that arrives after its deadline is served until the client's giving up is noticed.
     _expires_at_entry = False
+    _shows_cached = True
 
     def __init__(self, *, pause_us: int, **parameters: Any) -> None:
         super().__init__(**parameters)
@@ -71,13 +74,10 @@ class EndOfStepEngine(Engine):
         """End of the oldest step under way; a step under way behind it starts then."""
         return self.last_step_start if self.num_steps - self.batch.num_delivered > 1 else self.device_free_at
 
-    @property
-    def can_plan(self) -> bool:
-        """Whether as many steps as may be are under way, and none ends a prefill or a request."""
-        return not self._effects and self.num_steps - self.batch.num_delivered > self.steps_ahead
-
     def steps_to_plan(self) -> int:
         """Count the steps up to one in which a request ends: it ends when the engine has its next turn."""
+        if self._effects or self.num_steps - self.batch.num_delivered <= self.steps_ahead:
+            return 0
         return self.batch.decodes.next_end() - self.num_steps + 1
 
     def time_out(self, leg: RunningRequest, now: int) -> bool:
@@ -115,9 +115,6 @@ class EndOfStepEngine(Engine):
 
     def _does_nothing(self) -> bool:
         return True
-
-    def _progress_at_admission(self, leg: RunningRequest) -> int:
-        return leg.computed
 
     def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
         for leg in missed:
@@ -229,20 +226,33 @@ class EndOfStepEngine(Engine):
         else:
             self._finish(leg, outcome, at)
 
-    def decode(self, run: DecodedSteps) -> None:
+    def step_gaps(self) -> NDArray[np.int64]:
+        """Return the time from end to end, pauses of the engine included."""
+        return self.steps.gaps()
+
+    def decode(
+        self,
+        start: int,
+        last_start: int,
+        end: int,
+        last_formed_at: int,
+        durations: Iterable[int],
+        blocks_by_step: list[int],
+    ) -> None:
         """Form planned decode steps; each time one is formed, the oldest step under way is delivered."""
-        super().decode(run)
+        super().decode(start, last_start, end, last_formed_at, durations, blocks_by_step)
         batch = self.batch
-        batch.num_delivered += len(run.blocks)
+        batch.num_delivered += len(blocks_by_step)
         batch.num_delivered_before = batch.num_delivered
-        self.last_delivered_at = run.last_formed_at
+        self.last_delivered_at = last_formed_at
         last = self.num_steps - 1
         if batch.decodes.next_end() == last:
             ended = batch.decodes.pop_ended(last)
             for leg in ended:
                 batch.reach_last_step(leg, last + 1)
-            self._effects.append((last, [], ended))
-            self._note_decision()
+            self._effects.append((last, (), ended))
+            self.decision_gap_x8 += last - self._last_decision - (self.decision_gap_x8 >> 3)
+            self._last_decision = last
 
     def last_activity(self, horizon: int) -> int:
         """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""

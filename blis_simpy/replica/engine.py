@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.request import RequestOutcome
@@ -29,7 +29,10 @@ from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import BatchSlots, KVBlocks
@@ -41,34 +44,11 @@ if TYPE_CHECKING:
     from blis_simpy.replica.step_rules import StepRules
     from blis_simpy.replica.wait_queue import WaitQueue
 
-__all__ = ["DecodedSteps", "Engine", "latency_error"]
+__all__ = ["Engine", "latency_error"]
 
 _QUEUED = RequestOutcome.QUEUED
 
 _log = logging.getLogger("blis_simpy")
-
-
-class DecodedSteps(NamedTuple):
-    """Planned decode steps that are due.
-
-    Attributes
-    ----------
-    start, last_start, end : int, tick
-        Start of the first and of the last of the steps, and end of the last.
-    last_formed_at : int, tick
-        When the last of them is formed.
-    durations : iterable of int, µs
-        Duration of each step.
-    blocks : list of int
-        KV blocks that are taken in each step.
-    """
-
-    start: int
-    last_start: int
-    end: int
-    last_formed_at: int
-    durations: Iterable[int]
-    blocks: list[int]
 
 
 class Engine(ABC):
@@ -113,6 +93,8 @@ class Engine(ABC):
         End of the last of them.
     last_step_start : int, tick
         Its start.
+    busy_us : int, µs
+        Sum of their durations.
     decision_gap_x8 : int
         Eight times the number of steps from one decision to the next, smoothed over about eight decisions.
     responses : list of RunningRequest
@@ -123,6 +105,8 @@ class Engine(ABC):
     """Place of timeouts within a tick."""
     _skips_empty_steps = False
     _expires_at_entry = True
+    # Whether the latency model sees the tokens that a request found in the cache as progress from its first step on.
+    _shows_cached = False
 
     def __init__(
         self,
@@ -144,6 +128,7 @@ class Engine(ABC):
         self.num_steps = 0
         self.device_free_at = 0
         self.last_step_start = 0
+        self.busy_us = 0
         self.decision_gap_x8 = 0
         self.responses: list[RunningRequest] = []
         self.steps_ahead = steps_ahead
@@ -204,21 +189,12 @@ class Engine(ABC):
         """Whether a step without members is none."""
 
     @abstractmethod
-    def _progress_at_admission(self, leg: RunningRequest) -> int:
-        """Progress of a request that was admitted in this step, as the latency model sees it."""
-
-    @abstractmethod
     def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
         """Let decoding requests miss their token in the step that is formed now."""
 
-    @property
-    @abstractmethod
-    def can_plan(self) -> bool:
-        """Whether the steps that were formed have no effect that changes the next ones."""
-
     @abstractmethod
     def steps_to_plan(self) -> int:
-        """Return how many decode steps can follow until one has an effect."""
+        """Return how many decode steps can follow until one has an effect; 0 if a step under way has one."""
 
     @property
     def batch_size(self) -> int:
@@ -325,6 +301,10 @@ class Engine(ABC):
     @abstractmethod
     def _count_gaps(self, leg: RunningRequest) -> None: ...
 
+    @abstractmethod
+    def step_gaps(self) -> NDArray[np.int64]:
+        """Gap that each step made between two tokens of a request that got one in the step before it, too, µs."""
+
     def is_steady(self) -> bool:
         """Whether the coming steps need no decision of the batch policy."""
         if self._steady_policy is None or not self.queue.is_stable:
@@ -337,12 +317,12 @@ class Engine(ABC):
         self._builder.preview()
         return self._builder.blocks_for_head()
 
-    def _form_step(self, now: int) -> tuple[list[RunningRequest], list[RunningRequest]] | None:
+    def _form_step(self, now: int) -> tuple[Sequence[RunningRequest], list[RunningRequest]] | None:
         """Form a step: let the batch policy grant tokens, compute the duration, count the tokens.
 
         Returns
         -------
-        tuple of two lists of RunningRequest, or None
+        tuple of two sequences of RunningRequest, or None
             Requests whose prefill the step ends, and requests whose last step it is, both in batch order; None if there
             is no step, as no request can run.
         """
@@ -361,6 +341,7 @@ class Engine(ABC):
         members: list[StepMember] = []
         single: list[RunningRequest] = []
         prefill_tokens = 0
+        shows_cached = self._shows_cached
         for leg in batch.prefilling:
             granted = leg.granted
             if granted:
@@ -370,11 +351,13 @@ class Engine(ABC):
                     # A single token behind the prompt takes what a decode token takes.
                     single.append(leg)
                 else:
-                    progress = leg.computed if leg.scheduled_at < now else self._progress_at_admission(leg)
+                    progress = leg.computed if shows_cached or leg.scheduled_at < now else 0
                     cached = leg.computed - progress
                     members.append(StepMember(leg.input_tokens, progress, granted, request.output_tokens, cached))
         decodes = batch.decodes
-        num_decodes = decodes.count - len(missed)
+        num_decodes = decodes.count
+        if missed:
+            num_decodes -= len(missed)
         if not num_decodes and not prefill_tokens and self._skips_empty_steps:
             return None
         if missed or single:
@@ -391,28 +374,29 @@ class Engine(ABC):
             duration = 1
         if missed:
             self._postpone(missed, duration)
-        start = max(self.device_free_at, now)
+        start = self.device_free_at
+        if now > start:
+            start = now
         self.last_step_start = start
         self.device_free_at = start + duration
+        self.busy_us += duration
+        step = self.num_steps
         # Tokens are counted when the step is formed, not when it ends: lengths are known, so its end changes no number
         # that forming the next step needs, and a run of decode steps is counted in one go.
         effects = self._count_tokens()
         # Completions, later, free blocks that are in use in this step.
         used = self.num_blocks - self.kv_blocks.free
-        self.steps.step(
-            start,
-            duration,
-            num_decodes,
-            prefill_tokens,
-            len(batch.members),
-            len(self.queue.waiting) + len(self._arrived),
-            used,
-        )
+        queue_depth = len(self.queue.waiting)
+        if self._arrived:
+            queue_depth += len(self._arrived)
+        self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
         if self.host_tier is not None:
             self.offload()
         # Other steps only decode, and a macro-step could have held them.
+        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
         if prefill_tokens or effects[1]:
-            self._note_decision()
+            self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
+            self._last_decision = step
         return effects
 
     def _drop_unservable(self, now: int) -> None:
@@ -446,14 +430,15 @@ class Engine(ABC):
         """Progress of each decoding request before the next step, in batch order."""
         return self.batch.decode_contexts(self.num_steps)
 
-    def _count_tokens(self) -> tuple[list[RunningRequest], list[RunningRequest]]:
+    def _count_tokens(self) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
         """Count the tokens of the step that has been formed; return the requests that it brings to a new phase."""
         batch, decodes, step = self.batch, self.batch.decodes, self.num_steps
         self.num_steps = step + 1
         decodes.advance(1)
         ended = decodes.pop_ended(step)
-        prefilled: list[RunningRequest] = []
+        prefilled: Sequence[RunningRequest] = ()
         if batch.prefilling:
+            prefilled = []
             unfinished: list[RunningRequest] = []
             for leg in batch.prefilling:
                 leg.computed += leg.granted
@@ -469,17 +454,10 @@ class Engine(ABC):
                     decodes.add(leg)
                 prefilled.append(leg)
             batch.end_prefills(unfinished)
-        if len(ended) > 1:
+        if ended and len(ended) > 1:
             # It decides in which order blocks are freed, and so evicted later.
             ended.sort(key=lambda leg: leg.batch_position)
         return prefilled, ended
-
-    def _note_decision(self) -> None:
-        """Take note that the last step needed one, or had an effect."""
-        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
-        step = self.num_steps - 1
-        self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
-        self._last_decision = step
 
     def offload(self) -> None:
         """Let the second KV tier copy the blocks that the last steps have filled."""
@@ -487,20 +465,42 @@ class Engine(ABC):
         step, stored_tokens = self.num_steps, self.batch.stored_tokens
         self.host_tier.offload(self.batch.members.values(), lambda leg: stored_tokens(leg, step))
 
-    def decode(self, run: DecodedSteps) -> None:
-        """Form planned decode steps: each decoding request gets a token in each, none joins or leaves."""
-        steps = len(run.blocks)
+    def decode(
+        self,
+        start: int,
+        last_start: int,
+        end: int,
+        last_formed_at: int,
+        durations: Iterable[int],
+        blocks_by_step: list[int],
+    ) -> None:
+        """Form planned decode steps: each decoding request gets a token in each, none joins or leaves.
+
+        Parameters
+        ----------
+        start, last_start, end : int, tick
+            Start of the first and of the last of the steps, and end of the last.
+        last_formed_at : int, tick
+            When the last of them is formed.
+        durations : iterable of int, µs
+            Duration of each step.
+        blocks_by_step : list of int
+            KV blocks that are taken in each step.
+        """
+        steps = len(blocks_by_step)
         used = self.num_blocks - self.kv_blocks.free
-        blocks = sum(run.blocks)
+        blocks = sum(blocks_by_step)
         if blocks:
             self.kv.take(blocks)
-        count = self.batch.decodes.count
+        decodes = self.batch.decodes
+        queue_depth = len(self.queue.waiting) + len(self._arrived)
         # One record for the whole run: the log spreads it out when it is read.
-        self.steps.run(run.start, run.durations, run.blocks, count, self.queue_depth, used)
-        self.last_step_start = run.last_start
-        self.device_free_at = run.end
+        self.steps.run(start, durations, blocks_by_step, decodes.count, queue_depth, used)
+        self.last_step_start = last_start
+        self.device_free_at = end
+        self.busy_us += end - start
         self.num_steps += steps
-        self.batch.decodes.advance(steps)
+        decodes.advance(steps)
         if self.host_tier is not None:
             self.offload()
 

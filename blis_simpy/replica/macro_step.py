@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from blis_simpy.latency.base import DecodeRuns, StepBatch
-from blis_simpy.replica.engine import DecodedSteps, latency_error
+from blis_simpy.replica.engine import latency_error
 
 if TYPE_CHECKING:
     from blis_simpy.latency.base import IntTicks
@@ -161,7 +161,6 @@ class MacroStepPlanner:
             self._latency is None
             or not decodes.count
             or engine.decision_gap_x8 < 8 * _WORTH_PLANNING
-            or not engine.can_plan
             or not engine.is_steady()
         ):
             return next_turn_at
@@ -183,7 +182,7 @@ class MacroStepPlanner:
         # With a step ahead, a planned step is formed when the one before it starts: arrivals later than that miss it.
         first_formed_at = engine.last_step_start if engine.steps_ahead else None
         self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
-        return run.formed_at(steps)
+        return run.formed_at(steps) if engine.steps_ahead else run.boundary(steps)
 
     def _offload_is_constant(self, step: int, steps: int) -> bool:
         engine = self._engine
@@ -223,16 +222,10 @@ class MacroStepPlanner:
             blocks_by_step = [decodes.blocks_in_step(engine.num_steps)]
         else:
             blocks_by_step = decodes.blocks_by_step(engine.num_steps, steps)
-        engine.decode(
-            DecodedSteps(
-                start=run.boundary(first),
-                last_start=run.boundary(upto - 1),
-                end=run.boundary(upto),
-                last_formed_at=run.formed_at(upto - 1),
-                durations=run.durations(first, steps),
-                blocks=blocks_by_step,
-            )
-        )
+        last_start = run.boundary(upto - 1)
+        last_formed_at = run.formed_at(upto - 1) if engine.steps_ahead else last_start
+        durations = run.durations(first, steps)
+        engine.decode(run.boundary(first), last_start, run.boundary(upto), last_formed_at, durations, blocks_by_step)
 
     def used_blocks(self, now: int, at_now: bool) -> int:
         """Count the KV blocks in use once the planned steps that are formed before a tick, or at it, are carried out.

@@ -27,6 +27,8 @@ from blis_simpy.replica.wait_queue import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    import numpy as np
+    from numpy.typing import NDArray
     from simpy.events import Event
 
     from blis_simpy.core.observers import Observers
@@ -370,6 +372,11 @@ class Replica:
         """Record of each step so far, brought up to date."""
         self.catch_up()
         return self._engine.steps
+
+    def step_gaps(self) -> NDArray[np.int64]:
+        """Gap that each step so far made between two tokens of a request that got one in the step before it, µs."""
+        self.catch_up()
+        return self._engine.step_gaps()
 
     @property
     def token_processing_us(self) -> int:

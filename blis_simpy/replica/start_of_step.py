@@ -14,7 +14,9 @@ from blis_simpy.replica.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from blis_simpy.replica.engine import DecodedSteps
+    import numpy as np
+    from numpy.typing import NDArray
+
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
 
@@ -22,28 +24,16 @@ __all__ = ["StartOfStepEngine"]
 
 
 class StartOfStepEngine(Engine):
-    """State of one replica and its change by steps; parameters are those of `Engine`.
-
-    Attributes
-    ----------
-    busy_us : int, µs
-        Sum of the durations of all steps. The inter-token latencies of a request are a difference of two values of it.
-    """
+    """State of one replica and its change by steps; parameters are those of `Engine`."""
 
     def __init__(self, *, rules: StepRules, **parameters: Any) -> None:
         super().__init__(rules=rules, **parameters)
-        self.busy_us = 0
         self._keeps_outputs = rules.resume.keeps_outputs
 
     @property
     def next_turn_at(self) -> int:
         """End of the last step: only then is there something to do."""
         return self.device_free_at
-
-    @property
-    def can_plan(self) -> bool:
-        """Return True: effects of earlier steps have applied."""
-        return True
 
     def steps_to_plan(self) -> int:
         """Count the steps before one in which a request ends, which frees blocks and slots at its start."""
@@ -69,18 +59,19 @@ class StartOfStepEngine(Engine):
     def _does_nothing(self) -> bool:
         return not self._builder.num_preempted and self.is_steady()
 
-    def _progress_at_admission(self, leg: RunningRequest) -> int:
-        # None yet, whatever it found in the cache.
-        return 0
+    def step_gaps(self) -> NDArray[np.int64]:
+        """Return the durations: while requests decode, each step starts when the one before it ends."""
+        return self.steps.durations()
 
     def take_turn(self, now: int) -> int | None:
         """Carry out one step that starts now."""
-        effects = self._form_step(now) if self.has_work else None
+        if not (self.batch.members or self.queue.waiting):
+            return None
+        effects = self._form_step(now)
         if effects is None:
             return None
         prefilled, ended = effects
         end = self.device_free_at
-        self.busy_us += end - now
         for leg in prefilled:
             if leg.num_outputs:
                 continue
@@ -135,8 +126,3 @@ class StartOfStepEngine(Engine):
         log.completed += 1
         log.output_tokens += leg.generated_tokens
         self._finish(leg, RequestOutcome.COMPLETED, end)
-
-    def decode(self, run: DecodedSteps) -> None:
-        """Carry out planned decode steps."""
-        super().decode(run)
-        self.busy_us += run.end - run.start

@@ -111,7 +111,7 @@ def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at:
         name=f"instance_{replica.index}",
         model=replica.model,
         rows=served,
-        step_gaps=steps.gaps(),
+        step_gaps=replica.step_gaps(),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
         segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
