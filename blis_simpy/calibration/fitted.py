@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 import numpy as np
@@ -14,6 +14,8 @@ from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["Errors", "Estimate", "Fit"]
+
+S = TypeVar("S", bound=ScenarioSettings)
 
 NOT_IDENTIFIED = 0.8
 """Ratio of posterior to prior standard deviation above which the data do not identify an option."""
@@ -83,12 +85,12 @@ class Errors:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Fit(Rendered):
+class Fit(Rendered, Generic[S]):
     """Estimates of the options of the latency model from a recording; made by `fit`.
 
     Attributes
     ----------
-    scenario : ScenarioSettings
+    scenario : Scenario
         That of the fit, with the options that were found.
     estimates : tuple of Estimate
         The options, with standard errors.
@@ -105,7 +107,7 @@ class Fit(Rendered):
         How many it took.
     """
 
-    scenario: ScenarioSettings
+    scenario: S
     estimates: tuple[Estimate, ...]
     correlation: NDArray[np.float64]
     num_fitted: int

@@ -22,7 +22,7 @@ _ERRORS = {"before": "held out, before the fit", "fitted": _FITTED, "held out": 
 _MARGIN = 1.2
 
 
-def fit_page(fit: Fit) -> list[Line | TextTable]:
+def fit_page(fit: Fit[Any]) -> list[Line | TextTable]:
     """Describe a fit as lines and tables: estimates, their identification, and errors."""
     columns = [
         TextColumn("option", align="left"),
@@ -64,7 +64,7 @@ def fit_page(fit: Fit) -> list[Line | TextTable]:
     return page
 
 
-def plot_fit(fit: Fit, ax: Axes | None = None) -> Axes:
+def plot_fit(fit: Fit[Any], ax: Axes | None = None) -> Axes:
     """Draw simulated against measured E2E latencies, and beside them, in a new figure, the estimates.
 
     Parameters
@@ -91,7 +91,7 @@ def plot_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     return _draw_latencies(fit, latencies)
 
 
-def _draw_latencies(fit: Fit, ax: Axes) -> Axes:
+def _draw_latencies(fit: Fit[Any], ax: Axes) -> Axes:
     measured, simulated = fit.measured.e2e / SECOND, fit.simulated.e2e / SECOND
     parts = (
         (slice(None, fit.num_fitted), _FITTED, figure_style.SKY),
@@ -109,7 +109,7 @@ def _draw_latencies(fit: Fit, ax: Axes) -> Axes:
     return ax
 
 
-def _draw_estimates(fit: Fit, ax: Axes) -> None:
+def _draw_estimates(fit: Fit[Any], ax: Axes) -> None:
     """Draw each estimate on the scale of its prior: mean 0, standard deviation 1."""
     for line, found in enumerate(fit.estimates):
         of = found.parameter

@@ -48,7 +48,7 @@ def fit(
     *,
     held_out: float = 0.5,
     network_rtt_us: int | None = None,
-) -> Fit:
+) -> Fit[Scenario]:
     """Estimate options of the latency model ``kernels`` from a recording.
 
     Parameters

@@ -59,7 +59,7 @@ def test_the_docstring_lists_type_default_unit_range_and_choices_before_the_othe
         "colour : str, default 'red'\n"
         "    Colour. One of red, blue.\n"
         "order : object, default 'fcfs'\n"
-        "    Order of the queue at the door. One of fcfs, priority, priority-fcfs, reverse-priority, sjf, or your own.\n"
+        "    Order of the queue at the door. One of fcfs, priority, priority-fcfs, reverse-priority, sjf, or your own.\n"  # noqa: E501
         "\n"
         "Raises\n"
         "------\n"

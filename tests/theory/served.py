@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from blis_simpy.experiment.statistics import Interval, t_interval
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
+from blis_simpy.experiment.intervals import Interval, t_interval
 from blis_simpy.workload.arrivals import ArrivalProcess, PoissonArrivals
 
 TOKEN_US = 10

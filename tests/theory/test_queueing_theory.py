@@ -9,7 +9,6 @@ from collections import deque
 
 import numpy as np
 import pytest
-from blis_simpy.experiment.statistics import t_interval
 from queueing_formulas import (
     batch_service_wait,
     closed_network_throughput,
@@ -41,6 +40,7 @@ from served import (
 )
 
 import blis_simpy as blis
+from blis_simpy.experiment.intervals import t_interval
 from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
 
 SERVICE_MS = 10.0
