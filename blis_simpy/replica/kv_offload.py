@@ -308,7 +308,7 @@ class TwoTier(SingleTier):
         """Take the next free block off the free list, to be put back at once: the count of free blocks stays."""
         # The block object itself is kept if there is one: a prefix that was looked up before the reload holds it, too.
         block = Block(0)
-        if not self._never_used:
+        if not self._blank:
             item = next(iter(self._freed))
             if isinstance(item, Block):
                 block = item

@@ -8,11 +8,11 @@ key and are only counted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blis_simpy.core.token_spans import BlockHasher, Span
+from blis_simpy.core.token_spans import Span
 from blis_simpy.replica.kv_block import Block
+from blis_simpy.replica.paged_blocks import PagedBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -123,7 +123,7 @@ class HostTier(Protocol):
         ...
 
 
-class SingleTier:
+class SingleTier(PagedBlocks):
     """Paged KV memory on the GPU with prefix caching and least-recently-freed eviction.
 
     Parameters
@@ -134,21 +134,8 @@ class SingleTier:
         Tokens a block.
     """
 
-    caches_prefixes = True
-
     def __init__(self, pool: KVBlocks, block_size: int) -> None:
-        self.pool = pool
-        self.block_size = block_size
-        self.hits = 0
-        self.misses = 0
-        # The free list, next to be taken first: blocks that were never used, then single blocks with a key and runs
-        # of blocks without one (numbered, with their length). Most blocks have no key, so that most requests take and
-        # put back a run in one operation.
-        self._never_used = pool.free
-        self._freed: OrderedDict[Block | int, int] = OrderedDict()
-        self._run_at_tail = -1
-        self._next_run = 0
-        self._keys = BlockHasher(block_size)
+        super().__init__(pool, block_size)
         # Key to the newest block with it.
         self._found: dict[int, Block] = {}
 
@@ -178,126 +165,20 @@ class SingleTier:
             return self._keys.shared(content, leg.input_tokens)
         return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
 
-    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks; an empty prompt gets one for its first output token."""
-        return -(-(end or 1) // self.block_size) - len(prefix)
-
-    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks, and the cached ones that are on the free list."""
-        return self.blocks_to_admit(leg, prefix, end) + sum(not block.num_holders for block in prefix)
-
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether the new blocks alone do not fit.
-
-        If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
-        prefix may be cut to a chunk that fits.
-        """
-        return self.blocks_to_admit(leg, prefix, end) + kept > self.pool.free
-
-    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Claim the cached prefix and allocate the prompt up to `end`."""
-        new = self.blocks_to_admit(leg, prefix, end)
-        # Claimed blocks that are on the free list leave it, so they count like new ones.
-        idle = [block for block in prefix if not block.num_holders]
-        if not self.pool.take(new + len(idle)):
-            return False
-        for block in idle:
-            del self._freed[block]
-        for block in prefix:
-            block.num_holders += 1
-        self.hits += len(prefix)
-        leg.blocks = list(prefix)
-        leg.num_blocks = len(prefix)
-        leg.extra_stored = 0 if end else 1
-        self._grow(leg, new, end)
-        return True
-
-    def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
-        """Count the new blocks that the prompt up to `end` takes beyond those held."""
-        return -(-end // self.block_size) - leg.num_blocks
-
-    def extend(self, leg: RunningRequest, end: int) -> bool:
-        """Allocate the prompt up to `end`; never looks into the cache."""
-        new = -(-end // self.block_size) - leg.num_blocks
-        if not self.pool.take(new):
-            return False
-        self._grow(leg, new, end)
-        return True
-
-    def _grow(self, leg: RunningRequest, new: int, end: int) -> None:
-        if new:
-            self.misses += new
-            self._pop(new)
-            leg.num_blocks += new
-        # A block gets its key when it is full, at allocation, before anything is computed: a request admitted later in
-        # the same step finds it. The reference does so, and vLLM too.
-        if leg.keys:
-            self._name(leg, end // self.block_size)
-
-    def _name(self, leg: RunningRequest, full_blocks: int) -> None:
-        """Give keys to the full blocks of a request that have none yet."""
-        for key in (leg.keys or ())[len(leg.blocks) : full_blocks]:
+    def _register(self, leg: RunningRequest, tokens: int) -> None:
+        for key in (leg.keys or ())[len(leg.blocks) : tokens // self.block_size]:
             block = Block(key)
             self._found[key] = block
             leg.blocks.append(block)
-
-    def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens from the head of the free list, dropping their content."""
-        if not self.pool.take(blocks):
-            return False
-        self.misses += blocks
-        self._pop(blocks)
-        return True
-
-    def external_get(self, blocks: int) -> None:
-        """Take blocks off the head of the free list for another process."""
-        self._pop(blocks)
 
     def external_put(self, blocks: int) -> None:
         """Put blocks of another process at the tail of the free list."""
         self._append_run(blocks)
 
-    def _pop(self, blocks: int) -> None:
-        if self._never_used:
-            unused = min(self._never_used, blocks)
-            self._never_used -= unused
-            blocks -= unused
-        freed = self._freed
-        while blocks:
-            item = next(iter(freed))
-            if type(item) is int:
-                length = freed[item]
-                if length > blocks:
-                    freed[item] = length - blocks
-                    return
-                blocks -= length
-                del freed[item]
-                if item == self._run_at_tail:
-                    self._run_at_tail = -1
-            else:
-                assert isinstance(item, Block)
-                del freed[item]
-                blocks -= 1
-                # A newer block with the same content stays findable.
-                if self._found.get(item.key) is item:
-                    del self._found[item.key]
-
-    def _append_run(self, blocks: int) -> None:
-        """Append blocks without a key to the free list."""
-        if not blocks:
-            return
-        # Blocks without a key at the tail are all alike, so they join the run that is there.
-        if self._run_at_tail >= 0:
-            self._freed[self._run_at_tail] += blocks
-        else:
-            self._run_at_tail = self._next_run
-            self._next_run += 1
-            self._freed[self._run_at_tail] = blocks
-
-    def _append(self, block: Block) -> None:
-        """Append a block with a key to the free list."""
-        self._freed[block] = 1
-        self._run_at_tail = -1
+    def _evict(self, block: Block) -> None:
+        # A newer block with the same content stays findable.
+        if self._found.get(block.key) is block:
+            del self._found[block.key]
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
@@ -316,36 +197,8 @@ class SingleTier:
         # Last: a waiting process that gets blocks takes them off the free list at once.
         self.pool.put_back(freed)
 
-    def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the blocks that output has filled, `tokens` being stored."""
-        self._name(leg, tokens // self.block_size)
-
-    def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
-        """Release a request so that it finds its own blocks when it comes back."""
-        keys = leg.keys or ()
-        missing = max(leg.input_tokens, findable) // self.block_size - len(keys)
-        if missing > 0:
-            leg.keys = [*keys, *self._keys.fresh(missing)]
-        self._name(leg, findable // self.block_size)
-        self.release(leg, tokens, hashed)
-
     def clear_cache(self) -> None:
         """Forget the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
         self._append_run(free)
-
-    def free_list_length(self) -> int:
-        """Length of the free list, counted; equals the free blocks of the pool, those set aside included."""
-        return self._never_used + sum(self._freed.values())
-
-    @property
-    def hit_rate(self) -> float:
-        """Cached blocks claimed, over all blocks allocated."""
-        total = self.hits + self.misses
-        return self.hits / total if total else 0.0
-
-    @property
-    def thrashing_rate(self) -> float:
-        """Always 0: there is no second tier."""
-        return 0.0
