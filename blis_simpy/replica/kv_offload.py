@@ -353,21 +353,36 @@ class TwoTier(SingleTier):
         if size == 1 or leg.computed < leg.input_tokens:
             return  # a block that a decode token opens and fills at once never gets a key
         while len(layout.keys) + layout.holes < stored // size:
-            parent, pieces, room = layout.keys[-1] if layout.keys else 0, [], size
-            token = layout.next_token
+            parent, pieces = self._next_block(leg, layout)
+            key = self._keys.key(parent, pieces)
             if 0 < layout.fill < size:
-                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
-                pieces, room = layout.tail, size - layout.fill
-            key = self._keys.key(parent, [*pieces, *self._pieces(leg, token, token + room)])
-            if pieces:
+                layout.next_token += size - layout.fill
                 layout.fill = size
                 leg.blocks[-1].key = key
                 self._found[key] = leg.blocks[-1]
-            elif leg.request.output_stream is not None:
-                self._found[key] = block = Block(key)
-                leg.blocks.append(block)
+            else:
+                layout.next_token += size
+                if leg.request.output_stream is not None:
+                    self._found[key] = block = Block(key)
+                    leg.blocks.append(block)
             layout.keys.append(key)
-            layout.next_token = token + room
+
+    def _next_block(self, leg: RunningRequest, layout: _Layout) -> tuple[int, list[Piece]]:
+        """Return the parent and the content of the block that decode tokens fill next."""
+        token = layout.next_token
+        if 0 < layout.fill < self.block_size:
+            parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
+            return parent, [*layout.tail, *self._pieces(leg, token, token + self.block_size - layout.fill)]
+        parent = layout.keys[-1] if layout.keys else 0
+        return parent, self._pieces(leg, token, token + self.block_size)
+
+    def _refills_blocks(self) -> bool:
+        """Whether a running request may fill a block that the host has already: one of its own or of a quotation."""
+        return any(
+            self._keys.has_key(*self._next_block(leg, layout))
+            for leg, layout in self._layouts.items()
+            if leg.num_preemptions or leg.request.output_stream is not None
+        )
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
         """Give keys to the blocks that output has filled, `tokens` being stored."""
@@ -387,8 +402,9 @@ class TwoTier(SingleTier):
         if len(self._host) + new_full_blocks <= self._capacity:
             return True
         # If the host has room for the whole batch, and was refreshed since a request left, evictions hit only blocks of
-        # others, in an order that the passes in between do not change.
-        return not self._batch_shrank and full_blocks <= self._capacity
+        # others, in an order that the passes in between do not change - unless one of them is filled once more by a
+        # request that starts over: a pass in between would refresh it before it is evicted.
+        return not self._batch_shrank and full_blocks <= self._capacity and not self._refills_blocks()
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Give back all blocks, the deepest first."""
