@@ -79,8 +79,8 @@ class Trace:
     header : TraceHeader
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout, and
-        `trace_columns.PRIORITY` if requests have priorities.
+        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout,
+        `trace_columns.PRIORITY` too if requests have priorities.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
