@@ -65,18 +65,16 @@ class BlockHasher:
         pieces : iterable of (str, int, int)
             Tokens of the block as spans, in order; consecutive spans of a stream count as one.
         """
-        merged: list[tuple[str, int, int]] = []
-        for stream, start, tokens in pieces:
-            if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-                merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-            else:
-                merged.append((stream, start, tokens))
-        identity = (parent, *merged)
+        identity = _identity(parent, pieces)
         key = self._keys.get(identity)
         if key is None:
             key = self._keys[identity] = self._next_key
             self._next_key += 1
         return key
+
+    def has_key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> bool:
+        """Whether `key` has been called for such a block; if not, no block behind it has a key either."""
+        return _identity(parent, pieces) in self._keys
 
     def fresh(self, blocks: int) -> range:
         """Return unused keys, for blocks that no other prompt shares."""
@@ -126,3 +124,13 @@ class BlockHasher:
             keys = self._chains[content] = self.chain(content)
         full_blocks = input_tokens // self.block_size
         return keys if len(keys) <= full_blocks else keys[:full_blocks]
+
+
+def _identity(parent: int, pieces: Iterable[tuple[str, int, int]]) -> tuple[object, ...]:
+    merged: list[tuple[str, int, int]] = []
+    for stream, start, tokens in pieces:
+        if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
+            merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
+        else:
+            merged.append((stream, start, tokens))
+    return (parent, *merged)

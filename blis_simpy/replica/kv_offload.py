@@ -353,21 +353,36 @@ class TwoTier(SingleTier):
         if size == 1 or leg.computed < leg.input_tokens:
             return  # as in the reference, a block filled by a single decode token gets no key
         while len(layout.keys) + layout.holes < stored // size:
-            parent, pieces, room = layout.keys[-1] if layout.keys else 0, [], size
-            token = layout.next_token
+            parent, pieces = self._next_block(leg, layout)
+            key = self._keys.key(parent, pieces)
             if 0 < layout.fill < size:
-                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
-                pieces, room = layout.tail, size - layout.fill
-            key = self._keys.key(parent, [*pieces, *self._pieces(leg, token, token + room)])
-            if pieces:
+                layout.next_token += size - layout.fill
                 layout.fill = size
                 leg.blocks[-1].key = key
                 self._found[key] = leg.blocks[-1]
-            elif leg.request.output_stream is not None:
-                self._found[key] = block = Block(key)
-                leg.blocks.append(block)
+            else:
+                layout.next_token += size
+                if leg.request.output_stream is not None:
+                    self._found[key] = block = Block(key)
+                    leg.blocks.append(block)
             layout.keys.append(key)
-            layout.next_token = token + room
+
+    def _next_block(self, leg: RunningRequest, layout: _Layout) -> tuple[int, list[Piece]]:
+        """Return the parent and the content of the block that decode tokens fill next."""
+        token = layout.next_token
+        if 0 < layout.fill < self.block_size:
+            parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
+            return parent, [*layout.tail, *self._pieces(leg, token, token + self.block_size - layout.fill)]
+        parent = layout.keys[-1] if layout.keys else 0
+        return parent, self._pieces(leg, token, token + self.block_size)
+
+    def _refills_blocks(self) -> bool:
+        """Whether a running request may fill a block that the host has already: one of its own or of a quotation."""
+        return any(
+            self._keys.has_key(*self._next_block(leg, layout))
+            for leg, layout in self._layouts.items()
+            if leg.num_preemptions or leg.request.output_stream is not None
+        )
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
         """Give keys to blocks filled with output; `tokens` tokens are stored."""
@@ -387,8 +402,9 @@ class TwoTier(SingleTier):
         if len(self._host) + new_full_blocks <= self._capacity:
             return True
         # If the host tier has room for the whole batch, and an offload has followed the last leave, evictions take only
-        # blocks of former requests, in an order that offloads in between do not change.
-        return not self._batch_shrank and full_blocks <= self._capacity
+        # blocks of former requests, in an order that offloads in between do not change. An exception: a request that
+        # starts over fills such a block again, and an offload in between would renew it before its eviction.
+        return not self._batch_shrank and full_blocks <= self._capacity and not self._refills_blocks()
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the last one first."""

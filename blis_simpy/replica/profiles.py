@@ -74,20 +74,29 @@ _KV: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def with_kv_defaults(settings: KVSettings, profile: str) -> KVSettings:
+def with_kv_defaults(settings: KVSettings, engine: EngineSettings) -> KVSettings:
     """Set the unset KV settings to the defaults of an engine profile.
+
+    Parameters
+    ----------
+    settings : KVSettings
+        As given.
+    engine : EngineSettings
+        Settings of the engine, as given.
 
     Raises
     ------
     ScenarioError
-        If the store does not support host blocks, or disabled prefix caching.
+        If the store does not support host blocks, disabled prefix caching, or the way preempted requests resume.
     """
-    kv = _completed(settings, {"store": settings.chosen_store, **_KV[profile]})
+    kv = _completed(settings, {"store": settings.chosen_store, **_KV[engine.profile]})
     store = kv.store.get("type") if isinstance(kv.store, Mapping) else kv.store
     if kv.cpu_blocks and store == "block-pool":
-        raise ScenarioError.at(
-            "kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint="set kv.store to two-tier"
-        )
+        hint = "set kv.store to two-tier and engine.resume to restart"
+        raise ScenarioError.at("kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint=hint)
+    resume = engine.resume or _ENGINE[engine.profile]["resume"]
+    if resume == "recompute" and store == "two-tier":
+        raise ScenarioError.at("engine.resume", "must be restart with the KV store two-tier", resume)
     if not kv.prefix_caching and store in ("single-tier", "two-tier"):
         raise ScenarioError.at("kv.prefix_caching", f"must be true with the KV store {store}", False)
     return kv
