@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.request import Leg, Request
 
-__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
+__all__ = ["ReplicaLog", "Resumption", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -28,29 +27,25 @@ _STRETCH_COLUMNS = (
 )
 
 
-@attrs.define
-class PrefixLookups:
-    """Lookups in the prefix cache that led to an admission.
+class Resumption(NamedTuple):
+    """The admission of a request after a preemption.
 
     Attributes
     ----------
-    requests : int
-        Admitted requests.
+    request : Request
+        The request.
     queried_tokens : int
-        Their known tokens: prompt, and after a preemption the outputs that were kept.
+        Its known tokens: prompt, and outputs that it kept.
     cached_tokens : int
-        Those of them that were found.
+        Those of them that it found in the prefix cache.
+    recomputed_tokens : int
+        Tokens that were computed before the preemption and are not found: they are computed again.
     """
 
-    requests: int = 0
-    queried_tokens: int = 0
-    cached_tokens: int = 0
-
-    def count(self, queried_tokens: int, cached_tokens: int) -> None:
-        """Count the lookup of one request."""
-        self.requests += 1
-        self.queried_tokens += queried_tokens
-        self.cached_tokens += cached_tokens
+    request: Request
+    queried_tokens: int
+    cached_tokens: int
+    recomputed_tokens: int
 
 
 class ReplicaLog:
@@ -68,8 +63,8 @@ class ReplicaLog:
         Prompt tokens of all requests that passed the checks of the wait queue.
     output_tokens : int
         Tokens generated for completed requests.
-    resumed_lookups : PrefixLookups
-        Prefix cache lookups of requests that were admitted again after a preemption.
+    resumptions : list of Resumption
+        Each admission after a preemption, in order.
     completed, timed_out, dropped, length_capped, kv_allocation_failures : int
         Counts of requests; the last counts completing requests whose last token found no block.
     last_activity : int, tick
@@ -82,7 +77,7 @@ class ReplicaLog:
         self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
-        self.resumed_lookups = PrefixLookups()
+        self.resumptions: list[Resumption] = []
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0
