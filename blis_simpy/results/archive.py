@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
-_ARRAYS = ("rows", "step_gaps", "skipped_tokens", "segments", "preemptions")
+_ARRAYS = ("rows", "step_gaps", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
 def write_run(path: str | PathLike[str], record: RunRecord) -> None:
