@@ -70,7 +70,9 @@ if TYPE_CHECKING:
     from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
+    from blis_simpy.workload.spec.user_profile import UserStage
     from blis_simpy.workload.traffic import Traffic
+    from blis_simpy.workload.users import UserWorkload
     from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = [
@@ -145,6 +147,8 @@ __all__ = [
     "Trace",
     "Traffic",
     "Uniform",
+    "UserStage",
+    "UserWorkload",
     "WeibullArrivals",
     "Weighted",
     "Window",
@@ -240,7 +244,9 @@ _MODULES = {
     ),
     "blis_simpy.workload.spec.cohort": ("Cohort", "Diurnal", "Drain", "Spike"),
     "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.spec.user_profile": ("UserStage",),
     "blis_simpy.workload.traffic": ("Traffic",),
+    "blis_simpy.workload.users": ("UserWorkload",),
     "blis_simpy.workload.workload_spec": ("WorkloadSpec",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

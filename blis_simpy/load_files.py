@@ -15,6 +15,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -105,6 +106,7 @@ def scenario_schema() -> dict[str, Any]:
     traffic["anyOf"] = [
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
+        writer.reference(UserWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}

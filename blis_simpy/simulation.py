@@ -23,7 +23,7 @@ from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
-from blis_simpy.core.environment import FOREVER, Environment
+from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
@@ -36,7 +36,7 @@ from blis_simpy.settings.own_plugins import with_own_plugins
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, format_ticks, ticks
-from blis_simpy.workload.clients import FOLLOWING, ClientProcesses, validate_requests
+from blis_simpy.workload.clients import ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Simulation:
         )
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
-        self._end_of_run.expect(len(workload.sessions))
+        self._end_of_run.expect(len(workload.sessions) + (workload.users is not None))
         clients = ClientProcesses(
             self.env,
             submit=self.cluster.router.accept,
@@ -308,7 +308,7 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING, lambda _event: self.router.accept(request))
+        self.env.call_at(request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request))
         return request.done
 
     def wait_for(self, event: Event) -> None:

@@ -179,7 +179,8 @@ class Request:
     """One LLM request.
 
     The constructor takes what the workload decides. The attributes after `streaming` are written while the request is
-    served: `admitted_at` and `rejected_at` by the router, the others by its replica, through the legs.
+    served: `due_at` by the client, `admitted_at` and `rejected_at` by the router, the others by its replica, through
+    the legs.
 
     Attributes
     ----------
@@ -207,6 +208,8 @@ class Request:
         Urgency for schedulers that read it; the lowest number is the most urgent.
     streaming : bool
         Label: whether the client asked for a stream.
+    due_at : int, tick
+        When its client meant to send it, if a cap on the requests in flight held it back; else `NEVER`.
     admitted_at : int, tick
         When it was admitted; the last time, if its replica gave it up.
     rejected_at : int, tick
@@ -237,6 +240,7 @@ class Request:
     streaming: bool = False
     priority: int = 0
 
+    due_at: int = attrs.field(default=NEVER, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)
     rejected_at: int = attrs.field(default=NEVER, init=False)
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)

@@ -257,7 +257,8 @@ def _latencies(subset: RequestSubset) -> TextTable:
         TextColumn("mean", spec=_MS),
         *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
     ]
-    rows = [(family.title, *_percentiles(family.function(subset))) for family in latency_families()]
+    families = [family for family in latency_families() if family.applies is None or family.applies(subset)]
+    rows = [(family.title, *_percentiles(family.function(subset))) for family in families]
     return TextTable(columns, rows)
 
 

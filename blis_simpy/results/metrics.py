@@ -124,6 +124,8 @@ class LatencyFamily:
         Which values are better.
     counted : str
         Plural noun of the things that have one value each.
+    applies : callable or None
+        Whether tables of a `RequestSubset` show it; None = always.
     """
 
     name: str
@@ -133,6 +135,7 @@ class LatencyFamily:
     function: Callable[[Any], Percentiles]
     direction: Literal["lower", "higher"] = "lower"
     counted: str = "requests"
+    applies: Callable[[Any], bool] | None = None
 
     @property
     def title(self) -> str:

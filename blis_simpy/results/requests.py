@@ -33,10 +33,12 @@ _INTEGERS = {
     "itl_count": "itl_count",
     "itl_first_step": "itl_first_step",
     "generated_tokens": "generated_tokens",
+    "cached_tokens": "cached_tokens",
     "num_preemptions": "num_preemptions",
     "finished_at_us": "finished_at",
     "replica": "replica",
     "round_index": "round_index",
+    "due_at_us": "due_at",
 }
 _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us")
@@ -53,8 +55,10 @@ class RequestTable(Table):
     (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
     ``ttft_us``, ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``itl_sum_us``, ``itl_count`` (of requests that have not
-    completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``num_preemptions``, ``finished_at_us``,
-    ``replica``, ``length_capped``, ``streaming``, ``round_index``, and the labels ``slo_class``, ``tenant``, ``model``,
+    completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``cached_tokens`` (of the prompt),
+    ``num_preemptions``, ``finished_at_us``,
+    ``replica``, ``length_capped``, ``streaming``, ``round_index``, ``due_at_us`` (planned arrival, if a cap on the
+    requests in flight delayed it), and the labels ``slo_class``, ``tenant``, ``model``,
     ``client``, ``session``, ``prefix_group``.
     """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.generator import GeneratedWorkload
@@ -34,6 +36,11 @@ class Traffic:
     @property
     def ends_at(self) -> int | None:
         """End of simulated time that the workload sets itself, tick; None if it sets none."""
+        return None
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """Largest number of requests in flight at a time; None means no limit."""
         return None
 
     @property
@@ -85,9 +92,9 @@ class Traffic:
         """
         from blis_simpy.workload.generator import generate_requests
 
-        return generate_requests(
-            self.sources(defaults), self.num_requests, streams, self.ends_at if horizon is None else horizon
-        )
+        end = self.ends_at if horizon is None else horizon
+        workload = generate_requests(self.sources(defaults), self.num_requests, streams, end)
+        return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
     def preview(self, *, seed: int | None = None, horizon: int | None = None, defaults: str | None = None) -> Preview:
         """Draw one sample of the traffic; nothing is served.

@@ -83,6 +83,12 @@ class WorkloadSpec(Traffic):
         unit="requests",
         ge=0,
     )
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
+    )
     servegen_data: OptionalPart[ServegenData] = setting(
         default=None, help="Clients from measured data in the layout of ServeGen."
     )

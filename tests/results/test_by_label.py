@@ -44,7 +44,7 @@ def test_no_latency_where_nothing_completed(unserved, nothing):
     [
         (
             {"metric": "tfft"},
-            "metric is unknown, got 'tfft'; did you mean 'ttft'? known: ttft, itl, e2e, scheduling_delay",
+            "metric is unknown, got 'tfft'; did you mean 'ttft'? known: ttft, itl, e2e, e2e_from_due, ...",
         ),
         (
             {"metric": "ttft", "by": "colour"},

@@ -62,7 +62,7 @@ def test_a_percentile_may_have_decimals(result):
 
 def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
     known = known_metrics()
-    assert len(known) == 33
+    assert len(known) == 43
     for name, found in known.items():
         assert found.name == name
         assert found.unit
@@ -71,7 +71,14 @@ def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
 
 
 def test_latencies_come_first_and_in_the_usual_order():
-    assert [family.name for family in latency_families()] == ["ttft", "itl", "e2e", "scheduling_delay"]
+    assert [family.name for family in latency_families()] == [
+        "ttft",
+        "itl",
+        "e2e",
+        "e2e_from_due",
+        "scheduling_delay",
+        "ttft_from_due",
+    ]
     assert list(known_metrics())[:2] == ["ttft_mean_ms", "ttft_p50_ms"]
 
 
