@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.observe import observe, observe_async
     from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
+    from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
@@ -130,6 +131,7 @@ __all__ = [
     "Replications",
     "Request",
     "RequestOutcome",
+    "RequestWorkload",
     "Result",
     "RoundRobin",
     "RouterSettings",
@@ -145,6 +147,7 @@ __all__ = [
     "Sweep",
     "TokenBucket",
     "Trace",
+    "TraceWorkload",
     "Traffic",
     "Uniform",
     "UserStage",
@@ -214,6 +217,7 @@ _MODULES = {
     "blis_simpy.realserver.observe": ("observe", "observe_async"),
     "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
+    "blis_simpy.recorded_workloads": ("RequestWorkload", "TraceWorkload"),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),

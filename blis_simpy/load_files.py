@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.results.archive import read_run
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import RunRecord
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
-_Part = TypeVar("_Part", Scenario, ReplicaGroup)
+_Part = TypeVar("_Part", Scenario, ReplicaGroup, TraceWorkload)
 
 
 def load_scenario(path: str | PathLike[str]) -> Scenario:
@@ -71,6 +72,8 @@ def _scenario(document: loader.Document, folder: Path) -> Scenario:
     if isinstance(workload, str):
         document = document.with_data({**document.data, "workload": folder / workload})
     scenario = structure(document, Scenario)
+    if isinstance(scenario.workload, TraceWorkload):
+        scenario = evolved(scenario, workload=_relative_to(folder, scenario.workload))
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return evolved(_relative_to(folder, scenario), groups=groups)
 
@@ -107,6 +110,7 @@ def scenario_schema() -> dict[str, Any]:
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
         writer.reference(UserWorkload),
+        writer.reference(TraceWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}

@@ -31,8 +31,10 @@ Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
 """Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
 
 
-def start_process(simulation: Any, process: Process) -> None:
+def start_process(simulation: Any, process: Process) -> Event | None:
     """Call a process with the simulation, and run the generator that it may return.
+
+    The run may end while the generator goes on, unless it has submitted a request.
 
     Parameters
     ----------
@@ -40,6 +42,11 @@ def start_process(simulation: Any, process: Process) -> None:
         Has not run yet.
     process : str, mapping or callable
         As the scenario holds it. A class is made into an instance first, with the options of the mapping.
+
+    Returns
+    -------
+    simpy.Process or None
+        The process of the generator, if there is one.
 
     Raises
     ------
@@ -60,9 +67,11 @@ def start_process(simulation: Any, process: Process) -> None:
     except Exception as error:
         raise PluginError.at(name, f"raised {error!r}", code="process_raised") from error
     if inspect.isgenerator(steps):
-        simulation.env.process(steps)
-    elif steps is not None:
+        started: Event = simulation.env.process(steps)
+        return started
+    if steps is not None:
         raise PluginError.at(name, "must return a generator or nothing", steps)
+    return None
 
 
 @settings_class

@@ -53,7 +53,13 @@ class Store:
             data = json.loads(path.read_text(encoding="utf-8"))
             found = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
             found = {name: found[name] for name in (*found, *metrics)}  # all that are asked for, or a KeyError
-            return Measurement(metrics=found, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]))
+            samples = [
+                {str(name): [float(value) for value in column] for name, column in table.items()}
+                for table in data["samples"]
+            ]
+            return Measurement(
+                metrics=found, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]), samples=samples
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

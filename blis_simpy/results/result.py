@@ -155,6 +155,11 @@ class Result(Rendered):
         return session_table(self.requests)
 
     @property
+    def samples(self) -> list[Table]:
+        """The table of each sampler that a process started with `Simulation.sample`, in their order."""
+        return list(self.record.samples)
+
+    @property
     def preemptions(self) -> list[tuple[str, int]]:
         """Id of the request and tick of each preemption, in the order in which they happened."""
         return self.record.preemptions()

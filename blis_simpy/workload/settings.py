@@ -122,6 +122,14 @@ class Workload(Traffic):
         )
         return evolved(self, preset=None, prompt=prompt, output=output, prefix_tokens=preset.prefix_tokens)
 
+    def mean_rate(self) -> float:
+        """Return the rate."""
+        return self.rate
+
+    def with_rate(self, rate_per_s: float) -> Workload:
+        """Return the same workload with another rate; see `Traffic.with_rate`."""
+        return evolved(self, rate=rate_per_s)
+
     def specification(self, defaults: str | None = None) -> WorkloadSpec:
         """Return the same traffic as a specification with one client.
 
