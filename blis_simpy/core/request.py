@@ -303,6 +303,13 @@ class Request:
         return leg.ttft
 
     @property
+    def first_ttft(self) -> int:
+        """Arrival to the first token of the first completed prefill on any replica, µs; `NEVER` if there was none."""
+        if not self.num_preemptions:
+            return self.ttft
+        return next((leg.ttft for leg in self.legs if leg.ttft >= 0), NEVER)
+
+    @property
     def e2e(self) -> int:
         """Arrival to last token, µs; `NEVER` unless the request is completed."""
         return NEVER if self.leg is None else self.leg.e2e

@@ -83,12 +83,20 @@ def collect(
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
     order = np.argsort(reached, kind="stable")
     bounds = np.searchsorted(reached[order], np.arange(len(cluster.replicas) + 1))
+    last = max(ended_at)
     record = RunRecord(
         scenario=scenario,
         seed=seed,
         requests=table,
         replicas=[
-            _outcome(replica, order[bounds[replica.index] : bounds[replica.index + 1]], rows, ended)
+            _outcome(
+                replica,
+                order[bounds[replica.index] : bounds[replica.index + 1]],
+                rows,
+                ended,
+                num_gpus=cluster.num_gpus(replica.index),
+                placed=cluster.placed(replica.index, last),
+            )
             for replica, ended in zip(cluster.replicas, ended_at, strict=True)
         ],
         steps=[replica.steps if is_over else replica.steps.copy() for replica in cluster.replicas],
@@ -102,11 +110,20 @@ def collect(
     return Result(record)
 
 
-def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at: int) -> ReplicaOutcome:
+def _outcome(
+    replica: Replica,
+    served: NDArray[np.int64],
+    rows: _Rows,
+    ended_at: int,
+    *,
+    num_gpus: int,
+    placed: list[tuple[int, int]],
+) -> ReplicaOutcome:
     log, steps, kv = replica.log, replica.steps, replica.kv_store
     skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
     segments = [(rows[leg.request], *segment) for leg in log.segmented for segment in leg.segments]
     preemptions = [(rows[request], tick) for request, tick in log.preemptions]
+    resumptions = [(rows[request], *tokens) for request, *tokens in log.resumptions]
     return ReplicaOutcome(
         name=f"instance_{replica.index}",
         model=replica.model,
@@ -126,6 +143,10 @@ def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at:
         length_capped=log.length_capped,
         kv_allocation_failures=log.kv_allocation_failures,
         preemptions=np.array(preemptions, dtype=np.int64).reshape(-1, 2),
+        resumptions=np.array(resumptions, dtype=np.int64).reshape(-1, 4),
+        caches_prefixes=kv.caches_prefixes,
+        num_gpus=num_gpus,
+        placed=np.array(placed, dtype=np.int64).reshape(-1, 2),
         still_queued=replica.queue_depth,
         still_running=replica.batch_size,
         hit_blocks=kv.hits,

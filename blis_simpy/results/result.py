@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run
@@ -188,6 +188,16 @@ class Result(Rendered):
         """Preemptions per completed request, prefix cache hit rate, thrashing rate."""
         return anomalies.kv_rates(self.aggregate)
 
+    @property
+    def replica_seconds(self) -> float:
+        """Time that replicas had their GPUs, from the start of loading to termination, up to the end of the run, s."""
+        return sum(int(np.diff(replica.placed).sum()) for replica in self.record.replicas) / 1e6
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Replica-seconds, each multiplied by the GPUs of the replica."""
+        return sum(replica.num_gpus * int(np.diff(replica.placed).sum()) for replica in self.record.replicas) / 1e6
+
     @cached_property
     def slo_classes(self) -> dict[str, dict[str, Percentiles]]:
         """Distributions of TTFT and E2E by SLO class."""
@@ -297,7 +307,7 @@ class Result(Rendered):
             engine = EngineState(
                 model_name=replica.model,
                 total_blocks=replica.total_blocks,
-                cached_tokens=replica.hit_blocks * replica.block_size,
+                caches_prefixes=replica.caches_prefixes,
                 gaps_us=gaps,
                 gap_counts=counts,
             )
