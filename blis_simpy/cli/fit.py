@@ -28,7 +28,7 @@ _FILES = (
     Flag(
         name="--scenario-output",
         target="scenario_output",
-        help="Write the scenario with the options that were found (YAML).",
+        help="Write the scenario with the estimated options (YAML).",
         absent="",
     ),
     Flag(
