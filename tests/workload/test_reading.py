@@ -78,7 +78,7 @@ MISTAKES = [
     ("num_requests: 5", "num_requests: true", "num_requests must be an integer, got True (line 5)"),
     ("clients:\n", "clients:\n- 5\n", "clients[0] must be a mapping of settings, got 5 (line 7)"),
     ("- id: a", "- id: [a]", "clients[0].id must be text, got ('a',) (line 7)"),
-    ("- id: a", "- name: a", "clients[0].name is not a setting (line 7); known: id, tenant, slo_class, model, rate_fraction, arrival, input_distribution, output_distribution, prefix_group, streaming, prefix_length, network, lifecycle, daily, multimodal, reasoning, timeout, closed_loop"),
+    ("- id: a", "- name: a", "clients[0].name is not a setting (line 7); known: id, tenant, slo_class, priority, model, rate_fraction, arrival, input_distribution, output_distribution, prefix_group, streaming, prefix_length, network, lifecycle, daily, multimodal, reasoning, timeout, closed_loop"),
     ("slo_class: batch", "slo_class: batches", f"clients[0].slo_class is unknown, got 'batches' (line 8); did you mean 'batch'? {SLO}"),
     ("slo_class: batch", "slo_class: realtime", f"clients[0].slo_class is unknown, got 'realtime' (line 8); {SLO}"),
     ("slo_class: batch", "streaming: 1", "clients[0].streaming must be true or false, got 1 (line 8)"),
@@ -125,7 +125,7 @@ MISTAKES = [
     ("start_us: 0, end_us", "start_us: x, end_us", "clients[0].lifecycle.windows[0].start_us must be a duration such as 50ms, 2s, 1.5s, 3min or 1h, got 'x' (line 23)"),
     ("population: 2", "population: 0", "cohorts[0].population must be >= 1, got 0 (line 26)"),
     ("population: 2", "population: 100001", "cohorts[0].population must be <= 100000, got 100001 (line 26)"),
-    ("population: 2", "timeout: 2", "cohorts[0].timeout is not a setting (line 26); known: id, tenant, slo_class, model, rate_fraction, arrival, input_distribution, output_distribution, prefix_group, streaming, population, diurnal, daily, spike, drain\ncohorts[0].population is required (line 25)"),
+    ("population: 2", "timeout: 2", "cohorts[0].timeout is not a setting (line 26); known: id, tenant, slo_class, priority, model, rate_fraction, arrival, input_distribution, output_distribution, prefix_group, streaming, population, diurnal, daily, spike, drain\ncohorts[0].population is required (line 25)"),
     ("  population: 2\n  rate_fraction: 1.0", "  population: 2\n  rate_fraction: 0", "cohorts[0].rate_fraction must be > 0, got 0 (line 27)"),
     ("population: 2", "population: 2\n  slo_class: gold", f"cohorts[0].slo_class is unknown, got 'gold' (line 27); {SLO}"),
     ("process: poisson", "process: none", f"cohorts[0].arrival.process is unknown, got 'none' (line 28); {PROCESSES}"),
@@ -279,7 +279,7 @@ def test_file_is_read_and_named(tmp_path):
     path.write_text("seed: 1\n")
     with pytest.raises(ScenarioError, match=r"w\.yaml: clients must not be empty"):
         load_workload(path)
-    with pytest.raises(ScenarioError, match=r"gone\.yaml: cannot be read: no such file or directory"):
+    with pytest.raises(ScenarioError, match=r"gone\.yaml: cannot be read: No such file or directory"):
         load_workload(tmp_path / "gone.yaml")
 
 
