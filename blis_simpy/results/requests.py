@@ -38,6 +38,7 @@ _INTEGERS = {
     "finished_at_us": "finished_at",
     "replica": "replica",
     "round_index": "round_index",
+    "priority": "priority",
     "due_at_us": "due_at",
 }
 _FLAGS = ("length_capped", "streaming")
@@ -56,10 +57,9 @@ class RequestTable(Table):
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
     ``ttft_us``, ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``itl_sum_us``, ``itl_count`` (of requests that have not
     completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``cached_tokens`` (of the prompt),
-    ``num_preemptions``, ``finished_at_us``,
-    ``replica``, ``length_capped``, ``streaming``, ``round_index``, ``due_at_us`` (planned arrival, if a cap on the
-    requests in flight delayed it), and the labels ``slo_class``, ``tenant``, ``model``,
-    ``client``, ``session``, ``prefix_group``.
+    ``num_preemptions``, ``finished_at_us``, ``replica``, ``length_capped``, ``streaming``, ``round_index``,
+    ``priority``, ``due_at_us`` (planned arrival, if a cap on the requests in flight delayed it), and the labels
+    ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
 
     @classmethod

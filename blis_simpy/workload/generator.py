@@ -286,6 +286,7 @@ def _requests(
                 client.prefix_group,
                 0,
                 client.streaming,
+                client.priority,
             )
         )
     return requests
