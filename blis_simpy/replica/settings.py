@@ -20,7 +20,7 @@ class EngineSettings:
     """Limits and policies of the engine of a replica. The profile sets defaults of unset fields."""
 
     profile: str = setting(
-        default="blis",
+        default="vllm",
         help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
