@@ -148,7 +148,7 @@ class KVSettings:
         flag="--total-kv-blocks",
     )
     block_size: int = setting(
-        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, le=2**20, flag="--block-size-in-tokens"
     )
     reserved_blocks: int | None = setting(
         default=None,
