@@ -65,9 +65,7 @@ def test_least_loaded_router_avoids_a_replica_in_its_last_step_in_the_profile_vl
     """The first request runs on one replica until 1160. Another one at 500 finds that replica busy, or not."""
     chosen = []
     for seed in range(20):
-        simulation = prepare(
-            requests(2, gap=500, output=1), engine=engine(profile), router="least-loaded", seed=seed
-        )
+        simulation = prepare(requests(2, gap=500, output=1), engine=engine(profile), router="least-loaded", seed=seed)
         simulation.run()
         first, second = simulation.requests
         chosen.append(first.replica == second.replica)
@@ -132,8 +130,7 @@ def test_samples_count_each_request_from_its_arrival_to_its_end(asynchronous):
     simulation.run()
     table = sampler.table()
     present = [
-        sum(request.arrived_at <= tick < request.finished_at for request in served)
-        for tick in table["at_us"].tolist()
+        sum(request.arrived_at <= tick < request.finished_at for request in served) for tick in table["at_us"].tolist()
     ]
     # Samples at the very tick of an arrival or an end may be taken before it.
     instants = {tick for request in served for tick in (request.arrived_at, request.finished_at)}
