@@ -239,7 +239,7 @@ def test_throughput_of_a_closed_network(sessions, think_ms, profile):
 
 @pytest.fixture
 def seen_until_its_end(request, profile):
-    """Expect a failure where effects of a step apply at its start: a request in its last step has left for observers."""
+    """Expect a failure where steps take effect at their start: a request in its last step has left for observers."""
     if profile == "blis":
         request.applymarker(
             pytest.mark.xfail(reason="a request leaves at the start of its last step", raises=AssertionError)
