@@ -1,7 +1,7 @@
 """Whole scenarios with the decisions of vLLM and our step times.
 
-The expected figures come from vLLM 0.32's own scheduler, driven with the requests and the step times of these scenarios.
-Every setting is written out, so that no default moves a figure.
+The expected figures come from the scheduler of vLLM 0.32, driven with the requests and the step times of these
+scenarios. Every setting is written out, so that no default moves a figure.
 """
 
 import pytest
