@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from blis_simpy.catalog.files import read_bundled, read_text
+from blis_simpy.catalog.files import read_bundled
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.catalog.sections import Entry, Figures, cut
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ class CatalogEntry:
     tp : int, GPUs
         Tensor-parallel degree.
     engine_version : str
-        Image tag of the serving engine; selects coefficients.
+        Image tag of the serving engine, which selects coefficients; empty = none were measured.
     hf_repo : str
         Repository name as Hugging Face spells it; empty = not known.
     """
@@ -117,7 +118,7 @@ class Catalog:
         deployment = CatalogEntry(
             figures.text("gpu"),
             figures.count("tp"),
-            figures.text("engine_version"),
+            figures.text("engine_version", default=""),
             figures.text("hf_repo", default=""),
         )
         figures.close()

@@ -27,7 +27,7 @@ _FLAGS = (
     Flag(
         name="--baseline",
         target="baseline",
-        help="Scenario that the others are compared with; the first one unless given.",
+        help="Scenario to compare the others with; default is the first one.",
     ),
     Flag(name="--replications", target="replications", hint=int, help="Number of runs per scenario.", default=20),
     Flag(

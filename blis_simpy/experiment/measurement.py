@@ -95,11 +95,14 @@ class Measurement:
         Digest of arrivals and lengths of all first rounds, which do not depend on what is simulated.
     warm_up_us : int, µs
         Requests that arrived earlier are left out of all metrics.
+    samples : list of dict
+        Columns of the table of each sampler, as lists; see `blis_simpy.Result.samples`.
     """
 
     metrics: dict[str, float]
     traffic: str
     warm_up_us: int
+    samples: list[dict[str, list[float]]] = attrs.field(factory=list)
 
 
 def parse_warm_up(value: float | str) -> WarmUp:
@@ -150,7 +153,8 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
     figures |= {name: subset.metric(name) for name in metrics.uncommon}
     for name, function in metrics.functions.items():
         figures[name] = to_number(name, function(part))
-    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut)
+    samples = [{name: column.tolist() for name, column in table.items()} for table in result.samples]
+    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut, samples=samples)
 
 
 def _detected(result: Result) -> int:

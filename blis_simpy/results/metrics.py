@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -44,13 +44,16 @@ __all__ = [
     "to_number",
 ]
 
-_COMMON = ("mean", "p50", "p90", "p95", "p99")
+_COMMON = ("mean", "p50", "p90", "p95", "p99", "max", "std")
 """Statistics of a latency in common use, which lists of metrics have; any other percentile is a metric as well."""
 
-_FIRST = ("ttft", "itl", "e2e")
+_WORDS = {"mean": "Mean", "min": "Minimum", "max": "Maximum", "std": "Standard deviation"}
+"""Statistics besides percentiles."""
+
+_FIRST = ("ttft", "tpot", "itl", "e2e")
 """Latencies at the start of lists; the others follow by name."""
 
-_STATISTIC = re.compile(r"(\w+)_(mean|p(?:\d{1,2}(?:\.\d+)?|100))_ms")
+_STATISTIC = re.compile(rf"(\w+)_({'|'.join(_WORDS)}|p(?:\d{{1,2}}(?:\.\d+)?|100))_ms")
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,10 @@ class Metric:
         Computes the value, NaN if there is none, from a `RequestSubset`; for the scope ``run``, from a `Result`.
     scope : {"requests", "run"}
         Whether it is defined for any subset of the requests, or for the whole run only.
+    formula : str
+        Formula of its value.
+    other_names : mapping of str to str
+        Its name in other tools, by name of the tool; with a remark where their definition differs.
     """
 
     name: str
@@ -82,6 +89,8 @@ class Metric:
     definition: str
     function: Callable[[Any], float]
     scope: Literal["requests", "run"] = "requests"
+    formula: str = ""
+    other_names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def title(self) -> str:
@@ -106,7 +115,7 @@ class Metric:
 
 @attrs.frozen(kw_only=True)
 class LatencyFamily:
-    """Mean and percentiles of a latency, in ms: ``ttft_mean_ms``, ``ttft_p99_ms``, ``ttft_p99.9_ms``.
+    """Statistics of a latency, in ms: ``ttft_mean_ms``, ``ttft_p99_ms``, ``ttft_p99.9_ms``, ``ttft_max_ms``.
 
     Attributes
     ----------
@@ -124,6 +133,14 @@ class LatencyFamily:
         Which values are better.
     counted : str
         Plural noun of the things that have one value each.
+    formula : str
+        Formula of one value.
+    other_names : mapping of str to str
+        Its name in other tools, as for a `Metric`.
+    in_summary : bool
+        Whether summaries of a run list it.
+    applies : callable or None
+        Whether tables of a `RequestSubset` show it; None = always.
     """
 
     name: str
@@ -133,6 +150,10 @@ class LatencyFamily:
     function: Callable[[Any], Percentiles]
     direction: Literal["lower", "higher"] = "lower"
     counted: str = "requests"
+    formula: str = ""
+    other_names: Mapping[str, str] = attrs.field(factory=dict)
+    in_summary: bool = True
+    applies: Callable[[Any], bool] | None = None
 
     @property
     def title(self) -> str:
@@ -140,24 +161,31 @@ class LatencyFamily:
         return f"{self.label}, {self.meaning}" if self.meaning else self.label
 
     def metric(self, statistic: str) -> Metric:
-        """Return one of its metrics, by ``mean`` or a percentile such as ``p99`` or ``p99.9``."""
+        """Return one of its metrics, by ``mean``, ``min``, ``max``, ``std`` or a percentile such as ``p99.9``."""
 
         def compute(subset: Any) -> float:
             distribution = self.function(subset)
             if not distribution.count:
                 return math.nan
+            if statistic == "std":
+                return distribution.std / 1000
             if statistic == "mean":
                 return distribution.mean_ms
-            return distribution.percentile_ms(float(statistic[1:]))
+            return distribution.percentile_ms(_percent(statistic))
 
         return Metric(
             name=f"{self.name}_{statistic}_ms",
             label=f"{self.label} {statistic}",
             unit="ms",
             direction=self.direction,
-            definition=f"{'Mean' if statistic == 'mean' else f'Percentile {statistic[1:]}'} of: {self.definition}",
+            definition=f"{_WORDS.get(statistic, f'Percentile {statistic[1:]}')} of: {self.definition}",
             function=compute,
         )
+
+
+def _percent(statistic: str) -> float:
+    ends = {"min": 0.0, "max": 100.0}
+    return ends[statistic] if statistic in ends else float(statistic[1:])
 
 
 def _registered(name: str) -> Metric | LatencyFamily:
@@ -168,7 +196,7 @@ def _registered(name: str) -> Metric | LatencyFamily:
 
 
 def latency_families() -> tuple[LatencyFamily, ...]:
-    """Return all latencies: TTFT, ITL and E2E, then the others by name."""
+    """Return all latencies: TTFT, TPOT, ITL and E2E, then the others by name."""
     names = registry.names("metric")
     ordered = (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
     return tuple(metric for metric in map(_registered, ordered) if isinstance(metric, LatencyFamily))
