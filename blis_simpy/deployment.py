@@ -29,7 +29,6 @@ from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.files.paths import exists, is_directory, is_regular
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
-from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.plugin_options import plugin_label
@@ -344,7 +343,9 @@ class _Resolver:
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
     def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
-        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        """Warn if a chosen latency model computes or reads faster than the GPU can."""
+        from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
+
         use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
         excesses = []
         if use.arithmetic > 1.0:
