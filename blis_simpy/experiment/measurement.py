@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import numpy as np
 
+from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.warm_up import mser
 from blis_simpy.results.metrics import find_metric, known_metrics, to_number
@@ -139,8 +140,13 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
     Raises
     ------
     PluginError
-        If the function of a metric does not return a number.
+        If the function of a metric raises an exception or does not return a number.
     """
+    with named_faults():
+        return _measured(result, metrics, warm_up)
+
+
+def _measured(result: Result, metrics: Metrics, warm_up: WarmUp) -> Measurement:
     cut = _detected(result) if warm_up == "mser" else warm_up
     part: Result | RequestSubset = result.where(start=cut) if cut else result
     subset = part.where()
