@@ -1,8 +1,8 @@
-"""Content of prompts as spans of named streams, without token ids.
+"""Content of prompts as spans of named token streams, without token ids.
 
-Only equality of block prefixes matters to a prefix cache. So content is a sequence of spans of named streams: two
-spans of one stream with the same start and length hold the same tokens, and different streams share nothing. A prefix
-group is a stream; so is the output of a request that a later round of its session sends back.
+A prefix cache only compares block prefixes for equality, so content is a sequence of spans. Spans of the same stream,
+start and length hold equal tokens; different streams have no tokens in common. A prefix group is a stream, and so is
+the output of a request, if later rounds of its session include it in their prompts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Span(NamedTuple):
     Attributes
     ----------
     stream : str
-        Name of the stream, unique among all that differ.
+        Unique name of the stream.
     start : int
         Offset of the first token in the stream.
     tokens : int
@@ -38,15 +38,15 @@ TokenSpans = tuple[Span, ...]
 
 
 class BlockHasher:
-    """Small integers that stand for the content of a block and of everything before it.
+    """Computes keys of blocks: integers that stand for the content of a block and of all blocks before it.
 
-    Two blocks have one key if and only if the prompts that they belong to are equal up to their ends. Keys of different
-    instances have nothing to do with each other.
+    Two blocks have equal keys if and only if their prompts are equal up to the end of the block. Keys of different
+    instances are unrelated.
 
     Parameters
     ----------
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -56,36 +56,34 @@ class BlockHasher:
         self._chains: dict[TokenSpans, list[int]] = {}
 
     def key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> int:
-        """Key of one block.
+        """Return the key of a block.
 
         Parameters
         ----------
         parent : int
-            Key of the block before it; 0 if it is the first.
+            Key of the block before it; 0 for the first block.
         pieces : iterable of (str, int, int)
-            Its tokens as spans, in order; where one continues the one before it does not matter how they are cut.
+            Tokens of the block as spans, in order; consecutive spans of a stream count as one.
         """
-        merged: list[tuple[str, int, int]] = []
-        for stream, start, tokens in pieces:
-            if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-                merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-            else:
-                merged.append((stream, start, tokens))
-        identity = (parent, *merged)
+        identity = _identity(parent, pieces)
         key = self._keys.get(identity)
         if key is None:
             key = self._keys[identity] = self._next_key
             self._next_key += 1
         return key
 
+    def has_key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> bool:
+        """Whether `key` has been called for such a block; if not, no block behind it has a key either."""
+        return _identity(parent, pieces) in self._keys
+
     def fresh(self, blocks: int) -> range:
-        """Keys of blocks that equal no other, each handed out once."""
+        """Return unused keys, for blocks that no other prompt shares."""
         keys = range(self._next_key, self._next_key + blocks)
         self._next_key += blocks
         return keys
 
     def chain(self, content: TokenSpans) -> list[int]:
-        """Keys of the full blocks of a content, in order."""
+        """Return the keys of the full blocks of a content, in order."""
         keys: list[int] = []
         parent = 0
         room = self.block_size
@@ -105,19 +103,19 @@ class BlockHasher:
         return keys
 
     def shared(self, content: TokenSpans | None, input_tokens: int) -> list[int]:
-        """Keys of the full blocks of a prompt that other prompts may share.
+        """Return the keys of the full blocks of a prompt that other prompts may share.
 
         Parameters
         ----------
         content : TokenSpans or None
-            Leading tokens of the prompt that have a name.
+            Leading tokens of the prompt as spans.
         input_tokens : int
             Length of the prompt.
 
         Returns
         -------
         list of int
-            Computed once for each content; not to be changed.
+            Shared between requests with the same content; must not be changed.
         """
         if not content:
             return []
@@ -126,3 +124,13 @@ class BlockHasher:
             keys = self._chains[content] = self.chain(content)
         full_blocks = input_tokens // self.block_size
         return keys if len(keys) <= full_blocks else keys[:full_blocks]
+
+
+def _identity(parent: int, pieces: Iterable[tuple[str, int, int]]) -> tuple[object, ...]:
+    merged: list[tuple[str, int, int]] = []
+    for stream, start, tokens in pieces:
+        if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
+            merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
+        else:
+            merged.append((stream, start, tokens))
+    return (parent, *merged)

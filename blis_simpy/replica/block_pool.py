@@ -1,10 +1,12 @@
-"""KV blocks of one replica as in vLLM: every full block can be found, and blocks without content are used first.
+"""KV store with the prefix cache of vLLM.
 
-It differs from `blis_simpy.replica.kv_store.SingleTier` in three ways. Every full block has a hash, of output too, so
-that a request which resumes finds its own. On the free list, blocks without a hash come before all others. Several
-blocks may have the same content; the one that got its hash first is found.
+It differs from `blis_simpy.replica.kv_store.SingleTier` in three ways:
 
-Hashes that no other prompt can match are only counted: such blocks matter by their place on the free list alone.
+- every full block has a hash, those with output included, so that a preempted request finds its own blocks again;
+- blocks without a hash come first on the free list;
+- of several blocks with the same content, lookups find the one that got its hash first.
+
+Blocks with a hash that no other prompt can match are only counted: nothing but their place on the free list matters.
 """
 
 from __future__ import annotations
@@ -30,21 +32,21 @@ class BlockPool(PagedBlocks):
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     prefix_caching : bool, default True
-        Whether blocks get hashes at all.
+        Whether blocks get hashes.
     """
 
     def __init__(self, pool: KVBlocks, block_size: int, *, prefix_caching: bool = True) -> None:
         super().__init__(pool, block_size)
         self.caches_prefixes = prefix_caching
-        # Key to the blocks that have it, the earliest first.
+        # Blocks of each key, in the order in which they got it.
         self._found: dict[int, list[Block]] = {}
 
     def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
-        """Leading blocks found in the cache, free or in use, for at most all but the last known token."""
+        """Return the leading blocks in the cache, free or in use, at most up to the last known token."""
         if not self.caches_prefixes:
             return ()
         keys = leg.keys
@@ -59,7 +61,7 @@ class BlockPool(PagedBlocks):
         return prefix
 
     def _keys_of(self, leg: RunningRequest) -> list[int]:
-        """Keys of the leading blocks that others may look for."""
+        """Keys of the leading blocks that other requests may share."""
         request = leg.request
         content = request.content or ()
         if request.output_stream is None or sum(span.tokens for span in content) != request.input_tokens:
@@ -67,7 +69,7 @@ class BlockPool(PagedBlocks):
         return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks."""
+        """Return the number of new blocks."""
         return -(-end // self.block_size) - len(prefix)
 
     def _register(self, leg: RunningRequest, tokens: int) -> None:
@@ -77,7 +79,7 @@ class BlockPool(PagedBlocks):
             leg.blocks.append(block)
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks of another process, which have no hash, at the head of the free list."""
+        """Add blocks of another process to the head of the free list, because they have no hash."""
         self._blank += blocks
 
     def _evict(self, block: Block) -> None:
@@ -87,13 +89,15 @@ class BlockPool(PagedBlocks):
             del self._found[block.key]
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
         size = self.block_size
         held = -(-tokens // size)
         full = hashed // size if self.caches_prefixes else 0
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
         keyed = leg.blocks
+        # In the order of the free list: blocks without a hash go to its head. Those with a hash go to its tail, the
+        # last ones first: full blocks that nothing can match, as a run, then the shareable ones before them.
         self._blank += held - full
         freed = held - len(keyed)
         self._append_run(max(full - len(keyed), 0))
@@ -104,11 +108,11 @@ class BlockPool(PagedBlocks):
                 freed += 1
         leg.blocks = []
         leg.num_blocks = 0
-        # Last: a waiting process that gets blocks takes them off the free list at once.
+        # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 
     def clear_cache(self) -> None:
-        """Forget the content of all free blocks."""
+        """Discard the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
         self._blank = free

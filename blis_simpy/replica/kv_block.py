@@ -1,4 +1,4 @@
-"""A KV block whose content other prompts may share."""
+"""KV blocks that prompts can share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ __all__ = ["Block"]
 
 
 class Block:
-    """A KV block with an identity; blocks that no other prompt can match are only counted.
+    """A KV block with a key; blocks that no other prompt can share are only counted.
 
     Attributes
     ----------
     key : int
-        Identity of its content and of everything before it.
+        Key of its content and of that of all blocks before it.
     num_holders : int
-        Running requests that hold it; 0 = it is on the free list.
+        Number of running requests that hold it; 0 = on the free list.
     """
 
     __slots__ = ("key", "num_holders")

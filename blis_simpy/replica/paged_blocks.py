@@ -1,4 +1,4 @@
-"""Paged KV memory: the free list of a replica's blocks, and their way from it to the requests and back."""
+"""Base class of KV stores with paged memory: free list, allocation and release of blocks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["PagedBlocks"]
 
 
 class PagedBlocks(ABC):
-    """What the KV stores have in common; they differ in which blocks get a key, and where freed blocks queue.
+    """Base class of the KV stores. Subclasses decide which blocks get a key, and the place of freed blocks.
 
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
     caches_prefixes = True
@@ -36,9 +36,9 @@ class PagedBlocks(ABC):
         self.block_size = block_size
         self.hits = 0
         self.misses = 0
-        # The free list, next to be taken first: blocks without content, which are equal and only counted, then single
-        # blocks with a key and runs of blocks without one (numbered, with their length). Most blocks have no key, so
-        # that most requests take and put back a run in one operation.
+        # The free list, in the order of allocation: first a number of blank blocks, then blocks with a key (value 1)
+        # and runs of blocks without a key (number of the run to its length). As most blocks have no key, most requests
+        # take and put back a run in one operation.
         self._blank = pool.free
         self._freed: OrderedDict[Block | int, int] = OrderedDict()
         self._run_at_tail = -1
@@ -47,33 +47,31 @@ class PagedBlocks(ABC):
 
     @abstractmethod
     def _register(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the full blocks of the first tokens that have none yet."""
+        """Give keys to the full blocks of the first `tokens` tokens, where they have none."""
 
     @abstractmethod
     def _evict(self, block: Block) -> None:
-        """Let a block that was taken off the free list be found no more."""
+        """Remove a block that has left the free list from the cache."""
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks; an empty prompt gets one for its first output token."""
+        """Return the number of new blocks; an empty prompt takes one, for its first output token."""
         return -(-(end or 1) // self.block_size) - len(prefix)
 
     def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks, and the cached ones that are on the free list."""
+        """Return the number of new blocks, and of prefix blocks on the free list."""
         new = self.blocks_to_admit(leg, prefix, end)
         return new + sum(not block.num_holders for block in prefix) if prefix else new
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether the new blocks alone do not fit.
-
-        If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
-        prefix may be cut to a chunk that fits.
-        """
+        """Whether there are too few free blocks for the new ones alone."""
+        # Prefix blocks on the free list are not counted: they may be evicted, and with a shorter prefix the first chunk
+        # may be shorter and fit.
         return self.blocks_to_admit(leg, prefix, end) + kept > self.pool.free
 
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Claim the cached prefix and allocate the known tokens up to `end`."""
+        """Claim the cached prefix, and allocate blocks for the known tokens up to `end`."""
         new = self.blocks_to_admit(leg, prefix, end)
-        # Claimed blocks that are on the free list leave it, so they count like new ones.
+        # Prefix blocks on the free list leave it, so they need a free block like new ones.
         idle = [block for block in prefix if not block.num_holders]
         if not self.pool.take(new + len(idle)):
             return False
@@ -89,11 +87,11 @@ class PagedBlocks(ABC):
         return True
 
     def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
-        """Count the new blocks that the known tokens up to `end` take beyond those held."""
+        """Return the number of new blocks for the known tokens up to `end`."""
         return -(-end // self.block_size) - leg.num_blocks
 
     def extend(self, leg: RunningRequest, end: int) -> bool:
-        """Allocate the known tokens up to `end`; never looks into the cache."""
+        """Allocate blocks for the known tokens up to `end`, without a cache lookup."""
         new = -(-end // self.block_size) - leg.num_blocks
         if not self.pool.take(new):
             return False
@@ -105,13 +103,13 @@ class PagedBlocks(ABC):
             self.misses += new
             self._pop(new)
             leg.num_blocks += new
-        # A block gets its key when it is full, at allocation, before anything is computed: a request admitted later in
-        # the same step finds it. The reference does so, and vLLM too.
+        # A block gets its key at allocation, before its tokens are computed, so that a request admitted later in the
+        # same step finds it, as in the reference and in vLLM.
         if leg.keys:
             self._register(leg, end)
 
     def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens from the head of the free list, dropping their content."""
+        """Allocate blocks for decode tokens from the head of the free list; their content is lost."""
         if not self.pool.take(blocks):
             return False
         self.misses += blocks
@@ -119,7 +117,7 @@ class PagedBlocks(ABC):
         return True
 
     def external_get(self, blocks: int) -> None:
-        """Take blocks off the head of the free list for another process."""
+        """Remove blocks from the head of the free list for another process."""
         self._pop(blocks)
 
     def _pop(self, blocks: int) -> None:
@@ -149,7 +147,7 @@ class PagedBlocks(ABC):
         """Append blocks without a key to the free list."""
         if not blocks:
             return
-        # Blocks without a key at the tail are all alike, so they join the run that is there.
+        # Blocks without a key are all alike, so these extend a run at the tail.
         if self._run_at_tail >= 0:
             self._freed[self._run_at_tail] += blocks
         else:
@@ -163,17 +161,18 @@ class PagedBlocks(ABC):
         self._run_at_tail = -1
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the blocks that output has filled, `tokens` being stored."""
+        """Give keys to blocks filled with output; `tokens` tokens are stored."""
         if self.caches_prefixes:
             self._register(leg, tokens)
 
     @abstractmethod
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
 
     def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
-        """Release a request so that it finds its own blocks when it comes back."""
+        """Release a preempted request, with its blocks in the cache for its next admission."""
         if self.caches_prefixes:
+            # Blocks of content without a name get unique keys: no other request can share them, but this one can.
             keys = leg.keys or ()
             missing = max(leg.input_tokens, findable) // self.block_size - len(keys)
             if missing > 0:
@@ -182,16 +181,16 @@ class PagedBlocks(ABC):
         self.release(leg, tokens, hashed)
 
     def free_list_length(self) -> int:
-        """Length of the free list, counted; equals the free blocks of the pool, those set aside included."""
+        """Return the number of blocks on the free list; equals the free and the reserved blocks of the pool."""
         return self._blank + sum(self._freed.values())
 
     @property
     def hit_rate(self) -> float:
-        """Cached blocks claimed, over all blocks allocated."""
+        """Fraction of allocated blocks that came from the cache, since the start."""
         total = self.hits + self.misses
         return self.hits / total if total else 0.0
 
     @property
     def thrashing_rate(self) -> float:
-        """Always 0: there is no second tier."""
+        """0, because there is no second tier."""
         return 0.0
