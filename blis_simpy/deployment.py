@@ -27,6 +27,7 @@ from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.files.paths import exists, is_directory, is_regular
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
@@ -202,7 +203,7 @@ class _Resolver:
 
     def _load_catalog(self) -> Catalog | None:
         path = self.scenario.defaults
-        if path is None or Path(path).exists():
+        if path is None or exists(path):
             return Catalog.load(path)
         _log.warning("defaults file %s does not exist: nothing is taken from it", path)
         return None
@@ -260,7 +261,7 @@ class _Resolver:
         # What is given beats a local folder of that name, that beats the catalog, and only then the network is asked.
         if given is not None:
             return self._model_of_file(given, "scenario")
-        if Path(name, "config.json").is_file() or (name.endswith(".json") and Path(name).is_file()):
+        if is_regular(Path(name, "config.json")) or (name.endswith(".json") and is_regular(name)):
             return self._model_of_file(name, f"config.json of {name}")
         spec = self.catalog.model(name) if self.catalog else None
         if self.catalog is not None and spec is not None:
@@ -285,7 +286,7 @@ class _Resolver:
         return model
 
     def _model_of_file(self, path: str, origin: str) -> ModelSpec:
-        file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
+        file = Path(path, "config.json") if is_directory(path) else Path(path)
         self.places["model"] = str(file), ""
         self._note("model_config", path, origin)
         return load_model_config(file, self.scenario.model)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.files.paths import exists, is_regular
 from blis_simpy.results.archive import read_run
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import RunRecord
@@ -40,7 +41,7 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
         If the file cannot be read or something in it is wrong; all problems together, with their lines.
     """
     path = Path(path)
-    if len(path.parts) == 1 and not path.suffix and not path.exists():
+    if len(path.parts) == 1 and not path.suffix and not exists(path):
         shipped = shipped_scenarios()
         if str(path) not in shipped:
             raise ScenarioError.at(
@@ -118,7 +119,7 @@ def shipped_scenarios() -> dict[str, Path]:
     """
     package = Path(__file__).resolve().parent
     checkout = package.parent / "scenarios"
-    folder = checkout if (package.parent / "pyproject.toml").is_file() else package / "data" / "scenarios"
+    folder = checkout if is_regular(package.parent / "pyproject.toml") else package / "data" / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

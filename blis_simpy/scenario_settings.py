@@ -204,7 +204,7 @@ class ScenarioSettings:
         ScenarioError
             As `to_yaml` does, or if the file cannot be written; an existing one is then unchanged.
         """
-        from blis_simpy.files.text_files import write_text
+        from blis_simpy.files.outputs import write_text
 
         write_text(path, self._written(absolute_paths=True))
 

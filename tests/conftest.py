@@ -22,6 +22,8 @@ pytest_plugins = ["pytester"]
 
 # Limits on the time of an example, or of its generation, fail on a busy machine.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For an occasional search that takes minutes: pytest --hypothesis-profile thorough -m equivalence
+settings.register_profile("thorough", settings.get_profile("any-machine"), max_examples=3000)
 settings.load_profile("any-machine")
 
 BETA = (100.0, 1.0, 10.0)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from blis_simpy.catalog.files import read_bundled, read_text
+from blis_simpy.catalog.files import read_bundled
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.catalog.sections import Entry, Figures, cut
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path

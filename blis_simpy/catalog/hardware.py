@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled, read_text
+from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,11 @@ import attrs
 
 from blis_simpy.catalog.checkpoint.flat_figures import config_of_figures, figures_of
 from blis_simpy.catalog.checkpoint.reader import describes_model, read_architecture
-from blis_simpy.catalog.files import as_number, parse_json_object, read_text
+from blis_simpy.catalog.files import as_number, parse_json_object
 from blis_simpy.catalog.weight_bytes import bytes_in_name, dtype_bytes, quantised_bytes
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.paths import is_directory, is_regular
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from blis_simpy.catalog.checkpoint.architecture import Architecture
@@ -271,11 +273,11 @@ def load_model_config(path: str | Path, name: str) -> ModelSpec:
         If the file is missing, is not JSON, or is no model configuration.
     """
     file = Path(path)
-    if file.is_dir():
+    if is_directory(file):
         file /= "config.json"
     config = parse_json_object(read_text(file), str(file), strict=False)
     beside = file.with_name(QUANTISATION_FILE)
-    if not config.get("quantization_config") and beside.is_file():
+    if not config.get("quantization_config") and is_regular(beside):
         config["quantization_config"] = parse_json_object(read_text(beside), str(beside))
     spec = ModelSpec.from_hf_config(config, name, str(file))
     if not describes_model(config):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 import warnings
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from blis_simpy.cli.common import LOG_FLAG, find_scenario
+from blis_simpy.cli.common import LOG_FLAG, find_scenario, record_paths
 from blis_simpy.cli.flags import Flag
+from blis_simpy.cli.outputs import same_files
 from blis_simpy.display.report_page import check_report_path
 from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
@@ -27,7 +27,8 @@ from blis_simpy.experiment.measurement import DEFAULT_METRICS
 from blis_simpy.experiment.runner import EXECUTORS
 from blis_simpy.experiment.store import Store
 from blis_simpy.export.tables import check_table_path, write_table
-from blis_simpy.files.text_files import check_writable
+from blis_simpy.files.outputs import check_writable, make_folder, written_together
+from blis_simpy.files.paths import exists, is_directory, resolved
 from blis_simpy.load_files import load_scenario
 from blis_simpy.settings.loader import parse_value
 
@@ -198,6 +199,7 @@ def load_words(words: Sequence[str]) -> dict[str, Scenario]:
         file = find_scenario(named[1])
         assert file is not None
         found[named[0]] = load_scenario(file)
+        record_paths(found[named[0]])
 
     for_each(zip(names, words, strict=True), load)
     return found
@@ -264,20 +266,24 @@ def _check_files(given: Mapping[str, Any]) -> None:
         "store": _check_store,
     }
     for_each((name for name in checks if name in given), lambda name: checks[name](given[name]))
-    if {"results", "runs"} <= given.keys() and Path(given["results"]).resolve() == Path(given["runs"]).resolve():
-        raise ScenarioError.at("--runs", "must be another file than --results", given["runs"])
+    outputs = [(f"--{name}", given[name]) for name in ("results", "runs", "html") if name in given]
+    problems = list(same_files((), outputs))
+    if "store" in given:
+        folder = resolved(given["store"])
+        rule = f"must not be in the store {given['store']}"
+        problems += [
+            Problem(path=flag, rule=rule, value=path) for flag, path in outputs if resolved(path).parent == folder
+        ]
+    if problems:
+        raise ScenarioError(problems)
 
 
 def _check_store(path: str) -> None:
     folder = Path(path)
-    if folder.is_dir():
-        check_writable(folder / "any")
-        return
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not nearest.is_dir():
-        raise ScenarioError.at("--store", "must be a folder", str(nearest))
-    if not os.access(nearest, os.W_OK):
-        raise ScenarioError.at("--store", "cannot be made: Permission denied", path)
+    if exists(folder) and not is_directory(folder):
+        raise ScenarioError.at("--store", "must be a folder", path)
+    make_folder(folder)
+    check_writable(folder / "any")
 
 
 def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -387,11 +393,12 @@ def carry_out(given: Mapping[str, Any], experiment: Callable[[], ExperimentFindi
     _check_files(given)
     with _connected(given), _resumable(given), _shown_warnings():
         found = experiment()
-    if "results" in given:
-        write_table(columns_of(found.rows), given["results"])
-    if "runs" in given:
-        write_table(found.runs, given["runs"])
-    if "html" in given:
-        found.write_html(given["html"])
+    with written_together():
+        if "results" in given:
+            write_table(columns_of(found.rows), given["results"])
+        if "runs" in given:
+            write_table(found.runs, given["runs"])
+        if "html" in given:
+            found.write_html(given["html"])
     if given.get("report") != "none":
         sys.stdout.write(f"{found.table().text()}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.cli.replay import TRACE_FLAGS, trace_of
 from blis_simpy.errors import BlisError, Problem, ScenarioError
+from blis_simpy.files.outputs import write_bytes, written_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,20 +106,27 @@ def fit(argv: Sequence[str]) -> None:
                 )
             except BlisError as error:
                 raise type(error)(_named_by_flag(problem) for problem in error.problems) from None
+        with written_together():
+            if options["scenario_output"] is not None:
+                found.scenario.write(options["scenario_output"])
+            if options["plot_output"] is not None:
+                write_bytes(options["plot_output"], _picture(found, Path(options["plot_output"]).suffix))
         sys.stdout.write(f"{found!r}\n\n{found.snippet()}")
-        if options["scenario_output"] is not None:
-            found.scenario.write(options["scenario_output"])
-        if options["plot_output"] is not None:
-            figure: Any = found.plot().figure
-            figure.savefig(options["plot_output"])
+
+
+def _picture(found: Any, ending: str) -> bytes:
+    figure: Any = found.plot().figure
+    content = io.BytesIO()
+    figure.savefig(content, format=ending.removeprefix("."))
+    return content.getvalue()
 
 
 def _check_files(options: Mapping[str, Any], scenario: str | None) -> None:
     """Find out before the simulations what could not be written after them."""
-    from blis_simpy.files.text_files import check_writable
+    from blis_simpy.files.outputs import check_writable
 
-    files = ((flag.name, options[flag.target]) for flag in (_HEADER, _DATA, *_FILES))
-    problems = list(same_files([("the scenario", scenario), *files]))
+    read, written = ([(flag.name, options[flag.target]) for flag in flags] for flags in ((_HEADER, _DATA), _FILES))
+    problems = list(same_files([("the scenario", scenario), *read], written))
     picture = options["plot_output"]
     if picture is not None and Path(picture).suffix not in _PICTURES:
         problems.append(Problem(path="--plot-output", rule=f"must end in {', '.join(_PICTURES)}", value=picture))

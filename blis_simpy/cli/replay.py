@@ -22,6 +22,7 @@ from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.cli.trace_flags import format_flags, read_with_options
 from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.files.outputs import written_together
 from blis_simpy.trace_files.load_trace import KIND, recognised
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ def replay(argv: Sequence[str]) -> None:
                     read_with_options(data, name, format_options, seed=given.get("seed"), header=header),
                     progress=progress,
                 )
-        if options["results_path"] is not None:
-            result.write_replay_results(options["results_path"])
-        write_outputs(result, options)
+        with written_together():
+            if options["results_path"] is not None:
+                result.write_replay_results(options["results_path"])
+            write_outputs(result, options)
         report(result, "replay", options)
 
 

@@ -21,6 +21,7 @@ from blis_simpy.cli.common import (
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import write_outputs
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.files.outputs import written_together
 from blis_simpy.settings.fields import evolved
 from blis_simpy.workload.settings import Workload
 
@@ -85,11 +86,12 @@ def run(argv: Sequence[str]) -> None:
             check_outputs(scenario, "run", options, read=read, written=written)
             with request_counter() as progress:
                 result = scenario.run(progress=progress)
-        if options["results_path"] is not None:
-            result.write_metrics(options["results_path"])
-        if prefix is not None:
-            result.write_trace(prefix)
-        write_outputs(result, options)
+        with written_together():
+            if options["results_path"] is not None:
+                result.write_metrics(options["results_path"])
+            if prefix is not None:
+                result.write_trace(prefix)
+            write_outputs(result, options)
         report(result, "run", options)
 
 

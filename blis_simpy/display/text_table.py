@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import attrs
 
+from blis_simpy.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -76,14 +78,14 @@ class TextColumn:
     @property
     def heading(self) -> str:
         """Name and unit."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
+        return printable(f"{self.name} ({self.unit})" if self.unit else self.name)
 
     def show(self, value: object) -> str:
         """Format a value: numbers by the specification, text unchanged, None and NaN as ``-``."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return _NOTHING
         if isinstance(value, str | Bar):
-            return str(value)
+            return printable(str(value))
         if isinstance(value, bool):
             return "yes" if value else "no"
         return format(value, self.spec)
@@ -208,7 +210,8 @@ def _print(console: Console, part: Line | TextTable) -> None:
     from rich.text import Text
 
     if not isinstance(part, TextTable):
-        console.print(Text.assemble(*((piece, "bold" if isinstance(piece, Strong) else "") for piece in part)))
+        pieces = ((printable(piece), "bold" if isinstance(piece, Strong) else "") for piece in part)
+        console.print(Text.assemble(*pieces))
         return
     table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for column in part.columns:
@@ -216,5 +219,5 @@ def _print(console: Console, part: Line | TextTable) -> None:
     for row in part.rows:
         table.add_row(*(Text(column.show(value)) for column, value in zip(part.columns, row, strict=True)))
     if part.title:
-        console.print(Text(part.title, "bold"))
+        console.print(Text(printable(part.title), "bold"))
     console.print(table)

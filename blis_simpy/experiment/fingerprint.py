@@ -26,6 +26,7 @@ from blis_simpy import registry
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.source_digest import content_of, is_foreign, source_of_module
+from blis_simpy.files.paths import files_in, is_directory
 from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.fields import evolved
 
@@ -217,4 +218,4 @@ def _unidentified(what: str, why: str, hint: str = "") -> PluginError:
 def _content(path: str | Path) -> str:
     """Return the digest of a file, or of the JSON files of a folder."""
     place = Path(path)
-    return content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])
+    return content_of(files_in(place, "*.json") if is_directory(place) else [place])

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.core.request import NEVER
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ class ReplicaLog:
     output_tokens : int
         Output tokens of completed requests.
     resumptions : list of Resumption
-        Each admission after a preemption, in order.
+        Admissions after a preemption, in order.
     completed, timed_out, dropped, length_capped : int
         Number of requests with this outcome.
     kv_allocation_failures : int

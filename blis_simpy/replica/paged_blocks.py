@@ -82,7 +82,7 @@ class PagedBlocks(ABC):
         self.hits += len(prefix)
         leg.blocks = list(prefix)
         leg.num_blocks = len(prefix)
-        leg.extra_stored = 0 if end else 1
+        leg.extra_stored = 0 if end or not new else 1
         self._grow(leg, new, end)
         return True
 

@@ -182,7 +182,9 @@ def build_engine(
     limits = ClippedLengths if settings.over_length == "clip" else LengthLimits
     parts = {
         "rules": _rules(settings, num_blocks, reserved_blocks, kv),
-        "limits": limits(max_model_len, num_blocks, kv.block_size),
+        "limits": limits(
+            max_model_len, num_blocks, kv.block_size, min_input_tokens=int(settings.step_effects == "end")
+        ),
         "block_size": kv.block_size,
         "latency": latency,
         "policy": registry.build("batching", settings.batching),

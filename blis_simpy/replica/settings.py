@@ -83,7 +83,7 @@ class EngineSettings:
         default=1000,
         help="Pause of the engine after an iteration without a step while there are requests; with effects at the end.",
         unit="us",
-        ge=0,
+        ge=1,
         dimension="duration",
     )
     reserve_full_sequence: bool | None = setting(

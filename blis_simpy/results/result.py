@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run

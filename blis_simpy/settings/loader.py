@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,12 +262,4 @@ def load(path: str | PathLike[str]) -> Document:
     ScenarioError
         If the file cannot be read, or as `parse` does.
     """
-    file = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ScenarioError(Problem(rule=f"cannot be read: {reason}", file=file)) from None
-    except ValueError:
-        raise ScenarioError(Problem(rule="cannot be read: it is not UTF-8 text", file=file)) from None
-    return parse(text, file)
+    return parse(read_text(path), str(path))

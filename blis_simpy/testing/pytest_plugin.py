@@ -1,7 +1,7 @@
 """The pytest plug-in: fixtures, a mark, options, and a list of all verdicts at the end of a run.
 
-Verdicts are properties of test reports, so they are in JUnit files and are sent by the workers of pytest-xdist. pytest
-loads this module in every run where the library is installed, so it imports nothing of the library at import.
+Verdicts are properties of test reports, so they are contained in JUnit files and work with pytest-xdist. pytest loads
+this module in every run where the library is installed, so it imports the rest of the library on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _whole_number(least: int) -> Any:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, and settings of the same names that they override."""
+    """Add the command-line options, and the configuration settings that they override."""
     group = parser.getgroup("blis_simpy", "policy experiments (blis_simpy)")
     for name, least in _LEAST.items():
         group.addoption(f"--blis-{name}", type=_whole_number(least), metavar="N", help=_ABOUT[name])
@@ -78,16 +78,14 @@ def _marked(node: Any) -> dict[str, int]:
 
 
 def _store(request: pytest.FixtureRequest) -> Path | None:
-    """Return the folder that keeps the runs of a test.
-
-    Runs are kept by the digest of their source, which does not contain what a test patches.
-    """
+    """Return the cache folder for the runs of a test; None with `monkeypatch`."""
+    # The key of a cached run is the digest of its source code, which does not contain the changes of `monkeypatch`.
     cache = getattr(request.config, "cache", None)
     if cache is None or "monkeypatch" in request.fixturenames:
         return None
     try:
         folder: Path = cache.mkdir("blis_simpy")
-    except OSError:  # not writable; pytest does without its cache as well
+    except OSError:  # not writable: pytest works without its cache as well
         return None
     return folder
 
@@ -114,7 +112,7 @@ def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
 
 @pytest.fixture(scope="session")
 def simulate() -> Simulate:
-    """Simulate a scenario, or return its result if this session has already simulated it."""
+    """Simulate scenarios, with a cache for the test session."""
     from blis_simpy.testing.policy_experiment import Simulate
 
     return Simulate()
@@ -138,7 +136,7 @@ class _Verdicts:
             self._found[file, line or 0, report.nodeid] = verdicts
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """List the verdicts in the order of the source, which does not depend on the number of workers."""
+        """List the verdicts in the order of the source, independent of the number of workers."""
         if not self._found:
             return
         terminalreporter.write_sep("=", "policy experiments")

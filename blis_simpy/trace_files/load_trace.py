@@ -14,7 +14,8 @@ import numpy as np
 
 from blis_simpy import registry
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.timestamps import check_reach

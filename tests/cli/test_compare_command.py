@@ -155,7 +155,7 @@ MISTAKES = [
     (("fast.yaml", "fast.yaml"), ["scenario is given twice, got 'fast.yaml'"]),
     (
         ("fast.yaml", "no.yaml", "neither.yaml"),
-        [f"{name}.yaml: cannot be read: no such file or directory" for name in ("no", "neither")],
+        [f"{name}.yaml: cannot be read: No such file or directory" for name in ("no", "neither")],
     ),
     (("fast.yaml", "--variant", "x"), ["--variant must be NAME:SETTING=VALUE, got 'x'"]),
     (("fast.yaml", "--variant", "x:"), ["--variant must be NAME:SETTING=VALUE, got 'x:'"]),

@@ -70,7 +70,7 @@ MISTAKES = [
     ([*MODEL, "-x"], "-x is not a flag"),
     ([*MODEL, "--tp"], "--tp needs a value"),
     # scenario files
-    (["run", "missing.yaml"], "missing.yaml: cannot be read: no such file or directory"),
+    (["run", "missing.yaml"], "missing.yaml: cannot be read: No such file or directory"),
     (
         ["run", "broken.yaml"],
         "broken.yaml: is not valid YAML: while parsing a flow node, did not find expected node content (line 2)",
@@ -162,7 +162,7 @@ MISTAKES = [
     ([*MODEL, "--results-path", "no/x.json"], "no/x.json: cannot be written: there is no directory no"),
     ([*MODEL, "--results-path", "."], ".: cannot be written: it is a directory"),
     # catalog
-    ([*MODEL, "--model-config-folder", "nowhere"], "nowhere: cannot be read: no such file or directory"),
+    ([*MODEL, "--model-config-folder", "nowhere"], "nowhere: cannot be read: No such file or directory"),
     (
         [*MODEL, "--hardware", "h100"],
         (

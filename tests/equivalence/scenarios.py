@@ -34,6 +34,7 @@ class RequestSpec:
     content: tuple[tuple[str, int, int], ...] = ()
     named_output: bool = False
     slo_class: str = ""
+    priority: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +93,7 @@ class Case:
                 content=tuple(Span(*span) for span in spec.content) or None,
                 output_stream=f"output_{index}" if spec.named_output else None,
                 slo_class=spec.slo_class,
+                priority=spec.priority,
             )
             for index, spec in enumerate(self.requests)
         ]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from blis_simpy.errors import WorkloadTraceError
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.trace_files.json_records import Record, each_record, json_lines, listed, read_json
 from blis_simpy.trace_files.pace import Paced
