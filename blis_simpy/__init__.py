@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.results.metrics import metrics
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
     from blis_simpy.simulation import Simulation, replay
@@ -160,6 +161,7 @@ __all__ = [
     "load_scenario",
     "load_trace",
     "load_workload",
+    "metrics",
     "observe",
     "observe_async",
     "replay",
@@ -211,6 +213,7 @@ _MODULES = {
     "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
+    "blis_simpy.results.metrics": ("metrics",),
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
     "blis_simpy.scenario": ("Scenario",),
