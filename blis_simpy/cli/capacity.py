@@ -11,9 +11,9 @@ from blis_simpy.cli.common import log_lines, named_by_origin
 from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.scenario_flags import read_value
-from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.capacity import capacity as find_capacity
-from blis_simpy.results.metrics import find_metric, known_metrics
+from blis_simpy.results.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 _SLO = re.compile(r"slo\['(.*)'\]")
-_LIMIT = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
+_LIMIT = re.compile(r"\s*([^=<>\s{]+(?:\{[^}]*\})?)\s*(=|<=|>=)(.*)")
 
 
 def capacity(argv: Sequence[str]) -> None:
@@ -97,9 +97,11 @@ def _limits(texts: Sequence[str]) -> dict[str, Any]:
         metric, sign, limit = match.groups()
         if metric in limits:
             problems.append(Problem(path=f"--slo {metric}", rule="is given twice"))
-        elif find_metric(metric) is None:
-            hint = nearest(metric, known_metrics())
-            problems.append(Problem(path="--slo", rule="is of an unknown metric", value=metric, hint=hint))
+        else:
+            try:
+                get_metric(metric, "--slo")
+            except ScenarioError as error:
+                problems += error.problems
         limits[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
     if problems:
         raise ScenarioError(problems)

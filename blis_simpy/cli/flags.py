@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
@@ -29,6 +30,8 @@ _BOOLEANS = {
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
 _HELP = ("-h", "--help")
+_COMMA = re.compile(r",(?![^{}]*\})")
+"""Commas between the items of a list, not those within braces, such as the labels of a metric."""
 _LENGTH_FLAGS = (
     ("", "mean", float, "Mean {} length"),
     ("-stdev", "std_dev", float, "Standard deviation of the {} length"),
@@ -245,7 +248,7 @@ def _value(texts: Sequence[str], hint: Any) -> Any:
         return list(texts)
     element = next((get_args(option)[0] for option in options if get_origin(option) is tuple), None)
     if element is not None:
-        items = [item.strip() for text in texts for item in text.split(",")]
+        items = [item.strip() for text in texts for item in _COMMA.split(text)]
         return tuple(items if element is str else (_number(item, float) for item in items))
     if bool in options:
         return _BOOLEANS[texts[-1]]

@@ -41,6 +41,7 @@ _COMMANDS = {
     "workload": "summarize a sample of a workload specification",
     "compose": "merge workload specifications",
     "convert": "convert files of other tools to workload specifications and traces",
+    "metrics": "list the metrics of a run",
     "schema": "print a JSON Schema of scenario files, for editors",
 }
 """Summary of each command; a command is a function in a module of the same name."""
