@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from blis_simpy.core.request import RequestOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.resources import KVBlocks
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.replica.running_batch import RunningBatch
@@ -341,7 +340,7 @@ class BatchBuilder:
             self._observers.scheduled(leg)
         return True
 
-    def _head_chunk(self) -> tuple[RunningRequest, Sequence[Block], int] | None:
+    def _head_chunk(self) -> tuple[RunningRequest, Sized, int] | None:
         """Return the head of the wait queue, its cached prefix, and the end of its first chunk beside the decodes."""
         leg = self._queue.head
         if leg is None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from blis_simpy.core.request import Leg, Phase, RequestOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.request import Request
-    from blis_simpy.replica.kv_block import Block
 
 __all__ = ["RunningRequest"]
 
@@ -55,14 +55,14 @@ class RunningRequest(Leg):
         Steps of the replica whose outputs were known when its last step was formed.
     busy_us_before : int, µs
         The engine's busy time up to the end of its prefill step.
-    blocks : sequence of Block
-        Leading blocks that it shares or may share, with their identity.
+    blocks : Sized
+        Leading blocks that it shares or may share, with their identity: the record of the KV store.
     num_blocks : int
         All blocks that it held at the end of its last prefill chunk.
     extra_stored : int, tokens
         Tokens stored in its blocks beyond its progress, as the KV store counts them. An empty prompt has 1: its first
         output token is stored when it is admitted and again when it is decoded.
-    keys : list of int or None
+    keys : BlockKeys, sequence of int or None
         Identities of its leading prompt blocks that a prefix cache can find; None until the store needs them.
     """
 
@@ -105,10 +105,10 @@ class RunningRequest(Leg):
         self.finishing = False
         self.delivered_at_last_step = 0
         self.busy_us_before = 0
-        self.blocks: list[Block] = []
+        self.blocks: Sized = ()
         self.num_blocks = 0
         self.extra_stored = 0
-        self.keys: Sequence[int] | None = None
+        self.keys: BlockKeys | Sequence[int] | None = None
 
     @property
     def decoding(self) -> bool:

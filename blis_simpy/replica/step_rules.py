@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
@@ -67,15 +66,15 @@ class AdmissionRule(Protocol):
     is_checked_by_kv: bool
     """Whether the KV store finds out by itself, if no blocks must stay free."""
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether it can be admitted now; allocating the chunk may still fail."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether it cannot be admitted, and not later either as long as blocks are only taken."""
         ...
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Fewest free blocks with which it can be admitted."""
         ...
 
@@ -94,15 +93,15 @@ class FirstChunkFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether the chunk fits."""
         return self._kv.free_blocks_taken(leg, prefix, end) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Ask the KV store."""
         return self._kv.stays_blocked(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Count the new blocks of the chunk."""
         return self._kv.blocks_to_admit(leg, prefix, end)
 
@@ -121,15 +120,15 @@ class WholeSequenceFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether prompt, and output so far, fit."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether they do not fit: losing cached blocks to others never makes the need smaller."""
         return not self.fits(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Count the blocks that would leave the free list."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens)
 
