@@ -170,9 +170,9 @@ class _Resolver:
         )
 
     def _kv(self) -> KVSettings:
-        given, profile = self.scenario.kv, self.scenario.engine.profile
-        completed = with_kv_defaults(given, profile)
-        self._note_completed("kv", given, completed, f"profile {profile}")
+        given, engine = self.scenario.kv, self.scenario.engine
+        completed = with_kv_defaults(given, engine)
+        self._note_completed("kv", given, completed, f"profile {engine.profile}")
         return completed
 
     def _engine(self, gpu: Gpu | None, max_model_len: int) -> EngineSettings:

@@ -37,7 +37,7 @@ class CatalogEntry:
     tp : int, GPUs
         Tensor-parallel degree.
     engine_version : str
-        Image tag of the serving engine; selects coefficients.
+        Image tag of the serving engine, which selects coefficients; empty = none were measured.
     hf_repo : str
         Repository name as Hugging Face spells it; empty = not known.
     """
@@ -117,7 +117,7 @@ class Catalog:
         deployment = CatalogEntry(
             figures.text("gpu"),
             figures.count("tp"),
-            figures.text("engine_version"),
+            figures.text("engine_version", default=""),
             figures.text("hf_repo", default=""),
         )
         figures.close()

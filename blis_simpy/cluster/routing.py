@@ -1,6 +1,6 @@
-"""Routing policies: which replica a request is sent to.
+"""Routing policies: they choose the replica of a request.
 
-A random choice between equally good replicas takes one draw, and only where there are at least two of them.
+Ties are broken at random, with one draw per tie.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Stream(Protocol):
     """Source of random integers, such as a numpy generator."""
 
     def integers(self, high: int, /) -> Any:
-        """Return an integer from 0 to `high` - 1, each as likely as the others."""
+        """Return an integer from 0 to `high` - 1, uniformly distributed."""
         ...
 
 
 class RoundRobin:
-    """Choose one replica after the other, among those that may get the request (registered as ``round-robin``)."""
+    """Choose the replicas in turn (registered as ``round-robin``)."""
 
     _decisions = 0
 
     may_decide_on_arrival = True
 
     def start(self, context: PolicyContext) -> None:
-        """Begin with the first replica."""
+        """Start with the first replica."""
         self._decisions = 0
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
@@ -52,7 +52,7 @@ class RoundRobin:
 
 
 class AlwaysBusiest:
-    """Choose the replica with the greatest effective load, the first of several; a bad policy, to compare with."""
+    """Choose the replica with the greatest effective load; a bad policy for comparisons (``always-busiest``)."""
 
     may_decide_on_arrival = True
 
@@ -64,7 +64,7 @@ class AlwaysBusiest:
 
 
 class _TieBreaking:
-    """Break ties at random, from a given stream or the run's own for this purpose."""
+    """Base class of policies that break ties at random, with a given stream or the stream ``router`` of the run."""
 
     stream: Any
     _stream: Stream
@@ -73,7 +73,7 @@ class _TieBreaking:
         self._stream = context.streams.generator("router") if self.stream is None else self.stream
 
     def _one_of(self, values: Sequence[float], best: float) -> int:
-        """Position of the best value; a random one of them if it occurs more than once."""
+        """Position of the best value, at random among equal ones."""
         if values.count(best) == 1:
             return values.index(best)
         tied = [position for position, value in enumerate(values) if value == best]
@@ -82,7 +82,7 @@ class _TieBreaking:
 
 @settings_class(frozen=False, kw_only=False)
 class LeastLoaded(_TieBreaking):
-    """Choose the replica with the least effective load, a random one of several (registered as ``least-loaded``)."""
+    """Choose the replica with the least effective load (registered as ``least-loaded``)."""
 
     stream: Any = setting(default=None, help=_STREAM_HELP)
 
@@ -98,7 +98,7 @@ class LeastLoaded(_TieBreaking):
 
 @settings_class(frozen=False, kw_only=False)
 class Weighted(_TieBreaking):
-    """Choose the replica with the greatest weighted sum of scores, a random one of several (``weighted``).
+    """Choose the replica with the greatest weighted sum of scores (registered as ``weighted``).
 
     Raises
     ------
@@ -135,9 +135,9 @@ class Weighted(_TieBreaking):
                 scores = scorer.score(request, snapshots)
             except Exception as error:
                 raise broken("scorer", scorer, "score", error) from error
-            if isinstance(scores, dict):  # its keys might pass for scores
+            if isinstance(scores, dict):  # `zip` would take its keys for scores
                 raise _unscored(scorer, "number", scores, snapshots)
-            # In the order of the scorers, each product added at once: equal scores must be equal to the last bit.
+            # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
             try:
                 totals = [
                     total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight

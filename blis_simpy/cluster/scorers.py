@@ -1,8 +1,7 @@
-"""Scorers of the `weighted` routing policy, and how they are combined.
+"""Scorers of the routing policy `weighted`, and their mixes.
 
-A scorer gives each replica a number from 0 (avoid) to 1 (prefer). A combination of scorers is text
-(``queue-depth:2,kv-utilization:1``), a mapping of names to weights, or a list of pairs of a scorer and its weight; only
-the ratio of the weights counts.
+A scorer rates each replica from 0 (avoid) to 1 (prefer). A scorer mix is text (``queue-depth:2,kv-utilization:1``), a
+mapping of names to weights, or a list of pairs of scorer and weight; only the ratios of the weights count.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ __all__ = [
 ]
 
 Scorers: TypeAlias = str | Mapping[Any, float] | Sequence[tuple[Plugin, float]] | None
-"""Combination of scorers, in one of the forms above."""
+"""Scorer mix, in one of the forms above."""
 
 DEFAULT_MIX: tuple[tuple[str, float], ...] = (("prefix-affinity", 3.0), ("queue-depth", 2.0), ("kv-utilization", 2.0))
-"""Scorers and weights where none are given: those of the reference."""
+"""Default scorer mix, that of the reference."""
 
 
 class QueueDepth:
     """Prefers replicas with a small effective load: 1 for the smallest, 0 for the greatest, linear in between.
 
-    The effective load includes requests in flight. If all loads are equal, all scores are 1.
+    If all loads are equal, all scores are 1.
     """
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -71,16 +70,16 @@ class LoadBalance:
 
 
 class PrefixAffinity:
-    """Prefers replicas that were sent prompts with the same prefix: the score is the fraction of full blocks in common.
+    """Prefers replicas with earlier prompts of the same prefix: the score is the fraction of common full blocks.
 
-    The router records the prompts that it sends (see `blis_simpy.cluster.prefix_index`). The index is always current,
-    but does not know which blocks a replica has evicted.
+    The scorer records the prompts that are routed (see `blis_simpy.cluster.prefix_index`). The index is always current,
+    but does not include evictions on the replicas.
     """
 
     _index: PrefixIndex
 
     def start(self, context: PolicyContext) -> None:
-        """Begin with an empty index."""
+        """Start with an empty index."""
         self._index = PrefixIndex(context.block_size)
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
@@ -97,7 +96,7 @@ class PrefixAffinity:
 
 
 def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
-    """Bring a combination of scorers into the form of pairs, and check it.
+    """Convert a scorer mix to pairs, and validate it.
 
     Parameters
     ----------
@@ -107,12 +106,12 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
     Returns
     -------
     tuple of (scorer, weight)
-        Scorers as they were given: names, mappings, classes or instances. Weights are finite and above 0.
+        Scorers as given: names, mappings, classes or instances. Weights are finite and > 0.
 
     Raises
     ------
     ScenarioError
-        With one problem for each part that is wrong; its path is its position, ``[<position>]``.
+        With one problem for each invalid part; its path is ``[<index>]``.
 
     Examples
     --------
@@ -146,7 +145,7 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
 
 
 def _split(part: str) -> str | tuple[str, float | str]:
-    """Split ``name:weight`` into a pair; text that is not of this form is returned as it is."""
+    """Split ``name:weight`` into a pair; text without a colon is returned as it is."""
     name, colon, weight = part.partition(":")
     if not colon:
         return part.strip()
@@ -178,7 +177,7 @@ def _problem(part: Any, path: str, seen: set[str]) -> Problem | None:
 
 
 def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
-    """Make the scorers of a combination.
+    """Build the scorers of a mix.
 
     Parameters
     ----------
@@ -188,14 +187,14 @@ def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
     Returns
     -------
     list of (Scorer, float)
-        Ready scorers in the order of the mix, with weights that add up to 1.
+        Scorers in the order of the mix, with weights that add up to 1.
 
     Raises
     ------
     ScenarioError
-        As `parse_scorers` does.
+        As for `parse_scorers`.
     PluginError
-        If something in it is not a scorer.
+        If an object has no method ``score``.
     """
     pairs = parse_scorers(mix)
     total = sum(weight for _, weight in pairs)

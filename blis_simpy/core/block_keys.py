@@ -1,4 +1,4 @@
-"""Identities of full blocks of tokens: two blocks have one key if everything up to their ends is equal.
+"""Keys of blocks of tokens: equal if and only if all tokens up to the end of the blocks are equal.
 
 Blocks of which each continues the one before form a *line*. The first content that continues the last block of a line
 makes the line longer; any other that continues one of its blocks begins a new line. So a line is entered at its first
@@ -75,7 +75,7 @@ NO_KEYS = BlockKeys([], 0)
 
 
 class _Walk:
-    """How far a content has been cut into blocks.
+    """Position in a content that is being divided into blocks.
 
     Attributes
     ----------
@@ -145,14 +145,14 @@ class _Walk:
 
 
 class BlockHasher:
-    """Hands out keys that stand for the content of a block and of everything before it.
+    """Computes keys of blocks: integers that stand for the content of a block and of all blocks before it.
 
-    Keys of different instances have nothing to do with each other.
+    Keys of different instances are unrelated.
 
     Parameters
     ----------
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -168,24 +168,20 @@ class BlockHasher:
         self._ends: dict[int, tuple[TokenSpans, _Walk]] = {}
 
     def key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> int:
-        """Key of one block.
-
-        One hasher is asked either for single blocks or for whole contents.
+        """Return the key of a block. A hasher is used either for single blocks or for whole contents.
 
         Parameters
         ----------
         parent : int
-            Key of the block before it; 0 if it is the first.
+            Key of the block before it; 0 for the first block.
         pieces : iterable of (str, int, int)
-            Its tokens as spans, in order; where one continues the one before it does not matter how they are cut.
+            Tokens of the block as spans, in order; consecutive spans of a stream count as one.
         """
-        merged: list[tuple[str, int, int]] = []
-        for stream, start, tokens in pieces:
-            if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-                merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-            else:
-                merged.append((stream, start, tokens))
-        return self._key((parent, *merged))
+        return self._key(_identity(parent, pieces))
+
+    def has_key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> bool:
+        """Whether `key` has been called for such a block; if not, no block behind it has a key either."""
+        return _identity(parent, pieces) in self._blocks
 
     def _key(self, identity: tuple[object, ...]) -> int:
         key = self._blocks.get(identity)
@@ -206,12 +202,12 @@ class BlockHasher:
         return line << _BITS | position
 
     def fresh(self, blocks: int) -> BlockKeys:
-        """Keys of blocks that equal no other, each handed out once."""
+        """Return unused keys, for blocks that no other prompt shares."""
         line = self._new_keys(0, blocks) >> _BITS
         return BlockKeys([(line, blocks)], blocks)
 
     def keys(self, content: TokenSpans | None, *more: tuple[str, int, int]) -> BlockKeys:
-        """Keys of the full blocks of a content, and of further spans behind it."""
+        """Return the keys of the full blocks of a content, with further spans behind it."""
         if not content and not more:
             return NO_KEYS
         if more:
@@ -229,19 +225,19 @@ class BlockHasher:
         return keys
 
     def shared(self, content: TokenSpans | None, input_tokens: int) -> BlockKeys:
-        """Keys of the full blocks of a prompt that other prompts may share.
+        """Return the keys of the full blocks of a prompt that other prompts may share.
 
         Parameters
         ----------
         content : TokenSpans or None
-            Leading tokens of the prompt that have a name.
+            Leading tokens of the prompt as spans.
         input_tokens : int
             Length of the prompt.
         """
         return self.keys(content).first(input_tokens // self.block_size)
 
     def num_tokens(self, content: TokenSpans) -> int:
-        """Tokens of a content."""
+        """Return the number of tokens of a content."""
         return self._walk(content).num_tokens
 
     def _walk(self, content: TokenSpans) -> _Walk:
@@ -319,3 +315,13 @@ class BlockHasher:
         else:
             parts.append([first, blocks])
         walk.add(first, blocks)
+
+
+def _identity(parent: int, pieces: Iterable[tuple[str, int, int]]) -> tuple[object, ...]:
+    merged: list[tuple[str, int, int]] = []
+    for stream, start, tokens in pieces:
+        if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
+            merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
+        else:
+            merged.append((stream, start, tokens))
+    return (parent, *merged)

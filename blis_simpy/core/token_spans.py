@@ -1,8 +1,8 @@
-"""Content of prompts as spans of named streams, without token ids.
+"""Content of prompts as spans of named token streams, without token ids.
 
-Only equality of block prefixes matters to a prefix cache. So content is a sequence of spans of named streams: two
-spans of one stream with the same start and length hold the same tokens, and different streams share nothing. A prefix
-group is a stream; so is the output of a request that a later round of its session sends back.
+A prefix cache only compares block prefixes for equality, so content is a sequence of spans. Spans of the same stream,
+start and length hold equal tokens; different streams have no tokens in common. A prefix group is a stream, and so is
+the output of a request, if later rounds of its session include it in their prompts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Span(NamedTuple):
     Attributes
     ----------
     stream : str
-        Name of the stream, unique among all that differ.
+        Unique name of the stream.
     start : int
         Offset of the first token in the stream.
     tokens : int
@@ -37,7 +37,7 @@ TokenSpans = tuple[Span, ...]
 class ContinuedSpans(tuple[Span, ...]):  # noqa: SLOT001 - a tuple subclass cannot have slots
     """Spans that begin with those of an earlier content, such as the prompt of the round before.
 
-    They equal the tuple of all these spans; `earlier` spares a prefix cache to hash them again.
+    Equal to a plain tuple of all these spans. `earlier` lets a prefix cache hash the added spans only.
 
     Attributes
     ----------
@@ -55,5 +55,5 @@ class ContinuedSpans(tuple[Span, ...]):  # noqa: SLOT001 - a tuple subclass cann
         return spans
 
     def __reduce__(self) -> tuple[type[TokenSpans], tuple[list[Span]]]:
-        # Without the chain of all rounds before, which is as deep as the session is long.
+        # Without `earlier`, whose chain would exceed the recursion limit of pickle in a long session.
         return tuple, (list(self),)

@@ -1,10 +1,12 @@
-"""KV blocks of one replica as in vLLM: every full block can be found, and blocks without content are used first.
+"""KV store with the prefix cache of vLLM.
 
-It differs from `blis_simpy.replica.kv_store.SingleTier` in three ways. Every full block has a hash, of output too, so
-that a request which resumes finds its own. On the free list, blocks without a hash come before all others. Several
-blocks may have the same content; the one that got its hash first is found.
+It differs from `blis_simpy.replica.kv_store.SingleTier` in three ways:
 
-Hashes that no other prompt can match are only counted: such blocks matter by their place on the free list alone.
+- every full block has a hash, those with output included, so that a preempted request finds its own blocks again;
+- blocks without a hash come first on the free list;
+- of several blocks with the same content, lookups find the one that got its hash first.
+
+Blocks with a hash that no other prompt can match are only counted: nothing but their place on the free list matters.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ class BlockPool(PagedBlocks):
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     prefix_caching : bool, default True
-        Whether blocks get hashes at all.
+        Whether blocks get hashes.
     """
 
     def __init__(self, pool: KVBlocks, block_size: int, *, prefix_caching: bool = True) -> None:
         super().__init__(pool, block_size)
         self.caches_prefixes = prefix_caching
-        # Single blocks with a key that another block is found for, by line and position, the earliest first.
+        # Single blocks with the key of another block, in the order in which they got it, by line and position.
         self._copies: dict[tuple[int, int], list[Segment]] = {}
 
     def _keys_of(self, leg: RunningRequest) -> BlockKeys:
@@ -52,7 +54,7 @@ class BlockPool(PagedBlocks):
         return self._keys.keys(content, (request.output_stream, 0, request.output_tokens))
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
-        """Count the new blocks."""
+        """Return the number of new blocks."""
         return -(-end // self.block_size) - len(prefix)
 
     def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
@@ -75,7 +77,7 @@ class BlockPool(PagedBlocks):
         held.append(copy, 1)
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks of another process, which have no hash, at the head of the free list."""
+        """Add blocks of another process to the head of the free list, because they have no hash."""
         self._blank += blocks
 
     def _evict(self, segment: Segment, blocks: int) -> None:
@@ -95,22 +97,24 @@ class BlockPool(PagedBlocks):
                 del self._copies[line, position]
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
         size = self.block_size
         held = -(-tokens // size)
         full = hashed // size if self.caches_prefixes else 0
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
         named = len(leg.blocks)
+        # In the order of the free list: blocks without a hash go to its head. Those with a hash go to its tail, the
+        # last ones first: full blocks that nothing can match, as a run, then the shareable ones before them.
         self._blank += held - full
         freed = held - named
         self._append_blocks(max(full - named, 0))
         freed += self._put_back_named(leg)
-        # Last: a waiting process that gets blocks takes them off the free list at once.
+        # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 
     def clear_cache(self) -> None:
-        """Forget the content of all free blocks."""
+        """Discard the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
         self._blank = free

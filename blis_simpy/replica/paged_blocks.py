@@ -1,4 +1,4 @@
-"""Paged KV memory: the free list of a replica's blocks, and their way from it to the requests and back."""
+"""Base class of KV stores with paged memory: free list, allocation and release of blocks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _position = attrgetter("position")
 
 
 class PagedBlocks(ABC):
-    """What the KV stores have in common; they differ in which blocks get a key, and where freed blocks queue.
+    """Base class of the KV stores. Subclasses decide which blocks get a key, and the place of freed blocks.
 
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
     caches_prefixes = True
@@ -40,24 +40,24 @@ class PagedBlocks(ABC):
         self.block_size = block_size
         self.hits = 0
         self.misses = 0
-        # The free list, next to be taken first: blocks without content, which are only counted, then segments.
-        # Most blocks have no key, so that most requests take and put back a run in one operation.
+        # The free list, in the order of allocation: first a number of blank blocks, then segments. As most blocks have
+        # no key, most requests take and put back a segment in one operation.
         self._blank = pool.free
         self._free = FreeList()
-        # Segments that lookups find, by line and in the order of their positions.
+        # Lookup table: segments of each line, in the order of their positions.
         self._found: dict[int, list[Segment]] = {}
         self._keys = BlockHasher(block_size)
 
     @abstractmethod
     def _keys_of(self, leg: RunningRequest) -> BlockKeys:
-        """Keys of the leading blocks that others may look for."""
+        """Keys of the leading blocks that other requests may share."""
 
     @abstractmethod
     def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
-        """Give consecutive keys of a line to blocks that a request has just filled."""
+        """Give consecutive keys of a line to the next blocks of a request."""
 
     def cached_prefix(self, leg: RunningRequest) -> Sized:
-        """Leading blocks found in the cache, free or in use, for at most all but the last known token."""
+        """Return the leading blocks in the cache, free or in use, at most up to the last known token."""
         if not self.caches_prefixes:
             return _NO_BLOCKS
         keys = leg.keys
@@ -82,25 +82,23 @@ class PagedBlocks(ABC):
         return prefix
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
-        """Count the new blocks; an empty prompt gets one for its first output token."""
+        """Return the number of new blocks; an empty prompt takes one, for its first output token."""
         return -(-(end or 1) // self.block_size) - len(prefix)
 
     def free_blocks_taken(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
-        """Count the new blocks, and the cached ones that are on the free list."""
+        """Return the number of new blocks, and of prefix blocks on the free list."""
         return self.blocks_to_admit(leg, prefix, end) + _num_idle(prefix)
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
-        """Whether the new blocks alone do not fit.
-
-        If only the cached blocks that are free make it too many, losing some of them may help: a prompt with a shorter
-        prefix may be cut to a chunk that fits.
-        """
+        """Whether there are too few free blocks for the new ones alone."""
+        # Prefix blocks on the free list are not counted: they may be evicted, and with a shorter prefix the first chunk
+        # may be shorter and fit.
         return self.blocks_to_admit(leg, prefix, end) + kept > self.pool.free
 
     def admit(self, leg: RunningRequest, prefix: Sized, end: int) -> bool:
-        """Claim the cached prefix and allocate the known tokens up to `end`."""
+        """Claim the cached prefix, and allocate blocks for the known tokens up to `end`."""
         new = self.blocks_to_admit(leg, prefix, end)
-        # Claimed blocks that are on the free list leave it, so they count like new ones.
+        # Prefix blocks on the free list leave it, so they need a free block like new ones.
         if not self.pool.take(new + _num_idle(prefix)):
             return False
         held = HeldBlocks()
@@ -117,7 +115,7 @@ class PagedBlocks(ABC):
         return True
 
     def _claim(self, segment: Segment, blocks: int) -> None:
-        """Let one more request hold the first blocks of a segment."""
+        """Add a holder to the first blocks of a segment."""
         if blocks < segment.length:
             self._split(segment, blocks)
         if not segment.num_holders:
@@ -133,7 +131,7 @@ class PagedBlocks(ABC):
         return rest
 
     def _show(self, segment: Segment) -> None:
-        """Let lookups find the blocks of a segment; none of their keys must be found so far."""
+        """Add a segment to the lookup table, which must not contain any of its keys."""
         segment.is_found = True
         found = self._found.setdefault(segment.line, [])
         if found and found[-1].position > segment.position:
@@ -142,7 +140,7 @@ class PagedBlocks(ABC):
             found.append(segment)
 
     def _hide(self, segment: Segment) -> None:
-        """Let lookups no longer find a segment."""
+        """Remove a segment from the lookup table."""
         segment.is_found = False
         found = self._found[segment.line]
         if len(found) == 1:
@@ -151,14 +149,14 @@ class PagedBlocks(ABC):
             del found[bisect_left(found, segment.position, key=_position)]
 
     def _overlapping(self, line: int, position: int, end: int) -> list[Segment]:
-        """Segments that are found, with keys in a range of a line."""
+        """Return the segments in the lookup table with keys in a range of a line."""
         found = self._found.get(line)
         if not found or found[-1].end <= position:
             return []
         return [segment for segment in found if segment.position < end and segment.end > position]
 
     def _hold_new(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
-        """Let a request hold new blocks, which lookups find."""
+        """Add new blocks to those of a request, and to the lookup table."""
         last = held.last
         if last is not None and last.num_holders == 1 and last.is_found and last.line == line and last.end == position:
             last.length += blocks
@@ -170,11 +168,11 @@ class PagedBlocks(ABC):
         held.append(segment, blocks)
 
     def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
-        """Count the new blocks that the known tokens up to `end` take beyond those held."""
+        """Return the number of new blocks for the known tokens up to `end`."""
         return -(-end // self.block_size) - leg.num_blocks
 
     def extend(self, leg: RunningRequest, end: int) -> bool:
-        """Allocate the known tokens up to `end`; never looks into the cache."""
+        """Allocate blocks for the known tokens up to `end`, without a cache lookup."""
         new = -(-end // self.block_size) - leg.num_blocks
         if not self.pool.take(new):
             return False
@@ -186,13 +184,13 @@ class PagedBlocks(ABC):
             self.misses += new
             self._pop(new)
             leg.num_blocks += new
-        # A block gets its key when it is full, at allocation, before anything is computed: a request admitted later in
-        # the same step finds it. The reference does so, and vLLM too.
+        # A block gets its key at allocation, before its tokens are computed, so that a request admitted later in the
+        # same step finds it, as in the reference and in vLLM.
         if leg.keys:
             self._name_blocks(leg, end)
 
     def _name_blocks(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the full blocks of the first tokens that have none yet."""
+        """Give keys to the full blocks of the first `tokens` tokens, where they have none."""
         keys, held = leg.keys or NO_KEYS, leg.blocks
         assert isinstance(keys, BlockKeys)
         assert isinstance(held, HeldBlocks)
@@ -209,7 +207,7 @@ class PagedBlocks(ABC):
                 break
 
     def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens from the head of the free list, dropping their content."""
+        """Allocate blocks for decode tokens from the head of the free list; their content is lost."""
         if not self.pool.take(blocks):
             return False
         self.misses += blocks
@@ -217,7 +215,7 @@ class PagedBlocks(ABC):
         return True
 
     def external_get(self, blocks: int) -> None:
-        """Take blocks off the head of the free list for another process."""
+        """Remove blocks from the head of the free list for another process."""
         self._pop(blocks)
 
     def _pop(self, blocks: int) -> None:
@@ -236,7 +234,7 @@ class PagedBlocks(ABC):
                 self._evict(segment, taken)
 
     def _evict(self, segment: Segment, blocks: int) -> None:
-        """Let lookups no longer find the blocks that a segment has just lost at its end."""
+        """Remove the blocks that a segment has just lost at its end from the lookup table."""
         if segment.is_found and not segment.length:
             self._hide(segment)
 
@@ -246,7 +244,7 @@ class PagedBlocks(ABC):
             self._free.append_blocks(blocks)
 
     def _put_back_named(self, leg: RunningRequest) -> int:
-        """Append the blocks with keys that nobody holds any more to the free list, the deepest first; count them."""
+        """Append blocks with keys that no request holds to the free list, last one first; return their number."""
         held = leg.blocks
         assert isinstance(held, HeldBlocks)
         freed = 0
@@ -261,19 +259,20 @@ class PagedBlocks(ABC):
         return freed
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the blocks that output has filled, `tokens` being stored."""
+        """Give keys to blocks filled with output; `tokens` tokens are stored."""
         if self.caches_prefixes:
             self._name_blocks(leg, tokens)
 
     @abstractmethod
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
 
     def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
-        """Release a request so that it finds its own blocks when it comes back."""
+        """Release a preempted request, with its blocks in the cache for its next admission."""
         if self.caches_prefixes:
             keys = leg.keys or NO_KEYS
             assert isinstance(keys, BlockKeys)
+            # Blocks of content without a name get unique keys: no other request can share them, but this one can.
             missing = max(leg.input_tokens, findable) // self.block_size - len(keys)
             if missing > 0:
                 leg.keys = keys.followed_by(self._keys.fresh(missing))
@@ -281,23 +280,23 @@ class PagedBlocks(ABC):
         self.release(leg, tokens, hashed)
 
     def free_list_length(self) -> int:
-        """Length of the free list, counted; equals the free blocks of the pool, those set aside included."""
+        """Return the number of blocks on the free list; equals the free and the reserved blocks of the pool."""
         return self._blank + sum(segment.length for segment in self._free)
 
     @property
     def hit_rate(self) -> float:
-        """Cached blocks claimed, over all blocks allocated."""
+        """Fraction of allocated blocks that came from the cache, since the start."""
         total = self.hits + self.misses
         return self.hits / total if total else 0.0
 
     @property
     def thrashing_rate(self) -> float:
-        """Always 0: there is no second tier."""
+        """0, because there is no second tier."""
         return 0.0
 
 
 def _num_idle(prefix: Sized) -> int:
-    """Count the blocks of a cached prefix that are on the free list."""
+    """Return the number of blocks of a cached prefix on the free list."""
     if not prefix:
         return 0
     assert isinstance(prefix, HeldBlocks)

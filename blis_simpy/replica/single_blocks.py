@@ -1,4 +1,4 @@
-"""KV blocks with keys, kept one by one, for a store in which the identity of each block matters.
+"""Single KV blocks, for a store in which the order of each block matters.
 
 The stores of a single tier keep segments instead (`blis_simpy.replica.paged_blocks`), with the same results.
 """
@@ -44,9 +44,9 @@ class SingleBlocks(ABC):
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
     caches_prefixes = True
@@ -56,22 +56,22 @@ class SingleBlocks(ABC):
         self.block_size = block_size
         self.hits = 0
         self.misses = 0
-        # The free list, next to be taken first: blocks without content, which are equal and only counted, then single
-        # blocks with a key and runs of blocks without one (numbered, with their length).
+        # The free list, in the order of allocation: first a number of blank blocks, then blocks with a key (value 1)
+        # and runs of blocks without a key (number of the run to its length).
         self._blank = pool.free
         self._freed: OrderedDict[Block | int, int] = OrderedDict()
         self._run_at_tail = -1
         self._next_run = 0
         self._keys = BlockHasher(block_size)
-        # Key to the newest block with it.
+        # Newest block of each key.
         self._found: dict[int, Block] = {}
 
     @abstractmethod
     def _keys_of(self, leg: RunningRequest) -> Sequence[int]:
-        """Keys of the leading prompt blocks that can be looked for."""
+        """Keys of the leading prompt blocks that can be found in the cache."""
 
     def cached_prefix(self, leg: RunningRequest) -> list[Block]:
-        """Leading prompt blocks found in the cache, free or in use, for at most all but the last prompt token."""
+        """Return the leading prompt blocks in the cache, free or in use, at most up to the last prompt token."""
         keys = leg.keys
         if keys is None:
             keys = leg.keys = self._keys_of(leg)
@@ -86,15 +86,15 @@ class SingleBlocks(ABC):
         return prefix
 
     def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
-        """Count the new blocks; an empty prompt gets one for its first output token."""
+        """Return the number of new blocks; an empty prompt takes one, for its first output token."""
         return -(-(end or 1) // self.block_size) - len(prefix)
 
     def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks, and the cached ones that are on the free list."""
+        """Return the number of new blocks, and of prefix blocks on the free list."""
         return self.blocks_to_admit(leg, prefix, end) + sum(not block.num_holders for block in prefix)
 
     def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens from the head of the free list, dropping their content."""
+        """Allocate blocks for decode tokens from the head of the free list; their content is lost."""
         if not self.pool.take(blocks):
             return False
         self.misses += blocks
@@ -102,11 +102,11 @@ class SingleBlocks(ABC):
         return True
 
     def external_get(self, blocks: int) -> None:
-        """Take blocks off the head of the free list for another process."""
+        """Remove blocks from the head of the free list for another process."""
         self._pop(blocks)
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks of another process at the tail of the free list."""
+        """Append blocks of another process to the free list."""
         self._append_run(blocks)
 
     def _pop(self, blocks: int) -> None:
@@ -130,7 +130,7 @@ class SingleBlocks(ABC):
                 assert isinstance(item, Block)
                 del freed[item]
                 blocks -= 1
-                # A newer block with the same content stays findable.
+                # A newer block with the same content stays in the cache.
                 if self._found.get(item.key) is item:
                     del self._found[item.key]
 
@@ -138,7 +138,7 @@ class SingleBlocks(ABC):
         """Append blocks without a key to the free list."""
         if not blocks:
             return
-        # Blocks without a key at the tail are all alike, so they join the run that is there.
+        # Blocks without a key are all alike, so these extend a run at the tail.
         if self._run_at_tail >= 0:
             self._freed[self._run_at_tail] += blocks
         else:
@@ -152,11 +152,11 @@ class SingleBlocks(ABC):
         self._run_at_tail = -1
 
     def clear_cache(self) -> None:
-        """Forget the content of all free blocks."""
+        """Discard the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
         self._append_run(free)
 
     def free_list_length(self) -> int:
-        """Length of the free list, counted; equals the free blocks of the pool, those set aside included."""
+        """Return the number of blocks on the free list; equals the free and the reserved blocks of the pool."""
         return self._blank + sum(self._freed.values())

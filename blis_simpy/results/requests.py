@@ -37,6 +37,7 @@ _INTEGERS = {
     "finished_at_us": "finished_at",
     "replica": "replica",
     "round_index": "round_index",
+    "priority": "priority",
 }
 _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us")
@@ -54,8 +55,8 @@ class RequestTable(Table):
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
     ``ttft_us``, ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``itl_sum_us``, ``itl_count`` (of requests that have not
     completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``num_preemptions``, ``finished_at_us``,
-    ``replica``, ``length_capped``, ``streaming``, ``round_index``, and the labels ``slo_class``, ``tenant``, ``model``,
-    ``client``, ``session``, ``prefix_group``.
+    ``replica``, ``length_capped``, ``streaming``, ``round_index``, ``priority``, and the labels ``slo_class``,
+    ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
 
     @classmethod

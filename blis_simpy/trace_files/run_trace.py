@@ -8,7 +8,7 @@ import numpy as np
 
 from blis_simpy.core.request import NEVER
 from blis_simpy.trace_files.trace import Trace, TraceHeader
-from blis_simpy.trace_files.trace_columns import full_columns
+from blis_simpy.trace_files.trace_columns import PRIORITY, full_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,7 @@ _SAME = {
     "deadline_us": "deadline_us",
     "arrival_time_us": "arrived_at_us",
     "send_time_us": "arrived_at_us",
+    PRIORITY: "priority",
 }
 _STATUS = {"completed": "ok", "timed_out": "timeout"}
 _DETAILS = ("text_tokens", "image_tokens", "audio_tokens", "video_tokens", "reason_ratio")

@@ -276,6 +276,7 @@ def _requests(
                 client.prefix_group,
                 0,
                 client.streaming,
+                client.priority,
             )
         )
     return requests

@@ -37,6 +37,8 @@ class SessionBlueprint:
     ----------
     client, session, tenant, slo_class, model : str
         Labels of its requests.
+    priority : int
+        Their priority.
     max_rounds : int
         Rounds, including the first one.
     think_time_us : int, µs
@@ -66,6 +68,7 @@ class SessionBlueprint:
     tenant: str
     slo_class: str
     model: str
+    priority: int
     max_rounds: int
     think_time_us: int
     accumulates: bool
@@ -134,6 +137,7 @@ class SessionBlueprint:
             client=self.client,
             session=self.session,
             round_index=round_index,
+            priority=self.priority,
         )
 
     def _draw(self, distribution: LengthSampler) -> int:
