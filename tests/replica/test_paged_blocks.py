@@ -44,7 +44,7 @@ def test_allocation_that_does_not_fit_changes_nothing(store):
 
 @STORES
 def test_free_blocks_taken_are_new_ones_and_cached_ones_that_nobody_holds(store):
-    """A prompt of two blocks is released, one that shares its first block runs: one cached block is held, one is free."""
+    """A prompt of two blocks is released while one with the same first block runs: one block is held, one is free."""
     kv, first, second, leg = store(KVBlocks(Environment(), 9), SIZE), leg_of(9, "p"), leg_of(6, "p"), leg_of(13, "p")
     assert kv.admit(first, kv.cached_prefix(first), 9)
     assert kv.admit(second, kv.cached_prefix(second), 6)
