@@ -101,7 +101,7 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     if known is None:
         return value
     # Settings that are parts of others were checked when they were made; a copy with changes passes all parts again.
-    if type(value) is hint and known.convert is None and nested_class(hint) is hint:
+    if nested_class(hint) is hint and type(value) is hint and known.convert is None:
         return value
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
@@ -123,7 +123,7 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     return value
 
 
-def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
+def _accept_part(value: Any, part: Any, lenient: bool) -> Any:
     """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
     if isinstance(value, Mapping):
         return structure(value, part, lenient=lenient)
