@@ -30,6 +30,8 @@ __all__ = ["accept", "beside", "inline_field", "structure"]
 
 T = TypeVar("T")
 
+_MAX_UNKNOWN = 20
+"""Most unknown keys of a mapping that are named: the likely intent of each takes a while to find."""
 _MARK = "_"
 """Suffix of the names of fields for cattrs, which takes them as keywords beside its own parameters."""
 
@@ -99,7 +101,8 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     if known is None:
         return value
     # Settings that are parts of others were checked when they were made; a copy with changes passes all parts again.
-    if type(value) is hint and known.convert is None and nested_class(hint) is hint:
+    part = nested_class(hint)
+    if part is not None and type(value) is part and known.convert is None:
         return value
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
@@ -108,7 +111,6 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
         value = known.convert(value)
     if known.forms is not None:
         value = known.forms.convert(value)
-    part = nested_class(hint)
     if part is not None:
         value = _accept_part(value, part, lenient)
     elif isinstance(value, tuple):
@@ -121,7 +123,7 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     return value
 
 
-def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
+def _accept_part(value: Any, part: Any, lenient: bool) -> Any:
     """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
     if isinstance(value, Mapping):
         return structure(value, part, lenient=lenient)
@@ -241,7 +243,7 @@ def _build_with_options(
         known = options_of_spec(kind, plugin)
         if known is not None:
             unknown = [key for key in options if key not in known]
-            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown]
+            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown[:_MAX_UNKNOWN]]
             options = {key: part for key, part in options.items() if key not in unknown}
         if options:
             own[inline.alias] = {**(plugin if isinstance(plugin, Mapping) else {"type": plugin}), **options}
@@ -284,9 +286,11 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
         for inner in others:
             yield from _problems(inner, data, path)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        for key in data:
-            if key in error.extra_fields:
-                yield (*path, str(key)), unknown_key(error.cl, "", str(key))
+        unknown = [str(key) for key in data if key in error.extra_fields]
+        for key in unknown[:_MAX_UNKNOWN]:
+            yield (*path, key), unknown_key(error.cl, "", key)
+        if len(unknown) > _MAX_UNKNOWN:
+            yield path, Problem(rule=f"has {len(unknown) - _MAX_UNKNOWN:,} more keys that are not settings")
     elif isinstance(error, BlisError):
         for problem in error.problems:
             yield path, problem
