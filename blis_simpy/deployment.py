@@ -222,8 +222,19 @@ class _Resolver:
             return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
         # The version only selects blackbox coefficients, which no analytical latency model reads.
         if self.needs_architecture and path != "engine_version":
+            self._check_model_name()
             raise ScenarioError.at(path, "must be given: the model has no usual deployment")
         return self._note(path, None, "not known")
+
+    def _check_model_name(self) -> None:
+        """Refuse a model that is not in the catalog, unless its architecture is given."""
+        model = self.scenario.model
+        is_file = Path(model, "config.json").is_file() or Path(model).is_file()
+        if is_file or self.scenario.model_config is not None or self.catalog is None:
+            return
+        if self.catalog.model(model) is None:
+            hint = f"{self._similar_models()}for another model give hardware, tp and, if need be, model_config"
+            raise ScenarioError.at("model", "is not in the catalog", model, hint=hint)
 
     def _coefficients(self, gpu: str, tp: int, version: str) -> Coefficients:
         found, place, origin = self._find_coefficients(gpu, tp, version)

@@ -5,6 +5,7 @@ Ties are broken at random, with one draw per tie.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from blis_simpy.core.request import Request
 
 __all__ = ["AlwaysBusiest", "LeastLoaded", "RoundRobin", "Stream", "Weighted"]
+
+_log = logging.getLogger("blis_simpy")
 
 _STREAM_HELP = "Source of random integers that break ties; unset means the random stream router of the run."
 
@@ -125,6 +128,7 @@ class Weighted(_TieBreaking):
             for (scorer, _), view in zip(self._scorers, self._views, strict=True)
             if hasattr(scorer, "observe")
         ]
+        self._clipped: set[int] = set()
 
     def start(self, context: PolicyContext) -> None:
         """Prepare for a run, with all scorers."""
@@ -146,7 +150,7 @@ class Weighted(_TieBreaking):
             # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
             try:
                 totals = [
-                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight
+                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer, self._clipped)) * weight
                     for total, score in zip(totals, scores, strict=True)
                 ]
             except TypeError:
@@ -168,7 +172,11 @@ def _unscored(scorer: Scorer, what: str, scores: object, snapshots: Sequence[Sna
     return PluginError.at(f"scorer {type(scorer).__name__}", rule, scores)
 
 
-def _clipped(score: float, scorer: Scorer) -> float:
+def _clipped(score: float, scorer: Scorer, reported: set[int]) -> float:
+    """Move a score into the range, with a warning the first time that a scorer of this run is outside."""
     if score != score:  # NaN
         raise PluginError.at(f"scorer {type(scorer).__name__}", "must give scores that are numbers", score)
+    if id(scorer) not in reported:
+        reported.add(id(scorer))
+        _log.warning("scorer %s gives %g: scores below 0 count as 0, those above 1 as 1", type(scorer).__name__, score)
     return 0.0 if score < 0.0 else 1.0
