@@ -26,6 +26,7 @@ from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings.bounds import MAX_REPLICAS
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
 from blis_simpy.settings.fields import evolved, setting, settings_class
@@ -109,19 +110,22 @@ class ScenarioSettings:
     engine_version: str | None = setting(
         default=None, help="Version of the serving engine, a key of the tables of coefficients.", flag="--vllm-version"
     )
-    replicas: int = setting(default=1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    replicas: int = setting(
+        default=1, help="Number of replicas.", unit="replicas", ge=1, le=MAX_REPLICAS, flag="--num-instances"
+    )
     admission: Accepts[AdmissionSettings, AdmissionSettings | Admission] = setting(
         factory=AdmissionSettings, help="Admission of requests into the cluster."
     )
     router: Accepts[RouterSettings, RouterSettings | Routing] = setting(
         factory=RouterSettings, help="Routing of admitted requests to replicas."
     )
-    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, flag="--seed")
+    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, le=2**63 - 1, flag="--seed")
     horizon: OptionalDuration = setting(
         default=None,
         help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
+        le=2**63 - 1,
         dimension="duration",
         flag="--horizon",
     )

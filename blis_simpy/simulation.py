@@ -28,16 +28,15 @@ from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
+from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
-from blis_simpy.trace_files.load_trace import load_trace
-from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, format_ticks, ticks
 from blis_simpy.workload.clients import ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["Simulation", "replay"]
 
@@ -104,6 +104,10 @@ class Simulation:
     def __init__(
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
+        with named_faults():
+            self._build(scenario, seed, requests)
+
+    def _build(self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | None) -> None:
         self.scenario = scenario
         self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
@@ -128,6 +132,7 @@ class Simulation:
         self._settled_processes: set[Process] = set()
         self._samplers: list[Sampler[Simulation]] = []
         self._wall_clock_s = 0.0
+        self._failed_at: int | None = None
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
@@ -226,8 +231,14 @@ class Simulation:
         Raises
         ------
         ScenarioError
-            If `until` is no tick or duration, or lies in the past.
+            If `until` is no tick or duration, or lies in the past, or an error has ended the simulation.
+        PluginError
+            If a plug-in, hook or process raises an exception, returns an invalid value or makes no progress. Names it
+            with request and tick; `result` then gives the figures so far.
         """
+        if self._failed_at is not None:
+            rule = f"cannot go on: an error ended the simulation at tick {self._failed_at}"
+            raise ScenarioError.at("", rule, hint="result() has the figures until then")
         self._end_of_run.progress = progress
         if self.is_over:
             if until is not None:
@@ -237,15 +248,29 @@ class Simulation:
         self._end_of_run.stop_when_done()
         started_at = perf_counter()
         try:
-            self.env.run()
+            with named_faults(lambda: self.env.now):
+                self.env.run()
             # Without an event left the run is over, although requests may wait: another process keeps what they need.
             if self.env.peek() == inf:
                 self._end_of_run.is_over = True
+                self._check_progress()
+        except Exception:
+            self._failed_at = self.env.now
+            raise
         finally:
             self._wall_clock_s += perf_counter() - started_at
             if pause is not None:
                 pause.callbacks = []
         return self.result()
+
+    def _check_progress(self) -> None:
+        """Name a batch policy of others that leaves requests waiting although nothing is in use."""
+        for replica in self.replicas:
+            if (policy := replica.stalled_policy) is not None:
+                rule = (
+                    f"form makes no progress: {replica.queue_depth} requests of replica {replica.index} wait for ever"
+                )
+                raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
 
     def _checked_pause(self, until: int | str) -> int:
         tick = ticks("until", until)
@@ -549,6 +574,10 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
+    # Imported here, because other runs read no traces.
+    from blis_simpy.trace_files.load_trace import load_trace
+    from blis_simpy.trace_files.trace import Trace, default_horizon
+
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
     has_default_horizon = scenario.horizon is None and trace.has_default_horizon

@@ -218,8 +218,8 @@ def test_float_is_no_pause(prepare):
         prepare((10, 1, 0)).run(until=5.0)
 
 
-def test_error_of_a_hook_comes_out_and_leaves_no_pause_behind(prepare):
-    """r0 has its first token at the start of the step at 0; both are served when the run goes on."""
+def test_error_of_a_hook_ends_the_simulation_and_keeps_its_figures(prepare):
+    """r0 has its first token at the start of the step at 0."""
     simulation = prepare((10, 1, 0), (10, 1, 400))
 
     @simulation.on_first_token
@@ -227,10 +227,13 @@ def test_error_of_a_hook_comes_out_and_leaves_no_pause_behind(prepare):
         if request.id == "request_0":
             raise ValueError("mine")
 
-    with pytest.raises(ValueError, match="mine"):
+    with pytest.raises(
+        blis.PluginError, match=r"fail raised ValueError\('mine'\) in fail \(request request_0, tick 0\)"
+    ):
         simulation.run(until=200)
-    assert simulation.run().requests["outcome"].tolist() == ["completed", "completed"]
-    assert simulation.is_over
+    with pytest.raises(blis.ScenarioError, match="cannot go on: an error ended the simulation at tick 0"):
+        simulation.run()
+    assert simulation.result().requests["outcome"].tolist() == ["completed", "pending"]
 
 
 def test_hook_must_be_a_function(prepare):

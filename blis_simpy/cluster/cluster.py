@@ -108,7 +108,7 @@ class Cluster:
         self._observers = observers
         self._drain_policy = lifecycle.drain_policy
         self._draining: set[int] = set()
-        self._snapshots = SnapshotTable(timing.snapshot_interval_us)
+        self._snapshots = SnapshotTable(env, timing.snapshot_interval_us)
         self.router = Router(
             env, admission=admission, routing=routing, timing=timing, snapshots=self._snapshots, observers=observers
         )
@@ -166,7 +166,14 @@ class Cluster:
         -------
         int
             Index of the replica.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such group.
         """
+        if group not in range(len(self._kinds)):
+            raise SimulationError.at("group", f"must be a group of the scenario, below {len(self._kinds)}", group)
         return self._add(group, loaded=False)
 
     def drain(self, replica: int, policy: str | None = None) -> None:

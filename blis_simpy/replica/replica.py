@@ -16,10 +16,12 @@ from simpy.exceptions import Interrupt
 
 from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
+from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.core.request import Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
+from blis_simpy.replica.plugin_checks import checked_queueing_time
 from blis_simpy.replica.profiles import build_engine
 from blis_simpy.replica.running_request import RunningRequest
 from blis_simpy.replica.wait_queue import WaitQueue
@@ -90,6 +92,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens per KV block.
+    changed : set of int
+        The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
         Treatment of requests on their way to the wait queue.
     """
@@ -117,6 +121,7 @@ class Replica:
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
+        self._queueing_time = latency.queueing_time if is_own(latency) else checked_queueing_time(latency)
         self._horizon = horizon
         self._observers = observers
         self._kv: KVStore = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
@@ -143,6 +148,7 @@ class Replica:
         # Head of the wait queue, while the process waits for a slot or blocks held by other processes.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
+        self.changed: set[int] = set()
         self.slots.owner = self
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
@@ -153,6 +159,7 @@ class Replica:
         due = wakeup.never()
         while True:
             yield due
+            self.changed.add(self.index)
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
@@ -197,6 +204,7 @@ class Replica:
         # The reservation may succeed at any position of the tick, but a step belongs to its own.
         yield self.env.event_at(self.env.now, self._step_priority)
         reservation.end()
+        self.changed.add(self.index)
 
     def _wake(self, at: int) -> None:
         """Move the next turn of the process to a tick."""
@@ -206,6 +214,7 @@ class Replica:
     def _after_change(self, *, plan_holds: bool) -> None:
         """Wake the process if it sleeps and there is work; cancel planned steps that a change has invalidated."""
         engine, planner = self._engine, self._planner
+        self.changed.add(self.index)
         if self._asleep:
             if engine.has_work:
                 self._wake(self.env.now)
@@ -219,12 +228,19 @@ class Replica:
             # Formed steps run to their end.
             self._wake(engine.next_turn_at)
 
+    @property
+    def stalled_policy(self) -> object | None:
+        """Batch policy of others that admits none of the waiting requests although no slot or block is in use."""
+        policy = self._engine.policy
+        is_unused = self.slots.free == self.slots.capacity and self.kv_blocks.free == self.kv_blocks.capacity
+        return policy if not is_own(policy) and self._engine.queue.waiting and is_unused else None
+
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
         """Start a leg of a request; it enters the wait queue after the queueing delay of the latency model."""
         now = self.env.now
         request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
-        delay = self._latency.queueing_time(leg.input_tokens)
+        delay = self._queueing_time(leg.input_tokens)
         self.env.call_at(now + delay, self._queued_priority, self._enter, leg)
 
     def _enter(self, event: Event) -> None:
@@ -313,6 +329,11 @@ class Replica:
         """Function that returns `used_blocks`, for frequent calls."""
         env, count, priority = self.env, self._planner.used_blocks, self._step_priority
         return lambda: count(env.now, env.tick_position >= priority)
+
+    def blocks_unchanged_until(self) -> int:
+        """Return the last tick before whose steps `used_blocks` is what it is now, unless an event changes it."""
+        env = self.env
+        return self._planner.blocks_unchanged_until(env.now, env.tick_position >= self._step_priority)
 
     @property
     def queue_depth(self) -> int:

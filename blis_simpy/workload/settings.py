@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blis_simpy.settings.bounds import MAX_COUNT, MAX_REQUESTS
 from blis_simpy.settings.field_types import Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField, check_cv
@@ -55,6 +56,7 @@ class Workload(Traffic):
         help="Number of requests; 0 means all that arrive before the horizon.",
         unit="requests",
         ge=0,
+        le=MAX_REQUESTS,
         flag="--num-requests",
     )
     arrivals: ArrivalField = setting(
@@ -81,6 +83,7 @@ class Workload(Traffic):
         help="Length of a prefix that all prompts share, in addition to their own length.",
         unit="tokens",
         ge=0,
+        le=MAX_COUNT,
         flag="--prefix-tokens",
     )
     max_in_flight: int | None = setting(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.bounds import MAX_REQUESTS
 from blis_simpy.settings.field_types import Duration, OptionalPart, Parts, Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_yaml
@@ -59,7 +60,7 @@ class WorkloadSpec(Traffic):
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"version", "seed", "category", "clients", "aggregate_rate"})
 
     version: str = setting(default="2", help="Version of the file format.")
-    seed: int = setting(default=0, help="Seed of the requests where no scenario sets one.")
+    seed: int = setting(default=0, help="Seed of the requests where no scenario sets one.", le=2**63 - 1)
     category: str = setting(default="", help="Label; empty means none.", choices=CATEGORIES, absent="")
     clients: Parts[Client] = setting(default=(), help="Clients.")
     cohorts: Parts[Cohort] = setting(default=(), help="Populations of equal clients.")
@@ -75,6 +76,7 @@ class WorkloadSpec(Traffic):
         default=0,
         help="End of simulated time unless the scenario sets one; 0 means none.",
         unit="ticks",
+        le=2**63 - 1,
         dimension="duration",
     )
     num_requests: int = setting(
@@ -82,6 +84,7 @@ class WorkloadSpec(Traffic):
         help="Number of requests, without those that sessions add in the simulation; 0 means all before the horizon.",
         unit="requests",
         ge=0,
+        le=MAX_REQUESTS,
     )
     max_in_flight: int | None = setting(
         default=None,
