@@ -66,7 +66,12 @@ class Scenario(ScenarioSettings):
         return self.workload.preview(seed=seed, horizon=self.end, defaults=self.defaults)
 
     def run(
-        self, *, seed: int | None = None, until: int | str | None = None, progress: Progress | None = None
+        self,
+        *,
+        seed: int | None = None,
+        until: int | str | None = None,
+        progress: Progress | None = None,
+        check: str | None = None,
     ) -> Result:
         """Simulate the scenario.
 
@@ -76,10 +81,12 @@ class Scenario(ScenarioSettings):
             Seed of all random streams, in place of the scenario's.
         until, progress
             As for `blis_simpy.Simulation.run`.
+        check : {"full"}, optional
+            As for `blis_simpy.Simulation`.
 
         Raises
         ------
         ScenarioError
             If the scenario cannot be simulated.
         """
-        return Simulation(self, seed=seed).run(until, progress=progress)
+        return Simulation(self, seed=seed, check=check).run(until, progress=progress)

@@ -92,6 +92,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens a KV block.
+    token_budget : int
+        Most tokens of a step.
     intake : Intake
         What happens to requests that are about to enter the wait queue.
     """
@@ -116,6 +118,8 @@ class Replica:
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None
+        assert settings.max_num_batched_tokens is not None
+        self.token_budget = settings.max_num_batched_tokens
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
