@@ -283,6 +283,10 @@ class Simulation:
 
     def result(self) -> Result:
         """Return the figures as of now; once the simulation is over, also those of planned steps up to the horizon."""
+        with named_faults(lambda: self.env.now):
+            return self._collected()
+
+    def _collected(self) -> Result:
         if self._checker is not None and self._failed_at is None:
             self._checker.check_all()
         if self.is_over:

@@ -109,8 +109,12 @@ def _workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(workload, Workload):
         specification = cast("WorkloadSpec", workload)
         limit = given.get("workload.num_requests", specification.num_requests)
-        for target in [target for target in given if target.startswith("workload.")]:
+        ignored = [target for target in given if target.startswith("workload.")]
+        for target in ignored:
             del given[target]
+        names = [flag.name for flag in (*_OWN_FLAGS, *setting_flags(workload=True)) if flag.target in ignored]
+        if names := [name for name in names if name != "--num-requests"]:
+            _LOG.warning("no effect beside a workload specification: %s", ", ".join(names))
         return {"workload": evolved(specification, num_requests=limit)}
     changes: dict[str, Any] = {"workload": workload}
     if given.get("workload.preset") == "distribution":
