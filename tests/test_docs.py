@@ -61,5 +61,5 @@ def test_options_of_plug_ins_are_listed_beside_the_settings(kind, section):
 def test_a_row_has_default_unit_range_meaning_and_flag():
     assert (
         "| `router.snapshot_interval` | `0` | us (≥ 0) | Age from which the router's snapshot of a replica is "
-        "refreshed; 0 means always. | `--snapshot-refresh-interval` |"
+        "refreshed; 0 means always current. | `--snapshot-refresh-interval` |"
     ) in page("settings.md")

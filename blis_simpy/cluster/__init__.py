@@ -1,1 +1,1 @@
-"""Everything in front of the replicas: admission, routing, and what they know."""
+"""Clusters: router, policies, snapshots, life cycle of replicas, nodes and decision log."""

@@ -1,4 +1,4 @@
-"""Admission policies: which requests are accepted."""
+"""Admission policies: they accept or reject requests."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class RejectAll:
 
 @settings_class(frozen=False, kw_only=False)
 class TokenBucket:
-    """Accept requests while a bucket holds as many tokens as their prompts have (registered as ``token-bucket``).
+    """Accept a request if a bucket holds as many tokens as its prompt (registered as ``token-bucket``).
 
-    The bucket is full at the start and refills at a constant rate. A request costs its prompt tokens, a shared prefix
-    included; one that costs more than the capacity is never accepted.
+    The bucket is full at the start and refills at a constant rate. An accepted request takes its prompt tokens, shared
+    prefix included. A prompt longer than the capacity is never accepted.
     """
 
     may_decide_on_arrival = True
@@ -68,14 +68,15 @@ class TokenBucket:
         self._refilled_at = 0
 
     def start(self, context: PolicyContext) -> None:
-        """Begin with a full bucket."""
+        """Fill the bucket."""
         self._fill()
 
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
-        """Accept the request if the bucket holds its cost, and take that out."""
+        """Accept the request and take its tokens, if the bucket holds as many."""
         elapsed = state.now - self._refilled_at
         if elapsed > 0:
-            # Multiplied first, then divided: a cost may be met to the last bit.
+            # Multiplied before it is divided: another order of the operations rounds differently, and decides
+            # differently where the bucket holds exactly the tokens of a prompt.
             self._tokens = min(self.capacity, self._tokens + elapsed * self.refill_rate / 1e6)
             self._refilled_at = state.now
         if self._tokens < request.input_tokens:

@@ -1,8 +1,7 @@
 """The router and the replicas, and methods for user processes to add, drain, fail and restore replicas.
 
-`Cluster.add_replica`, `drain`, `fail` and `restore` may be called by any process at any tick. A request that its
-replica gives up is submitted to the router again: it is admitted and routed again at once, keeps its arrival and its
-deadline, and starts over with a new leg.
+Any process may call `Cluster.add_replica`, `drain`, `fail` and `restore` at any tick. A request withdrawn from its
+replica is submitted to the router again: it keeps its arrival and deadline, and starts over with a new leg.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ _WITHDRAWN = RequestOutcome.WITHDRAWN
 
 @attrs.frozen(kw_only=True)
 class ReplicaKind:
-    """What the replicas of a group have in common.
+    """Common attributes of the replicas of a group.
 
     Attributes
     ----------
     model : str
-        Name of the model that they serve.
+        Name of their model.
     gpu_type : str
-        GPU, as node pools name it.
+        GPU, as named by node pools.
     num_gpus : int
-        GPUs of a replica.
+        Number of GPUs per replica.
     replicas : int
         Number of replicas at the start.
     make : callable
-        Makes the replica of an index.
+        Builds the replica with an index.
     """
 
     model: str
@@ -73,11 +72,11 @@ class Cluster:
     routing : RoutingPolicy
         Chooses the replica of each request.
     timing : RouterTiming
-        Delays of these decisions, and age of the snapshots that they are based on.
+        Delays of these decisions, and maximum age of the snapshots.
     lifecycle : LifecycleSettings
         Loading, warm-up and draining of replicas.
     pools : sequence of NodePool
-        Nodes that replicas are placed on; without any, GPUs are no limit.
+        Node pools for the replicas; empty = unlimited GPUs.
     streams : RandomStreams
         Random streams of the run.
     observers : Observers
@@ -109,13 +108,13 @@ class Cluster:
         self._observers = observers
         self._drain_policy = lifecycle.drain_policy
         self._draining: set[int] = set()
-        self._snapshots = SnapshotTable(timing.snapshot_interval_us)
+        self._snapshots = SnapshotTable(env, timing.snapshot_interval_us)
         self.router = Router(
             env, admission=admission, routing=routing, timing=timing, snapshots=self._snapshots, observers=observers
         )
-        # Before the observers that the life cycle and the user add: those see the request at its replica.
+        # Added before the observers of the life cycle and of users, so that they see the request on its replica.
         observers.add("routed", self._dispatch)
-        # After all others, because it announces the end of the request, which follows.
+        # Called after all others, because it announces the next event of the request.
         observers.add("leg_finished", self._leg_finished, last=True)
         observers.add("replica_state", self._replica_state)
         observers.add("idle", self._end_drain)
@@ -126,25 +125,33 @@ class Cluster:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no replica has anything to do."""
+        """Whether all replicas are idle."""
         return all(replica.is_idle for replica in self.replicas)
 
     @property
     def placement(self) -> GpuNodes | None:
-        """Nodes, and the GPUs that replicas have on them; None without node pools."""
+        """Nodes with their GPUs; None without node pools."""
         return self._lifecycle.placement
 
     @property
     def slowed(self) -> set[Request]:
-        """Requests that were among the first of their replica, while it warmed up."""
+        """Requests routed to a replica during its warm-up."""
         return self._lifecycle.slowed
 
+    def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
+        """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""
+        return self._lifecycle.placed(self._index(replica), end)
+
+    def num_gpus(self, replica: int) -> int:
+        """GPUs of a replica, while it has any."""
+        return self._lifecycle.num_gpus(self._index(replica))
+
     def in_flight(self, replica: int) -> int:
-        """Return the number of requests that were sent to a replica and have not ended there."""
+        """Return the number of requests in flight on a replica."""
         return self._snapshots.in_flight(replica)
 
     def state(self, replica: int) -> ReplicaState:
-        """State of a replica."""
+        """Return the state of a replica."""
         return self._lifecycle.state(self._index(replica))
 
     def add_replica(self, group: int = 0) -> int:
@@ -153,12 +160,12 @@ class Cluster:
         Parameters
         ----------
         group : int
-            Position of its group in the scenario.
+            Index of its group in the scenario.
 
         Returns
         -------
         int
-            Its index.
+            Index of the replica.
 
         Raises
         ------
@@ -170,16 +177,16 @@ class Cluster:
         return self._add(group, loaded=False)
 
     def drain(self, replica: int, policy: str | None = None) -> None:
-        """Send no more requests to a replica; it is terminated when the last of its requests has left.
+        """Drain a replica: it gets no new requests, and is terminated after its last one.
 
         Parameters
         ----------
         replica : int
             Index of the replica.
         policy : {"wait", "immediate", "redirect"}, optional
-            Treatment of its wait queue, and of requests on their way to it: they are served here; they are dropped, and
-            count as such; they are routed again. Running requests are finished in any case. The scenario's
-            `lifecycle.drain_policy` if not given.
+            Treatment of requests in its wait queue and on their way to it: ``wait`` serves them, ``immediate`` drops
+            them, ``redirect`` routes them again. Running requests always complete. Default is
+            `lifecycle.drain_policy` of the scenario.
 
         Raises
         ------
@@ -201,9 +208,9 @@ class Cluster:
         self._end_drain(replica)
 
     def fail(self, replica: int) -> None:
-        """Terminate a replica at once: its requests are submitted to the router again, its cached prefixes are lost.
+        """Terminate a replica immediately: its requests are routed again, and its prefix cache is lost.
 
-        A step takes effect at its start, so the current step still counts.
+        With effects at the start of a step, the effects of the current step have been applied.
 
         Raises
         ------
@@ -216,7 +223,7 @@ class Cluster:
         failed.abort()
 
     def restore(self, replica: int) -> None:
-        """Bring a terminated replica back, which is placed, loaded and warmed up first.
+        """Restart a terminated replica, which is placed, loaded and warmed up first.
 
         Raises
         ------
@@ -260,7 +267,7 @@ class Cluster:
             self._observers.ended(leg.request)
 
     def _end_drain(self, replica: int) -> None:
-        """Terminate a draining replica once it has no request, none is on its way, and its last step is over."""
+        """Terminate a draining replica that is idle and has no requests in flight."""
         if replica in self._draining and not self.in_flight(replica) and self.replicas[replica].is_idle:
             self._draining.discard(replica)
             self._lifecycle.terminate(replica)

@@ -1,4 +1,4 @@
-"""Other replicas that a router could have chosen, and how it rated them."""
+"""Counterfactuals: scores of the other replicas at a routing decision."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ __all__ = ["alternatives"]
 
 
 def alternatives(route: Route, num_candidates: int) -> tuple[tuple[Candidate, ...], float]:
-    """Rank the replicas that a request could have gone to.
+    """Rank the replicas of a routing decision.
 
     Parameters
     ----------
     route : Route
-        The decision, with the snapshots that it was based on. Without scores, the effective load is used, negated: less
-        is better.
+        The decision. Without scores, the score of a replica is its negated effective load.
     num_candidates : int
         Number of candidates to return, >= 1.
 
     Returns
     -------
     candidates : tuple of Candidate
-        The best, by score and then by name; names compare as text, so ``instance_10`` comes before ``instance_2``.
+        Best replicas, by score and then by name; names compare as text, so ``instance_10`` comes before ``instance_2``.
     regret : float
-        Best score over all replicas less that of the chosen one, >= 0.
+        Best score - score of the chosen replica, >= 0.
     """
     scores = route.scores
     if scores is None:

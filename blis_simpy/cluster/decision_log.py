@@ -1,7 +1,7 @@
-"""The decision log: why each request was admitted or rejected, and why it was sent to its replica.
+"""The decision log: admission and routing decisions, with their reasons.
 
-It observes the router (`blis_simpy.core.observers`): decisions are recorded when they are taken, before the request
-counts as in flight. Without a log nothing is recorded, and nothing is computed for it.
+The log observes the router (`blis_simpy.core.observers`) and records each decision before the request counts as in
+flight. A run without a log computes nothing for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DTYPES: dict[Any, Any] = {str: object, int: np.int64, float: np.float64, bool: 
 
 
 class DecisionLog:
-    """Decisions of one run, in the order in which they were taken.
+    """Decisions of one run, in order.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class DecisionLog:
     Attributes
     ----------
     admissions : list of AdmissionRecord
-        One a request that arrived or was submitted again.
+        One record per admission decision.
     routings : list of RoutingRecord
-        One a request that was sent to a replica.
+        One record per routing decision.
     """
 
     def __init__(self, counterfactual_k: int = 0) -> None:
@@ -50,16 +50,16 @@ class DecisionLog:
         self.routings: list[RoutingRecord] = []
 
     def admitted(self, request: Request, reason: str) -> None:
-        """Record that a request was admitted."""
+        """Record an admission."""
         self.admissions.append(AdmissionRecord(request.id, request.admitted_at, True, reason))
 
     def rejected(self, request: Request, reason: str) -> None:
-        """Record that a request was refused, if admission refused it."""
+        """Record a rejection by admission."""
         if request.admitted_at < 0:
             self.admissions.append(AdmissionRecord(request.id, request.rejected_at, False, reason))
 
     def routed(self, route: Route) -> None:
-        """Record where a request goes, before it counts as in flight."""
+        """Record a routing decision."""
         scores = None
         if route.scores is not None:
             scores = {snapshot.name: score for snapshot, score in zip(route.snapshots, route.scores, strict=True)}
@@ -80,7 +80,7 @@ class DecisionLog:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Summarise all decisions so far; for the keys see `blis_simpy.cluster.decision_summary.summarize`."""
+        """Summarise all decisions, see `blis_simpy.cluster.decision_summary.summarize`."""
         return summarize(self.admissions, self.routings)
 
     def to_columns(self) -> dict[str, Table]:
@@ -90,8 +90,8 @@ class DecisionLog:
         -------
         dict of str to Table
             ``admissions``, shape (num_admissions,): ``request``, ``at``, ``admitted``, ``reason``. ``routings``,
-            shape (num_routings,): ``request``, ``at``, ``replica``, ``reason``, ``regret``. ``candidates``, one row a
-            candidate: ``routing`` (row of the routing decision), ``rank`` (0 = best) and the fields of `Candidate`.
+            shape (num_routings,): ``request``, ``at``, ``replica``, ``reason``, ``regret``. ``candidates``, one row
+            per candidate: ``routing`` (row of the routing decision), ``rank`` (0 = best), fields of `Candidate`.
         """
         ranked = [
             (row, rank, candidate)
@@ -111,13 +111,13 @@ class DecisionLog:
         }
 
     def copy(self) -> DecisionLog:
-        """Return a log of the decisions so far, which does not grow."""
+        """Return a copy, which later decisions do not change."""
         copy = DecisionLog(self.counterfactual_k)
         copy.admissions, copy.routings = self.admissions[:], self.routings[:]
         return copy
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the log as plain data that JSON can hold, for `of_plain`."""
+        """Return the log as JSON-compatible data that `of_plain` reads."""
         return {
             "counterfactual_k": self.counterfactual_k,
             "admissions": [attrs.asdict(record) for record in self.admissions],
@@ -126,7 +126,7 @@ class DecisionLog:
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> DecisionLog:
-        """Make a log of the data of `to_plain`."""
+        """Build a log from the data of `to_plain`."""
         log = cls(plain["counterfactual_k"])
         log.admissions = [AdmissionRecord(**record) for record in plain["admissions"]]
         log.routings = [
@@ -140,7 +140,7 @@ class DecisionLog:
 
 
 def _columns(kind: type[attrs.AttrsInstance], records: Sequence[object]) -> dict[str, NDArray[Any]]:
-    """One array for each field that holds a plain value."""
+    """Arrays of the fields with plain values."""
     return {
         field.name: np.array([getattr(record, field.name) for record in records], dtype=_DTYPES[field.type])
         for field in attrs.fields(kind)

@@ -1,4 +1,4 @@
-"""Records of the decision log: one a decision, as of the moment it was taken."""
+"""Records of the decision log: one per decision, with the state at its time."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ __all__ = ["AdmissionRecord", "Candidate", "RoutingRecord"]
 
 @attrs.frozen
 class AdmissionRecord:
-    """Admission accepted a request, or rejected it.
+    """Record of an admission decision.
 
     Attributes
     ----------
     request : str
         Id of the request.
     at : int, tick
-        When that was decided.
+        Time of the decision.
     admitted : bool
         Whether it was accepted.
     reason : str
@@ -31,20 +31,20 @@ class AdmissionRecord:
 
 @attrs.frozen
 class Candidate:
-    """A replica that a request could have been sent to, with its snapshot.
+    """Snapshot and score of a replica at a routing decision.
 
     Attributes
     ----------
     name : str
         ``instance_<index>``.
     score : float
-        Score of the policy; without scores the effective load, negated.
+        Score of the policy; without scores, the negated effective load.
     queue_depth, batch_size : int
         Requests in its wait queue and in its running batch.
     in_flight : int
-        Requests sent to it that had not ended, this one not included.
+        Requests in flight, without this one.
     kv_utilization : float, fraction
-        KV blocks in use over all.
+        KV blocks in use / all KV blocks.
     free_kv_blocks : int
         KV blocks not in use.
     """
@@ -60,24 +60,24 @@ class Candidate:
 
 @attrs.frozen
 class RoutingRecord:
-    """A request was sent to a replica.
+    """Record of a routing decision.
 
     Attributes
     ----------
     request : str
         Id of the request.
     at : int, tick
-        When that was decided.
+        Time of the decision.
     replica : int
         Index of the replica.
     reason : str
         Reason of the policy; may be empty.
     scores : mapping of str to float, or None
-        Score of each candidate, by name; None if the policy has none.
+        Score of each replica, by name; None if the policy has no scores.
     candidates : tuple of Candidate
-        The best candidates, best first; as many as the log keeps.
+        Candidates, best first; as many as the log keeps.
     regret : float
-        By how much the best score exceeds that of the chosen replica; 0 if the log keeps no candidates.
+        Best score - score of the chosen replica; 0 if the log keeps no candidates.
     """
 
     request: str

@@ -1,4 +1,4 @@
-"""Summary of all decisions of a run."""
+"""Summary of the decision log."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def summarize(admissions: Sequence[AdmissionRecord], routings: Sequence[RoutingR
     Returns
     -------
     dict
-        ``total_decisions``, ``admitted`` and ``rejected`` count admissions; ``unique_targets`` replicas that got
-        requests; ``target_distribution`` maps their names, sorted as text, to how many requests each got;
-        ``mean_regret`` is the mean over routings and ``max_regret`` the greatest, 0 without any.
+        ``total_decisions``, ``admitted`` and ``rejected`` count admission decisions. ``unique_targets`` is the number
+        of replicas with requests, ``target_distribution`` the number of requests by name of the replica, sorted as
+        text. ``mean_regret`` and ``max_regret`` are taken over routing decisions; 0 without any.
     """
     admitted = sum(record.admitted for record in admissions)
     targets = Counter(record.name for record in routings)

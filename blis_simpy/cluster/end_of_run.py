@@ -1,4 +1,4 @@
-"""The end of a run: when all requests have ended and the last step is over, or at the horizon."""
+"""The end of a run: after the last request and the last step, or at the horizon."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ __all__ = ["EndOfRun"]
 
 
 _PROGRESS_EVERY = 256
-# Before everything else of the first tick beyond the horizon.
+# Before all other events of the first tick beyond the horizon.
 _FIRST = -1
-# After SimPy's own priorities: what other processes do at the last tick still counts.
+# After SimPy's own priorities, so that user processes can act at the last tick.
 _AFTER_PROCESSES = 2
 
 
 class EndOfRun:
-    """Stops the environment when nothing is pending any more.
+    """Stops the environment when nothing is pending.
 
-    Requests, conversations and events that the run waits for are pending. Processes that go on for ever are not, so
-    they do not keep the run from ending.
+    Requests, sessions and events that the run waits for are pending. Other processes may be endless, and do not delay
+    the end.
 
     Parameters
     ----------
     env : Environment
         The simulation's environment.
     cluster : Cluster
-        Its replicas must be idle.
+        The cluster; the run ends only if all replicas are idle.
     horizon : int, tick
         Last tick of the run; `FOREVER` = no horizon.
     observers : Observers
-        Tells of requests that end and replicas that become idle.
+        Observers, for the events `ended` and `idle`.
 
     Attributes
     ----------
     is_over : bool
         Whether the run has ended.
     num_requests : int
-        Requests so far.
+        Number of requests so far.
     progress : callable or None
-        Called now and then with the number of requests that have ended and of all.
+        Called about every 256 ended requests, with the number of ended requests and of all.
     """
 
     def __init__(self, env: Environment, cluster: Cluster, horizon: int, observers: Observers) -> None:
@@ -66,16 +66,16 @@ class EndOfRun:
             env.call_at(horizon + 1, _FIRST, self._end)
 
     def expect_requests(self, count: int) -> None:
-        """Wait for some more requests to end."""
+        """Add pending requests."""
         self.num_requests += count
         self._num_pending += count
 
     def expect(self, count: int = 1) -> None:
-        """Wait for something else, until `settle` is called as often."""
+        """Add pending items other than requests; `settle` removes one."""
         self._num_pending += count
 
     def settle(self) -> None:
-        """Count something that was expected and has happened."""
+        """Remove a pending item, and end the run after the last."""
         self._num_pending -= 1
         if self.progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
             self.progress(self.num_requests - self._num_pending, self.num_requests)
@@ -83,7 +83,7 @@ class EndOfRun:
             self.stop_when_done()
 
     def wait_for(self, event: Event) -> None:
-        """Wait for an event, unless it has happened."""
+        """Add an event as a pending item, unless it has been processed."""
         if event.callbacks is not None:
             self.expect()
             event.callbacks.append(lambda _event: self.settle())
@@ -97,12 +97,12 @@ class EndOfRun:
         self.stop_when_done()
 
     def stop_when_done(self) -> None:
-        """End the run after the processes of this tick, if nothing is pending and no step is under way."""
+        """End the run after the user processes of this tick, if nothing is pending and all replicas are idle."""
         if self._num_pending == 0 and self._cluster.is_idle:
             self._env.call_at(self._env.now, _AFTER_PROCESSES, self._end_if_done)
 
     def _end_if_done(self, event: Event) -> None:
-        # A process may have submitted a request at this tick.
+        # Checked again, because a process may have submitted a request at this tick.
         if self._num_pending == 0 and self._cluster.is_idle:
             self._end(event)
 

@@ -1,7 +1,7 @@
-"""Nodes and their GPUs: which replica has which, and which replicas wait for some.
+"""Nodes, and the placement of replicas on their GPUs.
 
-A replica needs all its GPUs on one node. It gets the first node that has them, pools and nodes in order. If none has,
-it waits, and all that wait are tried again whenever a node becomes ready or a replica gives its GPUs back.
+All GPUs of a replica are on one node: the first with enough free ones, in the order of pools and nodes. Without such a
+node the replica waits. All waiting replicas are tried again when a node becomes ready or a replica puts GPUs back.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["OTHER_PROCESS", "GpuNodes", "GpuRequest", "Gpus", "Node", "NodeState", "RandomDelay"]
 
 OTHER_PROCESS = -1
-"""Holder of the GPUs that a user's process has."""
+"""Holder of GPUs acquired by a user process."""
 
 _PROVISIONED = event_priority(CONTROL_PLANE, ControlEvent.NODE)
 
 
 class RandomDelay:
-    """Normally distributed delays from a random stream of their own; constant ones draw nothing.
+    """Normally distributed delays from a random stream; constant delays draw nothing.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class RandomDelay:
         self._stream: np.random.Generator | None = None
 
     def draw(self, mean: int, stddev: int) -> int:
-        """Draw from the normal distribution, negative values becoming 0; all µs."""
+        """Draw a delay, µs; negative values become 0."""
         if not stddev:
             return mean
         if self._stream is None:
@@ -66,7 +66,7 @@ class NodeState(StrEnum):
     PROVISIONING = "provisioning"
     READY = "ready"
     DRAINING = "draining"
-    """It gets no more replicas, and is terminated when the last has left."""
+    """Without new replicas, and terminated after its last one."""
     TERMINATED = "terminated"
 
 
@@ -79,13 +79,13 @@ class Node:
     name : str
         ``<pool>-<n>``; its GPUs are ``<name>-gpu-<g>``.
     pool : NodePool
-        The pool that it belongs to.
+        Its node pool.
     state : NodeState
         State of the node.
     holders : list of int or None, shape (gpus_per_node,)
-        Index of the replica that has each GPU, `OTHER_PROCESS` if another process has it; None = free.
+        Holder of each GPU: index of a replica, or `OTHER_PROCESS`; None = free.
     process : simpy.Process or None
-        The process that provisions it, while that takes time.
+        The process that waits for its provisioning.
     """
 
     name: str
@@ -108,23 +108,23 @@ class Node:
         return [position for position, holder in enumerate(self.holders) if holder is None]
 
     def gpus_of(self, replica: int) -> list[str]:
-        """Names of the GPUs that a replica has here."""
+        """Return the names of the GPUs of a replica on this node."""
         return [f"{self.name}-gpu-{g}" for g, holder in enumerate(self.holders) if holder == replica]
 
 
 class GpuRequest(ContainerGet):
-    """Request of GPUs of one node, see `Gpus.get`; its value is the node.
+    """Request for GPUs of one node, see `Gpus.get`; the value of the event is the node.
 
     Attributes
     ----------
     amount : int
         Number of GPUs.
     gpu_type : str
-        Their type.
+        Type of the GPUs.
     holder : int
-        Index of the replica that wants them, or `OTHER_PROCESS`.
+        Index of the replica, or `OTHER_PROCESS`.
     node : Node or None
-        The node, once they are granted.
+        Their node; None until they are granted.
     """
 
     amount: int
@@ -146,7 +146,7 @@ class GpuReturn(ContainerPut):
 
 
 class Gpus(Container):
-    """GPUs of all nodes; the level is the number of free ones on ready nodes.
+    """GPUs of all nodes; the level is the number of free GPUs on ready nodes.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class Gpus(Container):
     """
 
     def __init__(self, env: Environment, nodes: Mapping[str, list[Node]]) -> None:
-        # The level follows from the nodes, so the container's own count has no limit and is not used.
+        # Unlimited, because the count of the container is not used: the level is computed from the nodes.
         super().__init__(env)
         self._nodes = nodes
 
@@ -168,20 +168,20 @@ class Gpus(Container):
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes that there ever were, pools and nodes in order."""
+        """All nodes, including terminated ones, in the order of pools and nodes."""
         return [node for nodes in self._nodes.values() for node in nodes]
 
     def get(self, amount: int, gpu_type: str, holder: int = OTHER_PROCESS) -> GpuRequest:  # type: ignore[override]
-        """Request GPUs of one node: the first that has enough, pools and nodes in order.
+        """Request GPUs of one node: the first with enough free ones, in the order of pools and nodes.
 
         Parameters
         ----------
         amount : int
             Number of GPUs, >= 1.
         gpu_type : str
-            Their type, as node pools name it.
+            Type of the GPUs, as named by node pools.
         holder : int, optional
-            Index of the replica that wants them; `OTHER_PROCESS` if not given.
+            Index of the replica; `OTHER_PROCESS` if not given.
 
         Returns
         -------
@@ -191,11 +191,11 @@ class Gpus(Container):
         return GpuRequest(self, amount, gpu_type, holder)
 
     def put(self, request: GpuRequest) -> GpuReturn:  # type: ignore[override]
-        """Return an event that gives back the GPUs of a granted request."""
+        """Return an event that puts back the GPUs of a granted request."""
         return GpuReturn(self, request)
 
     def put_back(self, request: GpuRequest) -> None:
-        """Give back the GPUs of a request now, or cancel it if it still waits, and serve the requests that wait."""
+        """Put back the GPUs of a request, or cancel it if it waits, and serve waiting requests."""
         if request.node is None:
             request.cancel()
             return
@@ -208,13 +208,13 @@ class Gpus(Container):
         self.serve_waiting()
 
     def serve_waiting(self) -> None:
-        """Grant the requests that wait, as far as there are GPUs."""
-        # Private, but SimPy itself serves the queue only in reaction to an event, later in the tick.
+        """Grant waiting requests, as far as there are free GPUs."""
+        # Private. The public way to serve the queue is an event, later in the tick.
         self._trigger_get(None)
 
     def _trigger_get(self, put_event: ContainerPut | None) -> None:
-        # Overrides SimPy's first-come-first-served order with that of the reference, which the recorded outcomes show:
-        # each waiting request is tried once, and the last takes the place of one that was granted.
+        # Not first come, first served, but the order of the reference, known from recorded runs: each waiting request
+        # is tried once, and the last one takes the place of a granted one.
         waiting = self.get_queue
         position = 0
         for _ in range(len(waiting)):
@@ -251,14 +251,14 @@ class GpuNodes:
     env : Environment
         The simulation's environment.
     pools : sequence of NodePool
-        Node pools; their initial nodes are ready at once.
+        Node pools; their initial nodes are ready at the start.
     streams : RandomStreams
-        Random streams of the run; the delays of further nodes draw from ``node-provisioning``.
+        Random streams of the run; provisioning delays use ``node-provisioning``.
 
     Attributes
     ----------
     gpus : Gpus
-        GPUs of all nodes, a `simpy.Container`. A process takes some with ``yield gpus.get(2, "H100")``.
+        GPUs of all nodes, a `simpy.Container`. A process acquires GPUs with ``yield gpus.get(2, "H100")``.
     """
 
     def __init__(self, env: Environment, pools: Sequence[NodePool], streams: RandomStreams) -> None:
@@ -273,12 +273,12 @@ class GpuNodes:
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes that there ever were, pools and nodes in order."""
+        """All nodes, including terminated ones, in the order of pools and nodes."""
         return self.gpus.nodes
 
     @property
     def waiting(self) -> list[int]:
-        """Indices of the replicas that wait for GPUs, in the order in which they are tried again."""
+        """Indices of the replicas that wait for GPUs, in the order of the next attempt."""
         return [request.holder for request in self.gpus.get_queue]
 
     def provision(self, pool: str) -> Node:
@@ -287,7 +287,7 @@ class GpuNodes:
         Raises
         ------
         SimulationError
-            If there is no such pool, or it has the most nodes that it may have.
+            If there is no such pool, or it has its maximum number of nodes.
         """
         if pool not in self._pools:
             raise SimulationError.at("pool", "is unknown", pool, hint=f"known: {', '.join(self._pools)}")
@@ -313,12 +313,12 @@ class GpuNodes:
         self._make_ready(node)
 
     def drain(self, node: Node) -> None:
-        """Place no more replicas on a node, and terminate it when the last has left; at once if there is none.
+        """Drain a node: it gets no new replicas, and is terminated after its last one.
 
         Raises
         ------
         SimulationError
-            If it is neither ready nor being provisioned, or the pool would have too few nodes.
+            If it is neither ready nor being provisioned, or the pool has its minimum number of nodes.
         """
         if node.state not in (NodeState.READY, NodeState.PROVISIONING):
             raise SimulationError.at(

@@ -4,9 +4,9 @@
 
     scheduling -> loading -> warming-up -> active -> draining -> terminated -> scheduling (restored)
 
-A replica that has to wait for GPUs or to load its model has a process that does so (`ReplicaLifecycle.bring_up`).
-Stages that take no time are passed at once. Any stage may end in *terminated*, which interrupts that process. The
-router sends requests to a replica while it warms up or is active.
+A process (`ReplicaLifecycle.bring_up`) waits for the GPUs of a replica and for its loading, if either takes time. Any
+state can change to *terminated*, which interrupts that process. The router sends requests to replicas in the states
+*warming-up* and *active*.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class ReplicaState(StrEnum):
     """State of a replica."""
 
     SCHEDULING = "scheduling"
-    """It waits for GPUs."""
+    """Waiting for GPUs."""
     LOADING = "loading"
-    """It loads the model."""
+    """Loading the model."""
     WARMING_UP = "warming-up"
-    """It serves, and has not completed its first requests."""
+    """Serving its first requests."""
     ACTIVE = "active"
     DRAINING = "draining"
-    """It finishes its requests and gets no new ones."""
+    """Serving its last requests, without new ones."""
     TERMINATED = "terminated"
 
     @property
     def is_routable(self) -> bool:
-        """Whether the router may send it requests."""
+        """Whether the router may send requests to the replica."""
         return self in (ReplicaState.WARMING_UP, ReplicaState.ACTIVE)
 
 
@@ -71,21 +71,24 @@ _NEXT = {
 
 @attrs.define
 class _ReplicaLifecycle:
-    """State of one replica, and what it needs."""
+    """State and GPUs of one replica."""
 
     gpu_type: str
     num_gpus: int
     state: ReplicaState = ReplicaState.TERMINATED
+    # Tick from which on it has its GPUs, while it has them, and periods in which it had them before.
+    placed_at: int | None = None
+    periods: list[tuple[int, int]] = attrs.field(factory=list)
     gpus: GpuRequest | None = None
-    # Brings the replica up, while that takes time.
+    # Process `bring_up`, while it waits.
     process: simpy.Process | None = None
-    # Requests that are still to be counted as slowed, and to be completed, before the warm-up is over.
+    # Number of further requests that the warm-up slows down, and that it has to complete.
     to_slow: int = 0
     to_complete: int = 0
 
 
 class ReplicaLifecycle:
-    """Moves replicas through their states.
+    """Changes the states of replicas.
 
     Parameters
     ----------
@@ -94,16 +97,16 @@ class ReplicaLifecycle:
     settings : LifecycleSettings
         Delays and warm-up.
     pools : sequence of NodePool
-        Nodes that replicas are placed on; without any, GPUs are no limit.
+        Node pools for the replicas; empty = unlimited GPUs.
     streams : RandomStreams
-        Random streams of the run; loading delays draw from ``instance-loading``.
+        Random streams of the run; loading delays use ``instance-loading``.
     observers : Observers
         Observers of the states of replicas.
 
     Attributes
     ----------
     placement : GpuNodes or None
-        Nodes and GPUs, if there are node pools.
+        Nodes with their GPUs; None without node pools.
     """
 
     def __init__(
@@ -128,21 +131,31 @@ class ReplicaLifecycle:
 
     @property
     def slowed(self) -> set[Request]:
-        """Requests that were among the first of their replica, while it warmed up, and that it has not given up."""
+        """Requests routed to a replica during its warm-up, without withdrawn ones."""
         return {
             leg.request for leg in self._slowed_legs if leg.request.leg is not None and leg.request.leg.first is leg
         }
 
     def state(self, replica: int) -> ReplicaState:
-        """State of a replica."""
+        """Return the state of a replica."""
         return self._replicas[replica].state
 
+    def num_gpus(self, replica: int) -> int:
+        """GPUs of a replica, while it has any."""
+        return self._replicas[replica].num_gpus
+
+    def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
+        """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""
+        this = self._replicas[replica]
+        periods = this.periods if this.placed_at is None else [*this.periods, (this.placed_at, end)]
+        return [(start, min(stop, end)) for start, stop in periods if start < end]
+
     def add(self, gpu_type: str, num_gpus: int) -> None:
-        """Add the replica of the next index, which waits to be started."""
+        """Add the replica of the next index; `start` starts it."""
         self._replicas.append(_ReplicaLifecycle(gpu_type, num_gpus))
 
     def start(self, replica: int, *, loaded: bool = False) -> None:
-        """Place, load and warm up a replica; without node pools, it may have been loaded before."""
+        """Place, load and warm up a replica; `loaded` skips the loading, except with node pools."""
         this = self._replicas[replica]
         self._move(replica, ReplicaState.SCHEDULING)
         if self.placement is not None:
@@ -159,10 +172,10 @@ class ReplicaLifecycle:
             self._serve(replica)
 
     def bring_up(self, replica: int, event: Event) -> Generator[Event, None, None]:
-        """Wait until the replica has its GPUs, then until it is loaded; `event` is what it waits for first."""
+        """Wait for the GPUs of a replica and for its loading; `event` is the first of these that is pending."""
         try:
             yield event
-            # The delay is drawn only now: streams are drawn from in the order in which replicas begin to load.
+            # Drawn after the wait, so that the order of the draws is that in which replicas begin to load.
             if isinstance(event, GpuRequest) and (delay := self._load(replica)):
                 yield self._env.event_at(self._env.now + delay, _LOADED)
         except Interrupt:
@@ -170,18 +183,19 @@ class ReplicaLifecycle:
         self._serve(replica)
 
     def drain(self, replica: int) -> None:
-        """Send no more requests to a replica; one that does not serve yet is terminated."""
+        """Drain a replica; one that does not serve yet is terminated."""
         if self.state(replica) in (ReplicaState.SCHEDULING, ReplicaState.LOADING):
             self.terminate(replica)
         else:
             self._move(replica, ReplicaState.DRAINING)
 
     def terminate(self, replica: int) -> None:
-        """Take a replica out of service, and give its GPUs back."""
+        """Terminate a replica, and put its GPUs back."""
         this = self._replicas[replica]
         self._move(replica, ReplicaState.TERMINATED)
         if this.process is not None:
-            # Delivered before any other event of this tick. A replica that is restored at once has another process.
+            # SimPy delivers an interrupt before all other events of the tick, so a restored replica, which gets a new
+            # process, is not affected.
             this.process.interrupt("terminated")
             this.process = None
         if self.placement is not None and this.gpus is not None:
@@ -189,7 +203,7 @@ class ReplicaLifecycle:
             this.gpus = None
 
     def _load(self, replica: int, *, loaded: bool = False) -> int:
-        """Begin to load the model; return how long that takes, µs."""
+        """Begin to load the model; return the loading delay, µs."""
         self._move(replica, ReplicaState.LOADING)
         return 0 if loaded else self._delays.draw(self._settings.loading_delay, self._settings.loading_delay_stddev)
 
@@ -219,5 +233,10 @@ class ReplicaLifecycle:
         if state not in _NEXT[before] and not to_end:
             raise SimulationError.at(f"replica {replica}", f"is {before} and cannot become {state}")
         this.state = state
+        if state is ReplicaState.LOADING:
+            this.placed_at = self._env.now
+        elif to_end and this.placed_at is not None:
+            this.periods.append((this.placed_at, self._env.now))
+            this.placed_at = None
         if self._observers.replica_state is not None:
             self._observers.replica_state(replica, state)

@@ -1,22 +1,22 @@
-"""Protocols of admission policies, routing policies and scorers, and the views that they are given.
+"""Protocols of admission policies, routing policies and scorers, and their read-only views of the cluster.
 
-Views are read-only. Their values for a replica may be stale, as in a real router: they are as old as the last refresh.
-A policy is any object with the method of its protocol; it needs no import from here::
+Values of a replica may be stale, as in a real router: they are as old as the last refresh. A policy is any object with
+the method of its protocol; it needs no import from this module::
 
     class Coldest:
         def route(self, request, state):
             return min(state.snapshots, key=lambda snapshot: snapshot.kv_utilization).replica
 
-Pass the class, an instance or a registered name: ``Scenario(router=Coldest, ...)``. A policy that needs random numbers
-or the number of replicas has a method ``start(context)``, which is called once before each run. An instance is copied
-by each simulation, so that its state belongs to one run. Options are the parameters of the class, and are described if
-the class is made with `blis_simpy.settings.fields.settings_class`.
+Pass the class, an instance or a registered name: ``Scenario(router=Coldest, ...)``. The optional method
+``start(context)`` is called once before each run, with random streams and the number of replicas. Each simulation
+copies an instance, so that its state belongs to one run. Options are the parameters of the class; a class made with
+`blis_simpy.settings.fields.settings_class` describes them.
 
-Optional attribute of admission and routing policies: ``may_decide_on_arrival = True`` says that on a cluster of a
-single replica the decision does not depend on the figures of that replica. If both policies say so and decisions take
-no time, the router asks them as soon as a request arrives, which makes the simulation faster; otherwise it asks at the
-places of admission and routing in the tick, after all arrivals. The attribute counts for the method `admit` or `route`
-of the class that sets it, not for one that a subclass puts in its place.
+The optional attribute ``may_decide_on_arrival = True`` of admission and routing policies states that with a single
+replica the decision is independent of the state of that replica. If both policies have it and decisions take no time,
+the router calls them at the arrival of a request, which makes the simulation faster. Otherwise it calls them at the
+places of admission and routing in the tick, after all arrivals. The attribute applies to the method `admit` or `route`
+of the class that sets it, not to an override in a subclass.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 
 class Snapshot(Protocol):
-    """State of one replica as the router knows it. Valid during the call that it is passed to.
+    """State of one replica as the router sees it. Valid during the call only.
 
     Attributes
     ----------
@@ -59,17 +59,17 @@ class Snapshot(Protocol):
     queue_depth, batch_size : int
         Requests in its wait queue and in its running batch, as of the last refresh.
     kv_utilization : float, fraction
-        KV blocks in use over all, as of the last refresh.
+        KV blocks in use / all KV blocks, as of the last refresh.
     free_kv_blocks : int
         KV blocks not in use, as of the last refresh.
     hit_rate : float, fraction
-        Share of its KV blocks that came from the prefix cache, as of the last refresh.
+        Share of its allocated KV blocks that came from the prefix cache, as of the last refresh.
     in_flight : int
         Requests sent to it that have not ended; always current.
     effective_load : int
-        ``queue_depth + batch_size + in_flight``: a request in the snapshot counts twice, as in the reference.
+        ``queue_depth + batch_size + in_flight``: a request in queue or batch counts twice, as in the reference.
     model : str
-        Name of the model that it serves, lower case.
+        Name of its model, lower case.
     """
 
     @property
@@ -102,7 +102,7 @@ class RouterState(Protocol):
     now : int, tick
         Time of the decision.
     snapshots : sequence of Snapshot
-        The replicas that can serve the request, by index: those that are active and serve its model.
+        Routable replicas with the model of the request, in the order of their indices.
     """
 
     @property
@@ -158,15 +158,15 @@ class RoutingPolicy(Protocol):
     """Chooses the replica of each request."""
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision | int:
-        """Choose a replica; return its index or a decision. There is at least one snapshot."""
+        """Choose a replica; return its index or a decision. `state` has at least one snapshot."""
         ...
 
 
 class Scorer(Protocol):
     """Rates replicas for the routing policy ``weighted``.
 
-    A scorer that learns from decisions has another method, ``observe(request, replica)``, which is called with the
-    index of the chosen replica.
+    The optional method ``observe(request, replica)`` is called after each decision, with the index of the chosen
+    replica.
     """
 
     def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Sequence[float]:
@@ -176,12 +176,12 @@ class Scorer(Protocol):
 
 @attrs.frozen(kw_only=True)
 class PolicyContext:
-    """Data for a policy at the start of a run.
+    """Argument of the method ``start`` of a policy.
 
     Attributes
     ----------
     streams : RandomStreams
-        Random streams of the run; a policy draws from a stream of its own name.
+        Random streams of the run; a policy uses a stream with its own name.
     num_replicas : int
         Number of replicas at the start.
     block_size : int, tokens
@@ -213,7 +213,7 @@ def started(policy: Any, context: PolicyContext) -> Any:
 def broken(
     kind: str, policy: object, method: str, error: Exception, request: Request | None = None, now: int | None = None
 ) -> PluginError:
-    """Make the error for an exception of a policy, to be raised from it; a `PluginError` keeps its problems."""
+    """Return the error to raise for an exception of a policy; a `PluginError` keeps its problems."""
     if isinstance(error, PluginError):
         return PluginError(error.problems)
     rule = f"raised {error!r} in {method}{place_of(request, now)}"

@@ -27,7 +27,7 @@ def build_admission(settings: AdmissionSettings) -> AdmissionPolicy:
     ScenarioError
         If an option is wrong.
     PluginError
-        If the policy is unknown, does not take its options, or has no method ``admit``.
+        If the policy is unknown, has unknown options, or has no method ``admit``.
     """
     policy: AdmissionPolicy = _built("admission", "admission", settings.policy, "admit")
     return policy
@@ -41,19 +41,19 @@ def build_routing(settings: RouterSettings) -> RoutingPolicy:
     ScenarioError
         If an option is wrong.
     PluginError
-        If the policy is unknown, does not take its options, or has no method ``route``.
+        If the policy is unknown, has unknown options, or has no method ``route``.
     """
     policy: RoutingPolicy = _built("routing", "router", settings.policy, "route")
     return policy
 
 
 def build_decision_log(settings: RouterSettings) -> DecisionLog | None:
-    """Build an empty decision log; None where none is kept.
+    """Build an empty decision log; None if the settings disable it.
 
     Parameters
     ----------
     settings : RouterSettings
-        Its `decision_alternatives` have no effect without `decision_log`, which is logged.
+        `decision_alternatives` without `decision_log` logs a warning.
     """
     if not settings.decision_log:
         if settings.decision_alternatives:

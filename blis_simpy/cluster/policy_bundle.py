@@ -1,4 +1,4 @@
-"""Policy bundles: a YAML file that names the policies of a cluster, in the reference's format.
+"""Policy bundles: YAML files with the policies of a cluster, in the format of the reference.
 
 ::
 
@@ -10,7 +10,7 @@
     priority: {policy: slo-based}
     scheduler: priority-fcfs
 
-Every key may be left out, null, or empty text. In a scenario file the same settings have their own names.
+Every key is optional; null and empty text count as absent. Scenario files have other names for these settings.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        Values by the path of the scenario's setting: ``scenario.with_(**load_policy_bundle(path))``.
+        Values by the path of the setting of a scenario: ``scenario.with_(**load_policy_bundle(path))``.
 
     Raises
     ------
     ScenarioError
-        If the file cannot be read, has an unknown key, or something in it is wrong; with file and line.
+        If the file cannot be read, or has an unknown key or an invalid value; with file and line.
     """
     document = loader.load(path)
     bundle = structure(document, _Bundle)

@@ -1,9 +1,8 @@
-"""The router's picture of who has which prefix.
+"""Index of the prompt prefixes sent to each replica.
 
-It never asks a replica: for each one it keeps the keys of the prompt blocks that were sent there, most recently sent
-last, and forgets the oldest beyond a capacity, whatever the replica's cache really holds. No token is looked at. Blocks
-that prompts may share are kept one by one; those that only one request has are counted, as one run under its id, so
-the cost of a request grows with what it shares and not with its length.
+For each replica the index keeps the keys of the prompt blocks sent to it, the oldest first, up to a capacity. It does
+not observe the replicas, so their prefix caches may differ. Blocks that prompts may share have a key each; the other
+blocks of a request are one entry under its id, so the cost per request depends on the shared part of its prompt.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.token_spans import BlockHasher
+from blis_simpy.core.block_keys import BlockHasher
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["CAPACITY", "PrefixIndex"]
 
 CAPACITY = 10_000
-"""Keys that the reference remembers of each replica."""
+"""Capacity per replica in the reference, blocks."""
 
 
 class _Recency:
-    """What was sent to one replica, oldest first: keys of single blocks, and requests with the length of their run."""
+    """Blocks sent to one replica, oldest first: a key (value 1), or the id of a request (number of its blocks)."""
 
     __slots__ = ("blocks", "items")
 
@@ -33,14 +32,14 @@ class _Recency:
 
 
 class PrefixIndex:
-    """Which leading blocks of a prompt were sent to which replica of late.
+    """Leading prompt blocks recently sent to each replica.
 
     Parameters
     ----------
     block_size : int
-        Tokens a block.
+        Tokens per block.
     capacity : int
-        Blocks to remember of each replica.
+        Maximum number of blocks per replica.
     """
 
     def __init__(self, block_size: int, capacity: int = CAPACITY) -> None:
@@ -48,26 +47,26 @@ class PrefixIndex:
         self._capacity = capacity
         self._keys = BlockHasher(block_size)
         self._recency: dict[int, _Recency] = {}
-        # Replicas, as bits, that have a block, or the whole run of a request.
+        # Replicas of each key or request id, as a bit set.
         self._holders: dict[int | str, int] = {}
         self._everyone = 0
 
     def num_blocks(self, request: Request) -> int:
-        """Full blocks of a prompt."""
+        """Return the number of full blocks of a prompt."""
         return request.input_tokens // self._block_size
 
     def matched(self, request: Request) -> dict[int, int]:
-        """Count the leading blocks of a prompt that each replica has; looking does not make them any newer.
+        """Return the number of leading blocks of a prompt on each replica; does not renew their entries.
 
         Parameters
         ----------
         request : Request
-            Whose prompt.
+            Request with the prompt.
 
         Returns
         -------
         dict of int to int
-            Blocks by replica; a replica without the first block is left out.
+            Number of blocks by replica, without replicas that lack the first block.
         """
         found: dict[int, int] = {}
         holders = self._holders
@@ -80,19 +79,18 @@ class PrefixIndex:
                 left = still
                 if not left:
                     return found
-        whole = left & holders.get(request.id, 0)  # sent before: it was redirected
+        whole = left & holders.get(request.id, 0)  # a resubmitted request was sent there before
         _note(found, whole, self.num_blocks(request))
         _note(found, left ^ whole, len(shared))
         return found
 
     def record(self, request: Request, replica: int) -> None:
-        """Take note that a request goes to a replica.
+        """Record that a request is sent to a replica.
 
         Parameters
         ----------
         request : Request
-            Its prompt becomes the newest, the last block most of all; a prompt beyond the capacity drives out its own
-            head.
+            Its blocks become the newest, in order, so a prompt longer than the capacity evicts its own first blocks.
         replica : int
             Index of the replica.
         """
@@ -118,10 +116,8 @@ class PrefixIndex:
             self._forget(recency, bit)
 
     def _forget(self, recency: _Recency, bit: int) -> None:
-        """Drop the oldest blocks beyond the capacity.
-
-        Once at the end of a prompt is enough: the newest so many keys are the same as after one eviction a key.
-        """
+        """Evict the oldest blocks beyond the capacity."""
+        # Once per prompt, because evictions after each key would leave the same entries.
         items, holders = recency.items, self._holders
         excess = recency.blocks - self._capacity
         recency.blocks = self._capacity

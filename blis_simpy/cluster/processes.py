@@ -1,8 +1,7 @@
-"""Processes that a scenario adds to its simulation: failures, autoscalers, traffic of your own, samplers.
+"""Processes that a scenario adds to its simulation: failures, autoscalers, additional traffic, samplers.
 
-A process is a function, or any object that can be called, with the simulation as its argument. It is called before the
-simulation runs. A generator that it returns becomes a SimPy process; one that returns nothing has done its work, such
-as adding hooks::
+A process is a callable with the simulation as its argument, called before the simulation runs. If it returns a
+generator, that becomes a SimPy process. It may also return None, for instance if it only adds hooks::
 
     def grow(simulation):
         yield simulation.env.timeout(20 * blis.SECOND)
@@ -31,20 +30,27 @@ Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
 """Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
 
 
-def start_process(simulation: Any, process: Process) -> None:
-    """Call a process with the simulation, and run the generator that it may return.
+def start_process(simulation: Any, process: Process) -> Event | None:
+    """Call a process with the simulation, and start the generator that it returns.
+
+    The run may end while the generator goes on, unless it has submitted a request.
 
     Parameters
     ----------
     simulation : Simulation
-        Has not run yet.
+        Simulation before its run.
     process : str, mapping or callable
-        As the scenario holds it. A class is made into an instance first, with the options of the mapping.
+        Process of a scenario. A class is instantiated with the options of the mapping.
+
+    Returns
+    -------
+    simpy.Process or None
+        The process of the generator, if there is one.
 
     Raises
     ------
     PluginError
-        If the process is unknown, cannot be called, raises anything, or returns something else.
+        If the process is unknown, is not callable, raises an exception, or returns neither a generator nor None.
     """
     options = {key: option for key, option in process.items() if key != "type"} if isinstance(process, Mapping) else {}
     plugin = registry.plugin_of("process", process)
@@ -60,14 +66,16 @@ def start_process(simulation: Any, process: Process) -> None:
     except Exception as error:
         raise PluginError.at(name, f"raised {error!r}", code="process_raised") from error
     if inspect.isgenerator(steps):
-        simulation.env.process(steps)
-    elif steps is not None:
+        started: Event = simulation.env.process(steps)
+        return started
+    if steps is not None:
         raise PluginError.at(name, "must return a generator or nothing", steps)
+    return None
 
 
 @settings_class
 class Outage:
-    """Failure of one replica, which may be restored after a while (registered as ``outage``)."""
+    """Failure of one replica, restored after an optional duration (registered as ``outage``)."""
 
     start: Duration = setting(help="Time of the failure.", unit="ticks", ge=0, dimension="duration")
     duration: OptionalDuration = setting(
@@ -80,7 +88,7 @@ class Outage:
     replica: int = setting(default=0, help="Index of the replica.", ge=0)
 
     def __call__(self, simulation: Any) -> Generator[Event, None, None]:
-        """Let the replica fail, and restore it."""
+        """Fail the replica, and restore it."""
         yield simulation.env.timeout(self.start - simulation.env.now)
         simulation.cluster.fail(self.replica)
         if self.duration is not None:

@@ -1,9 +1,8 @@
-"""The router: admission, then routing, then a replica.
+"""The router: admission and routing of requests.
 
-Two processes take these decisions, each after the delay of its stage and at its own place in the tick, even if the
-delay is 0: of the requests of one tick all are admitted before the first is routed, and all are routed before any
-replica steps. So routing decisions of one tick are based on the same state of the replicas, but count each other's
-requests in flight.
+Each is a process that decides after its delay, at its own place in the tick. Within a tick, all admissions come before
+the first routing decision, and all routing decisions before the first step of a replica, even with a delay of 0. So the
+routing decisions of a tick see the same state of the replicas, but count each other's requests in flight.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
+__all__ = ["Router", "RouterTiming", "State", "declares"]
 
 _BOOLS = (bool, np.bool_)
 _BOTH = Phase.BOTH
@@ -41,12 +40,12 @@ _BOTH = Phase.BOTH
 
 @attrs.frozen(kw_only=True)
 class RouterTiming:
-    """Times of the router.
+    """Delays of the router and maximum age of its snapshots.
 
     Attributes
     ----------
     admission_delay_us, routing_delay_us : int, µs
-        Delay of an admission and of a routing decision.
+        Delay of an admission decision, and of a routing decision.
     snapshot_interval_us : int, µs
         Age from which a snapshot of a replica is refreshed; 0 = always fresh.
     """
@@ -57,7 +56,7 @@ class RouterTiming:
 
 
 class State(NamedTuple):
-    """State of the cluster that a decision is based on: the tick, and the replicas that may get the request."""
+    """Tick of a decision, and snapshots of the replicas that can serve the request."""
 
     now: int
     snapshots: Sequence[Snapshot]
@@ -70,23 +69,23 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-def may_decide_on_arrival(policy: object, method: str) -> bool:
-    """Whether the class that defines a method of a policy, or one derived from it, says so."""
+def declares(policy: object, attribute: str, method: str) -> bool:
+    """Whether an attribute is set by the class that defines a method of a policy, or by a subclass of it."""
     for kind in type(policy).__mro__:
-        if "may_decide_on_arrival" in vars(kind):
-            return bool(vars(kind)["may_decide_on_arrival"])
+        if attribute in vars(kind):
+            return bool(vars(kind)[attribute])
         if method in vars(kind):
             return False
     return False
 
 
 class DelayStage:
-    """A process that decides on requests one by one, each after the same delay.
+    """A process that takes one decision per request, after a constant delay.
 
     Attributes
     ----------
     pending : deque of (int, Request)
-        Requests to decide on, and when, in order. Other objects only read it.
+        Time of the decision and request, in order. Other objects only read it.
     """
 
     def __init__(self, env: Environment, kind: ControlEvent, delay_us: int, decide: Callable[[Request], None]) -> None:
@@ -98,25 +97,25 @@ class DelayStage:
         self._wakeup.process = env.process(self.serve())
 
     def put(self, request: Request) -> None:
-        """Add a request, to be decided on after the delay."""
+        """Add a request."""
         due = self._env.now + self._delay_us
         self.pending.append((due, request))
         if len(self.pending) == 1:
             self._wakeup.move(due)
 
     def serve(self) -> Generator[Event, None, None]:
-        """Decide on each request when its delay is over."""
+        """Decide on each request after its delay."""
         pending = self.pending
         while True:
             yield self._wakeup.at(pending[0][0]) if pending else self._wakeup.never()
-            # It stays first until the decision is taken, so that a request that is put meanwhile does not move the
-            # wake-up of this process while it runs.
+            # Removed after the decision: `put` moves the wake-up only if nothing is pending, and this process must not
+            # be moved while it is active.
             self._decide(pending[0][1])
             pending.popleft()
 
 
 class Router:
-    """Admits requests and sends them to replicas.
+    """Admits requests and routes them to replicas.
 
     Parameters
     ----------
@@ -131,14 +130,14 @@ class Router:
     snapshots : SnapshotTable
         Snapshots of the replicas.
     observers : Observers
-        Observers of the decisions; that of `routed` hands the request to its replica.
+        Observers of the decisions; the cluster observes `routed` and submits the request to its replica.
 
     Attributes
     ----------
     rejected : list of Request
-        Requests refused by admission, in order.
+        Requests rejected by admission, in order.
     num_unroutable : int
-        Requests for whose model there was no replica.
+        Number of requests without a replica for their model.
     """
 
     def __init__(
@@ -159,25 +158,27 @@ class Router:
         self._admission_view, self._routing_view = shown_to(admission), shown_to(routing)
         self._snapshots = snapshots
         self._observers = observers
-        # Without delays, such policies decide the same for a single replica on arrival as at their places in the tick,
-        # which saves two events a request. They are asked all the same: other replicas may be added, and a policy may
-        # keep state.
+        # With a single replica and no delays, such policies decide on arrival as they would at their places in the
+        # tick, which saves two events per request. They are called nevertheless, because they may keep state, and
+        # replicas may be added later.
         self._decides_on_arrival = (
             timing.admission_delay_us == timing.routing_delay_us == 0
-            and may_decide_on_arrival(admission, "admit")
-            and may_decide_on_arrival(routing, "route")
+            and declares(admission, "may_decide_on_arrival", "admit")
+            and declares(routing, "may_decide_on_arrival", "route")
         )
+        # A thousand replicas have a thousand scores at each decision.
+        self._checks_scores = not declares(routing, "gives_finite_scores", "route")
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
     def accept(self, request: Request) -> None:
-        """Take a request that arrives now."""
+        """Accept a request that arrives now."""
         if self._observers.arrived is not None:
             self._observers.arrived(request)
         if (
             not self._decides_on_arrival
             or self._snapshots.num_replicas > 1
-            # A request that was submitted again at this tick, and has not been decided on, comes first.
+            # Requests that were resubmitted at this tick, and are pending, come first.
             or self._admissions.pending
             or self._routings.pending
         ):
@@ -188,7 +189,7 @@ class Router:
             self._route(request, state)
 
     def resubmit(self, request: Request) -> None:
-        """Take a request that its replica gave up, at any place in the tick; it is admitted and routed again."""
+        """Accept a request withdrawn from its replica, at any place in the tick; it is admitted and routed again."""
         request.admitted_at = NEVER
         self._admissions.put(request)
 
@@ -241,7 +242,7 @@ class Router:
                 self._routing, request, f"route must return the index of a replica it was shown ({shown})", chosen
             )
         scores = decision.scores
-        if scores is not None and not _are_finite(scores, len(snapshots)):
+        if scores is not None and self._checks_scores and not _are_finite(scores, len(snapshots)):
             raise self._misbehaved(
                 self._routing, request, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
@@ -249,7 +250,7 @@ class Router:
             self._observers.routed(Route(request, now, ((chosen, _BOTH),), decision.reason, scores, snapshots))
 
     def _as_index(self, chosen: object, request: Request) -> int:
-        """Accept any whole number, such as numpy's, as an index."""
+        """Convert an integer of another type, such as numpy's."""
         if not isinstance(chosen, bool):
             try:
                 return index(chosen)  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
-"""Scorers of the `weighted` routing policy, and how they are combined.
+"""Scorers of the routing policy `weighted`, and their mixes.
 
-A scorer gives each replica a number from 0 (avoid) to 1 (prefer). A combination of scorers is text
-(``queue-depth:2,kv-utilization:1``), a mapping of names to weights, or a list of pairs of a scorer and its weight; only
-the ratio of the weights counts.
+A scorer rates each replica from 0 (avoid) to 1 (prefer). A scorer mix is text (``queue-depth:2,kv-utilization:1``), a
+mapping of names to weights, or a list of pairs of scorer and weight; only the ratios of the weights count.
 """
 
 from __future__ import annotations
@@ -11,12 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from blis_simpy import registry
+from blis_simpy.cluster.load_board import effective_loads, kv_utilizations, replica_values
 from blis_simpy.cluster.prefix_index import PrefixIndex
 from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
 from blis_simpy.settings.field_types import Plugin
 
 if TYPE_CHECKING:
+    from blis_simpy.cluster.load_board import Fractions
     from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
     from blis_simpy.core.request import Request
 
@@ -32,64 +35,75 @@ __all__ = [
 ]
 
 Scorers: TypeAlias = str | Mapping[Any, float] | Sequence[tuple[Plugin, float]] | None
-"""Combination of scorers, in one of the forms above."""
+"""Scorer mix, in one of the forms above."""
 
 DEFAULT_MIX: tuple[tuple[str, float], ...] = (("prefix-affinity", 3.0), ("queue-depth", 2.0), ("kv-utilization", 2.0))
-"""Scorers and weights where none are given: those of the reference."""
+"""Default scorer mix, that of the reference."""
 
 
 class QueueDepth:
     """Prefers replicas with a small effective load: 1 for the smallest, 0 for the greatest, linear in between.
 
-    The effective load includes requests in flight. If all loads are equal, all scores are 1.
+    If all loads are equal, all scores are 1.
     """
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        loads = [snapshot.effective_load for snapshot in snapshots]
-        most = max(loads)
-        spread = most - min(loads)
-        if not spread:
-            return [1.0] * len(loads)
-        return [(most - load) / spread for load in loads]
+        loads = effective_loads(snapshots)
+        if isinstance(loads, list):
+            most = max(loads)
+            spread = most - min(loads)
+            if not spread:
+                return [1.0] * len(loads)
+            return [(most - load) / spread for load in loads]
+        highest = loads.max()
+        spread = highest - loads.min()
+        return (highest - loads) / spread if spread else np.ones(len(loads))
 
 
 class KVUtilization:
     """Prefers replicas with free KV blocks: the score is the fraction of blocks not in use."""
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        return [1.0 - snapshot.kv_utilization for snapshot in snapshots]
+        utilizations = kv_utilizations(snapshots)
+        if isinstance(utilizations, list):
+            return [1.0 - utilization for utilization in utilizations]
+        return 1.0 - utilizations
 
 
 class LoadBalance:
     """Prefers replicas with a small effective load: 1 / (1 + load), independent of the other replicas."""
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        return [1.0 / (1.0 + snapshot.effective_load) for snapshot in snapshots]
+        loads = effective_loads(snapshots)
+        if isinstance(loads, list):
+            return [1.0 / (1.0 + load) for load in loads]
+        return (1.0 / (1.0 + loads)).astype(np.float64, copy=False)
 
 
 class PrefixAffinity:
-    """Prefers replicas that were sent prompts with the same prefix: the score is the fraction of full blocks in common.
+    """Prefers replicas with earlier prompts of the same prefix: the score is the fraction of common full blocks.
 
-    The router records the prompts that it sends (see `blis_simpy.cluster.prefix_index`). The index is always current,
-    but does not know which blocks a replica has evicted.
+    The scorer records the prompts that are routed (see `blis_simpy.cluster.prefix_index`). The index is always current,
+    but does not include evictions on the replicas.
     """
 
     _index: PrefixIndex
 
     def start(self, context: PolicyContext) -> None:
-        """Begin with an empty index."""
+        """Start with an empty index."""
         self._index = PrefixIndex(context.block_size)
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
         blocks = self._index.num_blocks(request)
-        matched = self._index.matched(request) if blocks else {}
-        if not matched:
+        if not blocks:
             return [0.0] * len(snapshots)
-        return [matched.get(snapshot.replica, 0) / blocks for snapshot in snapshots]
+        matched = self._index.matched(request)
+        values = replica_values(snapshots, matched)
+        return [value / blocks for value in values] if isinstance(values, list) else values / blocks
 
     def observe(self, request: Request, replica: int) -> None:
         """Record the replica of a request."""
@@ -97,7 +111,7 @@ class PrefixAffinity:
 
 
 def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
-    """Bring a combination of scorers into the form of pairs, and check it.
+    """Convert a scorer mix to pairs, and validate it.
 
     Parameters
     ----------
@@ -107,12 +121,12 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
     Returns
     -------
     tuple of (scorer, weight)
-        Scorers as they were given: names, mappings, classes or instances. Weights are finite and above 0.
+        Scorers as given: names, mappings, classes or instances. Weights are finite and > 0.
 
     Raises
     ------
     ScenarioError
-        With one problem for each part that is wrong; its path is its position, ``[<position>]``.
+        With one problem for each invalid part; its path is ``[<index>]``.
 
     Examples
     --------
@@ -146,7 +160,7 @@ def parse_scorers(mix: Any) -> tuple[tuple[Plugin, float], ...]:
 
 
 def _split(part: str) -> str | tuple[str, float | str]:
-    """Split ``name:weight`` into a pair; text that is not of this form is returned as it is."""
+    """Split ``name:weight`` into a pair; text without a colon is returned as it is."""
     name, colon, weight = part.partition(":")
     if not colon:
         return part.strip()
@@ -178,7 +192,7 @@ def _problem(part: Any, path: str, seen: set[str]) -> Problem | None:
 
 
 def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
-    """Make the scorers of a combination.
+    """Build the scorers of a mix.
 
     Parameters
     ----------
@@ -188,14 +202,14 @@ def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
     Returns
     -------
     list of (Scorer, float)
-        Ready scorers in the order of the mix, with weights that add up to 1.
+        Scorers in the order of the mix, with weights that add up to 1.
 
     Raises
     ------
     ScenarioError
-        As `parse_scorers` does.
+        As for `parse_scorers`.
     PluginError
-        If something in it is not a scorer.
+        If an object has no method ``score``.
     """
     pairs = parse_scorers(mix)
     total = sum(weight for _, weight in pairs)

@@ -1,4 +1,4 @@
-"""Settings of what is in front of and around the replicas: admission, routing, groups, nodes, life cycle."""
+"""Settings of a cluster: admission, routing, replica groups, node pools, life cycle."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = [
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
 
 Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[..., AdmissionPolicy]
-"""Admission policy: a registered name, a mapping of name and options, an instance, or what makes one."""
+"""Admission policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., RoutingPolicy]
-"""Routing policy: a registered name, a mapping of name and options, an instance, or what makes one."""
+"""Routing policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
 
 @settings_class
 class AdmissionSettings:
-    """Admission of requests into the cluster.
+    """Admission of requests.
 
-    In a file or a mapping, the options of the policy are given beside its name. A policy alone, in place of these
-    settings, stands for the settings with this policy.
+    In a file or a mapping, the options of the policy are keys beside its name. A policy in place of these settings
+    means the settings with this policy.
     """
 
     policy: Accepts[Plugin, Admission] = setting(
@@ -61,8 +61,8 @@ class AdmissionSettings:
 class RouterSettings:
     """Routing of admitted requests to replicas.
 
-    In a file or a mapping, the options of the policy are given beside its name. A policy alone, in place of these
-    settings, stands for the settings with this policy.
+    In a file or a mapping, the options of the policy are keys beside its name. A policy in place of these settings
+    means the settings with this policy.
     """
 
     policy: Accepts[Plugin, Routing] = setting(
@@ -82,7 +82,7 @@ class RouterSettings:
     )
     snapshot_interval: Duration = setting(
         default=0,
-        help="Age from which the router's snapshot of a replica is refreshed; 0 means always.",
+        help="Age from which the router's snapshot of a replica is refreshed; 0 means always current.",
         unit="us",
         ge=0,
         dimension="duration",
@@ -93,7 +93,7 @@ class RouterSettings:
     )
     decision_alternatives: int = setting(
         default=0,
-        help="Best candidates to log with each routing decision, and its regret; 0 means neither.",
+        help="Number of best candidates to log with each routing decision, with its regret; 0 means neither.",
         unit="replicas",
         ge=0,
         flag="--counterfactual-k",
@@ -102,7 +102,7 @@ class RouterSettings:
 
 @settings_class
 class ReplicaGroup:
-    """Group of identical replicas. Settings that are not given are those of the scenario.
+    """Group of identical replicas. Unset fields have the values of the scenario.
 
     A group with its own model does not inherit the `model_config` of the scenario.
     """
@@ -130,7 +130,7 @@ class ReplicaGroup:
 
 @settings_class
 class NodePool:
-    """Pool of nodes with the same GPUs, on which replicas are placed."""
+    """Pool of nodes with the same GPUs."""
 
     name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
     gpu_type: str = setting(help="GPU, as named in the hardware table.")

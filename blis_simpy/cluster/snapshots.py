@@ -1,19 +1,23 @@
-"""Snapshots: what the router knows of the replicas, and how old that is.
+"""Snapshots: states of the replicas as the policies of the router see them.
 
-Without a refresh interval a snapshot shows the replica as it is. With one, the replica is observed again when a
-decision is due and the last observation is at least that old; until the first one it counts as empty. No figure is
-computed that no policy reads.
+With a snapshot interval of 0, a snapshot shows the current state of its replica. Otherwise the replica is observed
+again at a decision if the last observation is at least as old as the interval; before the first observation it counts
+as empty. A value is computed when a policy reads it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blis_simpy.cluster.load_board import LoadBoard, SnapshotGroup
+from blis_simpy.core.environment import FOREVER
 from blis_simpy.replica.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blis_simpy.cluster.policies import Snapshot
+    from blis_simpy.core.environment import Environment
     from blis_simpy.replica.replica import Replica
 
 __all__ = ["FreshSnapshot", "SnapshotTable", "StaleSnapshot"]
@@ -22,7 +26,7 @@ _NOT_OBSERVED = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, to
 
 
 class _Snapshot:
-    """The part that is always up to date. Policies get it, so none of it can be set."""
+    """The part of a snapshot that is always current; read-only, because policies get it."""
 
     __slots__ = ("_in_flight", "_index", "_model", "_name", "_replica")
 
@@ -45,12 +49,12 @@ class _Snapshot:
 
     @property
     def model(self) -> str:
-        """Name of the model that it serves, lower case."""
+        """Name of its model, lower case."""
         return self._model
 
     @property
     def in_flight(self) -> int:
-        """Requests that were sent to it and have not ended there."""
+        """Number of requests in flight on the replica."""
         return self._in_flight
 
     def __repr__(self) -> str:
@@ -58,14 +62,14 @@ class _Snapshot:
 
 
 class FreshSnapshot(_Snapshot):
-    """A replica as it is now.
+    """Current state of a replica.
 
     Parameters
     ----------
     replica : Replica
         The replica.
     model : str
-        Name of the model that it serves, lower case.
+        Name of its model, lower case.
     """
 
     __slots__ = ("_load", "_total_blocks", "_used_blocks")
@@ -77,17 +81,17 @@ class FreshSnapshot(_Snapshot):
         self._total_blocks = int(replica.kv_blocks.capacity)
 
     def refresh(self, now: int) -> int:
-        """Do nothing, as it is always fresh; return when the next refresh is due: now."""
+        """Return the tick of the next refresh: now, because the snapshot is always fresh."""
         return now
 
     @property
     def queue_depth(self) -> int:
-        """Requests in the wait queue."""
+        """Number of requests in the wait queue."""
         return self._replica.queue_depth
 
     @property
     def batch_size(self) -> int:
-        """Requests in the running batch."""
+        """Number of requests in the running batch."""
         return self._replica.batch_size
 
     @property
@@ -97,29 +101,29 @@ class FreshSnapshot(_Snapshot):
 
     @property
     def free_kv_blocks(self) -> int:
-        """KV blocks not in use."""
+        """Number of KV blocks not in use."""
         return self._total_blocks - self._used_blocks()
 
     @property
     def hit_rate(self) -> float:
-        """Fraction of KV blocks that came from the prefix cache."""
+        """Fraction of allocated KV blocks that came from the prefix cache."""
         return self._replica.hit_rate
 
     @property
     def effective_load(self) -> int:
-        """Queue, batch and requests in flight together."""
+        """Number of requests in queue, in batch and in flight."""
         return self._load() + self._in_flight
 
 
 class StaleSnapshot(_Snapshot):
-    """A replica as it was at the last refresh, except for the requests in flight.
+    """State of a replica at the last refresh, with current requests in flight.
 
     Parameters
     ----------
     replica : Replica
         The replica.
     model : str
-        Name of the model that it serves, lower case.
+        Name of its model, lower case.
     interval_us : int, µs
         Age from which a snapshot is refreshed.
     """
@@ -132,11 +136,11 @@ class StaleSnapshot(_Snapshot):
         self._observed_at = 0
         self._observed = _NOT_OBSERVED
         self._load = 0
-        # Taken for empty, and yet without free blocks: as in the reference.
+        # As in the reference, a replica without an observation counts as empty, but has no free blocks.
         self._free_kv_blocks = 0
 
     def refresh(self, now: int) -> int:
-        """Observe the replica if the last observation is too old; return the tick from which it is."""
+        """Observe the replica if the last observation is too old; return the tick of the next refresh."""
         if now - self._observed_at < self._interval_us:
             return self._observed_at + self._interval_us
         self._observed_at = now
@@ -147,12 +151,12 @@ class StaleSnapshot(_Snapshot):
 
     @property
     def queue_depth(self) -> int:
-        """Requests in the wait queue at the last refresh."""
+        """Number of requests in the wait queue at the last refresh."""
         return self._observed.queue_depth
 
     @property
     def batch_size(self) -> int:
-        """Requests in the running batch at the last refresh."""
+        """Number of requests in the running batch at the last refresh."""
         return self._observed.batch_size
 
     @property
@@ -162,70 +166,84 @@ class StaleSnapshot(_Snapshot):
 
     @property
     def free_kv_blocks(self) -> int:
-        """KV blocks not in use at the last refresh."""
+        """Number of KV blocks not in use at the last refresh."""
         return self._free_kv_blocks
 
     @property
     def hit_rate(self) -> float:
-        """Fraction of KV blocks that came from the prefix cache, at the last refresh."""
+        """Fraction of allocated KV blocks that came from the prefix cache, at the last refresh."""
         return self._observed.hit_rate
 
     @property
     def effective_load(self) -> int:
-        """Queue and batch at the last refresh, and requests in flight now."""
+        """Number of requests in queue and batch at the last refresh, and in flight now."""
         return self._load + self._in_flight
 
 
 class SnapshotTable:
-    """Snapshots of all replicas, and the number of requests in flight on each.
+    """Snapshots of all replicas, with requests in flight.
 
     Parameters
     ----------
+    env : Environment
+        The simulation's environment.
     interval_us : int, µs
         Age from which a snapshot is refreshed; 0 = always fresh.
     """
 
-    def __init__(self, interval_us: int) -> None:
+    def __init__(self, env: Environment, interval_us: int) -> None:
+        self._board = LoadBoard(env)
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._routable: set[int] = set()
-        # By model, the empty name being all models: snapshots of the routable replicas; None if they must be grouped
-        # again. Policies get these very tuples, which they cannot change.
-        self._by_model: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] | None = None
-        # By model: the tick up to which none of these snapshots is too old.
+        # Snapshots of the routable replicas by model, with all of them under the empty name; None if they must be
+        # grouped again.
+        self._by_model: dict[str, SnapshotGroup] | None = None
+        # By model: the tick of the first refresh of these snapshots.
         self._fresh_until: dict[str, int] = {}
 
     def add(self, replica: Replica) -> None:
-        """Add a replica, which is not routable at first; its index must be the next."""
+        """Add the replica of the next index; it is not routable at first."""
         model = replica.model.lower()
-        # Grouped later, at the next decision: grouping for each of many replicas would cost the square of their number.
-        self._snapshots.append(
-            StaleSnapshot(replica, model, self._interval_us) if self._interval_us else FreshSnapshot(replica, model)
-        )
+        # Grouped at the next decision: to group at each added replica would cost the square of their number.
+        self._by_model = None
+        if self._interval_us:
+            stale = StaleSnapshot(replica, model, self._interval_us)
+            self._snapshots.append(stale)
+            self._board.add(stale, lambda: FOREVER)
+        else:
+            fresh = FreshSnapshot(replica, model)
+            self._snapshots.append(fresh)
+            self._board.add(fresh, replica.blocks_unchanged_until)
+            replica.changed = self._board.changed
 
     def set_routable(self, replica: int, routable: bool) -> None:
-        """Show a replica to the policies, or hide it."""
+        """Set whether the policies see a replica."""
         if routable != (replica in self._routable):
             (self._routable.add if routable else self._routable.discard)(replica)
             self._by_model = None
             self._fresh_until = {}
 
-    def _grouped(self) -> dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]]:
+    def _grouped(self) -> dict[str, SnapshotGroup]:
         by_model: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
         for snapshot in self._snapshots:
             if snapshot.replica in self._routable:
                 by_model[""].append(snapshot)
                 by_model.setdefault(snapshot.model, []).append(snapshot)
-        return {model: tuple(snapshots) for model, snapshots in by_model.items()}
+        count = len(self._snapshots)
+        return {model: SnapshotGroup.of(snapshots, self._board, count) for model, snapshots in by_model.items()}
 
-    def snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
-        """Return the snapshots of the routable replicas of a model, refreshed where due; an empty name is any model."""
+    def snapshots_for(self, now: int, model: str) -> Sequence[Snapshot]:
+        """Return the snapshots of the routable replicas of a model, refreshed if due; an empty name means all."""
         if self._by_model is None:
             self._by_model = self._grouped()
         model = model.lower()
-        snapshots = self._by_model.get(model, ())
+        snapshots = self._by_model.get(model)
+        if snapshots is None:
+            return ()
         if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
-            self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
+            self._fresh_until[model] = min([self._snapshots[replica].refresh(now) for replica in snapshots.replicas])
+            self._board.changed.update(snapshots.replicas)
         return snapshots
 
     @property
@@ -238,13 +256,15 @@ class SnapshotTable:
         return replica in self._routable and (not model or self._snapshots[replica].model == model.lower())
 
     def sent(self, replica: int) -> None:
-        """Count a request that was sent to a replica."""
+        """Count a request sent to a replica as in flight."""
         self._snapshots[replica]._in_flight += 1
+        self._board.changed.add(replica)
 
     def finished(self, replica: int) -> None:
-        """Count a request that is over on a replica."""
+        """Count a request of a replica as no longer in flight."""
         self._snapshots[replica]._in_flight -= 1
+        self._board.changed.add(replica)
 
     def in_flight(self, replica: int) -> int:
-        """Return the number of requests that were sent to a replica and have not ended there."""
+        """Return the number of requests in flight on a replica."""
         return self._snapshots[replica].in_flight

@@ -1,1 +1,1 @@
-"""What every room shares: clock, requests, content, pools, random streams."""
+"""Shared by all packages: environment, requests, token spans, resources, observers, random streams, tables."""

@@ -1,9 +1,9 @@
 """The clock and the total order of events.
 
-Time is a whole number of microseconds (a *tick*). Events of the same tick happen in a fixed order: first those of the
-user's own processes, then those of the control plane, then those of replica 0, replica 1, and so on; within each of
-these *actors* by the kind of event, then in the order in which they were scheduled. SimPy sorts its queue by (time,
-priority, sequence number) and accepts any integer as a priority, so one number an event states its place in this order.
+Time is an integer number of microseconds; the unit is the *tick*. Events of the same tick have a fixed order: first
+those of user processes, then those of the control plane, then those of replica 0, replica 1, and so on; within each of
+these *actors* by kind of event, then in the order of their scheduling. SimPy sorts its queue by (time, priority,
+sequence number) and accepts any integer as a priority, so the priority of an event encodes its place in this order.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTROL_PLANE",
+    "FOLLOWING_ARRIVAL",
     "FOREVER",
     "ControlEvent",
     "Environment",
@@ -37,7 +38,7 @@ FOREVER = 2**63 - 1
 """The largest tick: no horizon."""
 
 CONTROL_PLANE = 0
-"""Actor index of the nodes, the life cycle of replicas, the clients and the router."""
+"""Actor index of nodes, life cycle of replicas, clients and router."""
 
 # SimPy's own priorities are 0 (urgent) and 1 (normal); those of ordered events are larger.
 _FIRST_PRIORITY = 16
@@ -49,7 +50,7 @@ def replica_actor(replica: int) -> int:
 
 
 class ControlEvent(IntEnum):
-    """Kinds of events of the control plane, in their order within a tick."""
+    """Kinds of events of the control plane, in the order of a tick."""
 
     NODE = 0
     INSTANCE = 1
@@ -59,20 +60,20 @@ class ControlEvent(IntEnum):
 
 
 class ReplicaEvent(IntEnum):
-    """Kinds of events of a replica, in their order within a tick."""
+    """Kinds of events of a replica, in the order of a tick."""
 
     ARRIVAL = 0
     QUEUED = 1
     ABORT = 2
-    """A client gives up, on an engine that removes requests between steps."""
+    """Timeout on an engine that removes requests between steps."""
     STEP = 3
     RESPONSE = 4
-    """The last output of a request reaches the client, after its last step."""
+    """Arrival of the last output of a request at the client, after its last step."""
     TIMEOUT = 5
 
 
 def event_priority(actor: int, kind: IntEnum, index: int = 0) -> int:
-    """Priority of an event, which is its place within a tick.
+    """Return the priority of an event, which encodes its place within a tick.
 
     Parameters
     ----------
@@ -81,30 +82,34 @@ def event_priority(actor: int, kind: IntEnum, index: int = 0) -> int:
     kind : ControlEvent or ReplicaEvent
         Kind of the event.
     index : int, default 0
-        Orders events of the same actor and kind, e.g. by their source; below 2**32.
+        Orders events of the same actor and kind, for instance by client; < 2**32.
     """
     return _FIRST_PRIORITY + (((actor << 3) | kind) << 32) + index
 
 
+FOLLOWING_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 2**32 - 1)
+"""Place within a tick of requests that are made during the simulation: after those of the workload."""
+
+
 class OrderedEvent(Event):
-    """An event at a place in the total order.
+    """An event with a place in the total order.
 
     Parameters
     ----------
     env : Environment
         The environment.
     at : int, tick
-        When it happens.
+        Time of the event.
     priority : int
-        Its place within the tick, from `event_priority`.
+        Place within the tick, from `event_priority`.
     value : object, optional
         Value of the event.
     """
 
     def __init__(self, env: Environment, at: int, priority: int, value: Any = None) -> None:
-        # Private parts of SimPy (`_value`, `_ok`, `_queue`, `_eid`): the public way, Event() and schedule(), knows no
-        # absolute time and costs a third more, for several events a request. A test checks the layout of the heap
-        # entry.
+        # Uses private attributes of SimPy (`_value`, `_ok`, `_queue`, `_eid`). The public way, `Event()` and
+        # `schedule()`, takes a delay instead of a time and costs a third more, for several events per request. A test
+        # checks the layout of the heap entry.
         self.env = env
         self.callbacks = []
         self._value = value
@@ -113,7 +118,7 @@ class OrderedEvent(Event):
 
 
 class Wakeup:
-    """The event that one process waits for, which other processes can move to another tick.
+    """Event that a process waits for and that other processes can move to another tick.
 
     Parameters
     ----------
@@ -130,24 +135,24 @@ class Wakeup:
         self._priority = priority
         self._event: Event = Event(env)
         self.process: simpy.Process | None = None
-        """The process that waits; set where it is started."""
+        """The waiting process; set by its owner after the start of the process."""
 
     def at(self, tick: int) -> Event:
-        """Return the event to yield in order to wait for a tick."""
+        """Return an event to wait for a tick."""
         self._event = OrderedEvent(self._env, tick, self._priority)
         return self._event
 
     def never(self) -> Event:
-        """Return the event to yield in order to wait until `move` sets a tick."""
+        """Return an event to wait until `move` sets a tick."""
         self._event = Event(self._env)
         return self._event
 
     def move(self, tick: int) -> None:
-        """Let the waiting process resume at another tick."""
+        """Resume the waiting process at another tick."""
         event = OrderedEvent(self._env, tick, self._priority)
-        # SimPy cannot take an event off its heap, and `Process.interrupt`, the public way, costs four times as much. So
-        # the callbacks, which resume the process, are handed to the new event; the old one fires without any. SimPy
-        # reads `_target` to find the callback of a process that is interrupted.
+        # SimPy cannot remove an event from its heap, and `Process.interrupt`, the public way, costs four times as much.
+        # So the callbacks, which resume the process, move to the new event, and the old event fires without callbacks.
+        # `_target` is set because SimPy uses it to detach an interrupted process from its event.
         event.callbacks, self._event.callbacks = self._event.callbacks, []
         self._event = event
         assert self.process is not None
@@ -155,17 +160,17 @@ class Wakeup:
 
 
 class Environment(simpy.Environment):
-    """A SimPy environment whose clock counts whole microseconds.
+    """A SimPy environment with an integer clock in microseconds.
 
     Parameters
     ----------
     start : int, tick
-        Start of the clock.
+        Initial time.
 
     Attributes
     ----------
     tick_position : int
-        How far the current tick has advanced in the total order: the largest priority of its events so far.
+        Position in the order of the current tick: the largest priority of its events so far.
     """
 
     def __init__(self, start: int = 0) -> None:
@@ -175,20 +180,20 @@ class Environment(simpy.Environment):
     @property
     def now(self) -> int:
         """The current tick."""
-        # SimPy's own property, with the type that the clock has here.
+        # As in SimPy, but with the type int.
         return self._now  # type: ignore[return-value]
 
     def step(self) -> None:
-        """Process the next event as SimPy does, and record the position within the tick.
+        """Process the next event as SimPy does, and update the tick position.
 
         Raises
         ------
         simpy.core.EmptySchedule
-            If there is none.
+            If there is no event.
         """
-        # SimPy's method does not return the priority of the event that it takes off the heap. Reading it beforehand
-        # from `_queue[0]`, private as well, and calling the method would add a tenth to the cost of each event. The
-        # rest is as in SimPy 4.1, private attributes included.
+        # A copy of SimPy 4.1's method, private attributes included, because that does not return the priority of the
+        # event. To read the priority from `_queue[0]`, private as well, and then call the method would cost a tenth
+        # more per event.
         try:
             now, priority, _, event = heappop(self._queue)
         except IndexError:
@@ -203,18 +208,18 @@ class Environment(simpy.Environment):
             for callback in callbacks:
                 callback(event)
         except StopSimulation:
-            # The other callbacks of this event follow when the run goes on.
+            # The remaining callbacks of this event run when the simulation continues.
             event.callbacks = callbacks[callbacks.index(callback) + 1 :]
             if event.callbacks:
                 self.schedule(event, EventPriority(-1))
             raise
         if not event._ok and not hasattr(event, "_defused"):
-            # The exception itself, not a copy made from its arguments as in SimPy: errors of ours carry more than
-            # those.
+            # SimPy raises a copy made from the arguments of the exception, which would lose the attributes of
+            # `BlisError`.
             raise event._value
 
     def stop(self, _event: Event | None = None) -> None:
-        """End `run`; usable as a callback."""
+        """End `run`; can be used as a callback."""
         raise StopSimulation(None)
 
     def schedule(self, event: Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
@@ -223,7 +228,7 @@ class Environment(simpy.Environment):
         Raises
         ------
         SimulationError
-            If the delay is not a Python int: a float or a numpy integer would turn the clock into one.
+            If the delay is not a Python int, because the clock would take the type of the delay.
         """
         if type(delay) is not int:
             raise SimulationError.at(
@@ -232,11 +237,11 @@ class Environment(simpy.Environment):
         super().schedule(event, priority, delay)
 
     def event_at(self, tick: int, priority: int, value: Any = None) -> OrderedEvent:
-        """Return an event at a tick and a place within it; a process yields it to wait for that place."""
+        """Return an event with a tick and a place within it, for a process to wait for."""
         return OrderedEvent(self, tick, priority, value)
 
     def call_at(self, tick: int, priority: int, callback: Callable[[Event], None], value: Any = None) -> OrderedEvent:
-        """Call a function with an event at a tick and a place within it, when it happens."""
+        """Schedule a call of a function at a tick and a place within it; its argument is the event."""
         event = OrderedEvent(self, tick, priority, value)
         event.callbacks.append(callback)
         return event

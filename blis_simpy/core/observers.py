@@ -1,16 +1,15 @@
-"""Events in the life of a request, and the objects that observe them.
+"""Events of requests and replicas, and their observers.
 
-Each part of a simulation announces what it did: the router, the replicas, the life cycle of replicas. Whatever reacts
-to it is an observer: the cluster hands a routed request to its replica, the decision log records decisions, the end of
-the run counts the requests that have ended, a user's object does what its author wants. An event without observers
-costs the test of one attribute.
+The router, the replicas and the life cycle of replicas announce events; observers react to them. The cluster submits a
+routed request to its replica, the decision log records decisions, the end of the run counts ended requests; users add
+observers of their own. An event without observers costs the test of one attribute.
 
-In the order in which they happen to a request::
+Events of a request, in order::
 
     arrived -> admitted -> routed -> enqueued -> scheduled -> first_token -> leg_finished -> ended
             -> rejected ------------------------------------------------------------------> ended
 
-`preempted` leads back to `scheduled`. A leg that its replica gave up leads back to `admitted` or `rejected`.
+After `preempted` comes `scheduled` again; after `leg_finished` of a withdrawn leg, `admitted` or `rejected`.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENTS", "Observer", "Observers"]
 
-# Priority of deferred calls: before a pause at this tick (-1), and before everything else of it.
+# Priority of deferred calls: before the end of the run at a tick (-1), and before all other events of the tick.
 _RIGHT_AFTER = -2
 
 
 class Observer:
-    """Base class of observers: override the methods of the events that are of interest.
+    """Base class of observers: override the methods of the events to observe.
 
-    Deriving from it is optional. Any object with some of these methods is an observer.
+    The base class is optional: any object with some of these methods is an observer.
     """
 
     def arrived(self, request: Request) -> None:
@@ -46,7 +45,7 @@ class Observer:
         """Observe that admission accepts a request, for a reason that may be empty."""
 
     def rejected(self, request: Request, reason: str) -> None:
-        """Observe that a request is refused: by admission, or by routing if it was admitted (`request.admitted_at`)."""
+        """Observe that a request is rejected by admission, or by routing if `request.admitted_at` >= 0."""
 
     def routed(self, route: Route) -> None:
         """Observe that routing chooses the replica of a request."""
@@ -58,26 +57,26 @@ class Observer:
         """Observe that a request joins the running batch."""
 
     def first_token(self, leg: Leg) -> None:
-        """Observe that a step ends the prefill of a request: at its start, while `leg.ttft` counts to its end."""
+        """Observe that a request completes its prefill; `leg.ttft` lasts to the end of the step."""
 
     def preempted(self, leg: Leg) -> None:
-        """Observe that a running request loses its KV blocks and waits again."""
+        """Observe that a running request is preempted."""
 
     def leg_finished(self, leg: Leg) -> None:
-        """Observe that a leg is completed, timed out, dropped or withdrawn (`leg.outcome`), but not preempted."""
+        """Observe that a leg is completed, timed out, dropped or withdrawn (`leg.outcome`); not for preemptions."""
 
     def ended(self, request: Request) -> None:
-        """Observe that a request is over, in whatever way (`request.outcome`)."""
+        """Observe that a request ends, with any outcome (`request.outcome`)."""
 
     def replica_state(self, replica: int, state: str) -> None:
         """Observe that a replica changes its state, see `blis_simpy.cluster.lifecycle.ReplicaState`."""
 
     def idle(self, replica: int) -> None:
-        """Observe that a replica runs out of work."""
+        """Observe that a replica becomes idle."""
 
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
-"""Names of all events, which are those of the methods of an observer."""
+"""Names of all events, equal to the names of the methods of `Observer`."""
 
 
 class Observers:
@@ -86,13 +85,13 @@ class Observers:
     Parameters
     ----------
     env : Environment
-        Where deferred calls take place.
+        Environment for deferred calls.
 
     Attributes
     ----------
     arrived, admitted, rejected, routed, enqueued, scheduled, first_token, preempted, leg_finished, ended,
     replica_state, idle : callable or None
-        Announces the event to all its observers in the order in which they were added; None without any.
+        Calls the observers of the event, in the order in which they were added; None without observers.
     """
 
     __slots__ = ("_env", "_functions", "_last", *EVENTS)
@@ -115,17 +114,16 @@ class Observers:
         self.idle: Callable[[int], object] | None = None
 
     def add(self, event: str, function: Callable[..., object], *, last: bool = False) -> None:
-        """Call a function at each event of a kind, within the change that it announces.
+        """Call a function at each event of a kind, while the change is in progress.
 
         Parameters
         ----------
         event : str
             One of `EVENTS`.
         function : callable
-            Takes what the method of `Observer` with this name takes. It must not change what is being changed.
+            Has the parameters of the method of `Observer` with this name. It must not interfere with the change.
         last : bool, default False
-            Whether it is called after all others, those that are added later included, because it makes further events
-            happen. One function an event.
+            Whether to call it after all other observers, because it causes further events. At most one per event.
         """
         if last:
             self._last[event] = function
@@ -135,9 +133,9 @@ class Observers:
         setattr(self, event, functions[0] if len(functions) == 1 else _calling_all(tuple(functions)))
 
     def add_deferred(self, event: str, function: Callable[..., object]) -> None:
-        """Call a function right after each event of a kind, at the same tick, as an event of its own.
+        """Call a function after each event of a kind, at the same tick, as a separate event of the environment.
 
-        Then the change that it announces is complete, and the function may do whatever a process may do.
+        The change is complete then, so the function may change the simulation like any process.
         """
         env = self._env
 
@@ -155,14 +153,14 @@ class Observers:
         Parameters
         ----------
         observer : object
-            Has some of the methods of `Observer`.
+            Object with some of the methods of `Observer`.
         deferred : bool, default False
-            Whether they are called right after the event (`add_deferred`) instead of within it (`add`).
+            Whether to call them after the change (`add_deferred`) or while it is in progress (`add`).
 
         Raises
         ------
         ScenarioError
-            If the object has no such method.
+            If the object has none of these methods.
         """
         add = self.add_deferred if deferred else self.add
         observed = [event for event in EVENTS if _observes(observer, event)]

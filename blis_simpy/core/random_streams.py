@@ -1,18 +1,19 @@
 """Random numbers of a run: independent streams, each with a name and one owner.
 
-A stream is a function of the seed and its name alone, so a new consumer never shifts the draws of another, and two runs
-with one seed share every stream they both name (common random numbers). The names are part of the format: renaming
-one changes figures.
+A stream depends only on the seed and its name. So a new consumer does not shift the draws of another, and runs with the
+same seed share the streams of equal names (common random numbers). A renamed stream changes figures.
 """
 
 from __future__ import annotations
 
 import hashlib
 from operator import index
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from blis_simpy.errors import SimulationError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["RandomStreams"]
 
@@ -23,13 +24,12 @@ class RandomStreams:
     Parameters
     ----------
     seed : int
-        Any integer; negative ones are seeds like others.
+        Any integer.
 
     Notes
     -----
-    Each stream is a PCG64 generator whose seed sequence starts from the 256-bit BLAKE2b digest of seed and name. The
-    underlying bits are the same on every platform and Python; numpy may change how it shapes them into a
-    distribution between its own releases.
+    Each stream is a PCG64 generator, seeded with the 256-bit BLAKE2b digest of seed and name. Its bits are the same on
+    every platform and Python version; releases of numpy may differ in the distributions that they make of them.
 
     Examples
     --------
@@ -42,12 +42,12 @@ class RandomStreams:
         self._taken: set[str] = set()
 
     def generator(self, name: str) -> np.random.Generator:
-        """Hand out a stream to its owner.
+        """Return the generator of a stream.
 
         Parameters
         ----------
         name : str
-            Path of the owner and purpose, e.g. ``workload/client-0/arrivals``.
+            Path of owner and purpose, such as ``workload/client-0/arrivals``.
 
         Returns
         -------
@@ -56,10 +56,13 @@ class RandomStreams:
         Raises
         ------
         SimulationError
-            If the stream has been handed out before: two owners would disturb each other.
+            If the stream has an owner already.
         """
         if name in self._taken:
             raise SimulationError.at(f"random stream {name!r}", "has an owner already")
         self._taken.add(name)
+        # Imported here, because settings import this module for its types, and scenarios load faster without numpy.
+        import numpy as np
+
         digest = hashlib.blake2b(f"{self.seed}\n{name}".encode(), digest_size=32).digest()
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))

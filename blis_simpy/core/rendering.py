@@ -1,7 +1,7 @@
-"""Renderers and plots of objects, found in the registry.
+"""Access to the registered renderers and plots of an object.
 
-A renderer (kind ``renderer``) turns an object into text of one format, a plot (kind ``plot``) draws it with
-matplotlib. Objects look them up by name, so that they do not import display, and plug-ins add their own.
+A renderer (kind ``renderer``) converts an object to text in one format; a plot (kind ``plot``) draws it with
+matplotlib. They are looked up by name, so that results do not import `blis_simpy.display`, and plug-ins can add some.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Renderer(Protocol):
         Raises
         ------
         PluginError
-            If objects of its type have no such form.
+            If it does not support objects of this type.
         """
 
 
 class Rendered:
-    """Base class of objects that are shown by registered renderers."""
+    """Base class of objects with registered renderers."""
 
     __slots__ = ()
 
@@ -73,18 +73,18 @@ def literal_text() -> Iterator[None]:
 class Plots:
     """Registered plots of an object as methods: ``result.plot.timeline()`` draws the plot ``timeline``.
 
-    A plot is a function of the object, options, and the matplotlib Axes to draw on (``ax`` or ``axes``; default is a
-    new figure), and returns the Axes. Plots with a plain name are those of a `Result`; names of other plots start with
-    the kind of the object, as in ``comparison.runs``. Plots need the extra ``plot``.
+    A plot is a function of the object, options and the matplotlib Axes (``ax`` or ``axes``; a new figure by default),
+    and returns the Axes. Names of plots of a `Result` have no prefix; others have a prefix for the type of the object,
+    such as ``comparison.runs``. Plots require the extra ``plot``.
 
     Parameters
     ----------
     subject : object
         Object to draw.
     prefix : str
-        Start of the names of its plots, such as ``comparison.``; empty for a result.
+        Prefix of the names of its plots, such as ``comparison.``; empty for a result.
     default : str
-        Name of the plot that a call draws, as in ``comparison.plot()``; empty = none.
+        Name of the plot drawn by a call, such as ``comparison.plot()``; empty = none.
     """
 
     def __init__(self, subject: object, prefix: str = "", default: str = "") -> None:
@@ -93,7 +93,7 @@ class Plots:
         self._default = default
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Draw the default plot; for its parameters see the plot."""
+        """Draw the default plot, with its parameters."""
         if not self._default:
             raise TypeError(f"choose a plot: {', '.join(self._names())}")
         return getattr(self, self._default)(*args, **options)

@@ -1,10 +1,10 @@
-"""A request, its route, and its legs.
+"""Requests, routes and legs.
 
-The workload decides what a `Request` asks for. What happens to it is read from its *legs*: a `Leg` is one stay on one
-replica, with timestamps that this replica alone writes. Most requests have one leg. A request has several if a
-preemption makes it start over, or if its replica gives it up and the router sends it to another.
+A `Request` holds the input of the workload. A `Leg` is one stay of the request on one replica, with timestamps written
+only by that replica. Most requests have one leg. A request gets another one if a preemption makes it start over, or if
+its replica withdraws it and the router sends it to another replica.
 
-Instants are ticks (µs since the start of the simulation), durations are µs.
+Times are ticks (µs since the start of the simulation), durations are µs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["NEVER", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
 
 NEVER = -1
-"""Value of a timestamp or duration that does not exist (yet)."""
+"""Value of a timestamp or duration that is not set."""
 
 
 class RequestOutcome(IntEnum):
-    """State of a request or of a leg; from `COMPLETED` on, how it ended."""
+    """State of a request or of a leg; final from `COMPLETED` on."""
 
     PENDING = 0
     """Not yet in a wait queue."""
@@ -36,17 +36,17 @@ class RequestOutcome(IntEnum):
     COMPLETED = 3
     TIMED_OUT = 4
     DROPPED = 5
-    """The replica can never serve it, or discarded it."""
+    """Beyond the limits of the replica, or dropped when the replica is drained."""
     REJECTED = 6
-    """Refused by admission or routing; requests only."""
+    """Rejected by admission or routing; requests only."""
     PREEMPTED = 7
-    """Lost its KV blocks and starts over; legs only."""
+    """Preempted, and replaced by a leg that starts over; legs only."""
     WITHDRAWN = 8
-    """The replica gave it up, to be served elsewhere; legs only."""
+    """Withdrawn from the replica, and routed again; legs only."""
 
 
-# Here and in other modules of the hot path: in Python 3.11 reading a member from its class takes ten times as long as
-# reading a name of the module.
+# Here and in other modules of the hot path: in Python 3.11 an access to a member of an enum class costs ten times as
+# much as one to a name of the module.
 _PENDING = RequestOutcome.PENDING
 
 
@@ -60,7 +60,7 @@ class Phase(IntEnum):
 
 
 class Leg:
-    """One stay of a request on one replica.
+    """Stay of a request on a replica.
 
     Parameters
     ----------
@@ -71,38 +71,37 @@ class Leg:
     phase : Phase, default BOTH
         Part of the request that the replica serves.
     routed_at : int, tick
-        When the replica got the request.
+        Time of the routing decision.
 
     Attributes
     ----------
     previous : Leg or None
-        The leg before it on the same route; None for the first.
+        Previous leg on the same replica, which was preempted; None for the first.
     outcome : RequestOutcome
         State of the leg.
     queued_at : int, tick
-        When the request entered the wait queue of the replica. A leg that starts over after a preemption has the time
-        of the leg before it.
+        Time of the entry into the wait queue of the replica; unchanged by preemptions.
     first_scheduled_at, scheduled_at : int, tick
-        First and last time that it joined a batch.
+        Time of the first and of the last admission to the batch.
     ttft : int, µs
         Arrival of the request to the first token of this leg.
     e2e : int, µs
         Arrival of the request to its last token, if it completed here.
     itl_sum : int, µs
-        Sum of its inter-token latencies. While it runs, brought up to date when a result is made.
+        Sum of its inter-token latencies. For running requests, updated when a result is made.
     itl_count : int
         Number of its inter-token latencies.
     itl_first_step : int
-        Number of the replica's step that produced the first of them.
+        Number of the step with the first of them.
     segments : tuple of (int, int)
-        First and last of the replica's steps in each run of steps that gave it an output each. Only kept if there is
-        more than one, because it missed a token, or was preempted and kept its outputs.
+        First and last number of each series of consecutive steps with an output. Only set if there are several, because
+        steps without a token or a preemption with kept outputs came between them.
     generated_tokens : int
         Output tokens, if it completed here.
     length_capped : bool
         Whether the maximum model length ended it.
     cached_tokens : int
-        Tokens that it found in the prefix cache when it first joined a batch.
+        Tokens found in the prefix cache at its first admission to the batch.
     num_preemptions : int
         Preemptions of the request so far, those of earlier legs included; failures of its replica count.
     finished_at : int, tick
@@ -164,7 +163,7 @@ class Leg:
         return leg
 
     def withdraw(self, now: int) -> None:
-        """End the leg and detach the request from the replica, so that it can be routed again."""
+        """End the leg as withdrawn and detach it from the request, which can be routed again."""
         self.outcome = RequestOutcome.WITHDRAWN
         self.finished_at = now
         self.request.lost_legs = (*self.request.lost_legs, self)
@@ -178,45 +177,47 @@ class Leg:
 class Request:
     """One LLM request.
 
-    The constructor takes what the workload decides. The attributes after `streaming` are written while the request is
-    served: `admitted_at` and `rejected_at` by the router, the others by its replica, through the legs.
+    The parameters of the constructor come from the workload. The other attributes are written during the run: `due_at`
+    by the client, `admitted_at` and `rejected_at` by the router, the others by its replicas, through the legs.
 
     Attributes
     ----------
     id : str
-        Unique name, e.g. ``request_17``.
+        Unique name, such as ``request_17``.
     arrived_at : int, tick
-        When the client sent it.
+        Time at which the client sends it.
     input_tokens : int
-        Prompt length, shared prefix and context included.
+        Prompt length, including shared prefix and context of the session.
     output_tokens : int
-        Planned output length; what the model generates unless something ends it early.
+        Planned output length, which a limit may reduce.
     max_output_tokens : int
-        Output budget that the client states; 0 = none. Checked at enqueue, never limits generation.
+        Output budget stated by the client; 0 = none. The engine settings decide whether it limits the output.
     deadline : int, tick
-        When the client gives up; 0 = never.
+        Time at which the request times out; 0 = never.
     content : TokenSpans or None
-        Leading tokens of the prompt that other prompts may share; None = shares nothing.
+        Leading tokens of the prompt that other prompts may share; None = none.
     output_stream : str or None
-        Stream name of its output, if a later prompt may contain it.
+        Name of the token stream of its output, if later prompts may contain it.
     slo_class, tenant, model, client, session, prefix_group : str
         Labels; empty = none.
     round_index : int
         Round of its session, from 0.
     priority : int
-        Urgency for schedulers that read it; the lowest number is the most urgent.
+        Priority for the scheduler ``priority``; the lowest number is the most urgent.
     streaming : bool
-        Label: whether the client asked for a stream.
+        Label: whether the client requested streaming.
+    due_at : int, tick
+        Planned arrival, if a cap on the requests in flight delayed it; else `NEVER`.
     admitted_at : int, tick
-        When it was admitted; the last time, if its replica gave it up.
+        Time of the last admission.
     rejected_at : int, tick
-        When it was refused by admission or routing.
+        Time of the rejection by admission or routing.
     leg : Leg or None
-        The current leg; None while no replica has the request.
+        The current leg; None while the request is on no replica.
     lost_legs : tuple of Leg
-        The last leg on each replica that gave the request up, in order.
+        The last leg on each replica from which it was withdrawn, in order.
     done : simpy.Event or None
-        Succeeds when the request has ended, at the start of its last step; only set if a process waits for it.
+        Succeeds when the request ends; only set if a process waits for it.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Request:
     streaming: bool = False
     priority: int = 0
 
+    due_at: int = attrs.field(default=NEVER, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)
     rejected_at: int = attrs.field(default=NEVER, init=False)
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)
@@ -245,7 +247,7 @@ class Request:
 
     @property
     def legs(self) -> list[Leg]:
-        """All legs in order, those on replicas that gave the request up included."""
+        """All legs in order, including withdrawn ones."""
         legs: list[Leg] = []
         for last in (*self.lost_legs, self.leg):
             route: list[Leg] = []
@@ -258,34 +260,34 @@ class Request:
 
     @property
     def outcome(self) -> RequestOutcome:
-        """State of the request, or how it ended."""
+        """State of the request."""
         if self.leg is not None:
             return self.leg.outcome
         return RequestOutcome.PENDING if self.rejected_at < 0 else RequestOutcome.REJECTED
 
     @property
     def replica(self) -> int:
-        """Index of the replica that has it, or where it ended; `NEVER` while none has."""
+        """Index of its current or last replica; `NEVER` while it is on no replica."""
         return NEVER if self.leg is None else self.leg.replica
 
     @property
     def routed_at(self) -> int:
-        """Tick at which its replica got it."""
+        """Time of the last routing decision, tick."""
         return NEVER if self.leg is None else self.leg.routed_at
 
     @property
     def queued_at(self) -> int:
-        """Tick at which it entered the wait queue of its replica."""
+        """Time of the entry into the wait queue of its replica, tick."""
         return NEVER if self.leg is None else self.leg.queued_at
 
     @property
     def first_scheduled_at(self) -> int:
-        """Tick at which it first joined a batch."""
+        """Time of the first admission to the batch of its replica, tick."""
         return NEVER if self.leg is None else self.leg.first.first_scheduled_at
 
     @property
     def scheduled_at(self) -> int:
-        """Tick at which it last joined a batch."""
+        """Time of the last admission to the batch of its replica, tick."""
         leg = self.leg
         if leg is None:
             return NEVER
@@ -295,7 +297,7 @@ class Request:
 
     @property
     def ttft(self) -> int:
-        """Arrival to first token of the last completed prefill, µs; `NEVER` if there was none."""
+        """Arrival to first token of the last complete prefill, µs; `NEVER` without one."""
         leg = self.leg
         if leg is None:
             return NEVER
@@ -304,16 +306,22 @@ class Request:
         return leg.ttft
 
     @property
+    def first_ttft(self) -> int:
+        """Arrival to the first token of the first completed prefill on any replica, µs; `NEVER` if there was none."""
+        if not self.num_preemptions:
+            return self.ttft
+        return next((leg.ttft for leg in self.legs if leg.ttft >= 0), NEVER)
+
+    @property
     def e2e(self) -> int:
-        """Arrival to last token, µs, for completed requests; else `NEVER`."""
+        """Arrival to last token, µs; `NEVER` unless the request is completed."""
         return NEVER if self.leg is None else self.leg.e2e
 
     @property
     def itl_sum(self) -> int:
         """Sum of its inter-token latencies since its last prefill, µs.
 
-        For requests that have not completed it is brought up to date when they leave the batch for good and when a
-        result is made.
+        For requests that are not completed, it is updated when they leave the batch and when a result is made.
         """
         return 0 if self.leg is None else self.leg.itl_sum
 
@@ -324,7 +332,7 @@ class Request:
 
     @property
     def itl_first_step(self) -> int:
-        """Number of the replica's step that produced the first of them; `NEVER` without any."""
+        """Number of the step with the first inter-token latency; `NEVER` without any."""
         return NEVER if self.leg is None else self.leg.itl_first_step
 
     @property
@@ -339,39 +347,39 @@ class Request:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens that it found in the prefix cache when it first joined a batch of its replica."""
+        """Tokens found in the prefix cache at the first admission to the batch of its replica."""
         return 0 if self.leg is None else self.leg.first.cached_tokens
 
     @property
     def num_preemptions(self) -> int:
-        """How often it lost its KV blocks and started over, by a preemption or the failure of its replica."""
+        """Number of times that it lost its KV blocks, by a preemption or a failure of its replica."""
         if self.leg is not None:
             return self.leg.num_preemptions
         return self.lost_legs[-1].num_preemptions if self.lost_legs else 0
 
     @property
     def finished_at(self) -> int:
-        """Tick at which it ended: completion without the overheads of the latency model, timeout, drop or rejection."""
+        """Time of the end, tick: completion, timeout, drop or rejection."""
         return self.rejected_at if self.leg is None else self.leg.finished_at
 
 
 class Route:
-    """Answer of the router: the replicas that serve a request, and why.
+    """Answer of the router: the replica of each leg of a request, with the reason.
 
     Parameters
     ----------
     request : Request
         The request.
     at : int, tick
-        When the decision was taken.
+        Time of the decision.
     legs : tuple of (int, Phase)
-        Replica and phase of each leg, in order; one leg with `Phase.BOTH` unless the phases are served apart.
+        Replica and phase of each leg, in order; one leg with `Phase.BOTH` unless the phases have separate replicas.
     reason : str
         Reason of the routing policy; may be empty.
     scores : sequence of float or None
-        Score of each snapshot, if the policy has any.
+        Score of each snapshot; None if the policy has no scores.
     snapshots : sequence of Snapshot
-        Views of the replicas that the policy chose from, valid until the request is handed over.
+        Snapshots of the replicas that the policy chose from, valid until the request is submitted to its replica.
     """
 
     __slots__ = ("at", "legs", "reason", "request", "scores", "snapshots")
@@ -394,5 +402,5 @@ class Route:
 
     @property
     def replica(self) -> int:
-        """Index of the replica that gets the request first."""
+        """Index of the replica of the first leg."""
         return self.legs[0][0]

@@ -1,13 +1,13 @@
-"""Batch slots and KV blocks of a replica: SimPy resources with synchronous verbs.
+"""Batch slots and KV blocks of a replica: SimPy resources with synchronous methods.
 
-The engine decides for a whole batch at once and never waits for one of its own slots or blocks, so it uses verbs that
-take effect at once and cost no event: `BatchSlots.try_acquire` and `put_back`, `KVBlocks.take` and `put_back`. Other
-processes use SimPy's verbs, ``with replica.slots.request() as slot: yield slot`` and ``yield
-replica.kv_blocks.get(n)``, and wait where SimPy waits. These call the same synchronous verbs, so that there is one
-count: `BatchSlots.count` is the number of taken slots and `KVBlocks.level` the number of free blocks.
+The engine forms a batch in one operation and never waits for single slots or blocks, so it calls methods that take
+effect immediately and cost no event: `BatchSlots.try_acquire` and `put_back`, `KVBlocks.take` and `put_back`. Other
+processes use the methods of SimPy, ``with replica.slots.request() as slot: yield slot`` and ``yield
+replica.kv_blocks.get(n)``, and wait in the queue of the resource. Both ways change the same count: `BatchSlots.count`
+is the number of taken slots, `KVBlocks.level` the number of free blocks.
 
-The engine carries out planned steps late (see `blis_simpy.replica.macro_step`), so a resource asks its owner to bring
-the count up to date before another process sees it.
+The engine commits planned steps late (see `blis_simpy.replica.macro_step`), so a resource calls `catch_up` of its owner
+before another process reads the count.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ __all__ = ["BatchSlots", "BlockReservation", "KVBlocks", "ResourceOwner", "SlotR
 
 
 class ResourceOwner(Protocol):
-    """The replica that a resource belongs to, as the resource sees it."""
+    """Interface of the replica that owns a resource."""
 
     def catch_up(self) -> None:
         """Bring the count up to date."""
         ...
 
     def external_get(self, blocks: int) -> None:
-        """Take KV blocks off the free list for another process, which has been counted."""
+        """Remove KV blocks from the free list for another process; the resource counts them."""
         ...
 
     def external_put(self, blocks: int) -> None:
-        """Put KV blocks of another process back on the free list, which has been counted."""
+        """Return KV blocks of another process to the free list; the resource counts them."""
         ...
 
     def resources_changed(self) -> None:
-        """React to another process that has taken slots or blocks or put them back."""
+        """React to a change of slots or blocks by another process."""
         ...
 
 
 class _NoOwner:
-    """Stands in for the replica of a resource that has none."""
+    """Owner that does nothing, for a resource without a replica."""
 
     def catch_up(self) -> None:
         pass
@@ -62,7 +62,7 @@ class _NoOwner:
 
 
 class BatchSlots(Resource):
-    """Batch slots of a replica: at most `capacity` requests run at a time.
+    """Batch slots of a replica, which limit the number of running requests.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ class BatchSlots(Resource):
     Attributes
     ----------
     free : int
-        Number of free slots; only the verbs below change it.
+        Number of free slots; changed only by the methods of this class.
     num_reserved : int
-        Slots set aside for the replica itself, see `reserve`.
+        Number of slots reserved for the replica itself, see `reserve`.
     owner : ResourceOwner
         The replica.
     """
@@ -89,33 +89,33 @@ class BatchSlots(Resource):
 
     @property
     def count(self) -> int:
-        """Number of taken slots, by requests and by other processes."""
+        """Number of slots held by requests and by other processes."""
         return self.capacity - self.free  # type: ignore[return-value]
 
     def try_acquire(self) -> bool:
-        """Take a slot now, if there is a free one; return whether there was."""
+        """Take a slot if one is free; return whether it was taken."""
         if self.free <= 0:
             return False
         self.free -= 1
         return True
 
     def put_back(self) -> None:
-        """Give an acquired slot back, and serve a process that waits for one."""
+        """Put a slot back, and serve waiting processes."""
         self.free += 1
         self.serve_waiting()
 
     def serve_waiting(self) -> None:
-        """Let the first process that waits have a free slot."""
+        """Grant free slots to waiting processes, first come, first served."""
         if self.put_queue:
-            # Private, but SimPy itself serves the queue only in reaction to an event, which would cost 3 µs a request.
+            # Private. The public way to serve the queue is an event, which would cost 3 µs per request.
             self._trigger_put(None)
 
     def reserve(self) -> SlotReservation:
-        """Return an event that succeeds when a slot is set aside for the replica itself."""
+        """Return an event that succeeds when a slot is reserved for the replica itself."""
         return SlotReservation(self)
 
     def _do_put(self, event: Request) -> None:
-        # Planned steps that have started by now come first: they may have freed slots or taken them.
+        # Formed steps are committed first, because they may have freed or taken slots.
         self.owner.catch_up()
         if self.try_acquire():
             if isinstance(event, SlotReservation):
@@ -136,18 +136,18 @@ class BatchSlots(Resource):
 
 
 class SlotReservation(Request):
-    """A batch slot that is set aside for a replica whose waiting requests find none.
+    """Reservation of a batch slot for a replica with waiting requests and no free slot.
 
-    It waits in the queue of `BatchSlots` behind the processes that asked before. At its next step the replica ends the
+    It waits in the queue of `BatchSlots` like a request of any process. At its next step the replica ends the
     reservation and takes the slot for a request.
     """
 
     resource: BatchSlots
 
     def end(self) -> None:
-        """Make the slot free again, without serving others, or give up waiting for it."""
+        """Free the slot without serving waiting processes, or cancel a reservation that still waits."""
         if self.triggered:
-            # Serving others here would give the slot away before the replica takes it.
+            # Not `put_back`, which would grant the slot to a waiting process before the replica takes it.
             self.resource.num_reserved -= 1
             self.resource.free += 1
         else:
@@ -155,10 +155,10 @@ class SlotReservation(Request):
 
 
 class KVBlocks(Container):
-    """KV blocks of a replica; the level is the number of free ones.
+    """KV blocks of a replica; the level is the number of free blocks.
 
-    Free blocks include cached blocks that no request uses. A process that gets blocks takes them in the order of
-    eviction, oldest first, as any allocation does.
+    Free blocks include cached blocks without a request. A process gets blocks in the order of eviction, the oldest
+    first, like a request.
 
     Parameters
     ----------
@@ -170,12 +170,12 @@ class KVBlocks(Container):
     Attributes
     ----------
     free : int
-        Number of free blocks after the steps that were carried out so far; only the verbs below change it. Other
-        processes read `level`.
+        Number of free blocks after the committed steps; changed only by the methods of this class. Other processes read
+        `level`.
     held_externally : int
-        Blocks that other processes hold.
+        Number of blocks held by other processes.
     num_reserved : int
-        Blocks set aside for the replica itself, see `reserve`.
+        Number of blocks reserved for the replica itself, see `reserve`.
     owner : ResourceOwner
         The replica.
     """
@@ -186,8 +186,8 @@ class KVBlocks(Container):
         self.num_reserved = 0
         self.owner: ResourceOwner = _NoOwner()
 
-    # SimPy keeps the level under this private name. Here it is another name of `free`, so that there is one count, and
-    # the engine reads it without a call, about five times a step.
+    # Private name of the level in SimPy. It is an alias of `free`, so that there is one count. The plain attribute is
+    # `free`, because the engine reads it about five times per step.
     @property
     def _level(self) -> int:
         return self.free
@@ -198,30 +198,30 @@ class KVBlocks(Container):
 
     @property
     def level(self) -> int:
-        """Number of free blocks now."""
+        """Number of free blocks."""
         self.owner.catch_up()
         return self.free
 
     def take(self, blocks: int) -> bool:
-        """Take blocks now, if as many are free; return whether they were."""
+        """Take blocks if as many are free; return whether they were taken."""
         if blocks > self.free:
             return False
         self.free -= blocks
         return True
 
     def put_back(self, blocks: int) -> None:
-        """Give taken blocks back, and serve the processes that wait for some."""
+        """Put blocks back, and serve waiting processes."""
         self.free += blocks
         self.serve_waiting()
 
     def serve_waiting(self) -> None:
-        """Let the processes that wait have free blocks, first come, first served."""
+        """Grant free blocks to waiting processes, first come, first served."""
         if self.get_queue:
-            # Private, but SimPy itself serves the queue only in reaction to an event, which would cost 3 µs a request.
+            # Private. The public way to serve the queue is an event, which would cost 3 µs per request.
             self._trigger_get(None)
 
     def reserve(self, blocks: int) -> BlockReservation:
-        """Return an event that succeeds when some blocks are set aside for the replica itself."""
+        """Return an event that succeeds when blocks are reserved for the replica itself."""
         return BlockReservation(self, blocks)
 
     def _do_get(self, event: ContainerGet) -> bool | None:
@@ -249,7 +249,7 @@ class KVBlocks(Container):
         if amount > self.held_externally:
             self.put_queue.remove(event)
             raise SimulationError.at(
-                "kv_blocks", f"only {self.held_externally} blocks are held outside and can be put back", amount
+                "kv_blocks", f"amount must be <= {self.held_externally}, the blocks held by other processes", amount
             )
         self.owner.catch_up()
         self.held_externally -= amount
@@ -266,16 +266,16 @@ class KVBlocks(Container):
 
 
 class BlockReservation(ContainerGet):
-    """KV blocks that are set aside for a replica whose first waiting request finds too few.
+    """Reservation of KV blocks for the head of the wait queue of a replica with too few free blocks.
 
-    It waits in the queue of `KVBlocks` behind the processes that asked before. The blocks stay on the free list, with
-    what they cache: at its next step the replica ends the reservation and takes blocks for the request.
+    It waits in the queue of `KVBlocks` like a request of any process. Reserved blocks stay on the free list and keep
+    their content. At its next step the replica ends the reservation and takes blocks for the head.
     """
 
     resource: KVBlocks
 
     def end(self) -> None:
-        """Make the blocks free again, without serving others, or give up waiting for them."""
+        """Free the blocks without serving waiting processes, or cancel a reservation that still waits."""
         if self.triggered:
             self.resource.num_reserved -= int(self.amount)
             self.resource.free += int(self.amount)

@@ -1,6 +1,6 @@
 """Tables: named columns of equal length, such as the requests and the steps of a run.
 
-A column is a numpy array. It may be computed when it is first accessed, so that an unused table costs nothing.
+A column is a numpy array, computed at its first access, so that an unused table costs nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     num_rows : int
         Length of each column.
     make : callable
-        Returns the column of a name; called once for each.
+        Returns the column of a name; called once per column.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
-        """Make a table of given columns."""
+        """Build a table from columns."""
         num_rows = len(next(iter(columns.values()))) if columns else 0
         return cls(columns, num_rows, columns.__getitem__)
 
@@ -92,7 +92,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         return type(self)(self._names, len(chosen), lambda name: self[name][chosen])
 
     def frozen(self) -> Self:
-        """Return a copy with all columns computed, which later changes of their source do not affect."""
+        """Return a copy with all columns computed, independent of later changes of the run."""
         columns = {name: self[name] for name in self}
         return type(self)(columns, self.num_rows, columns.__getitem__)
 
@@ -114,7 +114,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         Table.__init__(self, columns, len(next(iter(columns.values()), ())), columns.__getitem__)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a pandas DataFrame with these columns; needs the extra ``tables``.
+        """Return the table as a pandas DataFrame; requires the extra ``tables``.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         return pd.DataFrame({name: self[name] for name in self})
 
     def to_arrow(self) -> pa.Table:
-        """Return an Arrow table with these columns; needs the extra ``tables``.
+        """Return the table as an Arrow table; requires the extra ``tables``.
 
         Raises
         ------

@@ -1,18 +1,15 @@
-"""Content of prompts as spans of named streams, without token ids.
+"""Content of prompts as spans of named token streams, without token ids.
 
-Only equality of block prefixes matters to a prefix cache. So content is a sequence of spans of named streams: two
-spans of one stream with the same start and length hold the same tokens, and different streams share nothing. A prefix
-group is a stream; so is the output of a request that a later round of its session sends back.
+A prefix cache only compares block prefixes for equality, so content is a sequence of spans. Spans of the same stream,
+start and length hold equal tokens; different streams have no tokens in common. A prefix group is a stream, and so is
+the output of a request, if later rounds of its session include it in their prompts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["BlockHasher", "Span", "TokenSpans"]
+__all__ = ["ContinuedSpans", "Span", "TokenSpans"]
 
 
 class Span(NamedTuple):
@@ -21,7 +18,7 @@ class Span(NamedTuple):
     Attributes
     ----------
     stream : str
-        Name of the stream, unique among all that differ.
+        Unique name of the stream.
     start : int
         Offset of the first token in the stream.
     tokens : int
@@ -37,92 +34,26 @@ TokenSpans = tuple[Span, ...]
 """Spans in the order of the tokens."""
 
 
-class BlockHasher:
-    """Small integers that stand for the content of a block and of everything before it.
+class ContinuedSpans(tuple[Span, ...]):  # noqa: SLOT001 - a tuple subclass cannot have slots
+    """Spans that begin with those of an earlier content, such as the prompt of the round before.
 
-    Two blocks have one key if and only if the prompts that they belong to are equal up to their ends. Keys of different
-    instances have nothing to do with each other.
+    Equal to a plain tuple of all these spans. `earlier` lets a prefix cache hash the added spans only.
 
-    Parameters
+    Attributes
     ----------
-    block_size : int
-        Tokens a block.
+    earlier : TokenSpans
+        The content that they begin with.
     """
 
-    def __init__(self, block_size: int) -> None:
-        self.block_size = block_size
-        self._keys: dict[tuple[object, ...], int] = {}
-        self._next_key = 1
-        self._chains: dict[TokenSpans, list[int]] = {}
+    earlier: TokenSpans
 
-    def key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> int:
-        """Key of one block.
+    @classmethod
+    def of(cls, earlier: TokenSpans, *added: Span) -> ContinuedSpans:
+        """Return the spans of a content and those added to it."""
+        spans = cls((*earlier, *added))
+        spans.earlier = earlier
+        return spans
 
-        Parameters
-        ----------
-        parent : int
-            Key of the block before it; 0 if it is the first.
-        pieces : iterable of (str, int, int)
-            Its tokens as spans, in order; where one continues the one before it does not matter how they are cut.
-        """
-        merged: list[tuple[str, int, int]] = []
-        for stream, start, tokens in pieces:
-            if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-                merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-            else:
-                merged.append((stream, start, tokens))
-        identity = (parent, *merged)
-        key = self._keys.get(identity)
-        if key is None:
-            key = self._keys[identity] = self._next_key
-            self._next_key += 1
-        return key
-
-    def fresh(self, blocks: int) -> range:
-        """Keys of blocks that equal no other, each handed out once."""
-        keys = range(self._next_key, self._next_key + blocks)
-        self._next_key += blocks
-        return keys
-
-    def chain(self, content: TokenSpans) -> list[int]:
-        """Keys of the full blocks of a content, in order."""
-        keys: list[int] = []
-        parent = 0
-        room = self.block_size
-        pieces: list[tuple[str, int, int]] = []
-        for stream, start, tokens in content:
-            while tokens:
-                piece = min(room, tokens)
-                pieces.append((stream, start, piece))
-                start += piece
-                tokens -= piece
-                room -= piece
-                if room == 0:
-                    parent = self.key(parent, pieces)
-                    keys.append(parent)
-                    pieces = []
-                    room = self.block_size
-        return keys
-
-    def shared(self, content: TokenSpans | None, input_tokens: int) -> list[int]:
-        """Keys of the full blocks of a prompt that other prompts may share.
-
-        Parameters
-        ----------
-        content : TokenSpans or None
-            Leading tokens of the prompt that have a name.
-        input_tokens : int
-            Length of the prompt.
-
-        Returns
-        -------
-        list of int
-            Computed once for each content; not to be changed.
-        """
-        if not content:
-            return []
-        keys = self._chains.get(content)
-        if keys is None:
-            keys = self._chains[content] = self.chain(content)
-        full_blocks = input_tokens // self.block_size
-        return keys if len(keys) <= full_blocks else keys[:full_blocks]
+    def __reduce__(self) -> tuple[type[TokenSpans], tuple[list[Span]]]:
+        # Without `earlier`, whose chain would exceed the recursion limit of pickle in a long session.
+        return tuple, (list(self),)

@@ -40,9 +40,13 @@ NEVER_IN_REQUESTS = frozenset(
         "scheduled_at_us",
         "scheduling_delay_us",
         "ttft_us",
+        "first_ttft_us",
+        "tpot_us",
+        "ntpot_us",
         "e2e_us",
         "itl_first_step",
         "finished_at_us",
+        "due_at_us",
         "replica",
     }
 )

@@ -1,1 +1,1 @@
-"""One inference engine: queue, batch, KV cache and the process that steps it."""
+"""Replicas: process, wait queue, running batch, engine and KV stores."""

@@ -1,8 +1,8 @@
-"""The step under formation: what a batch policy sees, and the verbs that it has.
+"""Interface of a batch policy to the step that is being formed.
 
-The engine keeps one builder and hands it to the batch policy at the start of each step. It grants tokens, preempts and
-admits; the running batch and the KV store do the bookkeeping. `grant` and `admit` are enough for most policies;
-`try_grant` and `preempt` let a policy choose whom it preempts.
+The engine passes its builder to the batch policy at the formation of each step. Methods of the builder grant tokens,
+admit and preempt requests; the running batch and the KV store keep the state. `grant` and `admit` suffice for most
+policies; a policy that chooses the preempted requests itself uses `try_grant` and `preempt`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import RequestOutcome
+from blis_simpy.replica.log import Resumption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
     from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import KVBlocks
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.replica.running_batch import RunningBatch
@@ -30,12 +31,12 @@ _RUNNING = RequestOutcome.RUNNING
 
 
 class BatchBuilder:
-    """Hands out the tokens of one step.
+    """Grants the tokens of one step.
 
     Parameters
     ----------
     rules : StepRules
-        Token budget, and the rules that engines disagree on.
+        Token budget, and the rules in which engines differ.
     block_size : int
         Tokens a KV block.
     batch : RunningBatch
@@ -45,7 +46,7 @@ class BatchBuilder:
     kv : KVStore
         KV store.
     kv_blocks : KVBlocks
-        Count of its free blocks.
+        Blocks of the store, with the number of free ones.
     log : ReplicaLog
         Records preemptions.
     observers : Observers
@@ -56,13 +57,13 @@ class BatchBuilder:
     now : int, tick
         Start of the step.
     step : int
-        Its number.
+        Number of the step.
     token_budget : int
-        Tokens of the step that are still to be granted.
+        Tokens of the step that have not been granted.
     num_preempted : int
         Requests preempted in the step.
     unservable : list of RunningRequest
-        Requests that need more than all KV blocks, and have left the batch in the step.
+        Requests removed from the batch in the step, because they need more than all KV blocks.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class BatchBuilder:
         self._kv_blocks = kv_blocks
         self._log = log
         self._observers = observers
-        # Decoding requests that were granted a token one by one; None if all were granted theirs together.
+        # Tokens of preempted requests whose KV was computed and is lost, unless the prefix cache still has it.
+        self._computed_before: dict[Request, int] = {}
+        # Decoding requests that `grant` has given a token; None if `grant_all` has given one to all of them.
         self._granted_decodes: list[RunningRequest] | None = None
 
     def begin(self, now: int, step: int) -> None:
-        """Start the formation of a step."""
+        """Begin the formation of a step."""
         self.now = now
         self.step = step
         self.token_budget = self._max_tokens
@@ -115,12 +118,12 @@ class BatchBuilder:
             batch.name_outputs(step)
 
     def close(self) -> list[RunningRequest]:
-        """End the formation; return the decoding requests that were granted no token, in batch order."""
+        """End the formation; return the decoding requests without a token, in batch order."""
         granted = self._granted_decodes
         if granted is None:
             return []
         self._granted_decodes = None
-        # A request may have been preempted after it was granted its token.
+        # A request with a token may have been preempted for a later one.
         positions = {leg.batch_position for leg in granted if leg.batch_position >= 0}
         for leg in granted:
             leg.granted = 0
@@ -134,58 +137,59 @@ class BatchBuilder:
         ]
 
     def preview(self) -> None:
-        """Show the full budget, as a step that is formed now starts with it."""
+        """Reset the budget to that of a new step, so that `is_steady` and `blocks_for_head` can be evaluated."""
         self.token_budget = self._max_tokens
         if self._chunk_limit is not None:
             self._max_chunk = self._chunk_limit.tokens(len(self._batch.members) + len(self._queue.waiting))
 
     @property
     def num_running(self) -> int:
-        """Running requests, those included whose last token is under way."""
+        """Number of running requests, including those with their last output pending."""
         return len(self._batch.members)
 
     @property
     def num_prefilling(self) -> int:
-        """Running requests whose prompt is not done."""
+        """Number of running requests in prefill."""
         return len(self._batch.prefilling)
 
     @property
     def num_decoding(self) -> int:
-        """Running requests that take one token a step."""
+        """Number of decoding requests."""
         return self._batch.decodes.count
 
     @property
     def num_waiting(self) -> int:
-        """Requests in the wait queue."""
+        """Number of requests in the wait queue."""
         return len(self._queue.waiting)
 
     @property
     def free_slots(self) -> int:
-        """Batch slots that neither requests nor other processes hold."""
+        """Number of free batch slots."""
         return self._batch.slots.free
 
     @property
     def latest(self) -> RunningRequest:
-        """The running request that was admitted last."""
+        """The last admitted running request."""
         return self._batch.latest
 
     def running(self) -> list[RunningRequest]:
-        """Return the running requests that want tokens, in batch order, as of now."""
+        """Return a list of the running requests that can get tokens, in batch order."""
         members = self._batch.members.values()
         return [leg for leg in members if not leg.finishing] if self._batch.num_finishing else list(members)
 
     def granted(self, leg: RunningRequest) -> int:
-        """Tokens that the step computes for a running request."""
+        """Return the number of tokens granted to a running request in this step."""
         return 1 if leg.decoding and self._granted_decodes is None else leg.granted
 
     def grant_all(self) -> bool:
-        """Give each running request its next chunk or token, if budget and KV blocks suffice for all.
+        """Grant each running request its next chunk or token, if budget and KV blocks suffice for all.
 
         Returns
         -------
         bool
-            False if they do not; then nothing has changed, and requests are served one by one with `grant`.
+            False if they do not suffice. Then nothing has changed; continue with `grant` for single requests.
         """
+        # The normal case, in which decoding requests need not be visited: their tokens and blocks are sums.
         batch, kv = self._batch, self._kv
         decodes = batch.decodes
         budget = self.token_budget - decodes.count
@@ -194,7 +198,8 @@ class BatchBuilder:
         for leg in batch.prefilling:
             chunk = min(leg.input_tokens - leg.computed, self._max_chunk)
             if chunk > budget:
-                # The budget goes to the requests that were admitted first: it may only fall short for the last of all.
+                # The budget goes to requests in order of admission, so only the last chunk may be cut. Otherwise the
+                # policy serves single requests, and decides which of them get nothing.
                 if budget <= 0 or leg is not batch.latest:
                     return False
                 chunk = budget
@@ -205,7 +210,7 @@ class BatchBuilder:
             return False
         for leg, chunk in chunks:
             leg.granted = chunk
-        # In batch order: of equal blocks, it matters which one could be found first.
+        # In batch order, because the first of several blocks with the same content is the one that lookups find.
         for leg in batch.members.values() if batch.with_named_output else batch.prefilling:
             if leg.first_decode_step < 0:
                 kv.extend(leg, leg.computed + leg.granted)
@@ -218,14 +223,14 @@ class BatchBuilder:
         return True
 
     def grant(self, leg: RunningRequest) -> bool:
-        """Give one running request its next chunk or token, preempting others while it does not fit.
+        """Grant a running request its next chunk or token, and preempt requests until it fits.
 
         Returns
         -------
         bool
-            False if the request itself left the batch, because it was the one to be preempted.
+            False if the request itself was preempted or removed.
         """
-        # Tokens of victims go back to the budget for those that are served later, not for this one.
+        # Computed before any preemption: tokens of preempted requests are available to later requests only.
         tokens = self._wanted(leg)
         while not self._try_grant(leg, tokens):
             victim = self._victims.victim(self._batch)
@@ -238,12 +243,12 @@ class BatchBuilder:
         return True
 
     def try_grant(self, leg: RunningRequest) -> bool:
-        """Give one running request its next chunk or token.
+        """Grant a running request its next chunk or token.
 
         Returns
         -------
         bool
-            False if there are too few free KV blocks; then nothing has changed.
+            False if there are too few free KV blocks. Then nothing has changed.
         """
         return self._try_grant(leg, self._wanted(leg))
 
@@ -257,7 +262,7 @@ class BatchBuilder:
             if self._batch.decodes.needs_block(leg, self.step) and not kv.take(1):
                 return False
             self.token_budget -= 1
-            # Until the step is closed, so that `stored_tokens` counts the token if the request is preempted meanwhile.
+            # Reset in `close`. Until then `stored_tokens` counts the token, in case the request is preempted.
             leg.granted = 1
             if self._granted_decodes is not None:
                 self._granted_decodes.append(leg)
@@ -271,10 +276,8 @@ class BatchBuilder:
         return True
 
     def _outgrew_memory(self, leg: RunningRequest) -> bool:
-        """Whether a request, alone in the batch, needs more than all KV blocks.
-
-        Its prompt and output budget fitted when it arrived, so it has no budget or exceeds it.
-        """
+        """Whether a request is alone in the batch and needs more than all KV blocks."""
+        # Possible without an output budget, or beyond it: only prompt and budget are checked at entry.
         stored = self._batch.stored_tokens(leg, self.step)
         return len(self._batch.members) == 1 and stored >= self._kv_blocks.capacity * self._block_size
 
@@ -286,15 +289,13 @@ class BatchBuilder:
         self.unservable.append(leg)
 
     def preempt(self, victim: RunningRequest) -> None:
-        """Take a running request out of the batch, free its KV blocks and put it back into the wait queue.
-
-        Tokens that the step has granted to it go back to the budget.
-        """
+        """Preempt a running request: free its KV blocks, return its tokens to the budget, and move it to the queue."""
         batch, resume, step = self._batch, self._resume, self.step
         self.num_preempted += 1
         self.token_budget += victim.granted
         outputs = batch.num_outputs(victim, step)
         stored, hashed = batch.stored_tokens(victim, step), batch.hashed_tokens(victim, step)
+        self._computed_before[victim.request] = stored - victim.granted - victim.extra_stored
         self._kv.preempt(victim, stored, hashed, resume.findable(victim, hashed))
         batch.leave(victim, step)
         self._log.preemptions.append((victim.request, self.now))
@@ -307,16 +308,16 @@ class BatchBuilder:
         return cached + min(leg.input_tokens - cached, self._max_chunk, budget)
 
     def admit(self) -> bool:
-        """Admit the head of the wait queue with the chunk that the budget allows, after its cached prefix.
+        """Admit the head of the wait queue, and grant it the first chunk after its cached prefix.
 
         Returns
         -------
         bool
-            False if its KV blocks do not fit; then nothing has changed.
+            False if there are too few free KV blocks. Then nothing has changed.
         """
         leg = self._queue.head
         assert leg is not None
-        # Looked up again at each attempt: running requests evict and add blocks while it waits.
+        # Looked up at each attempt, because running requests add and evict blocks in the meantime.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
         if not self._leaves_check_to_kv:
@@ -332,8 +333,9 @@ class BatchBuilder:
         self.token_budget -= leg.granted
         leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
-        if leg.num_preemptions and leg.first.first_scheduled_at >= 0 and self._kv.caches_prefixes:
-            self._log.resumed_lookups.count(leg.input_tokens, cached)
+        if leg.num_preemptions and leg.first.first_scheduled_at >= 0:
+            lost = max(self._computed_before.pop(leg.request) - cached, 0)
+            self._log.resumptions.append(Resumption(leg.request, leg.input_tokens, cached, lost))
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now
             leg.cached_tokens = cached
@@ -341,8 +343,8 @@ class BatchBuilder:
             self._observers.scheduled(leg)
         return True
 
-    def _head_chunk(self) -> tuple[RunningRequest, Sequence[Block], int] | None:
-        """Return the head of the wait queue, its cached prefix, and the end of its first chunk beside the decodes."""
+    def _head_chunk(self) -> tuple[RunningRequest, Sized, int] | None:
+        """Head of the wait queue, its cached prefix, and the end of its first chunk beside all decode tokens."""
         leg = self._queue.head
         if leg is None:
             return None
@@ -350,9 +352,9 @@ class BatchBuilder:
         return leg, prefix, self._first_chunk_end(leg, len(prefix), self.token_budget - self._batch.decodes.count)
 
     def head_stays_blocked(self) -> bool:
-        """Whether the head of the wait queue does not fit, and will not while KV blocks are only taken."""
-        # A head whose place depends on the clock may be another one by then. Named output of running requests may fill
-        # blocks that its prompt contains.
+        """Whether the head of the wait queue cannot be admitted as long as no KV blocks are put back."""
+        # With an order that depends on the clock, another request may become the head. The output of running requests
+        # may add blocks to the cache that the head shares.
         if not self._queue.time_invariant or self._batch.with_named_output:
             return False
         first_chunk = self._head_chunk()
@@ -360,6 +362,6 @@ class BatchBuilder:
         return first_chunk is not None and self._admission.stays_blocked(*first_chunk, kept)
 
     def blocks_for_head(self) -> int:
-        """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
+        """Return the number of free KV blocks that admit the head of the wait queue; 0 if the queue is empty."""
         first_chunk = self._head_chunk()
         return 0 if first_chunk is None else self._admission.blocks_needed(*first_chunk)

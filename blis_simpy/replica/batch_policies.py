@@ -1,7 +1,7 @@
-"""Batch policies: which requests get how many tokens in a step.
+"""Batch policies: they decide how many tokens each request gets in a step.
 
-A batch policy works on a `BatchBuilder` at the start of each step: it continues running requests, within the token
-budget and with preemption if KV blocks run out, and then admits requests from the head of the wait queue.
+At the formation of each step, a batch policy calls the methods of a `BatchBuilder`: it grants tokens to running
+requests, preempts some if KV blocks run out, and admits requests from the head of the wait queue.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ class BatchPolicy(Protocol):
     """Forms the batch of each step."""
 
     def form(self, step: BatchBuilder) -> None:
-        """Grant tokens to running requests and admit waiting ones, through the verbs of `step`."""
+        """Grant tokens to running requests and admit waiting ones, with the methods of `step`."""
         ...
 
 
 @runtime_checkable
 class SteadyBatchPolicy(Protocol):
-    """Optional ability of a batch policy, without which each step is formed and simulated singly."""
+    """Optional method of a batch policy; without it there are no macro-steps."""
 
     def is_steady(self, step: BatchBuilder) -> bool:
         """Whether the next steps need no decision.
 
-        True promises that `form`, as long as no request arrives or leaves and KV blocks are only taken, would give each
-        decoding request its token and do nothing else.
+        True means: as long as no request arrives or leaves and no KV blocks are put back, `form` only grants each
+        decoding request its token.
         """
         ...
 
 
 class ContinuousBatching:
-    """Iteration-level batching with chunked prefill, as in vLLM: running requests first, then first fit from the head.
+    """Iteration-level batching with chunked prefill, as in vLLM.
 
-    Running requests are served in batch order. One that finds no KV block preempts the latest of the batch, until it
-    fits or is the latest itself. No request is admitted in a step with a preemption, and a head of the queue that does
-    not fit blocks all requests behind it.
+    First, running requests get tokens in batch order. If KV blocks run out, the victim rule of the engine chooses
+    requests to preempt. Then, unless a request was preempted, waiting requests are admitted in queue order up to the
+    first one that does not fit.
     """
 
     def form(self, step: BatchBuilder) -> None:
@@ -49,7 +49,7 @@ class ContinuousBatching:
             for leg in step.running():
                 if step.token_budget <= 0:
                     break
-                # Others may have been preempted for the requests before it.
+                # Skips requests that were preempted for earlier ones of this loop.
                 if leg.batch_position >= 0 and not step.grant(leg):
                     break
         if step.num_preempted:

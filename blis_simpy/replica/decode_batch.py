@@ -1,8 +1,8 @@
-"""All decoding requests of a replica as a few sums.
+"""All decoding requests of a replica as a few sums, so that a step does not visit each request.
 
-While a set of requests decodes, none of them needs to be visited. Each gets one token a step, so the sum of contexts
-grows by their number. Each takes a KV block whenever its context has filled the last one, which happens in the steps
-whose number is congruent to its *remainder* modulo the block size. Each ends in a step that is known when it starts.
+Each decoding request gets one token per step, so the sum of contexts grows by their number. It takes a KV block in
+every `block_size`-th step: those with `step % block_size` equal to its *remainder*. Its last step is known when it
+starts to decode.
 
 Example with blocks of 4 tokens: a prompt of 6 tokens fills one block and half of another. Its first decode step is step
 10, so its context at the start of step s is 6 + (s - 10) tokens. The context fills its blocks (8 tokens) at the start
@@ -23,7 +23,7 @@ __all__ = ["DecodeBatch"]
 
 
 class DecodeBatch:
-    """Sums over the decoding requests, as of the start of the next step.
+    """Sums over the decoding requests at the start of the next step.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class DecodeBatch:
         self.count = 0
         self.context_tokens = 0
         self._blocks_by_remainder = [0] * block_size
-        # (last step, batch position, request). A heap, because only the next end matters, and because a request that
-        # leaves early need not be searched for: its entry is recognised as stale when it comes to the top.
+        # (last step, batch position, request). A heap, because only the next end is needed, and because the entry of a
+        # request that leaves early need not be searched for: it is discarded as stale when it reaches the top.
         self._ends: list[tuple[int, int, RunningRequest]] = []
 
     def _remainder(self, running: RunningRequest) -> int:
@@ -54,25 +54,27 @@ class DecodeBatch:
         return (running.first_decode_step - stored) % self.block_size
 
     def add(self, running: RunningRequest) -> None:
-        """Add a request that starts to decode in `running.first_decode_step`, the next step."""
+        """Add a request that starts to decode in the next step, `running.first_decode_step`."""
         self.count += 1
         self.context_tokens += running.input_tokens
         self._blocks_by_remainder[self._remainder(running)] += 1
         heappush(self._ends, (running.last_step, running.batch_position, running))
 
     def remove(self, running: RunningRequest, next_step: int) -> None:
-        """Remove a request that takes no part in step `next_step` and those after it."""
+        """Remove a request, which decodes no more from step `next_step` on."""
         self.count -= 1
         self.context_tokens -= self.progress(running, next_step)
         self._blocks_by_remainder[self._remainder(running)] -= 1
 
     def postpone(self, running: RunningRequest, step: int) -> None:
-        """Let a request miss its token in a step: all that is ahead of it happens a step later."""
+        """Shift a request by one step, because it gets no token in this one."""
         self.remove(running, step)
         self.count += 1
+        # Its progress is computed from the first step, so that a later first step has the effect of a missed token, and
+        # shifts its block boundaries and its end as well.
         running.first_decode_step += 1
         running.last_step += 1
-        # `advance` counts a token for each request at the end of the step, for this one too: one less beforehand.
+        # `advance` then counts a token of each request, so one is subtracted for this request.
         self.context_tokens += self.progress(running, step + 1) - 1
         self._blocks_by_remainder[self._remainder(running)] += 1
         heappush(self._ends, (running.last_step, running.batch_position, running))
@@ -87,11 +89,11 @@ class DecodeBatch:
         return step % self.block_size == self._remainder(running)
 
     def advance(self, steps: int) -> None:
-        """Count the tokens of some steps."""
+        """Add the tokens of a number of steps."""
         self.context_tokens += self.count * steps
 
     def next_end(self) -> int:
-        """Return the number of the next step in which a request ends; -1 if none decodes."""
+        """Return the number of the next step in which a request ends; -1 without requests."""
         ends = self._ends
         while ends:
             step, position, running = ends[0]
@@ -116,7 +118,7 @@ class DecodeBatch:
         return self._blocks_by_remainder[step % self.block_size]
 
     def blocks_in_steps(self, step: int, steps: int) -> int:
-        """KV blocks taken in `steps` steps from `step` on."""
+        """Return the number of KV blocks taken in `steps` steps from `step` on."""
         if steps == 1:
             return self._blocks_by_remainder[step % self.block_size]
         rounds, rest = divmod(steps, self.block_size)
@@ -131,15 +133,15 @@ class DecodeBatch:
         return blocks
 
     def blocks_by_step(self, step: int, steps: int) -> list[int]:
-        """KV blocks taken in each of `steps` steps from `step` on."""
+        """Return the number of KV blocks taken in each of `steps` steps from `step` on."""
         first = step % self.block_size
         cycle = self._blocks_by_remainder[first:] + self._blocks_by_remainder[:first]
         rounds, rest = divmod(steps, self.block_size)
         return cycle * rounds + cycle[:rest]
 
     def steps_within(self, step: int, steps: int, free_blocks: int) -> int:
-        """Return how many of `steps` steps from `step` on find all their blocks among the free ones."""
-        # Any `block_size` consecutive steps take one block a request.
+        """Return the number of steps, at most `steps` from `step` on, for which the free blocks suffice."""
+        # Any `block_size` consecutive steps take one block per request.
         if self.count * (steps // self.block_size + 1) <= free_blocks:
             return steps
         rounds = free_blocks // self.count

@@ -1,16 +1,20 @@
-"""An engine whose steps take effect at their end, as in vLLM.
+"""Engine with the effects of a step at its end, as in vLLM.
 
-Forming a step takes slots and blocks; its outputs are *delivered* at its end: first tokens, completions, freed slots
-and blocks. What a router, a client or another process observes is what a real engine shows.
+The formation of a step takes slots and blocks. At its end the step is *delivered*: first tokens, completions, freed
+slots and blocks. A step is *pending* from its formation to its delivery.
 
-With synchronous scheduling the next step is formed when the outputs of the last one have been delivered. With
-asynchronous scheduling (`steps_ahead` = 1) one more step is under way: a step is formed at the start of the one before
-it, when the outputs of that one are not yet known. A request whose last output is under way then keeps its slot and
-its blocks, but gets no more tokens.
+With synchronous scheduling a step is formed after the delivery of the one before. With asynchronous scheduling
+(`steps_ahead` = 1) it is formed at the start of the one before, with that one still pending. A request with its last
+output pending keeps its slot and its blocks, and gets no more tokens.
 
-A turn of the engine is one round of vLLM's engine loop: requests that timed out are removed, the oldest step under way
-is delivered, requests that arrived are taken in, and steps are formed until as many are under way as may be. If no
-step could be formed although there are requests, the engine pauses before its next turn.
+A turn is one iteration of vLLM's engine loop:
+
+1. remove requests that have timed out,
+2. deliver the oldest pending step,
+3. add arrived requests to the wait queue,
+4. form steps, up to `steps_ahead` + 1 pending ones.
+
+If there are requests, but no step can be formed, the engine pauses before its next turn.
 """
 
 from __future__ import annotations
@@ -36,26 +40,26 @@ _UNENDED = (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
 
 
 Effects: TypeAlias = "tuple[int, Sequence[RunningRequest], Sequence[RunningRequest]]"
-"""What a step under way changes when it ends: its number, requests whose prefill it ends, requests that it ends."""
+"""Effects of a pending step: its number, requests that complete their prefill, requests that end."""
 
 
 class EndOfStepEngine(Engine):
-    """State of one replica and its change by steps; parameters are those of `Engine` and one more.
+    """Engine with effects at the end of a step; parameters as for `Engine`, and one more.
 
     Parameters
     ----------
     pause_us : int, µs
-        How long the engine sleeps after a turn with requests, but without a step.
+        Pause after a turn with requests and without a step.
 
     Attributes
     ----------
     last_delivered_at : int, tick
-        End of the last step whose outputs were delivered.
+        End of the last delivered step.
     """
 
     timeout_event = ReplicaEvent.ABORT
     _skips_empty_steps = True
-    # A request that arrives after its deadline is served until the client's giving up is noticed.
+    # vLLM knows no deadlines: a late request is served until the abort of its client is processed.
     _expires_at_entry = False
     _shows_cached = True
 
@@ -63,6 +67,7 @@ class EndOfStepEngine(Engine):
         super().__init__(**parameters)
         self.last_delivered_at = 0
         self._pause_us = pause_us
+        # Pending steps with effects, oldest first.
         self._effects: deque[Effects] = deque()
         # Whether the last turn formed a step, and whether a request has ended since.
         self._formed = True
@@ -71,30 +76,32 @@ class EndOfStepEngine(Engine):
 
     @property
     def next_turn_at(self) -> int:
-        """End of the oldest step under way; a step under way behind it starts then."""
+        """End of the oldest pending step."""
+        # With two pending steps, the second starts at the end of the first.
         return self.last_step_start if self.num_steps - self.batch.num_delivered > 1 else self.device_free_at
 
     def steps_to_plan(self) -> int:
-        """Count the steps up to one in which a request ends: it ends when the engine has its next turn."""
+        """Return the number of steps up to and including the next step in which a request ends."""
+        # That step can be planned: its effects apply at its end, which is the next turn.
         if self._effects or self.num_steps - self.batch.num_delivered <= self.steps_ahead:
             return 0
         return self.batch.decodes.next_end() - self.num_steps + 1
 
     def time_out(self, leg: RunningRequest, now: int) -> bool:
-        """Let a request end at the next turn: the client gives up now, but the engine removes it between steps."""
+        """Defer the timeout to the next turn, because the engine removes requests between steps only."""
         self.log.last_activity = now
         self._timed_out.append(leg)
         return False
 
     def take_inputs(self, now: int) -> None:
-        """Put arrived requests into the wait queue, and remove those that timed out."""
+        """Add arrived requests to the wait queue, and remove requests that have timed out."""
         for leg in self._arrived:
             self.queue.append(leg, now)
         self._arrived.clear()
         self._end_timed_out(now)
 
     def _end_timed_out(self, now: int) -> None:
-        """Remove the requests that timed out, those aside that have not been taken in."""
+        """Remove requests that have timed out, except those that are not yet in the wait queue."""
         later = []
         for leg in self._timed_out:
             if leg in self._arrived:
@@ -107,7 +114,7 @@ class EndOfStepEngine(Engine):
         self._timed_out = later
 
     def remove_queue(self) -> list[RunningRequest]:
-        """Remove all waiting requests and return them in their order; they do not count as entered."""
+        """Remove all waiting requests, subtract them from the counters, and return them in queue order."""
         for leg in self._arrived:
             self.queue.append(leg, leg.queued_at)
         self._arrived.clear()
@@ -122,10 +129,10 @@ class EndOfStepEngine(Engine):
             self.batch.decodes.postpone(leg, self.num_steps)
 
     def take_turn(self, now: int) -> int | None:
-        """Deliver the step that ends now, and form the next one."""
+        """Deliver the step that ends now, and form the next steps."""
         batch, waiting = self.batch, self.queue.waiting
         if batch.num_delivered < self.num_steps:
-            # Aborts come first: a request that times out when its last step ends does not complete.
+            # Timeouts come first: a request that times out at the end of its last step does not complete.
             if self._timed_out:
                 self._end_timed_out(now)
             self._deliver(now)
@@ -139,14 +146,15 @@ class EndOfStepEngine(Engine):
             self._formed = wanted and self._form_next(now)
             if not self._formed:
                 break
-        # The engine takes requests in when it forms a step. That makes a difference after a turn without a step:
-        # whether the engine pauses depends on the requests that it knew then.
+        # After a turn without a step, new requests are held back until the next turn: the decision to pause depends on
+        # the requests known at this turn.
         self._holds_back = not self._formed
         if batch.num_delivered < self.num_steps:
             return self.next_turn_at
         if batch.members or (waiting and self._builder.num_preempted):
             return now + self._pause_us
-        # Requests that wait, although none runs, lack what other processes hold.
+        # If requests wait and none is running, other processes hold the slots or blocks: no need to poll, the replica
+        # waits for the resource.
         return None
 
     def _form_next(self, now: int) -> bool:
@@ -164,15 +172,15 @@ class EndOfStepEngine(Engine):
         return True
 
     def _deliver(self, now: int) -> None:
-        """Apply the effects of the oldest step under way, which ends now."""
+        """Apply the effects of the oldest pending step, which ends now."""
         step = self.batch.num_delivered
         self.batch.num_delivered = step + 1
         self.last_delivered_at = now
         if not self._effects or self._effects[0][0] != step:
             return
         _, prefilled, ended = self._effects.popleft()
-        # Requests that timed out or were withdrawn have lost the outputs under way. One that was preempted gets them
-        # all the same, and may even end while it waits.
+        # Requests that have timed out or were withdrawn lose their pending outputs. A preempted request still gets
+        # them, and may even complete while it waits.
         observed = self._observers.first_token
         for leg in prefilled:
             if leg.ttft < 0 and leg.outcome in _UNENDED:
@@ -184,7 +192,7 @@ class EndOfStepEngine(Engine):
                 self._complete(leg, now)
 
     def _complete(self, leg: RunningRequest, now: int) -> None:
-        """End a request whose last output is delivered now."""
+        """Complete a request; its last output is delivered now."""
         log, request = self.log, leg.request
         if leg.segments:
             if leg.decoding:
@@ -196,7 +204,7 @@ class EndOfStepEngine(Engine):
         else:
             self.batch.leave(leg, self.num_steps)
             self.kv.release(leg, leg.last_progress, leg.last_progress)
-        # The engine has one more turn to tell its workers, even if no request is left.
+        # vLLM runs one more iteration after a request has ended, to inform its workers, even without other requests.
         self._lost_one = True
         leg.length_capped = leg.capped
         log.length_capped += leg.capped
@@ -217,7 +225,7 @@ class EndOfStepEngine(Engine):
         self._finish_at(leg, RequestOutcome.COMPLETED, ends_at, now)
 
     def _finish_at(self, leg: RunningRequest, outcome: RequestOutcome, at: int, now: int) -> None:
-        # The client sees the response after the overheads, while the engine has already forgotten the request.
+        # The overheads delay the response only: the engine has already released the request.
         if at > now:
             leg.outcome = outcome
             leg.finished_at = at
@@ -227,7 +235,7 @@ class EndOfStepEngine(Engine):
             self._finish(leg, outcome, at)
 
     def step_gaps(self) -> NDArray[np.int64]:
-        """Return the time from end to end, pauses of the engine included."""
+        """Return the time between the ends of consecutive steps, pauses included, µs; first the duration of step 0."""
         return self.steps.gaps()
 
     def decode(
@@ -239,7 +247,7 @@ class EndOfStepEngine(Engine):
         durations: Iterable[int],
         blocks_by_step: list[int],
     ) -> None:
-        """Form planned decode steps; each time one is formed, the oldest step under way is delivered."""
+        """Form planned decode steps; the formation of each step delivers the oldest pending one."""
         super().decode(start, last_start, end, last_formed_at, durations, blocks_by_step)
         batch = self.batch
         batch.num_delivered += len(blocks_by_step)
@@ -251,16 +259,16 @@ class EndOfStepEngine(Engine):
             for leg in ended:
                 batch.reach_last_step(leg, last + 1)
             self._effects.append((last, (), ended))
-            self.decision_gap_x8 += last - self._last_decision - (self.decision_gap_x8 >> 3)
-            self._last_decision = last
+            self.decision_gap_x8 += last - self.last_decision - (self.decision_gap_x8 >> 3)
+            self.last_decision = last
 
     def last_activity(self, horizon: int) -> int:
-        """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""
+        """Tick of the last arrival, timeout, step start or step end up to the horizon."""
         ticks = (self.log.last_activity, self.last_delivered_at, self.last_step_start, self.device_free_at)
         return max((tick for tick in ticks if tick <= horizon), default=0)
 
     def _count_gaps(self, leg: RunningRequest) -> None:
-        """Bring the inter-token latencies of a request up to date: those up to the last step that was delivered."""
+        """Update the inter-token latencies of a request, up to the last delivered step."""
         delivered = self.batch.num_delivered
         runs = leg.segments
         if leg.decoding:
@@ -277,7 +285,7 @@ class EndOfStepEngine(Engine):
         leg.itl_sum = end - first_token_at + leg.itl_count * self._token_processing_us
 
     def count_gaps(self) -> None:
-        """Bring the inter-token latencies of all requests up to date, of those too that wait after a preemption."""
+        """Update the inter-token latencies of all requests, including preempted ones in the wait queue."""
         super().count_gaps()
         for leg in self.queue:
             self._count_gaps(leg)

@@ -1,15 +1,15 @@
-"""The state of one replica, and what engines do alike in a step.
+"""The state of one replica, and the formation of its steps.
 
-The engine owns the wait queue, the running batch and the KV store of a replica. It knows no events: the replica's
-process calls `take_turn` when one is due. Between two steps that need a decision, runs of decode steps are planned by
-`blis_simpy.replica.macro_step` and carried out with `decode`.
+The engine owns the wait queue, the running batch and the KV store of a replica. It schedules no events: the process of
+the replica calls `take_turn` when a turn is due. Decode steps that need no decision are planned together by
+`blis_simpy.replica.macro_step` and committed with `decode`.
 
-A step has two halves. Forming it schedules tokens: it takes slots and blocks, and fixes the duration. Its effects are
-first tokens, completions and freed blocks. When they apply is what engines disagree on:
-`blis_simpy.replica.start_of_step` and `blis_simpy.replica.end_of_step`.
+A step has two parts. Its formation grants tokens, takes slots and blocks, and computes the duration. Its effects are
+first tokens, completions and freed blocks: `blis_simpy.replica.start_of_step` applies them at the start of the step,
+`blis_simpy.replica.end_of_step` at its end.
 
-Invariants: a decoding request has a block for each token that it has stored; taken slots are the batch, those of other
-processes and reserved ones; held blocks, those of other processes and the free list add up to the capacity.
+Invariants: the blocks of a decoding request hold all its stored tokens; taken slots = running requests + slots of other
+processes + reserved slots; capacity = blocks of requests + blocks of other processes + free list.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _log = logging.getLogger("blis_simpy")
 
 
 class Engine(ABC):
-    """State of one replica and its change by steps.
+    """State of one replica, changed by steps.
 
     Parameters
     ----------
     rules : StepRules
-        Token budget, and the rules that engines disagree on.
+        Token budget, and the rules in which engines differ.
     limits : LengthLimits
         Limits on the length of a request.
     block_size : int
@@ -74,13 +74,13 @@ class Engine(ABC):
     kv : KVStore
         KV store.
     kv_blocks : KVBlocks
-        Count of its free blocks.
+        Blocks of the store, with the number of free ones.
     slots : BatchSlots
         Batch slots.
     observers : Observers
-        Observers of what happens to requests.
+        Observers of requests.
     steps_ahead : int, default 0
-        Steps that are formed before the one before them has ended, besides the next one.
+        Number of steps that are formed while a step is running.
 
     Attributes
     ----------
@@ -91,24 +91,27 @@ class Engine(ABC):
     steps : StepLog
         Record of each step.
     num_steps : int
-        Steps that were formed.
+        Number of formed steps.
     device_free_at : int, tick
-        End of the last of them.
+        End of the last formed step.
     last_step_start : int, tick
-        Its start.
+        Start of the last formed step.
     busy_us : int, µs
-        Sum of their durations.
+        Sum of the durations of all formed steps.
     decision_gap_x8 : int
-        Eight times the number of steps from one decision to the next, smoothed over about eight decisions.
+        Mean number of steps between two decisions, times eight; a moving average over about eight decisions.
     responses : list of RunningRequest
-        Requests that ended in the last turn and reach their client later, at `finished_at`. The replica announces them.
+        Requests that ended in the last turn, with a response that reaches the client later, at `finished_at`.
     """
 
     timeout_event = ReplicaEvent.TIMEOUT
-    """Place of timeouts within a tick."""
+    """Kind of the timeout event, which decides its place within a tick."""
+    # Whether a step without tokens is skipped.
     _skips_empty_steps = False
+    # Whether a request with a past deadline times out when it enters the wait queue.
     _expires_at_entry = True
-    # Whether the latency model sees the tokens that a request found in the cache as progress from its first step on.
+    # Whether the latency model counts cached tokens as progress in the first step of a request; as in the reference,
+    # the engine with effects at the start does not.
     _shows_cached = False
 
     def __init__(
@@ -159,46 +162,46 @@ class Engine(ABC):
             log=self.log,
             observers=observers,
         )
-        # Requests that have arrived and are not in the wait queue yet, and whether arriving ones are to join them.
+        # Requests that enter the wait queue at the next turn, and whether new requests are added to them.
         self._arrived: list[RunningRequest] = []
         self._holds_back = False
         self._num_entered = 0
-        self._last_decision = 0
+        self.last_decision = 0
         self._empty_steps, self._last_empty = 0, -1
 
     @abstractmethod
     def take_turn(self, now: int) -> int | None:
-        """Do what is due now, and form steps.
+        """Apply the effects that are due, and form steps.
 
         Returns
         -------
         int or None
-            Tick of the next turn; None if no request can run and nothing will change by itself.
+            Tick of the next turn; None to sleep until a request or a resource changes.
         """
 
     @property
     @abstractmethod
     def next_turn_at(self) -> int:
-        """Tick of the next turn after the steps that were formed, unless there is a plan."""
+        """Tick of the next turn after the formed steps, without a plan."""
 
     @abstractmethod
     def time_out(self, leg: RunningRequest, now: int) -> bool:
-        """End a request whose deadline has come; return whether a plan stays right."""
+        """Process the timeout of a request; return whether planned steps remain valid."""
 
-    def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines take them at once
-        """Take note of requests that have arrived or timed out, if the engine otherwise does so in its turns only."""
+    def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines process them immediately
+        """Process new requests and timeouts that the engine has deferred to its next turn."""
 
     @abstractmethod
     def _does_nothing(self) -> bool:
-        """Whether a step without members is none."""
+        """Whether to form no step while no request is running."""
 
     @abstractmethod
     def _postpone(self, missed: Iterable[RunningRequest], duration: int) -> None:
-        """Let decoding requests miss their token in the step that is formed now."""
+        """Shift decoding requests by one step, because the current step grants them no token."""
 
     @abstractmethod
     def steps_to_plan(self) -> int:
-        """Return how many decode steps can follow until one has an effect; 0 if a step under way has one."""
+        """Return the number of decode steps before the next effect; 0 if a formed step has a pending effect."""
 
     @property
     def batch_size(self) -> int:
@@ -211,16 +214,16 @@ class Engine(ABC):
         return len(self.queue.waiting) + len(self._arrived)
 
     def load(self) -> int:
-        """Count the waiting and the running requests together."""
+        """Return the number of waiting and running requests."""
         return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
-        """Whether a request runs or waits."""
+        """Whether any request is running or waiting."""
         return bool(self.batch.members or self.queue.waiting or self._arrived)
 
     def last_activity(self, horizon: int) -> int:
-        """Last tick up to the horizon at which something happened: an arrival, a timeout, a step's start or end."""
+        """Tick of the last arrival, timeout, step start or step end up to the horizon."""
         last = max(self.log.last_activity, self.last_step_start)
         return max(last, self.device_free_at) if self.device_free_at <= horizon else last
 
@@ -230,13 +233,13 @@ class Engine(ABC):
         Returns
         -------
         bool
-            False if the request ended here: it can never be served, or its deadline has passed.
+            False if the request ended here: it exceeds the limits, or its deadline has passed.
         """
         self.log.last_activity = now
         if not self._limits.is_servable(leg.request):
             self.drop(leg, now)
             return False
-        # From here on the request counts as injected, even if it times out at once.
+        # Counted before the deadline is checked: in the reference, a request that times out here counts as injected.
         self.log.input_tokens += leg.input_tokens
         if 0 < leg.request.deadline <= now and self._expires_at_entry:
             self.log.timed_out += 1
@@ -263,12 +266,12 @@ class Engine(ABC):
             self._observers.leg_finished(leg)
 
     def drop(self, leg: RunningRequest, now: int) -> None:
-        """End a request that is not in queue or batch (any more), because it cannot or will not be served."""
+        """End a request as dropped; it must be in neither the wait queue nor the batch."""
         self.log.dropped += 1
         self._finish(leg, RequestOutcome.DROPPED, now)
 
     def remove_queue(self) -> list[RunningRequest]:
-        """Remove all waiting requests and return them in their order; they do not count as entered."""
+        """Remove all waiting requests, subtract them from the counters, and return them in queue order."""
         legs = list(self.queue)
         for leg in legs:
             self._remove(leg)
@@ -276,9 +279,10 @@ class Engine(ABC):
         return legs
 
     def remove_all(self) -> list[RunningRequest]:
-        """Remove all requests, first the running ones, and forget the content of the prefix cache."""
+        """Remove all requests, the running ones first, clear the prefix cache, and return the requests."""
         running = list(self.batch.members.values())
-        # In this order the requests are routed again, and their order of arrival elsewhere follows from it.
+        # The order matters: the requests are routed again in this order, and it decides their order of arrival at other
+        # replicas.
         for leg in running:
             self._remove(leg)
             leg.num_preemptions += 1
@@ -298,7 +302,7 @@ class Engine(ABC):
         self.kv.release(leg, stored, hashed)
 
     def count_gaps(self) -> None:
-        """Bring the inter-token latencies of the running requests up to date."""
+        """Update the inter-token latencies of the running requests."""
         for leg in self.batch.members.values():
             self._count_gaps(leg)
 
@@ -307,28 +311,28 @@ class Engine(ABC):
 
     @abstractmethod
     def step_gaps(self) -> NDArray[np.int64]:
-        """Gap that each step made between two tokens of a request that got one in the step before it, too, µs."""
+        """Inter-token latency that each step causes for a request with a token in it and in the step before, µs."""
 
     def is_steady(self) -> bool:
-        """Whether the coming steps need no decision of the batch policy."""
+        """Whether the next steps need no decision of the batch policy."""
         if self._steady_policy is None or not self.queue.is_stable:
             return False
         self._builder.preview()
         return self._steady_policy.is_steady(self._builder)
 
     def blocks_for_head(self) -> int:
-        """Fewest free KV blocks with which the head of the wait queue can be admitted; 0 without a head."""
+        """Return the number of free KV blocks that admit the head of the wait queue; 0 if the queue is empty."""
         self._builder.preview()
         return self._builder.blocks_for_head()
 
     def _form_step(self, now: int) -> tuple[Sequence[RunningRequest], list[RunningRequest]] | None:
-        """Form a step: let the batch policy grant tokens, compute the duration, count the tokens.
+        """Form a step: call the batch policy, compute the duration, count the tokens.
 
         Returns
         -------
         tuple of two sequences of RunningRequest, or None
-            Requests whose prefill the step ends, and requests whose last step it is, both in batch order; None if there
-            is no step, as no request can run.
+            Requests that complete their prefill, and requests that end, in this step, each in batch order; None if no
+            step was formed.
         """
         builder, batch = self._builder, self.batch
         if not self.queue.time_invariant:
@@ -340,8 +344,8 @@ class Engine(ABC):
         if not batch.members and self._does_nothing():
             return None
         missed = builder.close()
-        # Decoding requests are shown as sums: a loop over them each step would cost as much as the whole simulation
-        # does.
+        # Decoding requests are passed to the latency model as sums: a loop over them in each step would double the cost
+        # of the simulation.
         members: list[StepMember] = []
         single: list[RunningRequest] = []
         prefill_tokens = 0
@@ -352,7 +356,7 @@ class Engine(ABC):
                 prefill_tokens += granted
                 request = leg.request
                 if granted == 1 and leg.num_outputs and leg.computed >= request.input_tokens:
-                    # A single token behind the prompt takes what a decode token takes.
+                    # The recomputation of a single output costs as much as a decode token.
                     single.append(leg)
                 else:
                     progress = leg.computed if shows_cached or leg.scheduled_at < now else 0
@@ -375,7 +379,7 @@ class Engine(ABC):
             raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
         if self.host_tier is not None:
             duration += self.host_tier.claim_transfer()
-        # A step of no time would let the replica step for ever within one tick.
+        # With a duration of 0, the replica would form steps endlessly within one tick.
         if duration < 1:
             if duration < 0:
                 raise latency_error(self.latency, "step_time must be >= 0", duration)
@@ -389,10 +393,10 @@ class Engine(ABC):
         self.device_free_at = start + duration
         self.busy_us += duration
         step = self.num_steps
-        # Tokens are counted when the step is formed, not when it ends: lengths are known, so its end changes no number
-        # that forming the next step needs, and a run of decode steps is counted in one go.
+        # Tokens are counted at formation, in both engines: output lengths are known, so the end of the step adds no
+        # information that the next formation needs, and a macro-step is counted in one operation.
         effects = self._count_tokens()
-        # Completions, later, free blocks that are in use in this step.
+        # Read before the effects apply: blocks freed by completions are in use during this step.
         used = self.num_blocks - self.kv_blocks.free
         queue_depth = len(self.queue.waiting)
         if self._arrived:
@@ -400,11 +404,11 @@ class Engine(ABC):
         self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
         if self.host_tier is not None:
             self.offload()
-        # Other steps only decode, and a macro-step could have held them.
-        # An exponential mean in integers, so that it is the same on every machine: m += x - m / 8 converges to 8 x.
+        # A decision is a step with a prefill or an end; all others could be part of a macro-step. The moving average is
+        # an integer, for equal results on every platform: m += x - m / 8 converges to 8 x.
         if prefill_tokens or effects[1]:
-            self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
-            self._last_decision = step
+            self.decision_gap_x8 += step - self.last_decision - (self.decision_gap_x8 >> 3)
+            self.last_decision = step
         return effects
 
     def _count_empty_step(self) -> None:
@@ -432,7 +436,7 @@ class Engine(ABC):
     def _batch_of(
         self, members: list[StepMember], single: list[RunningRequest], missed: list[RunningRequest]
     ) -> StepBatch:
-        """Return the batch of a step in which decoding requests miss their token or single tokens count as decode."""
+        """Batch for the latency model, without the `missed` requests, and with the `single` tokens as decode tokens."""
         decodes, step = self.batch.decodes, self.num_steps
         context_tokens = decodes.context_tokens
         context_tokens += sum(leg.computed for leg in single) - sum(decodes.progress(leg, step) for leg in missed)
@@ -448,7 +452,7 @@ class Engine(ABC):
         return self.batch.decode_contexts(self.num_steps)
 
     def _count_tokens(self) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
-        """Count the tokens of the step that has been formed; return the requests that it brings to a new phase."""
+        """Count the tokens of the formed step; return the requests that complete their prefill, and those that end."""
         batch, decodes, step = self.batch, self.batch.decodes, self.num_steps
         self.num_steps = step + 1
         decodes.advance(1)
@@ -472,12 +476,12 @@ class Engine(ABC):
                 prefilled.append(leg)
             batch.end_prefills(unfinished)
         if ended and len(ended) > 1:
-            # It decides in which order blocks are freed, and so evicted later.
+            # Completions free blocks in this order, which decides the order of their eviction.
             ended.sort(key=lambda leg: leg.batch_position)
         return prefilled, ended
 
     def offload(self) -> None:
-        """Let the second KV tier copy the blocks that the last steps have filled."""
+        """Copy full blocks to the host tier."""
         assert self.host_tier is not None
         step, stored_tokens = self.num_steps, self.batch.stored_tokens
         self.host_tier.offload(self.batch.members.values(), lambda leg: stored_tokens(leg, step))
@@ -491,18 +495,18 @@ class Engine(ABC):
         durations: Iterable[int],
         blocks_by_step: list[int],
     ) -> None:
-        """Form planned decode steps: each decoding request gets a token in each, none joins or leaves.
+        """Form planned decode steps, with one token per decoding request and step.
 
         Parameters
         ----------
         start, last_start, end : int, tick
-            Start of the first and of the last of the steps, and end of the last.
+            Start of the first step, and start and end of the last step.
         last_formed_at : int, tick
-            When the last of them is formed.
+            Formation of the last step.
         durations : iterable of int, µs
             Duration of each step.
         blocks_by_step : list of int
-            KV blocks that are taken in each step.
+            Number of KV blocks taken in each step.
         """
         steps = len(blocks_by_step)
         used = self.num_blocks - self.kv_blocks.free
@@ -511,7 +515,7 @@ class Engine(ABC):
             self.kv.take(blocks)
         decodes = self.batch.decodes
         queue_depth = len(self.queue.waiting) + len(self._arrived)
-        # One record for the whole run: the log spreads it out when it is read.
+        # One record for all steps: the log expands it to a row per step when it is read.
         self.steps.run(start, durations, blocks_by_step, decodes.count, queue_depth, used)
         self.last_step_start = last_start
         self.device_free_at = end

@@ -1,4 +1,4 @@
-"""Defaults of engine settings that depend on the GPU, as a vLLM server chooses them when it starts."""
+"""Defaults of engine settings that depend on the GPU, as in a vLLM server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import attrs
 __all__ = ["VLLM_BLOCK_SIZE", "VLLM_GPU_MEMORY_UTILIZATION", "StepLimits", "vllm_step_limits"]
 
 VLLM_GPU_MEMORY_UTILIZATION = 0.92
-"""Share of the GPU's memory that a vLLM server uses unless it is given another one. Source: vLLM 0.32."""
+"""Default fraction of the GPU memory that a vLLM server uses. Source: vLLM 0.32."""
 
 VLLM_BLOCK_SIZE = 16
-"""Tokens of a KV block on NVIDIA GPUs, unless an attention backend needs larger ones. Source: vLLM 0.32."""
+"""Default tokens per KV block on NVIDIA GPUs; some attention backends require more. Source: vLLM 0.32."""
 
 
 @attrs.frozen
@@ -37,26 +37,25 @@ def vllm_step_limits(
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
 ) -> StepLimits:
-    """Limits of a step as a vLLM server chooses them where they are not given.
+    """Return the limits of a step, with the defaults of a vLLM server for those not given.
 
     Parameters
     ----------
     gpu_name : str, optional
-        Name of the GPU. An A100 gets the defaults of small GPUs whatever its memory.
+        Name of the GPU. An A100 gets the defaults of small GPUs regardless of its memory.
     gpu_memory_gib : float, optional
-        Memory of one GPU, GiB; unknown counts as small.
+        Memory of one GPU, GiB; a GPU of unknown memory gets the defaults of small GPUs.
     max_model_len : int, tokens
-        Cap on prompt and output together; 0 = none. A default budget does not exceed what that many slots can fill.
+        Cap on prompt and output together; 0 = none. Limits the default budget to `max_num_seqs` * `max_model_len`.
     max_num_seqs : int, optional
-        Batch slots, if given.
+        Batch slots.
     max_num_batched_tokens : int, optional
-        Token budget, if given. A default number of slots does not exceed it.
+        Token budget. Limits the default number of batch slots.
 
     Returns
     -------
     StepLimits
-        Given values as they are, the others by default. Both as given may contradict each other: vLLM does not start
-        with a budget below the number of slots.
+        Given values are not checked: vLLM itself refuses a budget below the number of slots.
 
     Notes
     -----

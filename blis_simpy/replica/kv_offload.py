@@ -1,12 +1,11 @@
-"""A second KV tier in host memory behind the GPU's.
+"""KV store with a second tier in host memory.
 
-After every step the full blocks of all running requests are *offloaded*: their keys are copied to the host tier, where
-the oldest make room. When the GPU cannot serve an allocation, the leading blocks of the prompt that only the host has
-are *reloaded*: each takes the place of the block that would be evicted next and becomes the newest of the free list,
-and the step takes longer by the transfer time. Reloading saves no computation: it brings content back, so that a later
-lookup may find it.
+After every step the full blocks of all running requests are *offloaded*: their keys are copied to the host tier, which
+evicts its oldest keys when it is full. If an allocation on the GPU fails, the leading blocks of the prompt that are
+only in the host tier are *reloaded*: each replaces the next free block and moves to the tail of the free list, and the
+transfer time is added to the step. A reload saves no computation by itself; a later lookup may find the blocks.
 
-Here block identities matter, so every block that holds prompt tokens is kept one by one.
+The order of single blocks matters here, so every block with prompt tokens is an object of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.replica.kv_block import Block
-from blis_simpy.replica.kv_store import SingleTier
+from blis_simpy.replica.single_blocks import Block, SingleBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,29 +28,32 @@ __all__ = ["TwoTier"]
 Piece = tuple[str, int, int]
 
 _SLOWEST = 1e-12
-"""Lowest bandwidth, blocks/µs: a block takes 11 days, and the sum over many blocks is still a valid tick."""
+"""Minimum bandwidth, blocks/µs: 11 days per block, so that the sum over many blocks is still a valid tick."""
 
 
 class _Layout:
-    """How the tokens of a running request lie in its blocks.
+    """Placement of the tokens of a running request in its blocks.
 
     Attributes
     ----------
+    blocks : list of Block
+        Its blocks with an identity, in order.
     tail : list of Piece
-        Content of the last block that holds prompt tokens, while it is not full.
+        Content of the last block with prompt tokens, while it is not full.
     fill : int
-        Tokens in that block, `block_size` once it is full.
+        Tokens in that block; `block_size` if it is full.
     keys : list of int
-        Keys of its full blocks in order.
+        Keys of the full blocks, in order.
     next_token : int
-        Token of the request that is stored next.
+        Position of the next token to store.
     holes : int
-        Blocks that were left partly filled when blocks with later tokens were claimed behind them.
+        Blocks that stay partly filled, because blocks with later tokens were claimed after them.
     """
 
-    __slots__ = ("fill", "holes", "keys", "next_token", "tail")
+    __slots__ = ("blocks", "fill", "holes", "keys", "next_token", "tail")
 
     def __init__(self) -> None:
+        self.blocks: list[Block] = []
         self.tail: list[Piece] = []
         self.fill = 0
         self.keys: list[int] = []
@@ -60,33 +61,33 @@ class _Layout:
         self.holes = 0
 
 
-class TwoTier(SingleTier):
-    """GPU blocks as in `SingleTier`, offloaded to and reloaded from host memory (registered as ``two-tier``).
+class TwoTier(SingleBlocks):
+    """Paged KV memory as in `SingleTier`, with a second tier in host memory (registered as ``two-tier``).
 
     Parameters
     ----------
     pool : KVBlocks
-        The GPU's blocks and the count of free ones.
+        The blocks of the GPU, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     cpu_blocks : int
         Blocks of the host tier, >= 1.
     bandwidth : float, blocks/µs
-        Speed of reloading, finite and >= 1e-12; the reciprocal is rounded up to a whole tick.
+        Bandwidth of reloads, finite and >= 1e-12; the time per block is rounded up to a whole tick.
     base_latency : int, µs
-        Fixed part of reloading a block, >= 0.
+        Fixed time to reload a block, >= 0.
 
     Attributes
     ----------
     cpu_misses : int
-        Failed allocations for which nothing could be reloaded.
+        Number of failed allocations without a reload.
     offloaded, cpu_evictions : int
-        Blocks stored in the host tier, and blocks that made room there.
+        Number of blocks stored in the host tier, and evicted from it.
 
     Raises
     ------
     ScenarioError
-        If one of the figures is out of its range.
+        If a value is out of its range.
     """
 
     def __init__(
@@ -107,11 +108,12 @@ class TwoTier(SingleTier):
         self._pending_us = 0
         self._host: OrderedDict[int, None] = OrderedDict()
         self._layouts: dict[RunningRequest, _Layout] = {}
-        # Whether a request has left since the last offload: its blocks are in the host, but no offload refreshes them.
+        # Whether a request has left since the last offload. Its blocks in the host tier then age: an offload renews
+        # only blocks of running requests.
         self._batch_shrank = False
 
     def _pieces(self, leg: RunningRequest, start: int, end: int) -> list[Piece]:
-        """Content of some tokens of a request, prompt and output being one line of tokens."""
+        """Content of the tokens from `start` to `end` of a request; output positions follow those of the prompt."""
         request = leg.request
         pieces: list[Piece] = []
         offset = 0
@@ -124,13 +126,13 @@ class TwoTier(SingleTier):
         if own < end and request.output_stream is not None and own >= request.input_tokens:
             pieces.append((request.output_stream, own - request.input_tokens, end - own))
         elif own < end:
-            # Tokens that no other prompt contains still need an identity, as the request may come back for them. Its
-            # position in the queue is unique, and a leg that starts over keeps it.
+            # Tokens without a name get a stream of their own: the request may look for them after a preemption. Its
+            # position is unique, and a preemption does not change it.
             pieces.append((f"#{leg.position}", own, end - own))
         return pieces
 
-    def _shared_keys(self, leg: RunningRequest) -> list[int]:
-        """Keys of all full prompt blocks: a request that comes back finds its own, too."""
+    def _keys_of(self, leg: RunningRequest) -> list[int]:
+        """Keys of all full prompt blocks, so that a preempted request finds its own blocks."""
         keys: list[int] = []
         for block in range(leg.input_tokens // self.block_size):
             start = block * self.block_size
@@ -139,15 +141,16 @@ class TwoTier(SingleTier):
         return keys
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Return False: every attempt counts in a figure and may reload something."""
+        """Return False, because every attempt counts in `cpu_misses` or reloads blocks."""
         return False
 
     def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Claim the cached prefix and allocate the prompt up to `end`, reloading from the host if need be.
+        """Claim the cached prefix and allocate blocks for the prompt up to `end`, after a reload if necessary.
 
-        A failed attempt gives back what it claimed, but what it reloaded stays reloaded and its time is charged.
+        A failed attempt puts back the claimed blocks. Reloaded blocks stay on the GPU, and their transfer time counts.
         """
         layout = self._layouts[leg] = _Layout()
+        leg.blocks = layout.blocks
         start = len(prefix) * self.block_size
         if self._claim_and_store(leg, layout, prefix, start, end):
             return True
@@ -155,11 +158,11 @@ class TwoTier(SingleTier):
             again = self.cached_prefix(leg)
             found = len(again) * self.block_size
             if found <= start:
-                # With the same physical blocks, even if reloading has given some of them other content.
+                # As in the reference, the same block objects are claimed, even if the reload replaced their content.
                 if self._claim_and_store(leg, layout, prefix, start, end):
                     return True
             elif found >= end:
-                # All of the chunk came back: whole blocks are claimed, so more tokens than the chunk may be stored.
+                # The whole chunk was reloaded. Whole blocks are claimed, which may hold more tokens than the chunk.
                 self._claim(leg, layout, again[: -(-end // self.block_size)])
                 self._finish(leg, layout, end)
                 return True
@@ -175,7 +178,7 @@ class TwoTier(SingleTier):
         return False
 
     def extend(self, leg: RunningRequest, end: int) -> bool:
-        """Allocate the prompt up to `end`; blocks that a failed attempt reloaded and claimed stay with the request."""
+        """Allocate blocks for the prompt up to `end`; reloaded blocks of a failed attempt stay with the request."""
         layout = self._layouts[leg]
         start = leg.computed
         if self._store(leg, layout, start, end):
@@ -187,8 +190,7 @@ class TwoTier(SingleTier):
         found = len(again) * self.block_size
         if found <= start:
             return self._store(leg, layout, start, end)
-        # The chunk before may have ended within a block. The blocks that were found are claimed behind it, and leave it
-        # partly filled: a hole.
+        # The previous chunk may end within a block. Blocks claimed after that block leave it partly filled: a hole.
         first = -(-start // self.block_size)
         if found >= end:
             self._claim(leg, layout, again[first : -(-end // self.block_size)])
@@ -199,7 +201,7 @@ class TwoTier(SingleTier):
         return self._store(leg, layout, found, end)
 
     def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
-        """Count the new blocks of the next chunk, after the room in the last block."""
+        """Return the number of new blocks for the next chunk, beyond the room in the last block."""
         return self._new_blocks(self._layouts[leg], end - leg.computed)
 
     def _new_blocks(self, layout: _Layout, tokens: int) -> int:
@@ -209,14 +211,14 @@ class TwoTier(SingleTier):
     def _claim_and_store(
         self, leg: RunningRequest, layout: _Layout, prefix: Sequence[Block], start: int, end: int
     ) -> bool:
-        """Admit after a prefix, or change nothing."""
+        """Claim a prefix and allocate blocks for the tokens after it; return False and change nothing if they lack."""
         new = -(-(end - start) // self.block_size) if end else 1
         if new + sum(not block.num_holders for block in prefix) > self.pool.free:
             return False
         self._claim(leg, layout, prefix)
         if end:
             return self._store(leg, layout, start, end)
-        # The first output token of an empty prompt is stored with its admission.
+        # An empty prompt stores its first output token at admission.
         self._open_block(leg, layout)
         layout.fill = 1
         layout.tail = self._pieces(leg, 0, 1)
@@ -230,7 +232,7 @@ class TwoTier(SingleTier):
             del self._freed[block]
         for block in blocks:
             block.num_holders += 1
-            leg.blocks.append(block)
+            layout.blocks.append(block)
             layout.keys.append(block.key)
         if blocks:
             layout.fill = self.block_size
@@ -242,11 +244,11 @@ class TwoTier(SingleTier):
             if block in were_idle:
                 self._append(block)
         self.pool.put_back(len(were_idle))
-        leg.blocks = []
+        self._layouts[leg].blocks.clear()
         self.hits -= len(claimed)
 
     def _store(self, leg: RunningRequest, layout: _Layout, start: int, end: int) -> bool:
-        """Store prompt tokens, first into the room of the last block."""
+        """Store prompt tokens, first in the room of the last block."""
         if self._new_blocks(layout, end - start) > self.pool.free:
             return False
         while start < end:
@@ -257,8 +259,8 @@ class TwoTier(SingleTier):
             layout.fill += stored
             start += stored
             if layout.fill == self.block_size:
-                block = leg.blocks[-1]
-                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
+                block = layout.blocks[-1]
+                parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
                 block.key = self._keys.key(parent, layout.tail)
                 self._found[block.key] = block
                 layout.keys.append(block.key)
@@ -267,26 +269,26 @@ class TwoTier(SingleTier):
 
     def _open_block(self, leg: RunningRequest, layout: _Layout) -> None:
         self.take(1)
-        leg.blocks.append(Block(0))
+        layout.blocks.append(Block(0))
         layout.fill = 0
         layout.tail = []
 
     def _finish(self, leg: RunningRequest, layout: _Layout, end: int) -> None:
         layout.next_token = end
-        layout.holes = len(leg.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
-        leg.num_blocks = len(leg.blocks)
-        stored = (leg.num_blocks - 1) * self.block_size + layout.fill if leg.blocks else 0
+        layout.holes = len(layout.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
+        leg.num_blocks = len(layout.blocks)
+        stored = (leg.num_blocks - 1) * self.block_size + layout.fill if layout.blocks else 0
         leg.extra_stored = stored - end
 
     def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens; nothing can be reloaded for them."""
+        """Allocate blocks for decode tokens, without a reload."""
         if super().take(blocks):
             return True
         self.cpu_misses += 1
         return False
 
     def _reload(self, leg: RunningRequest) -> bool:
-        """Bring leading prompt blocks that only the host has into free blocks; return whether there were any."""
+        """Reload leading prompt blocks that are only in the host tier; return whether there were any."""
         room = self.pool.free
         keys = leg.keys or ()
         reloaded = 0
@@ -305,8 +307,8 @@ class TwoTier(SingleTier):
         return reloaded > 0
 
     def _take_head(self) -> Block:
-        """Take the next free block off the free list, to be put back at once: the count of free blocks stays."""
-        # The block object itself is kept if there is one: a prefix that was looked up before the reload holds it, too.
+        """Remove the next block from the free list; the caller appends it again, so the number of free ones stays."""
+        # An existing block object is reused, because a prefix that was looked up before the reload may contain it.
         block = Block(0)
         if not self._blank:
             item = next(iter(self._freed))
@@ -317,7 +319,7 @@ class TwoTier(SingleTier):
         return block
 
     def claim_transfer(self) -> int:
-        """Return the time of all reloads since the last call, µs."""
+        """Return the duration of all reloads since the last call, µs."""
         pending, self._pending_us = self._pending_us, 0
         return pending
 
@@ -329,13 +331,14 @@ class TwoTier(SingleTier):
         batch : iterable of RunningRequest
             The running requests.
         stored_tokens : callable
-            Returns the tokens that are stored for one of them.
+            Returns the number of stored tokens of a request.
         """
         host = self._host
         for leg in batch:
             layout = self._layouts[leg]
             self._name_decoded(leg, layout, stored_tokens(leg))
-            # Every block of the batch is touched after every step, so that the oldest are those of requests that left.
+            # Every block of the batch is renewed after every step, so that the oldest blocks are those of former
+            # requests.
             for key in layout.keys:
                 if key in host:
                     host.move_to_end(key)
@@ -348,56 +351,72 @@ class TwoTier(SingleTier):
         self._batch_shrank = False
 
     def _name_decoded(self, leg: RunningRequest, layout: _Layout, stored: int) -> None:
-        """Give keys to the blocks that decode tokens have filled since the last time."""
+        """Give keys to blocks that decode tokens have filled since the last call."""
         size = self.block_size
         if size == 1 or leg.computed < leg.input_tokens:
-            return  # a block that a decode token opens and fills at once never gets a key
+            return  # as in the reference, a block filled by a single decode token gets no key
         while len(layout.keys) + layout.holes < stored // size:
-            parent, pieces, room = layout.keys[-1] if layout.keys else 0, [], size
-            token = layout.next_token
+            parent, pieces = self._next_block(leg, layout)
+            key = self._keys.key(parent, pieces)
             if 0 < layout.fill < size:
-                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
-                pieces, room = layout.tail, size - layout.fill
-            key = self._keys.key(parent, [*pieces, *self._pieces(leg, token, token + room)])
-            if pieces:
+                layout.next_token += size - layout.fill
                 layout.fill = size
-                leg.blocks[-1].key = key
-                self._found[key] = leg.blocks[-1]
-            elif leg.request.output_stream is not None:
-                self._found[key] = block = Block(key)
-                leg.blocks.append(block)
+                layout.blocks[-1].key = key
+                self._found[key] = layout.blocks[-1]
+            else:
+                layout.next_token += size
+                if leg.request.output_stream is not None:
+                    self._found[key] = block = Block(key)
+                    layout.blocks.append(block)
             layout.keys.append(key)
-            layout.next_token = token + room
+
+    def _next_block(self, leg: RunningRequest, layout: _Layout) -> tuple[int, list[Piece]]:
+        """Return the parent and the content of the block that decode tokens fill next."""
+        token = layout.next_token
+        if 0 < layout.fill < self.block_size:
+            parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
+            return parent, [*layout.tail, *self._pieces(leg, token, token + self.block_size - layout.fill)]
+        parent = layout.keys[-1] if layout.keys else 0
+        return parent, self._pieces(leg, token, token + self.block_size)
+
+    def _refills_blocks(self) -> bool:
+        """Whether a running request may fill a block that the host has already: one of its own or of a quotation."""
+        return any(
+            self._keys.has_key(*self._next_block(leg, layout))
+            for leg, layout in self._layouts.items()
+            if leg.num_preemptions or leg.request.output_stream is not None
+        )
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Give keys to the blocks that output has filled, `tokens` being stored."""
+        """Give keys to blocks filled with output; `tokens` tokens are stored."""
         self._name_decoded(leg, self._layouts[leg], tokens)
 
     def offload_is_constant(self, full_blocks: int, new_full_blocks: int) -> bool:
-        """Whether one offload pass after some decode steps of an unchanged batch does what one after each would do.
+        """Whether one offload after several decode steps of a batch has the effect of one after each step.
 
         Parameters
         ----------
         full_blocks : int
-            Full blocks of the whole batch after these steps.
+            Full blocks of the batch after the steps.
         new_full_blocks : int
-            Those of them that the steps fill.
+            Blocks filled in the steps.
         """
-        # Without an eviction the order in between does not matter: the last pass touches all blocks of the batch.
+        # Without an eviction only the last offload matters, which renews all blocks of the batch.
         if len(self._host) + new_full_blocks <= self._capacity:
             return True
-        # If the host has room for the whole batch, and was refreshed since a request left, evictions hit only blocks of
-        # others, in an order that the passes in between do not change.
-        return not self._batch_shrank and full_blocks <= self._capacity
+        # If the host tier has room for the whole batch, and an offload has followed the last leave, evictions take only
+        # blocks of former requests, in an order that offloads in between do not change. An exception: a request that
+        # starts over fills such a block again, and an offload in between would renew it before its eviction.
+        return not self._batch_shrank and full_blocks <= self._capacity and not self._refills_blocks()
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Give back all blocks, the deepest first."""
+        """Put back all blocks, the last one first."""
         self._batch_shrank = True
         layout = self._layouts.pop(leg)
         self._name_decoded(leg, layout, hashed)
-        freed = -(-tokens // self.block_size) - len(leg.blocks)
+        freed = -(-tokens // self.block_size) - len(layout.blocks)
         self._append_run(freed)
-        for block in reversed(leg.blocks):
+        for block in reversed(layout.blocks):
             block.num_holders -= 1
             if block.num_holders:
                 continue
@@ -406,18 +425,18 @@ class TwoTier(SingleTier):
             else:
                 self._append_run(1)
             freed += 1
-        leg.blocks = []
+        leg.blocks = ()
         leg.num_blocks = 0
-        # Last: a waiting process that gets blocks takes them off the free list at once.
+        # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 
     def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
-        """Release a leg; its blocks have their keys already."""
+        """Release a preempted request; its blocks already have keys."""
         self.release(leg, tokens, hashed)
 
     @property
     def hit_rate(self) -> float:
-        """Cached blocks claimed, over blocks allocated and allocations that failed without a reload."""
+        """Blocks from the cache / (allocated blocks + failed allocations without a reload), since the start."""
         total = self.hits + self.misses + self.cpu_misses
         return self.hits / total if total else 0.0
 

@@ -1,33 +1,33 @@
-"""KV blocks of one replica: which request holds them, what they contain, and which a new prompt can share.
+"""KV stores: allocation of the KV blocks of a replica, and its prefix cache.
 
-A block that is full of prompt tokens has a *key* that stands for its content and everything before it. A free block
-keeps its content until it is taken again, oldest first, so the free list is the prefix cache. Tokens themselves are
-never compared: keys come from the spans that a prompt consists of, and blocks that no other prompt can match have no
-key and are only counted.
+A block full of prompt tokens has a *key*, which stands for its content and that of all blocks before it. A free block
+keeps its content until it is allocated again, the oldest first: the free list is the prefix cache. Tokens are never
+compared: keys are made from the token spans of a prompt. Blocks that no other prompt can share have no key and are only
+counted.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blis_simpy.core.token_spans import Span
-from blis_simpy.replica.kv_block import Block
 from blis_simpy.replica.paged_blocks import PagedBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.resources import KVBlocks
+    from blis_simpy.replica.kv_block import HeldBlocks
     from blis_simpy.replica.running_request import RunningRequest
 
 __all__ = ["HostTier", "KVStore", "SingleTier"]
 
 
 class KVStore(Protocol):
-    """What the engine needs of a KV store. Token ranges count from the start of the prompt.
+    """Interface of a KV store. Token positions count from the start of the prompt.
 
-    A store takes and puts back blocks of its `KVBlocks`, which count the free ones. Each method that allocates checks
-    first and changes nothing when it returns False.
+    A store takes blocks from its `KVBlocks` and puts them back. A method that allocates and returns False has changed
+    nothing.
     """
 
     pool: KVBlocks
@@ -36,60 +36,60 @@ class KVStore(Protocol):
     hits: int
     misses: int
 
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
-        """Leading prompt blocks found in the cache; at least the last prompt token is left to compute."""
+    def cached_prefix(self, leg: RunningRequest) -> Sized:
+        """Return the leading prompt blocks in the cache, at most up to the last prompt token, which is computed."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether `admit` cannot leave `kept` blocks free now, nor as long as blocks are only taken, not put back."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether `admit` leaves fewer than `kept` blocks free, now and as long as no blocks are put back."""
         ...
 
-    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Fewest free blocks with which `admit` can succeed."""
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
+        """Return the minimum number of free blocks for `admit`."""
         ...
 
-    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the blocks that leave the free list with `admit`: new ones, and cached ones that are free."""
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
+        """Return the number of blocks that `admit` takes off the free list: new ones, and free ones of the prefix."""
         ...
 
-    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
-        """Claim the cached prefix and allocate the prompt up to `end`."""
+    def admit(self, leg: RunningRequest, prefix: Sized, end: int) -> bool:
+        """Claim the cached prefix, and allocate blocks for the prompt up to `end`."""
         ...
 
     def blocks_to_extend(self, leg: RunningRequest, end: int) -> int:
-        """Count the new blocks that `extend` would take."""
+        """Return the number of blocks that `extend` allocates."""
         ...
 
     def extend(self, leg: RunningRequest, end: int) -> bool:
-        """Allocate the next prompt chunk, from what is computed up to `end`."""
+        """Allocate blocks for the next prompt chunk, which ends at `end`."""
         ...
 
     def take(self, blocks: int) -> bool:
-        """Take blocks for decode tokens."""
+        """Allocate blocks for decode tokens."""
         ...
 
     def external_get(self, blocks: int) -> None:
-        """Take blocks off the free list for another process; they are counted already and count in no cache figure."""
+        """Remove blocks from the free list for another process; `KVBlocks` has counted them, cache metrics do not."""
         ...
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks without content on the free list for another process, which counts them."""
+        """Add blocks of another process, without content, to the free list; `KVBlocks` counts them."""
         ...
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Record the blocks that output has filled, where a later prompt may contain it; `tokens` are stored."""
+        """Register the blocks filled with output that later prompts may share; `tokens` tokens are stored."""
         ...
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, `tokens` being stored; full blocks of the first `hashed` stay findable while free."""
+        """Put back the blocks of `tokens` tokens; full ones of the first `hashed` tokens stay in the cache."""
         ...
 
     def preempt(self, leg: RunningRequest, tokens: int, hashed: int, findable: int) -> None:
-        """Release a request that will come back and look for the blocks of its first `findable` tokens."""
+        """Release a preempted request; its first `findable` tokens stay in the cache for its next admission."""
         ...
 
     def clear_cache(self) -> None:
-        """Forget the content of all free blocks."""
+        """Discard the content of all free blocks."""
         ...
 
     @property
@@ -99,106 +99,83 @@ class KVStore(Protocol):
 
     @property
     def thrashing_rate(self) -> float:
-        """Pressure on a second tier; 0 without one."""
+        """Evictions from a second tier per block stored there; 0 without one."""
         ...
 
 
 @runtime_checkable
 class HostTier(Protocol):
-    """What the engine needs, besides, of a KV store with a second tier."""
+    """Additional interface of a KV store with a second tier."""
 
     def claim_transfer(self) -> int:
-        """Return the time of all transfers since the last call, µs; the current step takes so much longer."""
+        """Return the duration of all transfers since the last call, µs; it is added to the current step."""
         ...
 
     def offload(self, batch: Iterable[RunningRequest], stored_tokens: Callable[[RunningRequest], int]) -> None:
-        """Copy the full blocks of the running requests to the host after a step, in batch order."""
+        """Copy the full blocks of the running requests to the host, in batch order."""
         ...
 
     def offload_is_constant(self, full_blocks: int, new_full_blocks: int) -> bool:
-        """Whether one call of `offload` after some decode steps does what one after each would do.
+        """Whether one `offload` after several decode steps has the effect of one after each step.
 
-        Both counts may be too large: full blocks of the batch after the steps, and those that the steps fill.
+        Parameters
+        ----------
+        full_blocks : int
+            Upper bound of the full blocks of the batch after the steps.
+        new_full_blocks : int
+            Upper bound of the blocks filled in the steps.
         """
         ...
 
 
 class SingleTier(PagedBlocks):
-    """Paged KV memory on the GPU with prefix caching and least-recently-freed eviction.
+    """Paged KV memory on the GPU with prefix caching (registered as ``single-tier``).
+
+    Eviction takes the block that was freed first. Of several blocks with the same key, the newest is found.
 
     Parameters
     ----------
     pool : KVBlocks
-        The blocks and the count of free ones.
+        The blocks, with the number of free ones.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     """
 
-    def __init__(self, pool: KVBlocks, block_size: int) -> None:
-        super().__init__(pool, block_size)
-        # Key to the newest block with it.
-        self._found: dict[int, Block] = {}
-
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
-        """Leading prompt blocks found in the cache, free or in use, for at most all but the last prompt token."""
-        keys = leg.keys
-        if keys is None:
-            keys = leg.keys = self._shared_keys(leg)
-        if not keys:
-            return ()
-        found = self._found
-        prefix: list[Block] = []
-        for key in keys[: (leg.input_tokens - 1) // self.block_size]:
-            block = found.get(key)
-            if block is None:
-                break
-            prefix.append(block)
-        return prefix
-
-    def _shared_keys(self, leg: RunningRequest) -> list[int]:
+    def _keys_of(self, leg: RunningRequest) -> BlockKeys:
         request = leg.request
         content = request.content or ()
-        # A block that a decode token opens and fills at once never has a key.
+        # As in the reference, a block filled by a single decode token gets no key.
         if request.output_stream is None or self.block_size == 1:
             return self._keys.shared(content, leg.input_tokens)
-        if not 0 < leg.input_tokens == sum(span.tokens for span in content):
+        if not 0 < leg.input_tokens == self._keys.num_tokens(content):
             return self._keys.shared(content, leg.input_tokens)
-        return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
+        return self._keys.keys(content, (request.output_stream, 0, request.output_tokens))
 
-    def _register(self, leg: RunningRequest, tokens: int) -> None:
-        for key in (leg.keys or ())[len(leg.blocks) : tokens // self.block_size]:
-            block = Block(key)
-            self._found[key] = block
-            leg.blocks.append(block)
+    def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
+        end = position + blocks
+        for segment in self._overlapping(line, position, end):
+            hidden = segment if segment.position >= position else self._split(segment, position - segment.position)
+            if hidden.end > end:
+                self._split(hidden, end - hidden.position)
+            self._hide(hidden)
+        self._hold_new(held, line, position, blocks)
 
     def external_put(self, blocks: int) -> None:
-        """Put blocks of another process at the tail of the free list."""
-        self._append_run(blocks)
-
-    def _evict(self, block: Block) -> None:
-        # A newer block with the same content stays findable.
-        if self._found.get(block.key) is block:
-            del self._found[block.key]
+        """Append blocks of another process to the free list."""
+        self._append_blocks(blocks)
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
-        """Put back all blocks, the deepest first, so that the start of a prompt is evicted last."""
+        """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
-        keyed = leg.blocks
-        freed = -(-tokens // self.block_size) - len(keyed)
-        self._append_run(freed)
-        for block in reversed(keyed):
-            block.num_holders -= 1
-            if not block.num_holders:
-                self._append(block)
-                freed += 1
-        leg.blocks = []
-        leg.num_blocks = 0
-        # Last: a waiting process that gets blocks takes them off the free list at once.
+        freed = -(-tokens // self.block_size) - len(leg.blocks)
+        self._append_blocks(freed)
+        freed += self._put_back_named(leg)
+        # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 
     def clear_cache(self) -> None:
-        """Forget the content of all free blocks."""
+        """Discard the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
-        self._append_run(free)
+        self._append_blocks(free)

@@ -1,11 +1,10 @@
-"""Record of a replica: a row a step, and counters."""
+"""Records of a replica: one row per step, and counters."""
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.request import Leg, Request
 
-__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
+__all__ = ["ReplicaLog", "Resumption", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -28,29 +27,25 @@ _STRETCH_COLUMNS = (
 )
 
 
-@attrs.define
-class PrefixLookups:
-    """Lookups in the prefix cache that led to an admission.
+class Resumption(NamedTuple):
+    """The admission of a request after a preemption.
 
     Attributes
     ----------
-    requests : int
-        Admitted requests.
+    request : Request
+        The request.
     queried_tokens : int
-        Their known tokens: prompt, and after a preemption the outputs that were kept.
+        Its known tokens: prompt, and outputs that it kept.
     cached_tokens : int
-        Those of them that were found.
+        Those of them that it found in the prefix cache.
+    recomputed_tokens : int
+        Tokens that were computed before the preemption and are not found: they are computed again.
     """
 
-    requests: int = 0
-    queried_tokens: int = 0
-    cached_tokens: int = 0
-
-    def count(self, queried_tokens: int, cached_tokens: int) -> None:
-        """Count the lookup of one request."""
-        self.requests += 1
-        self.queried_tokens += queried_tokens
-        self.cached_tokens += cached_tokens
+    request: Request
+    queried_tokens: int
+    cached_tokens: int
+    recomputed_tokens: int
 
 
 class ReplicaLog:
@@ -59,21 +54,23 @@ class ReplicaLog:
     Attributes
     ----------
     preemptions : list of (Request, int)
-        Each preemption with its tick, in order.
+        Preempted request and tick of each preemption, in order.
     skipped_tokens : list of (Request, int, int)
-        Steps in which a decoding request was granted no token: request, number of its preemptions so far, and step.
+        Steps without a token for a decoding request: request, its number of preemptions, and number of the step.
     segmented : list of Leg
         Completed legs with more than one segment.
     input_tokens : int
-        Prompt tokens of all requests that passed the checks of the wait queue.
+        Prompt tokens of all requests within the length limits.
     output_tokens : int
-        Tokens generated for completed requests.
-    resumed_lookups : PrefixLookups
-        Prefix cache lookups of requests that were admitted again after a preemption.
-    completed, timed_out, dropped, length_capped, kv_allocation_failures : int
-        Counts of requests; the last counts completing requests whose last token found no block.
+        Output tokens of completed requests.
+    resumptions : list of Resumption
+        Admissions after a preemption, in order.
+    completed, timed_out, dropped, length_capped : int
+        Number of requests with this outcome.
+    kv_allocation_failures : int
+        Number of completed requests without a free KV block for their last token.
     last_activity : int, tick
-        Last tick of an arrival or a timeout.
+        Tick of the last arrival or timeout.
     """
 
     def __init__(self) -> None:
@@ -82,7 +79,7 @@ class ReplicaLog:
         self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
-        self.resumed_lookups = PrefixLookups()
+        self.resumptions: list[Resumption] = []
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0
@@ -94,8 +91,8 @@ class ReplicaLog:
 class StepLog:
     """Steps of one replica.
 
-    Consecutive steps that differ only in start, duration and used blocks are kept as one stretch, and spread out when
-    they are read.
+    The steps of a macro-step, which differ only in start, duration and used blocks, are stored as one *stretch*.
+    Reading expands it to a row per step.
     """
 
     def __init__(self) -> None:
@@ -106,7 +103,7 @@ class StepLog:
     def step(
         self, start: int, duration: int, decode_tokens: int, prefill_tokens: int, batch: int, queue: int, used: int
     ) -> None:
-        """Record one step, `used` being the KV blocks in use before its completions."""
+        """Record a step; `used` is the number of KV blocks in use before its completions."""
         self._durations.append(duration)
         self._blocks_taken.append(0)
         self._stretches.extend((1, start, decode_tokens, prefill_tokens, batch, queue, used))
@@ -114,7 +111,7 @@ class StepLog:
     def run(
         self, start: int, durations: Iterable[int], blocks_taken: list[int], batch: int, queue: int, used: int
     ) -> None:
-        """Record decode steps of one batch, `used` being the KV blocks in use before the first."""
+        """Record decode steps of one batch; `used` is the number of KV blocks in use before the first."""
         if isinstance(durations, np.ndarray):
             self._durations.frombytes(durations.astype(np.int64, copy=False).tobytes())
         else:
@@ -123,14 +120,14 @@ class StepLog:
         self._stretches.extend((len(blocks_taken), start, batch, 0, batch, queue, used))
 
     def copy(self) -> StepLog:
-        """Return a log of the steps so far, which does not grow."""
+        """Return a copy, which later steps do not change."""
         copy = StepLog()
         copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
         copy._stretches = self._stretches[:]
         return copy
 
     def to_arrays(self) -> dict[str, NDArray[np.int64]]:
-        """Return the log as arrays, for `of_arrays`."""
+        """Return the log as arrays that `of_arrays` reads."""
         return {
             "durations": self.durations(),
             "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
@@ -139,7 +136,7 @@ class StepLog:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> StepLog:
-        """Make a log of the arrays of `to_arrays`."""
+        """Build a log from the arrays of `to_arrays`."""
         log = cls()
         log._durations.frombytes(arrays["durations"].tobytes())
         log._blocks_taken.frombytes(arrays["blocks_taken"].tobytes())
@@ -151,21 +148,21 @@ class StepLog:
 
     @property
     def num_stretches(self) -> int:
-        """Number of stretches that the steps are kept as."""
+        """Number of stretches."""
         return len(self._stretches) // len(_STRETCH_COLUMNS)
 
     def end_of(self, step: int) -> int:
-        """End of a step, tick."""
+        """Return the end of a step, tick."""
         return int(self._first_start + self.gaps()[: step + 1].sum())
 
     def gaps(self) -> NDArray[np.int64]:
-        """Time from the end of the step before to the end of each step, µs; of the first step, its duration."""
+        """Return the time between the ends of consecutive steps, µs; first the duration of step 0."""
         gaps = self.durations()
         if not len(gaps):
             return gaps
         stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
         first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
-        # Steps of one stretch follow each other without a pause.
+        # There are no pauses within a stretch.
         ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
         gaps[first_steps[1:]] += stretches[1:, 1] - ends[:-1]
         return gaps
@@ -175,23 +172,23 @@ class StepLog:
         return self._stretches[_STRETCH_COLUMNS.index("start")]
 
     def durations(self) -> NDArray[np.int64]:
-        """Duration of each step, µs."""
+        """Return the duration of each step, µs."""
         return np.array(self._durations, dtype=np.int64)
 
     def queue_depth_mean(self) -> float:
-        """Mean over all steps of the number of waiting requests; 0 without steps."""
+        """Return the mean number of waiting requests over all steps; 0 without steps."""
         stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
         return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
 
     def table(self) -> dict[str, NDArray[np.int64]]:
-        """Columns with a row a step.
+        """Return columns with one row per step.
 
         Returns
         -------
         dict of str to ndarray of int64, shape (num_steps,)
-            ``start_us`` (tick), ``duration_us``, ``decode_tokens``, ``prefill_tokens``, ``batch_size`` (members when
-            the step starts), ``queue_depth`` (requests left waiting), ``used_blocks`` (KV blocks in use in the step,
-            those that other processes hold included).
+            ``start_us`` (tick), ``duration_us``, ``decode_tokens``, ``prefill_tokens``, ``batch_size`` (running
+            requests at the start of the step), ``queue_depth`` (waiting requests after the formation), ``used_blocks``
+            (KV blocks in use during the step, including those of other processes).
         """
         table = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
         counts = table[:, 0]

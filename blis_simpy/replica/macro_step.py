@@ -1,15 +1,15 @@
-"""Macro-steps: runs of decode steps that are planned at once and carried out late.
+"""Macro-steps: decode steps of an unchanged batch, planned together and committed late.
 
-Between two decisions (a request joins, ends, is preempted or times out) a decoding batch repeats itself. The planner
-asks the latency model for the durations of the next steps, and the replica's process waits for the end of the last of
-them: one event for the whole run. The steps are carried out when they are needed:
+Between two decisions (a request joins, ends, is preempted or times out) all steps of a decoding batch are alike. The
+planner gets the durations of the next steps from the latency model, and the process of the replica waits for the end of
+the last one: one event for all steps. To commit a step is to apply it to the state of the engine:
 
-- `commit_all` carries out all of them, when their end has come;
-- `commit_formed` carries out those that have been formed by now, when another process observes or changes the replica;
-- `cancel_rest` forgets the others, if the change makes them wrong. The next step then starts where the last step that
-  was carried out ends.
+- `commit_all` commits the remaining steps, at the end of the plan;
+- `commit_formed` commits the steps formed up to now, before another process reads or changes the replica;
+- `cancel_rest` discards the remaining steps if that change invalidates them. The next step then starts at the end of
+  the last committed one.
 
-Nothing of this changes a figure; ``macro_steps=False`` takes each step singly.
+Macro-steps change no figure; ``macro_steps=False`` computes single steps.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from blis_simpy.core.environment import FOREVER
 from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.latency.base import DecodeRuns, StepBatch
 from blis_simpy.replica.plugin_checks import checked_durations, latency_error
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MacroStep", "MacroStepPlanner"]
 
-# A run this long costs far more to compute than to wake up for; it bounds the arrays of one plan.
+# Bounds the size of the arrays of a plan. For so many steps, the cost of one more event is negligible.
 _MAX_RUN_STEPS = 1 << 16
-# A plan costs as much as this many steps. Where decisions follow each other more closely, steps are taken singly.
+# A plan costs as much as this many single steps, so that a shorter one does not pay.
 _WORTH_PLANNING = 4
 
 
@@ -48,13 +49,13 @@ class MacroStep:
     steps : int
         Number of steps.
     first_formed_at : int, tick, optional
-        When the first step is formed, if each is formed at the start of the step before it; otherwise each is formed at
-        its own start.
+        Formation of the first step, if each step is formed at the start of the one before. If not given, each is formed
+        at its own start.
 
     Attributes
     ----------
     committed : int
-        Number of steps that have been carried out.
+        Number of committed steps.
     """
 
     __slots__ = ("_bounds", "_durations", "_first_formed_at", "committed", "start", "steps")
@@ -67,8 +68,8 @@ class MacroStep:
         self.committed = 0
         self._first_formed_at = first_formed_at
         self._durations = durations
-        # Start of each step, and the end of the last. Plain lists are faster for a handful of steps, arrays for more:
-        # the latency model chooses by what it returns.
+        # Start of each step, and end of the last. Lists are faster for a few steps, arrays for many: the type that the
+        # latency model returns is kept.
         self._bounds: list[int] | IntTicks | None = None
         if isinstance(durations, list):
             self._bounds = list(accumulate(durations, initial=start))
@@ -80,13 +81,13 @@ class MacroStep:
             self._bounds = bounds
 
     def boundary(self, step: int) -> int:
-        """Tick at which a step starts, which is the end of the one before; `steps` gives the end of the run."""
+        """Start of a step, tick; `steps` gives the end of the last one."""
         if self._bounds is None:
             return self.start + step * cast("int", self._durations)
         return int(self._bounds[step])
 
     def started(self, now: int, at_now: bool) -> int:
-        """Return how many steps have started before a tick, those that start at the tick counted if `at_now`."""
+        """Return the number of steps started before a tick, or up to the tick if `at_now`."""
         bounds = self._bounds
         if bounds is None:
             duration = cast("int", self._durations)
@@ -100,7 +101,7 @@ class MacroStep:
         return min(started, self.steps)
 
     def formed(self, now: int, at_now: bool) -> int:
-        """Return how many steps are formed before a tick, those that are formed at the tick included if `at_now`."""
+        """Return the number of steps formed before a tick, or up to the tick if `at_now`."""
         first = self._first_formed_at
         if first is None:
             return self.started(now, at_now)
@@ -109,27 +110,27 @@ class MacroStep:
         return min(self.started(now, at_now) + 1, self.steps)
 
     def formed_at(self, step: int) -> int:
-        """Tick at which a step is formed; `steps` gives that of the step after the run."""
+        """Return the formation of a step, tick; `steps` gives that of the next step after the plan."""
         if self._first_formed_at is None:
             return self.boundary(step)
         return self.boundary(step - 1) if step else self._first_formed_at
 
     def durations(self, first: int, steps: int) -> list[int] | IntTicks:
-        """Durations of some of the steps, µs."""
+        """Durations of `steps` steps from step `first` on, µs."""
         if isinstance(self._durations, int):
             return list(repeat(self._durations, steps))
         return self._durations[first : first + steps]
 
 
 class MacroStepPlanner:
-    """Plans the macro-steps of an engine and carries them out.
+    """Plans and commits the macro-steps of an engine.
 
     Parameters
     ----------
     engine : Engine
         The engine.
     enabled : bool
-        Whether to plan at all; without, and for a latency model that is no `DecodeRuns`, each step is taken singly.
+        Whether to plan. If False, or if the latency model is not a `DecodeRuns`, all steps are single.
     """
 
     def __init__(self, engine: Engine, *, enabled: bool) -> None:
@@ -142,36 +143,39 @@ class MacroStepPlanner:
 
     @property
     def has_plan(self) -> bool:
-        """Whether decode steps are planned that are not all carried out."""
+        """Whether a plan has uncommitted steps."""
         return self._run is not None
 
     def plan(self, next_turn_at: int) -> int:
-        """Plan the decode steps after the steps that are formed, up to the next one that needs a decision.
+        """Plan the decode steps up to the next decision.
 
         Parameters
         ----------
         next_turn_at : int, tick
-            When the engine has its next turn without a plan.
+            Next turn of the engine without a plan.
 
         Returns
         -------
         int, tick
-            When it has its next turn.
+            Next turn of the engine.
         """
         engine, decodes = self._engine, self._decodes
         if (
             self._latency is None
             or not decodes.count
-            or engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+            or (
+                engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+                # The mean lags behind, most of all at the start of a run.
+                and engine.num_steps - engine.last_decision <= _WORTH_PLANNING
+            )
             or not engine.is_steady()
         ):
             return next_turn_at
-        # An arrival cancels what is left of the plan, so planning far ahead costs little.
         step = engine.num_steps
         steps = min(engine.steps_to_plan(), _MAX_RUN_STEPS)
         if steps < _WORTH_PLANNING:
             return next_turn_at
-        # The step that lacks a block preempts a request: it is carried out singly, too.
+        # The first step without enough free blocks preempts a request, which is a decision.
         steps = decodes.steps_within(step, steps, engine.kv_blocks.free)
         if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
             return next_turn_at
@@ -183,7 +187,8 @@ class MacroStepPlanner:
             durations = list(durations)
         if not isinstance(durations, int) and len(durations) != steps:
             raise latency_error(engine.latency, f"decode_step_times must return {steps} durations", durations)
-        # With a step ahead, a planned step is formed when the one before it starts: arrivals later than that miss it.
+        # With asynchronous scheduling a step is formed at the start of the one before, so that a request that arrives
+        # after that joins a later step.
         first_formed_at = engine.last_step_start if engine.steps_ahead else None
         self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
         return run.formed_at(steps) if engine.steps_ahead else run.boundary(steps)
@@ -197,20 +202,21 @@ class MacroStepPlanner:
         return engine.host_tier.offload_is_constant(used + taken, taken + self._decodes.count)
 
     def commit_all(self) -> None:
-        """Carry out all planned steps."""
+        """Commit all planned steps."""
         run = self._run
         if run is not None:
             self._commit(run, run.steps)
             self._run = None
 
     def commit_formed(self, now: int, at_now: bool) -> None:
-        """Carry out the planned steps that have been formed before a tick, or at the tick too."""
+        """Commit the steps formed before a tick, or up to the tick if `at_now`."""
         run = self._run
         if run is not None:
             self._commit(run, run.formed(now, at_now))
 
     def cancel_rest(self) -> bool:
-        """Forget the planned steps that are not carried out; return whether there are any."""
+        """Discard the uncommitted steps; return whether there were any."""
+        # Nothing is undone: uncommitted steps have not changed the engine.
         run = self._run
         self._run = None
         return run is not None and run.committed < run.steps
@@ -231,11 +237,21 @@ class MacroStepPlanner:
         durations = run.durations(first, steps)
         engine.decode(run.boundary(first), last_start, run.boundary(upto), last_formed_at, durations, blocks_by_step)
 
-    def used_blocks(self, now: int, at_now: bool) -> int:
-        """Count the KV blocks in use once the planned steps that are formed before a tick, or at it, are carried out.
+    def blocks_unchanged_until(self, now: int, at_now: bool) -> int:
+        """Return the last tick before whose steps the KV blocks in use are those of now, without further events."""
+        run = self._run
+        if run is None:
+            return FOREVER
+        step, committed = self._engine.num_steps, run.committed
+        formed = max(run.formed(now, at_now), committed)
+        for index in range(formed, min(run.steps, formed + self._decodes.block_size)):
+            if self._decodes.blocks_in_step(step + index - committed):
+                return run.formed_at(index)
+        return FOREVER
 
-        Counts without carrying them out, because a router asks this of each replica for each request.
-        """
+    def used_blocks(self, now: int, at_now: bool) -> int:
+        """Return the number of KV blocks in use before a tick, or at the tick if `at_now`, formed steps included."""
+        # Computed without a commit, because a router reads it for each replica and request.
         engine = self._engine
         used = engine.num_blocks - engine.kv_blocks.free
         run = self._run

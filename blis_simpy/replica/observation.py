@@ -1,4 +1,4 @@
-"""State of a replica at one moment, as other processes see it."""
+"""Observation of a replica by another process."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ __all__ = ["Observation"]
 
 @attrs.frozen
 class Observation:
-    """State of a replica at a place in the total order of events.
+    """State of a replica at a tick position.
 
     Attributes
     ----------
     at : int, tick
-        When it was taken.
+        Time of the observation.
     queue_depth : int
-        Requests in the wait queue.
+        Number of requests in the wait queue.
     batch_size : int
-        Requests in the running batch; taken slots are more if other processes hold some.
-    used_blocks, total_blocks : int
-        KV blocks in use, those of other processes included, and in all.
+        Number of requests in the running batch, without slots held by other processes.
+    used_blocks : int
+        Number of KV blocks in use, including those of other processes.
+    total_blocks : int
+        Number of all KV blocks.
     hit_rate : float
-        Fraction of KV blocks that came from the prefix cache, since the start.
+        Fraction of allocated KV blocks that came from the prefix cache, since the start.
     """
 
     at: int
@@ -34,7 +36,7 @@ class Observation:
 
     @property
     def free_blocks(self) -> int:
-        """KV blocks that are not in use; they may hold cached content."""
+        """Number of KV blocks not in use; they may hold cached content."""
         return self.total_blocks - self.used_blocks
 
     @property

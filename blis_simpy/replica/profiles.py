@@ -1,6 +1,6 @@
-"""Engine profiles: named sets of the settings in which engines differ, and the engine that settings describe.
+"""Engine profiles: named sets of defaults for the settings in which engines differ.
 
-Each setting can be given by itself; a profile only says what holds where it is not.
+A profile sets only the fields that a scenario leaves unset. `build_engine` builds the engine of completed settings.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _ENGINE: Mapping[str, Mapping[str, Any]] = {
 }
 _KV: Mapping[str, Mapping[str, Any]] = {
     "blis": {"capacity_rules": "blis", "reserved_blocks": 0, "gpu_memory_utilization": 0.9},
-    # One block stands for "no block" in vLLM's block tables, so that requests cannot use it.
+    # vLLM reserves one block as the null block of its block tables.
     "vllm": {
         "store": "block-pool",
         "capacity_rules": "vllm",
@@ -74,20 +74,29 @@ _KV: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def with_kv_defaults(settings: KVSettings, profile: str) -> KVSettings:
-    """Complete the settings of a KV cache by the defaults of an engine profile.
+def with_kv_defaults(settings: KVSettings, engine: EngineSettings) -> KVSettings:
+    """Set the unset KV settings to the defaults of an engine profile.
+
+    Parameters
+    ----------
+    settings : KVSettings
+        As given.
+    engine : EngineSettings
+        Settings of the engine, as given.
 
     Raises
     ------
     ScenarioError
-        If there are host blocks, or no prefix caching, with a store that does not support it.
+        If the store does not support host blocks, disabled prefix caching, or the way preempted requests resume.
     """
-    kv = _completed(settings, {"store": settings.chosen_store, **_KV[profile]})
+    kv = _completed(settings, {"store": settings.chosen_store, **_KV[engine.profile]})
     store = kv.store.get("type") if isinstance(kv.store, Mapping) else kv.store
     if kv.cpu_blocks and store == "block-pool":
-        raise ScenarioError.at(
-            "kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint="set kv.store to two-tier"
-        )
+        hint = "set engine.profile (--engine-profile) to blis, or kv.store to two-tier and engine.resume to restart"
+        raise ScenarioError.at("kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint=hint)
+    resume = engine.resume or _ENGINE[engine.profile]["resume"]
+    if resume == "recompute" and store == "two-tier":
+        raise ScenarioError.at("engine.resume", "must be restart with the KV store two-tier", resume)
     if not kv.prefix_caching and store in ("single-tier", "two-tier"):
         raise ScenarioError.at("kv.prefix_caching", f"must be true with the KV store {store}", False)
     return kv
@@ -96,12 +105,12 @@ def with_kv_defaults(settings: KVSettings, profile: str) -> KVSettings:
 def with_engine_defaults(
     settings: EngineSettings, *, gpu_name: str | None, gpu_memory_gib: float | None, max_model_len: int
 ) -> EngineSettings:
-    """Complete the settings of an engine by the defaults of its profile.
+    """Set the unset engine settings to the defaults of the profile.
 
     Parameters
     ----------
     settings : EngineSettings
-        As given.
+        Settings of a scenario.
     gpu_name : str or None
         Name of the GPU, if known.
     gpu_memory_gib : float or None
@@ -156,16 +165,16 @@ def build_engine(
     slots: BatchSlots,
     observers: Observers,
 ) -> Engine:
-    """Build the engine that completed settings describe.
+    """Build the engine of completed settings.
 
     Parameters
     ----------
     settings : EngineSettings
-        Settings without gaps, see `with_engine_defaults`.
+        Result of `with_engine_defaults`.
     max_model_len : int
         Cap on prompt and output, tokens; 0 = none.
     reserved_blocks : int
-        KV blocks that exist besides those that requests can use.
+        KV blocks that requests cannot use, in addition to those of `kv`.
     latency, queue, kv, slots, observers
         As for `Engine`.
     """
@@ -173,7 +182,9 @@ def build_engine(
     limits = ClippedLengths if settings.over_length == "clip" else LengthLimits
     parts = {
         "rules": _rules(settings, num_blocks, reserved_blocks, kv),
-        "limits": limits(max_model_len, num_blocks, kv.block_size),
+        "limits": limits(
+            max_model_len, num_blocks, kv.block_size, min_input_tokens=int(settings.step_effects == "end")
+        ),
         "block_size": kv.block_size,
         "latency": latency,
         "policy": registry.build("batching", settings.batching),

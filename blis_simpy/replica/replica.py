@@ -1,9 +1,9 @@
 """A replica: one inference engine as a SimPy process.
 
-The process (`Replica.serve`) waits while there is nothing to do, takes a step when one is due, and waits for the end of
-the step or of the run of decode steps that was planned after it. A new request, a timeout, or another process that
-takes KV blocks or slots first makes the steps count that have started, then changes the state, and wakes the process at
-the end of the current step if the rest of the plan is no longer right.
+The process (`Replica.serve`) forms a step, waits for the end of it and of the decode steps planned after it, and sleeps
+without work. A new request, a timeout or another process that takes slots or KV blocks changes the state in between.
+Each change first commits the planned steps formed up to now. If it invalidates the rest of the plan, it wakes the
+process at the end of the current step.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ __all__ = ["Intake", "Replica"]
 
 
 class Intake(Enum):
-    """What a replica does with requests that are about to enter its wait queue."""
+    """Treatment of requests on their way to the wait queue of a replica."""
 
     ACCEPT = "accept"
     WITHDRAW = "withdraw"
-    """Gives them up, to be routed again."""
+    """They are routed again."""
     DROP = "drop"
 
 
@@ -62,9 +62,9 @@ class Replica:
     env : Environment
         The simulation's environment.
     index : int
-        Number of the replica; at one tick, lower numbers come first.
+        Number of the replica; orders the replicas within a tick.
     model : str
-        Name of the model that it serves; a label.
+        Name of its model; a label.
     settings : EngineSettings
         Limits and policies of the engine, completed by its profile.
     kv_settings : KVSettings
@@ -76,26 +76,28 @@ class Replica:
     latency : LatencyModel
         Duration of steps.
     horizon : int, tick
-        Deadlines beyond it are not watched.
+        End of simulated time; later deadlines are ignored.
     observers : Observers
-        Observers of what happens to requests here.
+        Observers of requests.
 
     Attributes
     ----------
     slots : BatchSlots
         Batch slots, a `simpy.Resource`.
     kv_blocks : KVBlocks
-        KV blocks, a `simpy.Container` whose level is the number of free ones.
+        KV blocks, a `simpy.Container`; its level is the number of free ones.
     process : simpy.Process
-        The replica's own process.
+        Process of the replica.
     model : str
         Name of the model.
     block_size : int
-        Tokens a KV block.
+        Tokens per KV block.
     token_budget : int
         Most tokens of a step.
+    changed : set of int
+        The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
-        What happens to requests that are about to enter the wait queue.
+        Treatment of requests on their way to the wait queue.
     """
 
     def __init__(
@@ -147,19 +149,21 @@ class Replica:
         self._response_priority = event_priority(actor, ReplicaEvent.RESPONSE)
         self._timeout_priority = event_priority(actor, self._engine.timeout_event)
         self._asleep = True
-        # First waiting request, while the process waits for slots or blocks that other processes hold.
+        # Head of the wait queue, while the process waits for a slot or blocks held by other processes.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
+        self.changed: set[int] = set()
         self.slots.owner = self
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
 
     def serve(self) -> Generator[Event, None, None]:
-        """Step while there is work; wait otherwise."""
+        """Form steps while there is work, and sleep otherwise."""
         env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup
         due = wakeup.never()
         while True:
             yield due
+            self.changed.add(self.index)
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
@@ -187,7 +191,7 @@ class Replica:
             self._observers.leg_finished(cast("RunningRequest", event.value))
 
     def _reservation(self) -> SlotReservation | BlockReservation | None:
-        """Ask for the slot or the blocks that the first waiting request lacks because other processes hold them."""
+        """Reserve the slot or blocks that the head of the wait queue lacks; None if it lacks nothing."""
         if not self._queue.waiting:
             return None
         if not self.slots.free:
@@ -196,34 +200,36 @@ class Replica:
         return self.kv_blocks.reserve(blocks) if blocks > self.kv_blocks.free else None
 
     def _wait_for(self, reservation: SlotReservation | BlockReservation) -> Generator[Event, None, None]:
-        """Wait in SimPy's queue, as any other process does; give up if another request becomes the first to wait."""
+        """Wait in the queue of the resource, like other processes; `_after_change` interrupts if the head changes."""
         self._blocked = self._queue.head
         with suppress(Interrupt):
             yield reservation
         self._blocked = None
-        # First the place of a step in the total order, then the step.
+        # The reservation may succeed at any position of the tick, but a step belongs to its own.
         yield self.env.event_at(self.env.now, self._step_priority)
         reservation.end()
+        self.changed.add(self.index)
 
     def _wake(self, at: int) -> None:
-        """Let the process take its next step at another tick than it waits for."""
+        """Move the next turn of the process to a tick."""
         self._wakeup.move(at)
         self._asleep = False
 
     def _after_change(self, *, plan_holds: bool) -> None:
-        """Wake the process earlier if the steps it planned are wrong, or at once if it waits and there is work."""
+        """Wake the process if it sleeps and there is work; cancel planned steps that a change has invalidated."""
         engine, planner = self._engine, self._planner
+        self.changed.add(self.index)
         if self._asleep:
             if engine.has_work:
                 self._wake(self.env.now)
         elif self._blocked is not None:
             engine.take_inputs(self.env.now)
-            # As long as the same request is first, the process keeps its place in the queue of the resource.
+            # While the head of the wait queue is the same, the process keeps its place in the queue of the resource.
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
         elif planner.has_plan and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
-            # The steps that were formed go on to their end.
+            # Formed steps run to their end.
             self._wake(engine.next_turn_at)
 
     @property
@@ -234,7 +240,7 @@ class Replica:
         return policy if not is_own(policy) and self._engine.queue.waiting and is_unused else None
 
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
-        """Begin a leg of a request, which enters the wait queue after the queueing delay of the latency model."""
+        """Start a leg of a request; it enters the wait queue after the queueing delay of the latency model."""
         now = self.env.now
         request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
@@ -257,7 +263,7 @@ class Replica:
     def _time_out(self, event: Event) -> None:
         entered = cast("RunningRequest", event.value)
         leg = entered.request.leg
-        # The leg that entered may have been preempted, and so replaced by another on its position in the queue.
+        # A preemption replaces the leg by a new one with the same position, so the position is compared, not the leg.
         if (
             not isinstance(leg, RunningRequest)
             or leg.outcome not in (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
@@ -269,7 +275,7 @@ class Replica:
         self._after_change(plan_holds=plan_holds)
 
     def refuse_queue(self, intake: Intake) -> None:
-        """Withdraw or drop the waiting requests, and from now on those that are about to wait; running ones go on."""
+        """Withdraw or drop waiting requests and those on their way; running requests continue."""
         self.intake = intake
         self.catch_up()
         legs = self._engine.remove_queue()
@@ -277,10 +283,7 @@ class Replica:
         self._refuse(legs)
 
     def abort(self) -> None:
-        """Withdraw all requests, first the running ones, and forget the prefix cache.
-
-        The current step ends when it would have ended.
-        """
+        """Withdraw all requests, the running ones first, and clear the prefix cache; the current step continues."""
         self.intake = Intake.WITHDRAW
         self.catch_up()
         legs = self._engine.remove_all()
@@ -291,7 +294,7 @@ class Replica:
         now = self.env.now
         for leg in legs:
             if self.intake is Intake.DROP:
-                # A request that was dropped has no figures from before.
+                # A dropped request reports no timestamps of earlier legs.
                 leg.previous = None
                 self._engine.drop(leg, now)
                 continue
@@ -300,54 +303,59 @@ class Replica:
                 self._observers.leg_finished(leg)
 
     def catch_up(self) -> None:
-        """Carry out the planned steps that have been formed by this place in the total order."""
+        """Commit the planned steps formed up to the current position of the tick."""
         if self._planner.has_plan:
             env = self.env
             self._planner.commit_formed(env.now, env.tick_position >= self._step_priority)
 
     def external_get(self, blocks: int) -> None:
-        """Take KV blocks off the free list for another process."""
+        """Remove KV blocks from the free list for another process."""
         self._kv.external_get(blocks)
 
     def external_put(self, blocks: int) -> None:
-        """Put KV blocks of another process back on the free list."""
+        """Return KV blocks of another process to the free list."""
         self._kv.external_put(blocks)
 
     def resources_changed(self) -> None:
-        """React to another process that has taken slots or blocks or put them back."""
-        # Within a step, slots and blocks that it puts back may go to a process that waits: that is no change from
-        # outside, which would make the replica step again.
+        """React to a change of slots or blocks by another process."""
+        # Slots and blocks that a step puts back may go to a waiting process, within the turn of this replica. Then it
+        # need not be woken.
         if self.env.active_process is not self.process:
             self._after_change(plan_holds=False)
 
     @property
     def load(self) -> Callable[[], int]:
-        """A function that counts the requests in queue and batch together, for frequent calls."""
+        """Function that returns the number of waiting and running requests, for frequent calls."""
         return self._engine.load
 
     @property
     def block_usage(self) -> Callable[[], int]:
-        """A function that counts the KV blocks in use as `used_blocks` does, for frequent calls."""
+        """Function that returns `used_blocks`, for frequent calls."""
         env, count, priority = self.env, self._planner.used_blocks, self._step_priority
         return lambda: count(env.now, env.tick_position >= priority)
 
+    def blocks_unchanged_until(self) -> int:
+        """Return the last tick before whose steps `used_blocks` is what it is now, unless an event changes it."""
+        env = self.env
+        return self._planner.blocks_unchanged_until(env.now, env.tick_position >= self._step_priority)
+
     @property
     def queue_depth(self) -> int:
-        """Requests in the wait queue now."""
+        """Number of requests in the wait queue."""
         return self._engine.queue_depth
 
     @property
     def batch_size(self) -> int:
-        """Requests in the running batch now."""
+        """Number of requests in the running batch."""
         return self._engine.batch_size
 
     @property
     def used_blocks(self) -> int:
-        """KV blocks in use now, those of other processes included."""
+        """Number of KV blocks in use, including those of other processes."""
         return self.block_usage()
 
     def observe(self) -> Observation:
-        """Return the state of the replica as of now."""
+        """Return the current state of the replica."""
         self.catch_up()
         total = int(self.kv_blocks.capacity)
         return Observation(
@@ -361,55 +369,55 @@ class Replica:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request runs or waits, and the last step is over."""
+        """Whether no request is running or waiting, and the last step has ended."""
         return self._asleep and not self._engine.has_work
 
     @property
     def log(self) -> ReplicaLog:
-        """Counters so far, brought up to date."""
+        """Counters, up to date."""
         self.catch_up()
         return self._engine.log
 
     @property
     def hit_rate(self) -> float:
-        """Fraction of KV blocks that came from the prefix cache, since the start."""
+        """Fraction of allocated KV blocks that came from the prefix cache, since the start."""
         return float(self.kv_store.hit_rate)
 
     @property
     def kv_store(self) -> KVStore:
-        """The KV store, brought up to date: hits, misses and rates since the start."""
+        """KV store, up to date."""
         self.catch_up()
         return self._kv
 
     @property
     def steps(self) -> StepLog:
-        """Record of each step so far, brought up to date."""
+        """Record of all steps, up to date."""
         self.catch_up()
         return self._engine.steps
 
     def step_gaps(self) -> NDArray[np.int64]:
-        """Gap that each step so far made between two tokens of a request that got one in the step before it, µs."""
+        """Inter-token latency that each step causes for a request with a token in it and in the step before, µs."""
         self.catch_up()
         return self._engine.step_gaps()
 
     @property
     def token_processing_us(self) -> int:
-        """Time that the latency model adds to each token's latency, but not to the clock, µs."""
+        """Processing time per output token, µs; part of the latencies, does not occupy the engine."""
         return self._latency.output_token_processing_time()
 
     def last_activity(self, upto: int) -> int:
-        """Return the last tick up to one, at most the current one, at which something happened here."""
+        """Return the tick of the last arrival, timeout, step start or step end up to a tick, at most now."""
         self.catch_up()
         self._engine.count_gaps()
         return self._engine.last_activity(upto)
 
     def finish(self, horizon: int) -> int:
-        """Carry out all steps that are formed up to the horizon, and end.
+        """Commit the steps formed up to the horizon, and cancel the others.
 
         Returns
         -------
         int, tick
-            Last tick up to the horizon at which something happened here.
+            Tick of the last arrival, timeout, step start or step end up to the horizon.
         """
         self._planner.commit_formed(horizon, at_now=True)
         self._planner.cancel_rest()

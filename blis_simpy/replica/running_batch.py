@@ -1,7 +1,7 @@
-"""The running batch of a replica: the requests that hold its batch slots, in order of admission.
+"""The running batch of a replica: the requests in its batch slots, in order of admission.
 
-It is the only owner of this state. The batch builder admits and preempts requests, the engine counts tokens; both use
-the methods below. Requests whose prompt is not done are kept one by one, decoding ones as sums (`DecodeBatch`).
+Only this module writes this state: the batch builder, which admits and preempts requests, and the engine, which counts
+tokens, call its methods. Requests in prefill are listed; decoding requests are kept as sums (`DecodeBatch`).
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ class RunningBatch:
     Parameters
     ----------
     slots : BatchSlots
-        Batch slots; a member holds one.
+        Batch slots; each member holds one.
     kv : KVStore
-        KV store, which records the blocks that named output fills.
+        KV store; registers blocks filled with output that later prompts may share.
     block_size : int
-        Tokens a KV block.
+        Tokens per KV block.
     steps_ahead : int
-        See below.
+        Number of steps that are formed while a step is running: 1 with asynchronous scheduling.
 
     Attributes
     ----------
     members : dict of int to RunningRequest
         All members by batch position, in order of admission. Other objects only read it.
     prefilling : list of RunningRequest
-        Members whose prompt is not done, in order of admission. Other objects only read it.
+        Members in prefill, in order of admission. Other objects only read it.
     decodes : DecodeBatch
-        Sums over the other members.
+        Sums over the decoding members.
     with_named_output : list of RunningRequest
-        Members whose output a later prompt may contain, in order of admission. Other objects only read it.
+        Members with output that later prompts may share, in order of admission. Other objects only read it.
     slots : BatchSlots
         Batch slots.
     num_finishing : int
-        Members whose last step has been formed. They get no more tokens, but keep slot and blocks until it ends.
+        Members with their last step pending. They get no more tokens, and keep their slot and blocks until its end.
     steps_ahead : int
-        Steps that are formed before the outputs of the step before them are known: 1 with asynchronous scheduling.
+        As above.
     num_delivered : int
-        Steps whose outputs are known; those of later steps are under way. Only kept with steps ahead.
+        Number of delivered steps; later ones are pending. Only kept by the engine with effects at the end.
     num_delivered_before : int
-        The same when the last step was formed.
+        Number of delivered steps at the formation of the last step.
     """
 
     def __init__(self, slots: BatchSlots, kv: KVStore, block_size: int, steps_ahead: int = 0) -> None:
@@ -71,14 +71,14 @@ class RunningBatch:
 
     @property
     def latest(self) -> RunningRequest:
-        """The member that was admitted last."""
+        """The last admitted member."""
         return next(reversed(self.members.values()))
 
     def join(self, leg: RunningRequest) -> None:
-        """Add a request, which takes a batch slot; there must be a free one."""
+        """Add a request; requires a free batch slot."""
         acquired = self.slots.try_acquire()
         assert acquired, "a request joins the batch without a free slot"
-        # Positions are never used twice, so an entry of a heap or list that names one can be recognised as stale.
+        # Positions are unique, so that stale entries of the heap in `DecodeBatch` are recognised by their position.
         leg.batch_position = position = self._next_position
         self._next_position = position + 1
         self.members[position] = leg
@@ -87,11 +87,11 @@ class RunningBatch:
             self.with_named_output.append(leg)
 
     def end_prefills(self, still_prefilling: list[RunningRequest]) -> None:
-        """Keep only some of the prefilling members as such, in their order; the others decode or leave."""
+        """Replace the list of members in prefill; the others start to decode or end."""
         self.prefilling = still_prefilling
 
     def reach_last_step(self, leg: RunningRequest, step: int) -> None:
-        """Let a member have no more tokens; `step` is the first that it gets none in."""
+        """Mark a member as finishing: it gets no tokens from `step` on."""
         if leg.first_decode_step < step:
             self.decodes.remove(leg, step)
         leg.delivered_at_last_step = self.num_delivered
@@ -99,7 +99,7 @@ class RunningBatch:
         self.num_finishing += 1
 
     def leave(self, leg: RunningRequest, step: int) -> None:
-        """Remove a member; `step` is the first that it takes no part in."""
+        """Remove a member, which takes no part in steps from `step` on."""
         if leg.finishing:
             self.num_finishing -= 1
         elif leg.first_decode_step >= 0:
@@ -109,33 +109,33 @@ class RunningBatch:
         self.release(leg)
 
     def release(self, leg: RunningRequest) -> None:
-        """Remove a member that is in no sum any more, and give its batch slot back."""
+        """Remove a member that is neither in prefill nor in the decode sums, and put its batch slot back."""
         del self.members[leg.batch_position]
         if leg.request.output_stream is not None:
             self.with_named_output.remove(leg)
         leg.batch_position = -1
-        # Last: it may hand the slot to a waiting process at once.
+        # Last, because a waiting process may acquire the slot immediately.
         self.slots.put_back()
 
     def stored_tokens(self, leg: RunningRequest, step: int) -> int:
-        """Tokens of a member that are in KV blocks at the start of a step, those just granted to it included."""
+        """Return the number of tokens of a member in KV blocks at the start of a step, granted ones included."""
         if leg.finishing:
             return leg.last_progress + leg.extra_stored
         progress = self.decodes.progress(leg, step) if leg.first_decode_step >= 0 else leg.computed
         return progress + leg.granted + leg.extra_stored
 
     def num_outputs(self, leg: RunningRequest, step: int) -> int:
-        """Return the outputs that a member has produced before a step, those under way included."""
+        """Return the number of outputs of a member before a step, pending ones included."""
         if leg.first_decode_step < 0:
             return leg.num_outputs
         return leg.num_outputs + min(step, leg.last_step + 1) - leg.first_decode_step + 1
 
     def hashed_tokens(self, leg: RunningRequest, step: int) -> int:
-        """Tokens of a member before a step, those just granted to it included, whose full blocks have a hash.
+        """Return the number of tokens of a member whose full blocks have a hash before a step, granted ones included.
 
-        A block gets its hash with the step that fills it, if the tokens are known by then. Outputs under way are not,
-        so a block that one of them fills gets its hash when the next step is formed, or when the output is delivered
-        and one more has been.
+        A block gets its hash at the formation of the step that fills it, if all its tokens are known. Pending outputs
+        are not known: a block with a pending output gets its hash at the next formation of a step for the member after
+        the delivery.
         """
         stored = self.stored_tokens(leg, step)
         if not self.steps_ahead or leg.first_decode_step < 0:
@@ -152,17 +152,17 @@ class RunningBatch:
 
     @staticmethod
     def _under_way(leg: RunningRequest, first: int, step: int) -> int:
-        """Return the outputs that a member produces in the steps from `first` on and before `step`."""
+        """Return the number of outputs of a member in the steps from `first` to before `step`."""
         return sum(leg.yields(earlier) for earlier in range(first, step))
 
     def name_outputs(self, step: int) -> None:
-        """Report to the KV store which blocks the output of decoding members has filled before a step."""
+        """Register the blocks that decoding members have filled with shareable output before a step."""
         for leg in self.with_named_output:
             if leg.first_decode_step >= 0:
                 self.name_output(leg, step, granted=False)
 
     def name_output(self, leg: RunningRequest, step: int, *, granted: bool) -> None:
-        """Report which blocks the output of one decoding member fills, once it is granted its token of a step."""
+        """Register the blocks that a decoding member has filled with output, its granted token included or not."""
         if leg.request.output_stream is None:
             return
         if granted and not leg.finishing:
@@ -173,7 +173,7 @@ class RunningBatch:
             self._kv.name_output(leg, self.hashed_tokens(leg, step))
 
     def decode_contexts(self, step: int, excluded: AbstractSet[int] = frozenset()) -> list[int]:
-        """Progress of each decoding member at the start of a step, in batch order, without some batch positions."""
+        """Return the progress of the decoding members at the start of a step, in batch order, without excluded ones."""
         return [
             leg.input_tokens + step - leg.first_decode_step
             for leg in self.members.values()

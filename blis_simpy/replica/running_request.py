@@ -1,4 +1,4 @@
-"""A leg as the engine and its KV store see it: what they keep about a request while their replica has it."""
+"""A leg with the state that engine and KV store keep for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from blis_simpy.core.request import Leg, Phase, RequestOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.request import Request
-    from blis_simpy.replica.kv_block import Block
 
 __all__ = ["RunningRequest"]
 
 
 class RunningRequest(Leg):
-    """A leg with the state that its engine needs.
+    """A leg with the state that engine and KV store keep for it.
 
-    A decoding request is not touched while it decodes. Its progress follows from the engine's step counter: it gets
-    one token in each step from `first_decode_step` on and ends in step `last_step`.
+    A request is not updated while it decodes: it gets one token in each step from `first_decode_step` to `last_step`,
+    so its progress follows from the number of the step.
 
     Parameters
     ----------
@@ -29,41 +29,40 @@ class RunningRequest(Leg):
     Attributes
     ----------
     position : int
-        Order of entry into the wait queue of the replica; a leg that starts over keeps it.
+        Number of its entry into the wait queue of the replica; unchanged by preemptions.
     input_tokens : int
-        Tokens that its prefill computes: its prompt, and after a preemption the outputs that it kept.
+        Tokens of its prefill: the prompt, and after a preemption the outputs that it has kept.
     num_outputs : int
-        Outputs that it has produced before its last admission.
+        Outputs before its last admission.
     last_progress : int, tokens
-        Progress at which it ends: one less than prompt and output, or the cap of the maximum model length.
+        Progress at its end: prompt and output less one, or the cap of the maximum model length.
     capped : bool
-        Whether that cap ends it.
+        Whether the cap ends it.
     batch_position : int
-        Order of admission, and so of the running batch; -1 outside of it.
+        Number of its admission, which orders the running batch; -1 outside the batch.
     computed : int, tokens
-        Prompt tokens whose KV is stored; only kept up to the end of the prefill.
+        Progress of its prefill; not updated while it decodes.
     granted : int, tokens
-        Tokens that the step under formation computes for it, if they were granted to it alone; else 0.
+        Tokens granted individually in the step that is being formed; else 0.
     first_decode_step, last_step : int
-        Step numbers; -1 before the prefill has ended. A step in which it missed its token counts as if it had begun to
-        decode a step later.
+        Number of its first decode step and of its last step; -1 during prefill. Each missed token shifts both by one.
     missed_steps : tuple of int
-        Numbers of the steps since its last admission in which it missed its token.
+        Steps since its last admission in which it got no token.
     finishing : bool
-        Whether its last step has been formed, though perhaps not finished.
+        Whether its last step is pending.
     delivered_at_last_step : int
-        Steps of the replica whose outputs were known when its last step was formed.
+        Number of delivered steps at the formation of its last step.
     busy_us_before : int, µs
-        The engine's busy time up to the end of its prefill step.
-    blocks : sequence of Block
-        Leading blocks that it shares or may share, with their identity.
+        Busy time of the engine up to the end of its prefill.
+    blocks : Sized
+        Its leading blocks with a key.
     num_blocks : int
-        All blocks that it held at the end of its last prefill chunk.
+        Number of its blocks at the end of its last prefill chunk.
     extra_stored : int, tokens
-        Tokens stored in its blocks beyond its progress, as the KV store counts them. An empty prompt has 1: its first
-        output token is stored when it is admitted and again when it is decoded.
-    keys : list of int or None
-        Identities of its leading prompt blocks that a prefix cache can find; None until the store needs them.
+        Tokens in its blocks beyond its progress. 1 for an empty prompt: its first output token is stored at admission,
+        and again when it is decoded.
+    keys : BlockKeys, sequence of int or None
+        Keys of its leading blocks that can be found in a prefix cache; None until the store needs them.
     """
 
     __slots__ = (
@@ -105,34 +104,34 @@ class RunningRequest(Leg):
         self.finishing = False
         self.delivered_at_last_step = 0
         self.busy_us_before = 0
-        self.blocks: list[Block] = []
+        self.blocks: Sized = ()
         self.num_blocks = 0
         self.extra_stored = 0
-        self.keys: Sequence[int] | None = None
+        self.keys: BlockKeys | Sequence[int] | None = None
 
     @property
     def decoding(self) -> bool:
-        """Whether its prefill has ended."""
+        """Whether its prefill is complete."""
         return self.first_decode_step >= 0
 
     def yields(self, step: int) -> bool:
-        """Whether it produces an output in a step, the one that ended its prefill included."""
+        """Whether it gets an output in a step; the first output is that of the last prefill step."""
         first = self.first_decode_step - 1 - len(self.missed_steps)
         return self.decoding and first <= step <= self.last_step and step not in self.missed_steps
 
     def close_segment(self, step: int) -> None:
-        """End the run of steps in each of which it got an output, before a step."""
+        """Record the consecutive steps with an output up to, but not including, a step."""
         first = self.missed_steps[-1] + 1 if self.missed_steps else self.first_decode_step - 1
         if 0 <= first < step:
             self.segments += ((first, step - 1),)
 
     def miss(self, step: int) -> None:
-        """Take note of a step in which it does not get the token that it waits for."""
+        """Record a step without a token for it."""
         self.close_segment(step)
         self.missed_steps += (step,)
 
     def wait_to_resume(self, outputs: int, step: int) -> None:
-        """Go back to the wait queue with the outputs of the steps before one; they are recomputed with the prompt."""
+        """Return to the wait queue in a step, with its outputs, which are recomputed with the prompt."""
         self.close_segment(min(step, self.last_step + 1))
         self.outcome = RequestOutcome.QUEUED
         self.num_preemptions += 1
@@ -145,18 +144,18 @@ class RunningRequest(Leg):
         self.finishing = False
 
     def close(self) -> None:
-        """Delete what only the engine needed: the leg is over, and stays with its request for the rest of the run."""
-        # A fifth of the memory of a run, if it were kept. Whoever read it after the end would get an AttributeError.
+        """Delete the attributes that only engine and KV store need, at the end of the leg."""
+        # They would take a fifth of the memory of a run. Deleted rather than reset, so that a later access fails.
         del self.last_progress, self.last_step, self.busy_us_before, self.computed, self.blocks, self.keys
         self.first_decode_step = -1
 
     def withdraw(self, now: int) -> None:
-        """End the leg and detach the request from the replica, so that it can be routed again."""
+        """End the leg as withdrawn and detach it from the request, which can be routed again."""
         super().withdraw(now)
         self.close()
 
     def preempted(self, now: int) -> RunningRequest:
-        """End this leg and return the one that waits in its place: it starts over from the prompt."""
+        """End the leg as preempted; return a new one, which starts over from the prompt."""
         self.outcome = RequestOutcome.PREEMPTED
         self.finished_at = now
         leg = type(self)(self.request, self.replica, self.phase, self.routed_at)

@@ -1,8 +1,8 @@
 """Order of the wait queue: schedulers and priority policies.
 
-A scheduler gives a waiting request a sort key; without a key the queue is first come, first served. A priority policy
-gives it a score, higher being more urgent, which some schedulers use. Both may depend on the clock. If they do not, the
-order of a queue never changes between arrivals, which lets the engine compute many steps at once.
+A scheduler computes the sort key of a waiting request; without a key the queue is first come, first served. A priority
+policy computes a score, higher for more urgent requests, which some schedulers use. Both may depend on the clock. If
+they do not, the order of waiting requests is constant, and the engine can compute macro-steps while requests wait.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ __all__ = [
 
 
 class PriorityPolicy(Protocol):
-    """Gives waiting requests a score.
+    """Computes scores of waiting requests.
 
-    A policy whose *order* never changes with the clock has the attribute ``time_invariant = True``. Then a score is
-    computed once, when a request enters the queue; without the attribute all scores are computed again at every step.
+    The optional attribute ``time_invariant = True`` states that the *order* of the scores is independent of the clock.
+    Then the score of a request is computed once, when it enters the queue. Otherwise all scores are computed at every
+    step.
     """
 
     def score(self, request: Request, now: int) -> float:
-        """Urgency of a waiting request at tick `now`; higher is more urgent."""
+        """Return the score of a waiting request at tick `now`; higher is more urgent."""
         ...
 
 
 class Scheduler(Protocol):
-    """Gives waiting requests a sort key.
+    """Computes sort keys of waiting requests.
 
-    The attribute ``time_invariant = True`` says that the key depends on the clock through the priority alone.
+    The optional attribute ``time_invariant = True`` states that the key depends on the clock only through the priority.
     """
 
     def key(self, request: Request, priority: float, now: int) -> Any:
-        """Sort key of a waiting request, smallest first; equal keys keep their order."""
+        """Return the sort key of a waiting request: the smallest is admitted first; equal keys keep their order."""
         ...
 
 
 class ConstantPriority:
-    """All requests are equally urgent."""
+    """Equal scores for all requests (registered as ``constant``)."""
 
     time_invariant = True
 
@@ -60,34 +61,34 @@ class ConstantPriority:
 
 
 class AgePriority:
-    """Urgency grows with age, by 1 a second (registered as ``slo-based``)."""
+    """Scores that grow with age, by 1 per second (registered as ``slo-based``)."""
 
     time_invariant = True
 
     def score(self, request: Request, now: int) -> float:
-        """Age in seconds."""
+        """Return the age, s."""
         return 1e-6 * float(now - request.arrived_at)
 
 
 class InverseAgePriority:
-    """Urgency falls with age, by 1 a second (registered as ``inverted-slo``)."""
+    """Scores that fall with age, by 1 per second (registered as ``inverted-slo``)."""
 
     time_invariant = True
 
     def score(self, request: Request, now: int) -> float:
-        """Negative age in seconds."""
+        """Return the negative age, s."""
         return 0.0 - 1e-6 * float(now - request.arrived_at)
 
 
 class FirstComeFirstServed:
-    """Requests keep the order of their entry; a preempted one goes to the front."""
+    """Order of entry; a preempted request goes to the front (registered as ``fcfs``)."""
 
     time_invariant = True
     key = None
 
 
 class PriorityScheduler:
-    """Most urgent first, then by arrival, then by id."""
+    """Highest score first, then by arrival, then by id (registered as ``priority-fcfs``)."""
 
     time_invariant = True
 
@@ -102,12 +103,12 @@ class RequestPriorityScheduler:
     time_invariant = True
 
     def key(self, request: Request, priority: float, now: int) -> tuple[int, int, str]:
-        """Return the sort key; the score of the priority policy plays no part."""
+        """Return the sort key; it ignores the priority policy."""
         return request.priority, request.routed_at, request.id
 
 
 class ReversePriorityScheduler:
-    """Least urgent first, then by arrival, then by id; shows what priority inversions cost."""
+    """Lowest score first, then by arrival, then by id; to measure the cost of priority inversion."""
 
     time_invariant = True
 

@@ -10,17 +10,17 @@ from blis_simpy.settings.plugin_options import option_names
 __all__ = ["DEFAULT_STORE", "OFFLOADING_STORE", "EngineSettings", "KVSettings"]
 
 DEFAULT_STORE = "single-tier"
-"""KV store of a scenario that says nothing about it."""
+"""Default KV store."""
 OFFLOADING_STORE = "two-tier"
-"""KV store of a scenario that gives CPU blocks only."""
+"""Default KV store with `cpu_blocks`."""
 
 
 @settings_class
 class EngineSettings:
-    """Limits and policies of the engine of a replica. What is not given is set by the profile."""
+    """Limits and policies of the engine of a replica. The profile sets defaults of unset fields."""
 
     profile: str = setting(
-        default="blis",
+        default="vllm",
         help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
@@ -83,7 +83,7 @@ class EngineSettings:
         default=1000,
         help="Pause of the engine after an iteration without a step while there are requests; with effects at the end.",
         unit="us",
-        ge=0,
+        ge=1,
         dimension="duration",
     )
     reserve_full_sequence: bool | None = setting(
@@ -129,7 +129,7 @@ class EngineSettings:
 
 @settings_class
 class KVSettings:
-    """KV cache of a replica. What is not given is set by the engine profile."""
+    """KV cache of a replica. The engine profile sets defaults of unset fields."""
 
     store: Plugin | None = setting(
         default=None,
@@ -138,7 +138,7 @@ class KVSettings:
         kind="kv_store",
     )
     prefix_caching: bool = setting(
-        default=True, help="Whether prompts share blocks of earlier ones; only the store block-pool can switch it off."
+        default=True, help="Share KV blocks between prompts; false requires the KV store block-pool."
     )
     blocks: int | None = setting(
         default=None,
@@ -205,10 +205,12 @@ class KVSettings:
 
     @property
     def chosen_store(self) -> Plugin:
-        """The KV store to use: `store`, else the default; one named without options has those of these settings."""
+        """The KV store: `store` or the default; a store given by name gets its options from these settings."""
         store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
         if not isinstance(store, str):
             return store
+        if store == DEFAULT_STORE:
+            return {"type": store}
         known = option_names("kv_store", registry.get("kv_store", store)) or ()
         options = {
             "cpu_blocks": self.cpu_blocks,

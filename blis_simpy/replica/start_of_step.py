@@ -1,7 +1,7 @@
-"""An engine whose steps take effect at their start, as in the reference.
+"""Engine with the effects of a step at its start, as in the reference.
 
-Tokens, completions and freed blocks of a step count from its start on; only the recorded latencies reach to its end. So
-a router that observes the replica within a step sees the state after it.
+Tokens, completions and freed blocks count from the start of the step; recorded latencies include its duration. A router
+that observes the replica during a step sees the state after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["StartOfStepEngine"]
 
 
 class StartOfStepEngine(Engine):
-    """State of one replica and its change by steps; parameters are those of `Engine`."""
+    """Engine with effects at the start of a step; parameters as for `Engine`."""
 
     def __init__(self, *, rules: StepRules, **parameters: Any) -> None:
         super().__init__(rules=rules, **parameters)
@@ -32,15 +32,16 @@ class StartOfStepEngine(Engine):
 
     @property
     def next_turn_at(self) -> int:
-        """End of the last step: only then is there something to do."""
+        """End of the last step."""
         return self.device_free_at
 
     def steps_to_plan(self) -> int:
-        """Count the steps before one in which a request ends, which frees blocks and slots at its start."""
+        """Return the number of steps before the next step in which a request ends."""
+        # That step is not planned: it frees blocks and slots at its start, so that a waiting request may join it.
         return self.batch.decodes.next_end() - self.num_steps
 
     def time_out(self, leg: RunningRequest, now: int) -> bool:
-        """Remove a request whose deadline has come, from the queue or from the batch."""
+        """Remove a request immediately; the plan remains valid if the request was waiting."""
         waited = leg.batch_position < 0
         self.log.last_activity = now
         self.log.timed_out += 1
@@ -49,8 +50,8 @@ class StartOfStepEngine(Engine):
         return waited
 
     def _count_gaps(self, leg: RunningRequest) -> None:
-        # Nothing is counted token by token: each gap is a step, so their sum is a difference of the busy time, plus the
-        # processing time of each token, which does not occupy the engine.
+        # Each gap is the duration of a step, so the sum of all gaps is a difference of the busy time, plus the
+        # processing time of each token, which does not occupy the engine. No token is visited.
         if leg.first_decode_step >= 0:
             leg.itl_count = gaps = leg.num_outputs + self.num_steps - leg.first_decode_step
             leg.itl_first_step = leg.first_decode_step
@@ -60,11 +61,11 @@ class StartOfStepEngine(Engine):
         return not self._builder.num_preempted and self.is_steady()
 
     def step_gaps(self) -> NDArray[np.int64]:
-        """Return the durations: while requests decode, each step starts when the one before it ends."""
+        """Durations of the steps, µs: while requests decode, each step starts at the end of the one before."""
         return self.steps.durations()
 
     def take_turn(self, now: int) -> int | None:
-        """Carry out one step that starts now."""
+        """Form a step and apply its effects."""
         if not (self.batch.members or self.queue.waiting):
             return None
         effects = self._form_step(now)
@@ -79,8 +80,8 @@ class StartOfStepEngine(Engine):
             leg.ttft = end + self._token_processing_us - leg.request.arrived_at
             if self._observers.first_token is not None:
                 self._observers.first_token(leg)
-        # At the start of the step, not at its end: the reference does so, and a router that observes the replica within
-        # the step sees the free blocks and slots of the requests that it completes.
+        # At the start of the step, as in the reference: a router that observes the replica during the step sees the
+        # blocks and slots of these requests as free.
         for leg in ended:
             self._complete(leg, end)
         return end
@@ -90,13 +91,13 @@ class StartOfStepEngine(Engine):
             if self._keeps_outputs:
                 leg.miss(self.num_steps)
             else:
-                # The reference leaves the step out of the latencies of the request.
+                # As in the reference, the step does not count in the latencies of the request.
                 leg.busy_us_before += duration
                 self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
             self.batch.decodes.postpone(leg, self.num_steps)
 
     def _complete(self, leg: RunningRequest, end: int) -> None:
-        """End a request whose last step starts now and ends at `end`."""
+        """Complete a request; its last step starts now and ends at `end`."""
         log, output_tokens = self.log, leg.request.output_tokens
         gaps = leg.last_step + 1 - leg.first_decode_step
         if gaps:
@@ -110,8 +111,8 @@ class StartOfStepEngine(Engine):
             log.length_capped += 1
             leg.length_capped = True
         elif output_tokens:
-            # The last token is stored like any other before all blocks are put back, although no step reads it: as in
-            # the reference. If there is no block for it, the request completes all the same.
+            # As in the reference, the last token takes KV memory before the blocks are put back, although no step reads
+            # it. The request completes even if there is no block for it.
             if tokens % self._block_size or self.kv.take(1):
                 tokens += 1
             else:

@@ -1,6 +1,6 @@
-"""Rules of a step that engines disagree on, each a choice of its own.
+"""Rules of a step in which engines differ; each can be chosen separately.
 
-An engine profile is a set of them (`blis_simpy.replica.profiles`). The batch builder applies them to each step.
+An engine profile is a set of rules (`blis_simpy.replica.profiles`). The batch builder applies them to each step.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
@@ -33,16 +32,16 @@ __all__ = [
 
 
 class SharedChunkLimit:
-    """Longest prefill chunk of requests that share the engine; one that is alone is not limited.
+    """Maximum prefill chunk that does not apply to a request alone on the replica.
 
     Parameters
     ----------
     tokens : int
-        The limit, >= 1.
+        The maximum, >= 1.
     max_tokens : int
         Token budget of a step.
     adaptive : bool
-        Whether an equal share of the budget is allowed if that is more.
+        Whether to raise the maximum to an equal share of the budget.
     """
 
     def __init__(self, tokens: int, max_tokens: int, *, adaptive: bool) -> None:
@@ -51,37 +50,37 @@ class SharedChunkLimit:
         self._adaptive = adaptive
 
     def tokens(self, num_requests: int) -> int:
-        """Return the limit, while so many requests run or wait."""
+        """Return the maximum chunk with a number of running and waiting requests."""
         if num_requests <= 1:
             return self._max_tokens
         return max(self._tokens, self._max_tokens // num_requests) if self._adaptive else self._tokens
 
 
 class AdmissionRule(Protocol):
-    """Free KV blocks that the head of the wait queue needs for its admission.
+    """Condition on free KV blocks for the admission of the head of the wait queue.
 
-    `prefix` are the cached blocks that it would claim, `end` is the end of its first chunk, tokens. `kept` blocks must
+    `prefix` is its cached prefix, `end` the end of its first chunk (tokens), and `kept` the number of blocks that must
     stay free.
     """
 
     is_checked_by_kv: bool
-    """Whether the KV store finds out by itself, if no blocks must stay free."""
+    """Whether `KVStore.admit` checks the condition itself, with `kept` = 0."""
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether it can be admitted now; allocating the chunk may still fail."""
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether the condition is met; the allocation may still fail."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether it cannot be admitted, and not later either as long as blocks are only taken."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether the condition is not met as long as no blocks are put back."""
         ...
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Fewest free blocks with which it can be admitted."""
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
+        """Return the minimum number of free blocks for an admission."""
         ...
 
 
 class FirstChunkFits:
-    """The first chunk must fit.
+    """Condition that the first chunk fits the free blocks.
 
     Parameters
     ----------
@@ -94,21 +93,21 @@ class FirstChunkFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether the chunk fits."""
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether the first chunk fits."""
         return self._kv.free_blocks_taken(leg, prefix, end) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Ask the KV store."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Return the answer of the KV store."""
         return self._kv.stays_blocked(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the new blocks of the chunk."""
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
+        """Return the number of new blocks of the chunk."""
         return self._kv.blocks_to_admit(leg, prefix, end)
 
 
 class WholeSequenceFits:
-    """All known tokens must fit, those of later chunks included.
+    """Condition that all known tokens fit the free blocks, including those of later chunks.
 
     Parameters
     ----------
@@ -121,16 +120,17 @@ class WholeSequenceFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether prompt, and output so far, fit."""
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether prompt and kept outputs fit."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
-        """Whether they do not fit: losing cached blocks to others never makes the need smaller."""
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
+        """Whether they do not fit."""
+        # An eviction of prefix blocks never reduces the number of blocks needed.
         return not self.fits(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
-        """Count the blocks that would leave the free list."""
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
+        """Return the number of blocks that leave the free list."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens)
 
 
@@ -143,7 +143,7 @@ class VictimRule(Protocol):
 
 
 class LatestAdmitted:
-    """The request that was admitted last."""
+    """Preempts the last admitted request."""
 
     def victim(self, batch: RunningBatch) -> RunningRequest:
         """Return the last member."""
@@ -151,7 +151,7 @@ class LatestAdmitted:
 
 
 class LeastUrgent:
-    """The request with the largest priority number; of equals the latest arrival, then the first of the batch."""
+    """Preempts the request with the largest priority number, then the latest arrival, then the first of the batch."""
 
     def victim(self, batch: RunningBatch) -> RunningRequest:
         """Return the least urgent member."""
@@ -159,44 +159,44 @@ class LeastUrgent:
 
 
 class ResumeRule(Protocol):
-    """What a preempted request keeps."""
+    """State that a preempted request keeps."""
 
     keeps_outputs: bool
 
     def findable(self, leg: RunningRequest, hashed: int) -> int:
-        """Tokens that it can find in the prefix cache when it comes back, of so many in blocks with a hash."""
+        """Return the number of its tokens that stay in the prefix cache for it, of `hashed` tokens in hashed blocks."""
         ...
 
     def requeued(self, leg: RunningRequest, outputs: int, step: int, now: int) -> RunningRequest:
-        """Return the leg that waits in the place of one that has produced some outputs in the steps before `step`."""
+        """Return the leg that waits after the preemption of `leg`, which has `outputs` outputs before `step`."""
         ...
 
 
 class StartOver:
-    """It loses its outputs and starts over from its prompt, with a new leg."""
+    """Starts over from the prompt, without outputs, in a new leg."""
 
     keeps_outputs = False
 
     def findable(self, leg: RunningRequest, hashed: int) -> int:
-        """Return what is hashed of the prompt."""
+        """Return the number of hashed prompt tokens."""
         return min(hashed, leg.input_tokens)
 
     def requeued(self, leg: RunningRequest, outputs: int, step: int, now: int) -> RunningRequest:
-        """End the leg and return the next one."""
+        """End the leg and return a new one."""
         return leg.preempted(now)
 
 
 class KeepOutputs:
-    """It keeps its outputs and computes them again together with its prompt, as far as they are not cached."""
+    """Keeps the outputs, and recomputes them with the prompt as far as they are not cached."""
 
     keeps_outputs = True
 
     def findable(self, leg: RunningRequest, hashed: int) -> int:
-        """Return everything that is hashed."""
+        """Return the number of hashed tokens."""
         return hashed
 
     def requeued(self, leg: RunningRequest, outputs: int, step: int, now: int) -> RunningRequest:
-        """Return the leg itself."""
+        """Return the same leg."""
         leg.wait_to_resume(outputs, step)
         return leg
 
@@ -210,17 +210,17 @@ class StepRules:
     max_tokens : int
         Token budget of a step.
     max_chunk : int
-        Longest prefill chunk of a request.
+        Maximum prefill chunk of a request.
     chunk_limit : SharedChunkLimit or None
-        The same where it depends on the number of requests.
+        Replaces `max_chunk` if it depends on the number of requests.
     admission : AdmissionRule
-        Free KV blocks that an admission needs.
+        Condition on free KV blocks for an admission.
     kept_blocks : int
-        KV blocks that stay free at an admission while other requests run.
+        KV blocks that stay free at an admission while other requests are running.
     victim : VictimRule
-        Which request is preempted.
+        Chooses the request to preempt.
     resume : ResumeRule
-        What a preempted request keeps.
+        State that a preempted request keeps.
     """
 
     max_tokens: int

@@ -26,16 +26,16 @@ class WaitQueue:
     Parameters
     ----------
     scheduler : Scheduler
-        Gives the sort key; a ``key`` of None means first come, first served.
+        Computes the sort key; a ``key`` of None means first come, first served.
     priority : PriorityPolicy
-        Gives the score that the key may use.
+        Computes the score that the key may use.
 
     Attributes
     ----------
     waiting : deque or list of RunningRequest
         The waiting requests in order. Other objects only read it.
     time_invariant : bool
-        Whether the order of waiting requests never changes by itself, that is with the clock.
+        Whether the order of waiting requests is independent of the clock.
     """
 
     def __init__(self, scheduler: Scheduler | FirstComeFirstServed, priority: PriorityPolicy) -> None:
@@ -47,7 +47,7 @@ class WaitQueue:
         self.time_invariant = self._key is None or bool(
             getattr(scheduler, "time_invariant", False) and getattr(priority, "time_invariant", False)
         )
-        # A deque gives up its head at once, but only a list can be sorted.
+        # A deque removes its head in constant time, but only a list can be sorted.
         self.waiting: deque[RunningRequest] | list[RunningRequest] = deque() if self._key is None else []
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class WaitQueue:
         return lambda leg: key(leg.request, score(leg.request, now), now)
 
     def append(self, leg: RunningRequest, now: int) -> None:
-        """Add a request that has just arrived: at the end, or where its key belongs."""
+        """Add a new request: at the end, or by its key after equal keys."""
         if self._key is not None and self.time_invariant:
             try:
                 insort_right(self.waiting, leg, key=self._sort_key(now))
@@ -72,7 +72,7 @@ class WaitQueue:
             self.waiting.append(leg)
 
     def return_to_front(self, leg: RunningRequest, now: int) -> None:
-        """Add a preempted request: at the front, or where its key belongs, before equal keys."""
+        """Add a preempted request: at the front, or by its key before equal keys."""
         if self._key is not None and self.time_invariant:
             try:
                 insort_left(self.waiting, leg, key=self._sort_key(now))
@@ -82,7 +82,7 @@ class WaitQueue:
             self.waiting.insert(0, leg)
 
     def sort(self, now: int) -> None:
-        """Sort again at the start of a step, if keys depend on the clock."""
+        """Sort the queue; called at the formation of a step if keys depend on the clock."""
         assert isinstance(self.waiting, list)
         try:
             self.waiting.sort(key=self._sort_key(now))
@@ -99,12 +99,12 @@ class WaitQueue:
 
     @property
     def is_stable(self) -> bool:
-        """Whether the order of the waiting requests now cannot change by itself."""
+        """Whether the order of the current requests is independent of the clock."""
         return self.time_invariant or len(self.waiting) < 2
 
     @property
     def head(self) -> RunningRequest | None:
-        """Next request to be admitted."""
+        """Next request to admit; None if the queue is empty."""
         return self.waiting[0] if self.waiting else None
 
     def pop(self) -> RunningRequest:
@@ -113,5 +113,5 @@ class WaitQueue:
         return waiting.popleft() if isinstance(waiting, deque) else waiting.pop(0)
 
     def remove(self, leg: RunningRequest) -> None:
-        """Remove a request from any place."""
+        """Remove a request."""
         self.waiting.remove(leg)

@@ -16,7 +16,7 @@ import numpy as np
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, Columns
+from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, PRIORITY, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +79,8 @@ class Trace:
     header : TraceHeader
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout.
+        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout,
+        `trace_columns.PRIORITY` too if requests have priorities.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
@@ -162,6 +163,7 @@ class Trace:
             round_index,
             streaming,
             prefix_tokens,
+            priority,
             content,
             output_stream,
         ) in zip(
@@ -174,6 +176,7 @@ class Trace:
             groups,
             *map(self._values, ("round_index", "streaming")),
             lengths,
+            self._values(PRIORITY) if PRIORITY in self.columns else repeat(0),
             repeat(None) if self.contents is None else self.contents,
             repeat(None) if self.output_streams is None else self.output_streams,
             strict=False,
@@ -200,6 +203,7 @@ class Trace:
                     prefix_group=group,
                     round_index=round_index,
                     streaming=streaming,
+                    priority=priority,
                 )
             )
         return requests

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "CONTENT", "PREFIX_LENGTH", "Columns", "full_columns", "read_columns"]
+__all__ = ["COLUMNS", "CONTENT", "PREFIX_LENGTH", "PRIORITY", "Columns", "full_columns", "read_columns"]
 
 PREFIX_LENGTH = "prefix_length"
 """Column of the newer layout (version 3): length of the prefix that a group shares, tokens."""
+PRIORITY = "vllm_priority"
+"""Optional column of the newer layout, and of ours: priority of the request, the lowest number being most urgent."""
 CONTENT = "content_spans"
 """Column of ours, beyond those of TraceV2: what the prompt is made of; see `blis_simpy.trace_files.token_span_text`."""
 
@@ -58,6 +60,10 @@ def _fraction(text: str) -> float:
     if not _DECIMAL.fullmatch(text) or not 0 <= (value := float(text)) <= 1:
         raise ValueError("must be a number from 0 to 1")
     return value
+
+
+def _priority(text: str) -> int:
+    return integer(text) if text else 0
 
 
 _text = sys.intern  # rows share the few labels that a trace has
@@ -92,7 +98,11 @@ _BASE = (
     CsvColumn("finish_reason", str.strip),
 )
 _NEWER = CsvColumn(PREFIX_LENGTH, _count, np.int64)
-_OPTIONAL = (CsvColumn("vllm_priority", _text), CsvColumn("adapter", _text), CsvColumn(CONTENT, read_content))
+_OPTIONAL = (
+    CsvColumn(PRIORITY, _priority, np.int64),
+    CsvColumn("adapter", _text),
+    CsvColumn(CONTENT, read_content),
+)
 COLUMNS = tuple(column.name for column in _BASE)
 """Names of the columns, in the order that the file must have; the last may be missing."""
 
@@ -162,7 +172,7 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
     -------
     Columns
         All columns of `COLUMNS`, in file order, a missing last one as empty text; `PREFIX_LENGTH` in the newer layout;
-        ``vllm_priority``, ``adapter`` and `CONTENT` if there are any, the last as pairs of a content and a stream.
+        `PRIORITY`, ``adapter`` and `CONTENT` if there are any, the last as pairs of a content and a stream.
 
     Raises
     ------

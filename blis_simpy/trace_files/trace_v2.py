@@ -33,7 +33,7 @@ from blis_simpy.trace_files.trace import (
     TraceHeader,
     default_horizon,
 )
-from blis_simpy.trace_files.trace_columns import COLUMNS, CONTENT, PREFIX_LENGTH, read_columns
+from blis_simpy.trace_files.trace_columns import COLUMNS, CONTENT, PREFIX_LENGTH, PRIORITY, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +107,8 @@ def read_trace(
     elif is_newer != (header.trace_version == NEWER_VERSION):
         rule = f"{'must not' if is_newer else 'must'} be among the columns of version {header.trace_version}"
         raise WorkloadTraceError.at(PREFIX_LENGTH, rule, file=os.fspath(data_path))
-    for name, without in (("vllm_priority", ("", "0")), ("adapter", ("",))):
-        if set(columns.pop(name, ())).difference(without):
-            _log.warning("%s: %s is not simulated", os.fspath(data_path), name)
+    if set(columns.pop("adapter", ())).difference(("",)):
+        _log.warning("%s: adapter is not simulated", os.fspath(data_path))
     early = np.asarray(columns["arrival_time_us"]) < 0
     if early.any():
         least = np.asarray(columns["arrival_time_us"]).min()
@@ -137,9 +136,11 @@ class TraceV2:
         flag="--header",
     )
 
-    fields: ClassVar[str] = "the columns of TraceV2, version 2 or 3; prefix_length, content_spans if there"
+    fields: ClassVar[str] = (
+        "the columns of TraceV2, version 2 or 3; optional prefix_length, vllm_priority, content_spans"
+    )
     times: ClassVar[str] = "µs; in version 3 as sent, from the first send on"
-    not_kept: ClassVar[str] = "priorities, adapters"
+    not_kept: ClassVar[str] = "adapters"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
@@ -159,8 +160,9 @@ def write_trace(trace: Trace, header_path: str | os.PathLike[str], data_path: st
     Parameters
     ----------
     trace : Trace
-        Header and columns; one with lengths of prefixes is written in the newer layout, any other as version 2. What
-        prompts are made of goes into a column beyond those of the layout, which other programs ignore.
+        Header and columns; one with lengths of prefixes is written in the newer layout, any other as version 2.
+        Priorities other than 0, and what prompts are made of, go into columns beyond those of the layout, which other
+        programs ignore.
     header_path, data_path : path-like
         YAML and CSV file to write or to replace; their folders must exist.
 
@@ -190,6 +192,8 @@ def _data_text(trace: Trace) -> Iterator[str]:
     names = list(COLUMNS)
     if PREFIX_LENGTH in trace.columns:
         names.insert(names.index("prefix_group") + 1, PREFIX_LENGTH)
+    if np.any(trace.columns.get(PRIORITY, 0)):
+        names.append(PRIORITY)
     columns = [trace.columns[name] for name in names]
     if trace.contents is not None:
         names.append(CONTENT)

@@ -246,6 +246,7 @@ class SessionBuilder(RequestBuilder):
             tenant=client.tenant,
             slo_class=client.slo_class,
             model=client.model,
+            priority=client.priority,
             max_rounds=self.max_rounds,
             think_time_us=self._turns.think_time_us,
             accumulates=self._turns.accumulates,

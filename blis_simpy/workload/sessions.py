@@ -7,7 +7,7 @@ import numpy as np
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
-from blis_simpy.core.token_spans import Span, TokenSpans
+from blis_simpy.core.token_spans import ContinuedSpans, Span, TokenSpans
 from blis_simpy.workload.lengths import LengthSampler
 from blis_simpy.workload.plugin_draws import validate_samples
 
@@ -37,6 +37,8 @@ class SessionBlueprint:
     ----------
     client, session, tenant, slo_class, model : str
         Labels of its requests.
+    priority : int
+        Their priority.
     max_rounds : int
         Rounds, including the first one.
     think_time_us : int, µs
@@ -66,6 +68,7 @@ class SessionBlueprint:
     tenant: str
     slo_class: str
     model: str
+    priority: int
     max_rounds: int
     think_time_us: int
     accumulates: bool
@@ -113,7 +116,7 @@ class SessionBlueprint:
         own = spans((input_stream(self.session, round_index), new_tokens))
         if self.accumulates:
             answer = spans((output_stream(self.session, round_index - 1), finished.generated_tokens))
-            content = (*(finished.content or ()), *answer, *own)
+            content: TokenSpans = ContinuedSpans.of(finished.content or (), *answer, *own)
             input_tokens = finished.input_tokens + finished.generated_tokens + new_tokens
         else:
             content = self.prefix
@@ -134,6 +137,7 @@ class SessionBlueprint:
             client=self.client,
             session=self.session,
             round_index=round_index,
+            priority=self.priority,
         )
 
     def _draw(self, distribution: LengthSampler) -> int:

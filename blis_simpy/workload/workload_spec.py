@@ -86,6 +86,12 @@ class WorkloadSpec(Traffic):
         ge=0,
         le=MAX_REQUESTS,
     )
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
+    )
     servegen_data: OptionalPart[ServegenData] = setting(
         default=None, help="Clients from measured data in the layout of ServeGen."
     )
@@ -127,6 +133,25 @@ class WorkloadSpec(Traffic):
     def default_seed(self) -> int:
         """Its seed."""
         return self.seed
+
+    def mean_rate(self) -> float:
+        """Return the aggregate rate, or that of the stages of `inference_perf`."""
+        if self.has_own_rates:
+            raise ScenarioError.at("rate", "is not known: windows of the clients set the rates")
+        return self.with_clients_listed().aggregate_rate
+
+    def with_rate(self, rate_per_s: float) -> WorkloadSpec:
+        """Return the same traffic with another aggregate rate; see `Traffic.with_rate`."""
+        if self.servegen_data is not None:
+            return evolved(self, aggregate_rate=rate_per_s)
+        if self.has_own_rates:
+            raise ScenarioError.at("rate", "cannot be set: windows of the clients set the rates", rate_per_s)
+        # The stages of an inference-perf benchmark set the rate; listed, they are clients.
+        return evolved(self.with_clients_listed(), aggregate_rate=rate_per_s)
+
+    def content(self) -> WorkloadSpec:
+        """Return the specification with a list of clients in place of the names of files."""
+        return self.with_clients_listed()
 
     def with_clients_listed(self) -> WorkloadSpec:
         """Return the same traffic with a list of clients in place of `inference_perf` or `servegen_data`.

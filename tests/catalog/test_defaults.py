@@ -33,7 +33,7 @@ def small():
 
 def test_bundled_file_has_the_published_entries(bundled):
     sizes = {s: len(bundled.names(s)) for s in ("deployments", "blackbox", "global_coefficients", "presets", "models")}
-    assert sizes == {"deployments": 30, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 135}
+    assert sizes == {"deployments": 135, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 135}
 
 
 def test_every_bundled_entry_is_well_formed(bundled):
@@ -141,7 +141,7 @@ def test_layout_is_checked_on_loading(text, message):
     ("entry", "message"),
     [
         ("{gpu: H100, tp: 1.5, engine_version: v}", "tp must be a whole number >= 0, got 1.5"),
-        ("{gpu: H100, tp: 1}", "must have the key engine_version"),
+        ("{gpu: H100, engine_version: v}", "must have the key tp"),
         ("{gpu: H100, tp: 1, engine_version: v, tpp: 2}", "tpp is not a known key, got 2"),
         ("{gpu: 100, tp: 1, engine_version: v}", "gpu must be text, got 100"),
         ("{gpu: H100", r"is not valid YAML.*\(line 3\)"),
@@ -166,7 +166,17 @@ def test_every_model_of_the_catalog_has_an_architecture_with_all_its_layers(name
     assert spec.architecture.parameters > 100_000_000
 
 
-@pytest.mark.parametrize("name", Catalog.load().names("deployments"))
-def test_every_deployment_of_the_catalog_has_room_by_the_rules_of_vllm(name):
-    scenario = blis.Scenario(model=name, kv=blis.KVSettings(capacity_rules="vllm"))
-    assert scenario.resolve().num_blocks > 0
+@pytest.mark.parametrize("name", Catalog.load().names("models"))
+def test_every_model_of_the_catalog_runs_at_its_own_deployment(name):
+    scenario = blis.Scenario(
+        model=name,
+        latency=blis.LatencySettings(backend="kernels"),
+        engine=blis.EngineSettings(profile="vllm"),
+        workload=blis.Workload(rate=1, num_requests=1, prompt=100, output=2),
+    )
+    assert scenario.resolve().num_blocks * 16 >= min(scenario.resolve().model.max_position_embeddings, 32_768)
+    assert scenario.run().summary["completed_requests"] == 1
+
+
+def test_every_deployment_is_that_of_a_model_of_the_catalog(bundled):
+    assert [name for name in bundled.names("deployments") if bundled.model(name) is None] == []

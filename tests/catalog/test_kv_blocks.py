@@ -7,7 +7,7 @@ import blis_simpy as blis
 from blis_simpy.catalog.checkpoint.reader import read_architecture
 from blis_simpy.catalog.kv_blocks import growing_bytes_per_token, kv_blocks, sequence_bytes
 from blis_simpy.catalog.kv_capacity import reference_kv_blocks
-from blis_simpy.catalog.models import ModelSpec
+from blis_simpy.catalog.models import ModelSpec, load_model_config
 from blis_simpy.errors import ScenarioError
 
 DENSE = {
@@ -59,6 +59,37 @@ def test_eight_bit_cache_has_room_for_twice_the_blocks():
     wide = blocks(quantization_config=stated)
     narrow = blocks(quantization_config={**stated, "kv_cache_scheme": {"num_bits": 8, "type": "float"}})
     assert narrow - 2 * wide in (0, 1)
+
+
+def test_fp8_of_modelopt_leaves_the_input_embedding_in_16_bits():
+    """7,503,609,856 weights take one byte, 524,288,000 of the embedding and 262,144 of norms two: 7.965 GiB.
+
+    80 * 0.9 - 5.5 - 0.15 - 7.965 GiB hold 29,892 blocks of 2 MiB. The output embedding is quantised unless the
+    checkpoint excludes it, the input embedding never is: `get_quant_method` in `quantization/modelopt.py` of vLLM. With
+    one byte for the input embedding, too, there would be 250 blocks more, 0.8 %.
+    """
+    assert blocks(quantization_config={"quant_method": "modelopt", "quant_algo": "FP8"}) == 29_892
+
+
+def test_side_file_of_modelopt_sets_the_types_of_weights_and_of_the_kv_cache(tmp_path):
+    """NVFP4 has an 8-bit scale for 16 weights of 4 bits; both embeddings stay in 16 bits: 5.610 GiB of weights.
+
+    vLLM takes the type of the KV cache from this file, too (vllm-project/vllm#29980), so 60.740 GiB hold blocks of
+    1 MiB. A 16-bit cache has half of them. Without the scales of the weights there would be 416 blocks more, 0.7 %.
+    """
+    quantization = {
+        "quant_algo": "NVFP4",
+        "kv_cache_quant_algo": "FP8",
+        "group_size": 16,
+        "exclude_modules": ["lm_head"],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(DENSE))
+    (tmp_path / "hf_quant_config.json").write_text(
+        json.dumps({"producer": {"name": "modelopt"}, "quantization": quantization})
+    )
+    eight_bit = load_model_config(tmp_path, "acme/model").architecture
+    assert kv_blocks(eight_bit, 80.0, 1) == 62_197
+    assert kv_blocks(attrs.evolve(eight_bit, kv_bytes=2.0), 80.0, 1) == 62_197 // 2
 
 
 def test_blocks_hold_the_layers_whose_cache_grows():

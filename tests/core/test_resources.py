@@ -52,7 +52,7 @@ def test_amounts_are_whole_and_within_the_capacity(env, amount):
 def test_only_blocks_that_were_taken_can_be_put_back(env):
     pool = KVBlocks(env, 5)
     pool.get(2)
-    with pytest.raises(SimulationError, match="only 2 blocks are held outside"):
+    with pytest.raises(SimulationError, match="must be <= 2, the blocks held by other processes"):
         pool.put(3)
 
 

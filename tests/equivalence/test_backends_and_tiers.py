@@ -295,3 +295,39 @@ def test_block_of_prompt_and_answer_is_found_however_its_prompt_was_cut():
     for macro_steps in (False, True):
         _, kv = compare_with_naive(case, macro_steps=macro_steps)
         assert kv.hits == 4
+
+
+def test_steps_are_taken_singly_while_a_request_fills_blocks_once_more():
+    """Blocks of 4; the fifth request, with an empty prompt, is preempted after 4 tokens and starts over at 1000.
+
+    The host is full with eleven blocks then, the oldest being the one that the request filled before. It fills that
+    block again at 1300, which refreshes it; at 1400 the third request fills a new one, which evicts the next oldest:
+    12 stored, 1 evicted. One pass for all steps would store the block of the third first, evict the block of the fifth
+    for it and store that a second time.
+    """
+    arrivals_inputs_outputs = [(0, 1, 0), (0, 16, 5), (200, 1, 9), (200, 0, 4), (0, 0, 6), (201, 12, 3)]
+    requests = [
+        RequestSpec(
+            arrived_at=arrived_at,
+            input_tokens=length,
+            output_tokens=output,
+            max_output_tokens=output,
+            content=((f"prompt_{index}", 0, length),) if length else (),
+            named_output=bool(length),
+        )
+        for index, (arrived_at, length, output) in enumerate(arrivals_inputs_outputs)
+    ]
+    case = TieredCase(
+        requests=requests,
+        max_num_seqs=3,
+        max_num_batched_tokens=9,
+        blocks=6,
+        block_size=4,
+        scheduler="priority-fcfs",
+        priority="inverted-slo",
+        cpu_blocks=11,
+    )
+    for macro_steps in (False, True):
+        simulation, kv = compare_with_naive(case, macro_steps=macro_steps)
+        assert simulation.requests[4].num_preemptions == 1
+        assert (kv.mirrored, kv.evictions) == (12, 1)

@@ -226,17 +226,34 @@ def test_what_a_replay_leaves_out_of_the_newer_layout_is_told(files, caplog):
         read_newer(files, (row(), 0, 3, "lora-1", 0), header=header)
     assert caplog.messages == [
         "header.yaml: workload_seed, kv_offload not used in a replay",
-        "t.csv: vllm_priority is not simulated",
         "t.csv: adapter is not simulated",
     ]
 
 
 @pytest.mark.parametrize("with_header", [True, False])
-def test_priority_that_says_nothing_is_no_cause_for_a_warning(files, caplog, with_header):
+def test_newer_layout_without_adapters_causes_no_warning(files, caplog, with_header):
     files(header="trace_version: 3\n", t=newer_table((row(), 0, 0, "", 0)))
     with caplog.at_level(logging.WARNING, "blis_simpy"):
         assert len(read_trace("header.yaml" if with_header else None, "t.csv")) == 1
     assert caplog.messages == []
+
+
+def test_priorities_are_read_in_both_layouts(files):
+    trace = read_newer(
+        files, (row(), 0, 3, "", 0), (row(request_id=1), 0, "", "", 0), (row(request_id=2), 0, -1, "", 0)
+    )
+    assert [request.priority for request in trace.requests()] == [3, 0, -1]
+    heading, line = table(row()).splitlines()
+    files(header=HEADER, t=f"{heading},vllm_priority\n{line},7\n")
+    (request,) = read_trace("header.yaml", "t.csv").requests()
+    assert request.priority == 7
+
+
+def test_priority_that_is_no_integer_is_named_with_its_place(files):
+    with pytest.raises(WorkloadTraceError) as caught:
+        read_newer(files, (row(), 0, "high", "", 0))
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line, problem.column) == ("vllm_priority", 2, 2)
 
 
 def test_layouts_are_not_mixed_up(files):

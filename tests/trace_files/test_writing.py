@@ -103,6 +103,14 @@ def test_lengths_of_prefixes_make_it_the_newer_layout():
     assert request.input_tokens == 71
 
 
+def test_priorities_are_written_only_if_there_are_any():
+    lengths = np.array([10, 10])
+    assert "vllm_priority" not in written(input_tokens=lengths, vllm_priority=np.array([0, 0]))
+    text = written(input_tokens=lengths, vllm_priority=np.array([2, 0]))
+    assert text.splitlines()[0].endswith("finish_reason,vllm_priority")
+    assert [request.priority for request in read_trace("t.yaml", "t.csv").requests()] == [2, 0]
+
+
 def test_contents_survive():
     contents = [(Span("a b", 0, 7), Span("c", 3, 2)), None]
     trace = Trace(TraceHeader(), full_columns(2, input_tokens=np.array([9, 4])), contents, ["out", None])

@@ -4,9 +4,9 @@ import pytest
 from workloads import client, generated, spec, turns
 
 import blis_simpy as blis
-from blis_simpy.core.environment import Environment
+from blis_simpy.core.environment import FOLLOWING_ARRIVAL, Environment
 from blis_simpy.core.request import Leg, Request, RequestOutcome
-from blis_simpy.workload.clients import FOLLOWING, ClientProcesses
+from blis_simpy.workload.clients import ClientProcesses
 from blis_simpy.workload.generator import GeneratedWorkload
 
 BLACKBOX = blis.LatencySettings(alpha=(0, 0, 0), beta=(5000, 10, 10))
@@ -106,7 +106,7 @@ def test_later_rounds_come_after_the_requests_of_the_workload_in_the_same_tick()
     chat = client("chat", reasoning=turns(2, 1_000_000, single_session=True))
     log = sink.run(generated(chat, client("plain"), aggregate_rate=2.0, num_requests=4))
     assert log[:4] == [(1_000_000, "chat"), (1_000_000, "plain"), (2_000_000, "plain"), (2_000_000, "chat")]
-    assert FOLLOWING > 2**32 - 1
+    assert FOLLOWING_ARRIVAL > 2**32 - 1
 
 
 @pytest.mark.parametrize("clients", [1, 2, 5])
@@ -129,3 +129,26 @@ def test_figures_do_not_depend_on_the_number_of_processes():
     clients = served(spec(*(client(f"c-{number}") for number in range(6)), aggregate_rate=60.0, num_requests=300))
     cohort = served(spec(cohorts=[{**client("c"), "population": 6}], aggregate_rate=60.0, num_requests=300))
     assert clients == cohort
+
+
+def test_most_urgent_client_is_served_first():
+    """One slot. A client and a cohort send one request each at 1, 2 and 3 s; a request takes 5 steps of 1 s.
+
+    All are there when the first has ended at 6 s, so the client with the larger number waits for all of the cohort.
+    """
+    bulk = client("bulk", priority=5, rate_fraction=1.0)
+    urgent = {**client("urgent", priority=0, rate_fraction=1.0), "population": 1}
+    workload = spec(bulk, cohorts=[urgent], aggregate_rate=2.0, num_requests=6)
+    scenario = blis.Scenario(
+        model="any",
+        workload=workload,
+        latency=blis.LatencySettings(alpha=(0, 0, 0), beta=(1_000_000, 0, 0)),
+        engine=blis.EngineSettings(
+            profile="vllm", max_num_seqs=1, max_num_batched_tokens=100, scheduler="priority", async_scheduling=False
+        ),
+        kv=blis.KVSettings(blocks=100),
+    )
+    requests = scenario.run().requests
+    served = requests["first_scheduled_at_us"].argsort()
+    assert requests["client"][served].tolist() == ["urgent-0"] * 3 + ["bulk"] * 3
+    assert requests["priority"][served].tolist() == [0, 0, 0, 5, 5, 5]

@@ -50,6 +50,11 @@ def test_without_growth_only_a_prefix_of_stated_length_is_sent_again(prefix_leng
     assert rounds[1].content == ((Span("prefix:g", 0, 20),) if prefix_length else None)
 
 
+def test_each_round_has_the_priority_of_its_client():
+    workload = generated(client(reasoning=turns(3, 0), priority=-2), num_requests=1)
+    assert [request.priority for request in played(workload)] == [-2, -2, -2]
+
+
 def test_later_prompt_is_made_of_the_earlier_streams():
     workload = generated(
         client(reasoning=turns(3, 0, "accumulate"), prefix_group="g", prefix_length=20), num_requests=1

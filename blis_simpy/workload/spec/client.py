@@ -194,6 +194,10 @@ class ClientProfile:
     slo_class: str = setting(
         default="", help="SLO class of the requests; empty means none.", choices=SLO_CLASSES, absent=""
     )
+    priority: int = setting(
+        default=0,
+        help="Priority of the requests for the scheduler priority; the lowest number is the most urgent, as in vLLM.",
+    )
     model: str = setting(default="", help="Model that serves the requests; empty means any.")
     rate_fraction: float = setting(
         help="Share of the aggregate rate, relative to all clients and cohorts; of a cohort, all members together.",
