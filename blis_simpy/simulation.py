@@ -308,7 +308,7 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING, lambda _event: self.router.accept(request))
+        self.env.call_at(request.arrived_at, FOLLOWING, lambda _event: self.router.accept(request, ends_turn=True))
         return request.done
 
     def wait_for(self, event: Event) -> None:
