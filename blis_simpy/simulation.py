@@ -363,7 +363,9 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request))
+        self.env.call_at(
+            request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request, ends_turn=True)
+        )
         return request.done
 
     def process(self, steps: Generator[Event, Any, Any], *, daemon: bool = False) -> Process:
