@@ -57,8 +57,13 @@ class Store:
                 {str(name): [float(value) for value in column] for name, column in table.items()}
                 for table in data["samples"]
             ]
+            growth = math.nan if data["growth"] is None else float(data["growth"])
             return Measurement(
-                metrics=found, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]), samples=samples
+                metrics=found,
+                traffic=str(data["traffic"]),
+                warm_up_us=int(data["warm_up_us"]),
+                growth=growth,
+                samples=samples,
             )
         except FileNotFoundError:
             return None
@@ -84,7 +89,8 @@ class Store:
             If it cannot be written.
         """
         metrics = {name: None if math.isnan(value) else value for name, value in measurement.metrics.items()}
-        data = {**about, **attrs.asdict(measurement), "metrics": metrics}
+        growth = None if math.isnan(measurement.growth) else measurement.growth
+        data = {**about, **attrs.asdict(measurement), "metrics": metrics, "growth": growth}
         target = self.path(key)
         temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
