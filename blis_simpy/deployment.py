@@ -205,7 +205,7 @@ class _Resolver:
         path = self.scenario.defaults
         if path is None or exists(path):
             return Catalog.load(path)
-        _log.warning("defaults file %s does not exist: nothing is taken from it", path)
+        _log.warning("defaults file %s does not exist and is ignored", path)
         return None
 
     def _origin_of_backend(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
+from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.results.archive import read_run
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import RunRecord
@@ -16,6 +17,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
-_Part = TypeVar("_Part", Scenario, ReplicaGroup)
+_Part = TypeVar("_Part", Scenario, ReplicaGroup, TraceWorkload)
 
 
 def load_scenario(path: str | PathLike[str]) -> Scenario:
@@ -71,6 +73,8 @@ def _scenario(document: loader.Document, folder: Path) -> Scenario:
     if isinstance(workload, str):
         document = document.with_data({**document.data, "workload": folder / workload})
     scenario = structure(document, Scenario)
+    if isinstance(scenario.workload, TraceWorkload):
+        scenario = evolved(scenario, workload=_relative_to(folder, scenario.workload))
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return evolved(_relative_to(folder, scenario), groups=groups)
 
@@ -106,6 +110,8 @@ def scenario_schema() -> dict[str, Any]:
     traffic["anyOf"] = [
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
+        writer.reference(UserWorkload),
+        writer.reference(TraceWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}

@@ -52,7 +52,7 @@ _OPTIONS = (
         name="--network-bandwidth-mbps",
         target="network_bandwidth_mbps",
         hint=float,
-        help="Bandwidth of the transfer of prompt and output; 0 means that it takes no time. [Mbit/s]",
+        help="Bandwidth of the transfer of prompt and output; 0 means no transfer time. [Mbit/s]",
         default=0.0,
     ),
     Flag(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario, read_value
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.scenario_flags import read_value
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.capacity import capacity as find_capacity
 from blis_simpy.results.metrics import get_metric

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMON_FLAGS",
+    "DEPLOYMENT_FLAGS",
     "LOG_FLAG",
     "base_scenario",
     "check_outputs",
@@ -59,16 +60,7 @@ _REPORTS = ("summary", "blis", "none")
 LOG_FLAG = Flag(
     name="--log", target="log", help=f"Minimum severity of log lines: {', '.join(_LEVELS)}.", default="warn"
 )
-COMMON_FLAGS = (
-    LOG_FLAG,
-    Flag(name="--results-path", target="results_path", help="Write the results of every request to this file (JSON)."),
-    *OUTPUT_FLAGS,
-    Flag(
-        name="--report",
-        target="report",
-        choices=_REPORTS,
-        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
-    ),
+DEPLOYMENT_FLAGS = (
     Flag(
         name="--plain-steps",
         target="plain_steps",
@@ -81,6 +73,20 @@ COMMON_FLAGS = (
         help="Policy bundle (YAML); it overrides the scenario, and other flags override it.",
         absent="",
     ),
+)
+"""Flags that change settings of a deployment in another way than one by one."""
+
+COMMON_FLAGS = (
+    LOG_FLAG,
+    Flag(name="--results-path", target="results_path", help="Write the results of every request to this file (JSON)."),
+    *OUTPUT_FLAGS,
+    Flag(
+        name="--report",
+        target="report",
+        choices=_REPORTS,
+        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
+    ),
+    *DEPLOYMENT_FLAGS,
     Flag(
         name="--fitness-weights",
         target="fitness_weights",
@@ -152,7 +158,8 @@ def base_scenario(file: Path | None, given: Mapping[str, Any]) -> Scenario:
         record_paths(scenario)
         return scenario
     if "model" not in given:
-        raise ScenarioError(Problem(path="--model", rule="is required"))
+        hint = "or name a scenario: 'blis list scenarios' lists them"
+        raise ScenarioError(Problem(path="--model", rule="is required", hint=hint))
     return Scenario(model="named by a flag")
 
 
@@ -174,7 +181,7 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
         With the problems of all flags.
     """
     changes = effective_changes(base, {**_bundle(options), **changes})
-    if options["plain_steps"] is not None:
+    if options.get("plain_steps") is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
     scenario = base.with_(**changes)
     record_paths(scenario)
@@ -194,7 +201,7 @@ def record_paths(scenario: Scenario) -> None:
 
 
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
-    if options["policy_config"] is None:
+    if options.get("policy_config") is None:
         return {}
     from blis_simpy.cluster.policy_bundle import load_policy_bundle
 

@@ -13,7 +13,8 @@ import attrs
 from blis_simpy.cli.common import LOG_FLAG, base_scenario, find_scenario, log_lines, named_by_origin, setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import same_files
-from blis_simpy.cli.replay import TRACE_FLAGS, trace_of
+from blis_simpy.cli.replay import trace_of
+from blis_simpy.cli.workload_flags import TRACE_FLAGS
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.files.outputs import write_bytes, written_together
 
@@ -28,7 +29,7 @@ _FILES = (
     Flag(
         name="--scenario-output",
         target="scenario_output",
-        help="Write the scenario with the options that were found (YAML).",
+        help="Write the scenario with the estimated options (YAML).",
         absent="",
     ),
     Flag(

@@ -166,7 +166,14 @@ class Cluster:
         -------
         int
             Index of the replica.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such group.
         """
+        if group not in range(len(self._kinds)):
+            raise SimulationError.at("group", f"must be a group of the scenario, below {len(self._kinds)}", group)
         return self._add(group, loaded=False)
 
     def drain(self, replica: int, policy: str | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
 from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
+from blis_simpy.core.request_view import shown_to
 from blis_simpy.errors import PluginError
 from blis_simpy.settings.field_types import Accepts
 from blis_simpy.settings.fields import setting, settings_class
@@ -118,7 +119,12 @@ class Weighted(_TieBreaking):
 
     def __attrs_post_init__(self) -> None:
         self._scorers = build_scorers(self.scorers)
-        self._observers = [scorer for scorer, _ in self._scorers if hasattr(scorer, "observe")]
+        self._views = [shown_to(scorer) for scorer, _ in self._scorers]
+        self._observers = [
+            (scorer, view)
+            for (scorer, _), view in zip(self._scorers, self._views, strict=True)
+            if hasattr(scorer, "observe")
+        ]
 
     def start(self, context: PolicyContext) -> None:
         """Prepare for a run, with all scorers."""
@@ -130,11 +136,11 @@ class Weighted(_TieBreaking):
         """Choose the replica with the best score."""
         snapshots = state.snapshots
         totals = [0.0] * len(snapshots)
-        for scorer, weight in self._scorers:
+        for (scorer, weight), view in zip(self._scorers, self._views, strict=False):
             try:
-                scores = scorer.score(request, snapshots)
+                scores = scorer.score(view(request) if view else request, snapshots)
             except Exception as error:
-                raise broken("scorer", scorer, "score", error) from error
+                raise broken("scorer", scorer, "score", error, request, state.now) from error
             if isinstance(scores, dict):  # `zip` would take its keys for scores
                 raise _unscored(scorer, "number", scores, snapshots)
             # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
@@ -149,11 +155,11 @@ class Weighted(_TieBreaking):
                 raise _unscored(scorer, "score", scores, snapshots) from None
         best = max(totals)
         replica = snapshots[self._one_of(totals, best)].replica
-        for observer in self._observers:
+        for observer, view in self._observers:
             try:
-                observer.observe(request, replica)
+                observer.observe(view(request) if view else request, replica)
             except Exception as error:
-                raise broken("scorer", observer, "observe", error) from error
+                raise broken("scorer", observer, "observe", error, request, state.now) from error
         return RoutingDecision(replica, f"weighted-scoring (score={best:.3f})", totals)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy import registry
@@ -107,9 +108,9 @@ class Plots:
         @wraps(plot)
         def draw(*args: Any, **options: Any) -> Any:
             with literal_text():
-                return plot(self._subject, *args, **options)
+                return plot(*args, **options)
 
-        return draw
+        return MethodType(draw, self._subject)
 
     def _names(self) -> list[str]:
         found = (name.removeprefix(self._prefix) for name in registry.names("plot") if name.startswith(self._prefix))

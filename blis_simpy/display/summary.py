@@ -277,9 +277,12 @@ def _latencies(subset: RequestSubset) -> TextTable:
         TextColumn("mean", spec=_MS),
         *(TextColumn(f"p{percent}", spec=_MS, drop=_DROP.get(percent, 0)) for percent in _PERCENTILES),
     ]
-    rows = [
-        (family.title, *_percentiles(family.function(subset))) for family in latency_families() if family.in_summary
+    families = [
+        family
+        for family in latency_families()
+        if family.in_summary and (family.applies is None or family.applies(subset))
     ]
+    rows = [(family.title, *_percentiles(family.function(subset))) for family in families]
     return TextTable(columns, rows)
 
 

@@ -87,10 +87,8 @@ def scenario_form(scenario: Scenario) -> Any:
         If a file that it names cannot be read.
     """
     # The content of the workload's files counts, not their names.
-    expand = getattr(scenario.workload, "expanded", None)
-    if expand is not None:
-        scenario = evolved(scenario, workload=expand())
-    form = canonical(evolved(scenario, seed=0))
+    traffic = None if scenario.workload is None else scenario.workload.content()
+    form = [canonical(evolved(scenario, seed=0, workload=None)), type(scenario.workload).__name__, canonical(traffic)]
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
     return [form, files, _third_party(json.dumps(form))]

@@ -58,7 +58,11 @@ class Store:
             data = _checked(path, key)
             found = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
             found = {name: found[name] for name in (*found, *metrics)}  # all that are asked for, or a KeyError
-            return Measurement(metrics=found, traffic=data["traffic"], warm_up_us=data["warm_up_us"])
+            samples = [
+                {str(name): [float(value) for value in column] for name, column in table.items()}
+                for table in data["samples"]
+            ]
+            return Measurement(metrics=found, traffic=data["traffic"], warm_up_us=data["warm_up_us"], samples=samples)
         except BlisError as error:
             reason = "; ".join(problem.rule for problem in error.problems)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

@@ -46,6 +46,7 @@ NEVER_IN_REQUESTS = frozenset(
         "e2e_us",
         "itl_first_step",
         "finished_at_us",
+        "due_at_us",
         "replica",
     }
 )

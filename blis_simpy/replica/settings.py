@@ -20,7 +20,7 @@ class EngineSettings:
     """Limits and policies of the engine of a replica. The profile sets defaults of unset fields."""
 
     profile: str = setting(
-        default="blis",
+        default="vllm",
         help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
@@ -148,7 +148,7 @@ class KVSettings:
         flag="--total-kv-blocks",
     )
     block_size: int = setting(
-        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, le=2**20, flag="--block-size-in-tokens"
     )
     reserved_blocks: int | None = setting(
         default=None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
 from blis_simpy.replica.log import StepLog
@@ -44,10 +45,13 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         "seed": record.seed,
         "routing_rejections": record.routing_rejections,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
+        "samples": len(record.samples),
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
     arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    for index, table in enumerate(record.samples):
+        arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
@@ -90,6 +94,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
+            "samples": [Table.of(part(f"samples/{index}/")) for index in range(figures["samples"])],
             "wall_clock_s": nan,
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:

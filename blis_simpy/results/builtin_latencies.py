@@ -109,3 +109,24 @@ SCHEDULING_DELAY = LatencyFamily(
     function=attrgetter("scheduling_delay"),
     formula="t(last admission to the batch) - t(arrival)",
 )
+TTFT_FROM_DUE = LatencyFamily(
+    name="ttft_from_due",
+    label="TTFT from due",
+    meaning="planned arrival to first token",
+    definition=(
+        "Time from the planned arrival of a request, before it waits for a place among those in flight, to its first "
+        "output token."
+    ),
+    function=attrgetter("ttft_from_due"),
+    formula="t(token 1) - t(planned arrival)",
+    applies=attrgetter("has_held_requests"),
+)
+E2E_FROM_DUE = LatencyFamily(
+    name="e2e_from_due",
+    label="E2E from due",
+    meaning="planned arrival to last token",
+    definition="Time from the planned arrival of a completed request to its last output token.",
+    function=attrgetter("e2e_from_due"),
+    formula="t(last token) - t(planned arrival)",
+    applies=attrgetter("has_held_requests"),
+)

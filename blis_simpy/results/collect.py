@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.core.table import Table
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.workload.request_builders import RequestDetails
@@ -50,6 +51,7 @@ def collect(
     ended_at: Sequence[int],
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
+    samples: Sequence[Table],
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -69,6 +71,8 @@ def collect(
         Modalities of the requests that have any, by id.
     decisions : DecisionLog or None
         The decisions, if they are logged.
+    samples : sequence of Table
+        What the samplers recorded.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
@@ -105,6 +109,7 @@ def collect(
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
         decisions=decisions,
+        samples=samples,
         wall_clock_s=wall_clock_s,
     )
     return Result(record)

@@ -144,6 +144,8 @@ class LatencyFamily:
         Its name in other tools, as for a `Metric`.
     in_summary : bool
         Whether summaries of a run list it.
+    applies : callable or None
+        Whether tables of a `RequestSubset` show it; None = always.
     """
 
     name: str
@@ -156,6 +158,7 @@ class LatencyFamily:
     formula: str = ""
     other_names: Mapping[str, str] = attrs.field(factory=dict)
     in_summary: bool = True
+    applies: Callable[[Any], bool] | None = None
 
     @property
     def statistics(self) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ _INTEGERS = {
     "replica": "replica",
     "round_index": "round_index",
     "priority": "priority",
+    "due_at_us": "due_at",
 }
 _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
@@ -60,8 +61,8 @@ class RequestTable(Table):
     the first one), ``itl_sum_us``, ``itl_count`` (of requests that have not completed, the gaps so far),
     ``itl_first_step``, ``generated_tokens``, ``cached_tokens`` (prompt tokens found in the prefix cache at the first
     admission), ``num_preemptions``, ``finished_at_us``, ``replica``, ``length_capped``, ``streaming``,
-    ``round_index``, ``priority``, and the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``,
-    ``prefix_group``.
+    ``round_index``, ``priority``, ``due_at_us`` (planned arrival, if a cap on the requests in flight delayed it), and
+    the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
 
     @classmethod

@@ -18,6 +18,7 @@ from blis_simpy.results.archive import write_run
 from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
+from blis_simpy.results.sessions import session_table
 from blis_simpy.results.step_terms import middle_decode_step
 from blis_simpy.results.subset import RequestSubset
 
@@ -142,6 +143,30 @@ class Result(Rendered):
         that the step makes), ``prefill_tokens``, ``batch_size``, ``queue_depth``, ``used_blocks``.
         """
         return self.record.step_table()
+
+    @cached_property
+    def sessions(self) -> Table:
+        """One row per session: a conversation or a closed-loop user, in the order of the first requests.
+
+        ``session``, ``client``, ``tenant``, ``slo_class``; ``requests``, ``completed``, ``failed`` (rejected, dropped
+        or timed out) and ``open`` (not ended); ``started_at_us`` (first arrival), ``duration_us`` (to the last token),
+        ``service_us`` (time with a request in the system) and ``pause_us`` (thinking, or waiting for tools);
+        ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of all its requests, and ``hit_rate``, the cached
+        share of the input.
+
+        Examples
+        --------
+        >>> users = UserWorkload(users=2, requests_per_user=3, prompt=100, output=20, think_time="1s")
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=users).run()
+        >>> result.sessions["completed"].tolist(), result.sessions["pause_us"].tolist()
+        ([3, 3], [2000000, 2000000])
+        """
+        return session_table(self.requests)
+
+    @property
+    def samples(self) -> list[Table]:
+        """The table of each sampler that a process started with `Simulation.sample`, in their order."""
+        return list(self.record.samples)
 
     @property
     def preemptions(self) -> list[tuple[str, int]]:

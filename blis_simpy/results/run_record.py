@@ -219,6 +219,8 @@ class RunRecord:
         Modalities of the requests that have any, by id.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
+    samples : sequence of Table
+        What the samplers of the simulation recorded, in their order.
     wall_clock_s : float, s
         Real time that the simulation took.
     """
@@ -233,6 +235,7 @@ class RunRecord:
     routing_rejections: int
     details: Mapping[str, RequestDetails]
     decisions: DecisionLog | None
+    samples: Sequence[Table] = ()
     wall_clock_s: float
 
     def ttft(self) -> NDArray[np.int64]:

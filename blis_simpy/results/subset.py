@@ -158,6 +158,29 @@ class RequestSubset(Rendered):
         return Percentiles.of(self._all["e2e_us"][self._rows[self._all.completed[self._rows]]])
 
     @cached_property
+    def ttft_from_due(self) -> Percentiles:
+        """Planned arrival to the first token, µs: TTFT and the time that a request waited for a place in flight."""
+        ttft, held = self._ttft[self._reached], self._held_us[self._reached]
+        return Percentiles.of((ttft + held)[ttft >= 0])
+
+    @cached_property
+    def e2e_from_due(self) -> Percentiles:
+        """Planned arrival to the last token of completed requests, µs."""
+        rows = self._rows[self._all.completed[self._rows]]
+        return Percentiles.of(self._all["e2e_us"][rows] + self._held_us[rows])
+
+    @property
+    def has_held_requests(self) -> bool:
+        """Whether a request waited at its client for a place in flight."""
+        return bool((self._all["due_at_us"][self._rows] >= 0).any())
+
+    @cached_property
+    def _held_us(self) -> NDArray[np.int64]:
+        """Time that each request of the run waited at its client for a place in flight."""
+        due, arrived = self._all["due_at_us"], self._all["arrived_at_us"]
+        return np.where(due >= 0, arrived - due, 0)
+
+    @cached_property
     def scheduling_delay(self) -> Percentiles:
         """Arrival to the last time that a request joined a batch, µs."""
         return Percentiles.known(self._all["scheduling_delay_us"][self._reached])

@@ -30,6 +30,8 @@ __all__ = ["accept", "beside", "inline_field", "structure"]
 
 T = TypeVar("T")
 
+_MAX_UNKNOWN = 20
+"""Most unknown keys of a mapping that are named: the likely intent of each takes a while to find."""
 _MARK = "_"
 """Suffix of the names of fields for cattrs, which takes them as keywords beside its own parameters."""
 
@@ -235,7 +237,7 @@ def _build_with_options(
         known = options_of_spec(kind, plugin)
         if known is not None:
             unknown = [key for key in options if key not in known]
-            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown]
+            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown[:_MAX_UNKNOWN]]
             options = {key: part for key, part in options.items() if key not in unknown}
         if options:
             own[inline.alias] = {**(plugin if isinstance(plugin, Mapping) else {"type": plugin}), **options}
@@ -278,9 +280,11 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
         for inner in others:
             yield from _problems(inner, data, path)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        for key in data:
-            if key in error.extra_fields:
-                yield (*path, str(key)), unknown_key(error.cl, "", str(key))
+        unknown = [str(key) for key in data if key in error.extra_fields]
+        for key in unknown[:_MAX_UNKNOWN]:
+            yield (*path, key), unknown_key(error.cl, "", key)
+        if len(unknown) > _MAX_UNKNOWN:
+            yield path, Problem(rule=f"has {len(unknown) - _MAX_UNKNOWN:,} more keys that are not settings")
     elif isinstance(error, BlisError):
         for problem in error.problems:
             yield path, problem

@@ -137,7 +137,7 @@ class TraceV2:
     )
 
     fields: ClassVar[str] = (
-        "the columns of TraceV2, version 2 or 3; prefix_length, vllm_priority, content_spans if there"
+        "the columns of TraceV2, version 2 or 3; optional prefix_length, vllm_priority, content_spans"
     )
     times: ClassVar[str] = "µs; in version 3 as sent, from the first send on"
     not_kept: ClassVar[str] = "adapters"

@@ -62,7 +62,7 @@ def test_a_report_is_written(blis, folder):
 
 
 MISTAKES = [
-    ((), ["scenario is required"]),
+    ((), ["--model is required; or name a scenario: 'blis list scenarios' lists them"]),
     (("fast.yaml",), ["--slo is required"]),
     (("fast.yaml", "--slo", "ttft_p99_ms"), ["--slo must be METRIC=LIMIT, got 'ttft_p99_ms'"]),
     (

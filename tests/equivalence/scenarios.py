@@ -69,6 +69,7 @@ class Case:
             horizon=self.horizon,
             latency=blis.LatencySettings(**latency),
             engine=blis.EngineSettings(
+                profile="blis",
                 max_num_seqs=self.max_num_seqs,
                 max_num_batched_tokens=self.max_num_batched_tokens,
                 long_prefill_token_threshold=self.long_prefill_token_threshold,

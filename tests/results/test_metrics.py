@@ -82,7 +82,7 @@ def test_a_percentile_may_have_decimals(result):
 
 def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
     known = known_metrics()
-    assert len(known) == 80
+    assert len(known) == 94
     for name, found in known.items():
         assert found.name == name
         assert found.unit
@@ -91,7 +91,8 @@ def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
 
 
 def test_latencies_come_first_and_in_the_usual_order():
-    names = ["ttft", "tpot", "itl", "e2e", "first_ttft", "longest_gap", "ntpot", "scheduling_delay"]
+    names = ["ttft", "tpot", "itl", "e2e"]
+    names += ["e2e_from_due", "first_ttft", "longest_gap", "ntpot", "scheduling_delay", "ttft_from_due"]
     assert [family.name for family in latency_families()] == names
     assert list(known_metrics())[:2] == ["ttft_mean_ms", "ttft_p50_ms"]
 

@@ -184,7 +184,7 @@ def test_a_policy_that_breaks_shows_its_own_line(project):
             ">   *return state.snapshots*",
             "policies.py:3: TypeError",
             ">   *policy_experiment(baseline=first, candidate=spread, replications=5)",
-            "E  *PluginError: baseline: policy First raised TypeError(*) in route; seed *",
+            "E  *PluginError: baseline: policy First raised TypeError(*) in route (request *, tick *); seed *",
         ]
     )
     result.stdout.no_fnmatch_line("*cannot be identified*")

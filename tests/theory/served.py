@@ -96,7 +96,7 @@ def scenario(backend: type, **changes: Any) -> blis.Scenario:
     plain = blis.Scenario(
         model="qwen/qwen3-14b",
         latency=blis.LatencySettings(backend=backend),
-        engine=blis.EngineSettings(max_num_seqs=1, max_num_batched_tokens=1_000_000, max_model_len=0),
+        engine=blis.EngineSettings(profile="blis", max_num_seqs=1, max_num_batched_tokens=1_000_000, max_model_len=0),
         kv=blis.KVSettings(blocks=1_000_000),
     )
     return plain.with_(**changes)

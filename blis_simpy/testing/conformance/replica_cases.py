@@ -113,6 +113,7 @@ class ReplicaCase:
             horizon=_HORIZON_US,
             latency=LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(100.0, 1.0, 10.0)),
             engine=EngineSettings(
+                profile="blis",
                 max_num_seqs=self.max_num_seqs,
                 max_num_batched_tokens=self.max_num_batched_tokens,
                 long_prefill_token_threshold=self.long_prefill_token_threshold,

@@ -37,7 +37,7 @@ class GuideLLM:
 
     run: int | None = setting(
         default=None,
-        help="Number of the benchmark in the file, from 1; unset: all, at their times.",
+        help="Number of the benchmark in the file, from 1; unset means all, at their times.",
         ge=1,
         flag="--run",
     )
