@@ -57,6 +57,11 @@ _FLAGS = (
 _SLO = re.compile(r"slo\['(.*)'\]")
 _LIMIT = re.compile(r"\s*([^=<>\s{]+(?:\{[^}]*\})?)\s*(=|<=|>=)(.*)")
 
+_EXAMPLES = (
+    "blis capacity quickstart --slo ttft_p99_ms=100",
+    "blis capacity quickstart --slo e2e_p95_ms=2000 --vary replicas --rate 100",
+)
+
 
 def capacity(argv: Sequence[str]) -> None:
     """Run the command.
@@ -67,7 +72,7 @@ def capacity(argv: Sequence[str]) -> None:
         Arguments after ``capacity``.
     """
     about = "Find the largest rate, or the smallest number of replicas, that meets an SLO."
-    given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")
+    given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario", examples=_EXAMPLES)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)
         limits = _limits(given.get("slo", []))

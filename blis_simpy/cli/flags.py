@@ -108,6 +108,8 @@ def read_flags(
     about: str,
     positional: str | None = None,
     several: bool = False,
+    positional_help: str = "scenario file, or name of a shipped scenario",
+    examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Read the arguments of a command.
 
@@ -123,6 +125,10 @@ def read_flags(
         Name of the positional argument, if there is one; its text is found under this name.
     several : bool
         Whether it can be repeated; its value is then a list.
+    positional_help : str
+        What it is, for the help.
+    examples : sequence of str
+        Lines at the end of the help.
 
     Returns
     -------
@@ -138,9 +144,9 @@ def read_flags(
     """
     known = {flag.name: flag for flag in flags}
     parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
+    parser.examples = examples
     if positional:
-        words_of_help = "scenario file, or name of a shipped scenario"
-        parser.add_argument(positional, nargs="*" if several else "?", help=words_of_help)
+        parser.add_argument(positional, nargs="*" if several else "?", help=positional_help)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for flag in known.values():
         section = flag.target.partition(".")[0] if "." in flag.target else "general"
@@ -177,6 +183,13 @@ def read_flags(
 
 
 class _Parser(argparse.ArgumentParser):
+    examples: Sequence[str] = ()
+
+    def format_help(self) -> str:
+        """Add the examples, which argparse would wrap, to the help."""
+        lines = "".join(f"  {line}\n" for line in self.examples)
+        return super().format_help() + (f"\nexamples:\n{lines}" if lines else "")
+
     def error(self, message: str) -> NoReturn:
         raise ScenarioError(message)
 

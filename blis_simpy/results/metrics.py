@@ -330,7 +330,7 @@ def get_metric(name: object, path: str = "metric") -> Metric:
 
 def _closest(name: str) -> str:
     close = difflib.get_close_matches(name, known_metrics(), n=1)
-    return f"{f'did you mean {close[0]!r}? ' if close else ''}'blis metrics' lists all of them"
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}'blis list metrics' lists all of them"
 
 
 def higher_is_better(name: str) -> bool:

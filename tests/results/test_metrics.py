@@ -112,7 +112,7 @@ def test_a_metric_of_the_whole_run_is_none_of_some_requests(result):
     ("name", "message"),
     [
         ("ttft_p99", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
-        ("speed", "metric is unknown, got 'speed'; 'blis metrics' lists all of them"),
+        ("speed", "metric is unknown, got 'speed'; 'blis list metrics' lists all of them"),
         (5, "metric must be the name of a metric, got 5"),
         (
             "ttft_p99_ms{slo=chat}",
