@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.results.metrics import metrics
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
     from blis_simpy.simulation import Simulation, replay
@@ -167,6 +168,7 @@ __all__ = [
     "load_scenario",
     "load_trace",
     "load_workload",
+    "metrics",
     "observe",
     "observe_async",
     "replay",
@@ -219,6 +221,7 @@ _MODULES = {
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.recorded_workloads": ("RequestWorkload", "TraceWorkload"),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
+    "blis_simpy.results.metrics": ("metrics",),
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
     "blis_simpy.scenario": ("Scenario",),

@@ -29,7 +29,6 @@ from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.files.paths import exists, is_directory, is_regular
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
-from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.plugin_options import plugin_label
@@ -228,8 +227,19 @@ class _Resolver:
             return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
         # The version only selects blackbox coefficients, which no analytical latency model reads.
         if self.needs_architecture and path != "engine_version":
+            self._check_model_name()
             raise ScenarioError.at(path, "must be given: the model has no usual deployment")
         return self._note(path, None, "not known")
+
+    def _check_model_name(self) -> None:
+        """Refuse a model that is not in the catalog, unless its architecture is given."""
+        model = self.scenario.model
+        is_file = Path(model, "config.json").is_file() or Path(model).is_file()
+        if is_file or self.scenario.model_config is not None or self.catalog is None:
+            return
+        if self.catalog.model(model) is None:
+            hint = f"{self._similar_models()}for another model give hardware, tp and, if need be, model_config"
+            raise ScenarioError.at("model", "is not in the catalog", model, hint=hint)
 
     def _coefficients(self, gpu: str, tp: int, version: str) -> Coefficients:
         found, place, origin = self._find_coefficients(gpu, tp, version)
@@ -351,7 +361,9 @@ class _Resolver:
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
     def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
-        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        """Warn if a chosen latency model computes or reads faster than the GPU can."""
+        from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
+
         try:
             use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
         except ScenarioError:  # what a step has to compute and read is known only of layers that are understood

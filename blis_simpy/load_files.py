@@ -9,9 +9,6 @@ from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
 from blis_simpy.recorded_workloads import TraceWorkload
-from blis_simpy.results.archive import read_run
-from blis_simpy.results.result import Result
-from blis_simpy.results.run_record import RunRecord
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
@@ -22,6 +19,7 @@ from blis_simpy.workload.users import UserWorkload
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.results.result import Result
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
@@ -137,5 +135,10 @@ def load_result(path: str | PathLike[str]) -> Result:
     ScenarioError
         If the file cannot be read or is not a saved result.
     """
+    # Imported here, because numpy takes longer to import than a scenario to load.
+    from blis_simpy.results.archive import read_run
+    from blis_simpy.results.result import Result
+    from blis_simpy.results.run_record import RunRecord
+
     scenario, parts = read_run(path)
     return Result(RunRecord(scenario=parse_scenario(scenario), **parts))

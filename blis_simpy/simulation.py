@@ -37,8 +37,6 @@ from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
-from blis_simpy.trace_files.load_trace import load_trace
-from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, format_ticks, ticks
 from blis_simpy.workload.clients import ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["Simulation", "replay"]
 
@@ -575,6 +574,10 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
+    # Imported here, because other runs read no traces.
+    from blis_simpy.trace_files.load_trace import load_trace
+    from blis_simpy.trace_files.trace import Trace, default_horizon
+
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
     has_default_horizon = scenario.horizon is None and trace.has_default_horizon

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.catalog.checkpoint.flat_figures import config_of_figures, figures_of
-from blis_simpy.catalog.checkpoint.reader import describes_model, read_architecture
 from blis_simpy.catalog.files import as_number, parse_json_object
 from blis_simpy.catalog.weight_bytes import bytes_in_name, dtype_bytes, quantised_bytes
 from blis_simpy.errors import ScenarioError
@@ -150,6 +149,9 @@ class ModelSpec:
         ScenarioError
             If the configuration lacks a figure or states something that is not understood; names the key.
         """
+        # Imported here, because the settings import this module for its types, and the reader consists of many modules.
+        from blis_simpy.catalog.checkpoint.reader import read_architecture
+
         config = self.config
         if config is None:
             config = config_of_figures(attrs.asdict(self, recurse=False), KEY_OF_FIGURE)
@@ -280,6 +282,8 @@ def load_model_config(path: str | Path, name: str) -> ModelSpec:
     if not config.get("quantization_config") and is_regular(beside):
         config["quantization_config"] = parse_json_object(read_text(beside), str(beside))
     spec = ModelSpec.from_hf_config(config, name, str(file))
+    from blis_simpy.catalog.checkpoint.reader import describes_model
+
     if not describes_model(config):
         raise ScenarioError.at(
             "", "is no model configuration: it has neither num_hidden_layers nor hidden_size", file=str(file)

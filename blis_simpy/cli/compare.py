@@ -41,6 +41,11 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 
+_EXAMPLES = (
+    "blis compare quickstart --variant two:replicas=2 --metrics ttft_p99_ms",
+    "blis compare a.yaml b.yaml --trace-data azure.csv --trace-format azure --limit 1000",
+)
+
 
 def compare(argv: Sequence[str]) -> None:
     """Run the command.
@@ -51,7 +56,9 @@ def compare(argv: Sequence[str]) -> None:
         Arguments after ``compare``.
     """
     about = "Compare scenarios, or variants of one, under the same traffic, with confidence intervals and verdicts."
-    given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
+    given = read_flags(
+        argv, _FLAGS, command="compare", about=about, positional="scenario", several=True, examples=_EXAMPLES
+    )
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)
         options = engine_options(given)

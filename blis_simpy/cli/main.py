@@ -41,9 +41,12 @@ _COMMANDS = {
     "workload": "summarize a sample of a workload specification",
     "compose": "merge workload specifications",
     "convert": "convert files of other tools to workload specifications and traces",
+    "list": "list scenarios, models, gpus, metrics or policies",
+    "completion": "print a script that lets a shell complete commands and flags",
     "schema": "print a JSON Schema of scenario files, for editors",
 }
-"""Summary of each command; a command is a function in a module of the same name."""
+"""Summary of each command; a command is a function in a module of the same name, unless Python has that name."""
+_MODULES = {"list": "listing"}
 
 
 def _about() -> str:
@@ -57,8 +60,13 @@ commands:
 {commands}
 
 flags:
-  --version   print the version
+  --version   print the version, as 'blis version' does
   -h, --help  print this help; 'blis COMMAND --help' lists the flags of a command
+
+examples:
+  blis run quickstart                 simulate a shipped scenario; 'blis list scenarios' lists them
+  blis run --model qwen/qwen3-14b --concurrency 64 --num-requests 1000
+  blis compare quickstart --variant two:replicas=2
 """
 
 
@@ -165,7 +173,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     word = argv[0] if argv else "--help"
     if word in ("-h", "--help", "help"):
         sys.stdout.write(_about())
-    elif word == "--version":
+    elif word in ("--version", "version"):
         from importlib.metadata import version
 
         sys.stdout.write(f"blis {version('blis-simpy')}\n")
@@ -178,5 +186,6 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
         from blis_simpy.errors import nearest
 
         raise ScenarioError(Problem(path="command", rule="is unknown", value=name, hint=nearest(name, _COMMANDS)))
+    name = _MODULES.get(name, name)
     command: Callable[[Sequence[str]], None] = getattr(import_module(f"blis_simpy.cli.{name}"), name)
     return command

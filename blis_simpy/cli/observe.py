@@ -54,7 +54,11 @@ _OWN_FLAGS = (
     LOG_FLAG,
 )
 # Here neither the number of requests nor the rate has a default.
-_TRAFFIC_FLAGS = tuple(attrs.evolve(flag, default=None) for flag in flags_of(Workload, "workload."))
+_TRAFFIC_FLAGS = tuple(
+    attrs.evolve(flag, default=None)
+    for flag in flags_of(Workload, "workload.")
+    if flag.target != "workload.max_in_flight"  # --max-concurrency
+)
 _REQUIRED = ("--server-url", "--model", "--trace-header", "--trace-data")
 _LENGTHS = Gaussian(512, 50, 1, 2048)
 

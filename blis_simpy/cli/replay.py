@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["replay", "trace_of"]
 
+_EXAMPLES = (
+    "blis replay quickstart --trace-data azure.csv --trace-format azure --limit 1000",
+    "blis replay --model qwen/qwen3-14b --trace-header trace.yaml --trace-data trace.csv --horizon 1h",
+)
+
 
 def replay(argv: Sequence[str]) -> None:
     """Run the command.
@@ -46,7 +51,7 @@ def replay(argv: Sequence[str]) -> None:
     of_formats = format_flags()
     flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, SET_FLAG, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
-    given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
+    given = read_flags(argv, flags, command="replay", about=about, positional="scenario", examples=_EXAMPLES)
     options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS, SET_FLAG)}
     format_options = {flag.target: given.pop(flag.target) for flag in of_formats if flag.target in given}
     header, data = options["trace_header"], options["trace_data"]

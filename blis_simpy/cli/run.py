@@ -36,6 +36,12 @@ _TRACE_OUTPUT = Flag(
     absent="",
 )
 
+_EXAMPLES = (
+    "blis run quickstart --rate 36",
+    "blis run --model qwen/qwen3-14b --concurrency 64 --num-requests 1000",
+    "blis run fleet.yaml --set router.policy=least-loaded --report summary",
+)
+
 
 def run(argv: Sequence[str]) -> None:
     """Run the command.
@@ -48,7 +54,7 @@ def run(argv: Sequence[str]) -> None:
     own = (_TRACE_OUTPUT, *COMMON_FLAGS)
     flags = tuple({flag.name: flag for flag in (*own, *scenario_flags())}.values())
     about = "Simulate a scenario, given by a file, by flags, or by a file whose settings the flags override."
-    given = read_flags(argv, flags, command="run", about=about, positional="scenario")
+    given = read_flags(argv, flags, command="run", about=about, positional="scenario", examples=_EXAMPLES)
     options = {flag.target: given.pop(flag.target, None) for flag in own}
     with log_lines(options["log"]):
         file = find_scenario(given.pop("scenario", None))

@@ -51,6 +51,11 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 
+_EXAMPLES = (
+    "blis sweep quickstart --grid workload.rate=10,20,30 --replications 5",
+    "blis sweep quickstart --concurrency 1 --grid workload.users=16,32,64",
+)
+
 
 def sweep(argv: Sequence[str]) -> None:
     """Run the command.
@@ -61,7 +66,7 @@ def sweep(argv: Sequence[str]) -> None:
         Arguments after ``sweep``.
     """
     about = "Simulate a scenario with many values of its settings: all combinations, or points between bounds."
-    given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
+    given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario", examples=_EXAMPLES)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)
         axes = _axes(given)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.recorded_workloads import TraceWorkload
@@ -178,8 +180,10 @@ def _is_normal(lengths: object) -> bool:
 
 
 def _with_rate(workload: Traffic, rate: float) -> Traffic:
-    checked = evolved(Workload(), rate=rate).rate
-    return workload.with_rate(checked)
+    try:
+        return workload.with_rate(evolved(Workload(), rate=rate).rate)
+    except ScenarioError as error:
+        raise ScenarioError(attrs.evolve(problem, path="workload.rate") for problem in error.problems) from None
 
 
 def check_lengths(scenario: Scenario, given: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.token_spans import BlockHasher
+from blis_simpy.core.block_keys import BlockHasher
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request

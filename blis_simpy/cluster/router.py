@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
+__all__ = ["Router", "RouterTiming", "State", "declares"]
 
 _BOOLS = (bool, np.bool_)
 _BOTH = Phase.BOTH
@@ -69,11 +69,11 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-def may_decide_on_arrival(policy: object, method: str) -> bool:
-    """Whether `may_decide_on_arrival` is set by the class that defines a method of a policy, or by a subclass of it."""
+def declares(policy: object, attribute: str, method: str) -> bool:
+    """Whether an attribute is set by the class that defines a method of a policy, or by a subclass of it."""
     for kind in type(policy).__mro__:
-        if "may_decide_on_arrival" in vars(kind):
-            return bool(vars(kind)["may_decide_on_arrival"])
+        if attribute in vars(kind):
+            return bool(vars(kind)[attribute])
         if method in vars(kind):
             return False
     return False
@@ -163,9 +163,11 @@ class Router:
         # replicas may be added later.
         self._decides_on_arrival = (
             timing.admission_delay_us == timing.routing_delay_us == 0
-            and may_decide_on_arrival(admission, "admit")
-            and may_decide_on_arrival(routing, "route")
+            and declares(admission, "may_decide_on_arrival", "admit")
+            and declares(routing, "may_decide_on_arrival", "route")
         )
+        # A thousand replicas have a thousand scores at each decision.
+        self._checks_scores = not declares(routing, "gives_finite_scores", "route")
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
@@ -240,7 +242,7 @@ class Router:
                 self._routing, request, f"route must return the index of a replica it was shown ({shown})", chosen
             )
         scores = decision.scores
-        if scores is not None and not _are_finite(scores, len(snapshots)):
+        if scores is not None and self._checks_scores and not _are_finite(scores, len(snapshots)):
             raise self._misbehaved(
                 self._routing, request, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )

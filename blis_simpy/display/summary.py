@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _PERCENTILES = (50, 90, 95, 99)
+_DROP = {95: 3, 90: 2, 50: 1}
+"""Order in which percentiles are left out of narrow tables."""
 _RATES = ("completed", "requests_per_s", "output_tokens_per_s")
 _LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
 _MS = ",.3f"
@@ -271,9 +273,9 @@ def _cache(result: Result) -> str:
 
 def _latencies(subset: RequestSubset) -> TextTable:
     columns = [
-        TextColumn("latency", "ms", align="left"),
+        TextColumn("latency", "ms", align="left", wraps=True),
         TextColumn("mean", spec=_MS),
-        *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
+        *(TextColumn(f"p{percent}", spec=_MS, drop=_DROP.get(percent, 0)) for percent in _PERCENTILES),
     ]
     families = [
         family

@@ -14,9 +14,9 @@ import attrs
 import numpy as np
 
 from blis_simpy.core.plugin_faults import named_faults
-from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.warm_up import mser
-from blis_simpy.results.metrics import find_metric, known_metrics, to_number
+from blis_simpy.results.metrics import get_metric, known_metrics, to_number
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class Metrics:
             if name in functions:
                 if not callable(functions[name]):
                     raise ScenarioError.at(f"metrics[{name!r}]", "must be a function of a result", functions[name])
-            elif find_metric(name) is None:
-                raise ScenarioError.at("metrics", "is unknown", name, hint=nearest(str(name), known_metrics()))
+            else:
+                get_metric(name, "metrics")
         return cls(names, functions)
 
     @property
     def uncommon(self) -> tuple[str, ...]:
-        """Names of percentiles that are not measured in every run."""
+        """Names of percentiles, and of figures of some requests, that are not measured in every run."""
         return tuple(name for name in self.names if name not in self.functions and name not in known_metrics())
 
 

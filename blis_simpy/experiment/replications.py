@@ -16,7 +16,7 @@ from blis_simpy.experiment.measurement import Metrics
 from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.results.metrics import find_metric
+from blis_simpy.results.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -266,8 +266,8 @@ def replicate(
     check_fraction("confidence", confidence)
     metrics = Metrics.of(options.get("metrics"))
     for metric, width in wanted.items():
-        if metric not in metrics.names and find_metric(metric) is None:
-            raise ScenarioError.at("precision", "is of an unknown metric", metric)
+        if metric not in metrics.names:
+            get_metric(metric, "precision")
         check_fraction(f"precision[{metric!r}]", width)
     options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}
     base = scenario.seed if seed is None else seed

@@ -92,6 +92,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens per KV block.
+    changed : set of int
+        The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
         Treatment of requests on their way to the wait queue.
     """
@@ -146,6 +148,7 @@ class Replica:
         # Head of the wait queue, while the process waits for a slot or blocks held by other processes.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
+        self.changed: set[int] = set()
         self.slots.owner = self
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
@@ -156,6 +159,7 @@ class Replica:
         due = wakeup.never()
         while True:
             yield due
+            self.changed.add(self.index)
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
@@ -200,6 +204,7 @@ class Replica:
         # The reservation may succeed at any position of the tick, but a step belongs to its own.
         yield self.env.event_at(self.env.now, self._step_priority)
         reservation.end()
+        self.changed.add(self.index)
 
     def _wake(self, at: int) -> None:
         """Move the next turn of the process to a tick."""
@@ -209,6 +214,7 @@ class Replica:
     def _after_change(self, *, plan_holds: bool) -> None:
         """Wake the process if it sleeps and there is work; cancel planned steps that a change has invalidated."""
         engine, planner = self._engine, self._planner
+        self.changed.add(self.index)
         if self._asleep:
             if engine.has_work:
                 self._wake(self.env.now)
@@ -323,6 +329,11 @@ class Replica:
         """Function that returns `used_blocks`, for frequent calls."""
         env, count, priority = self.env, self._planner.used_blocks, self._step_priority
         return lambda: count(env.now, env.tick_position >= priority)
+
+    def blocks_unchanged_until(self) -> int:
+        """Return the last tick before whose steps `used_blocks` is what it is now, unless an event changes it."""
+        env = self.env
+        return self._planner.blocks_unchanged_until(env.now, env.tick_position >= self._step_priority)
 
     @property
     def queue_depth(self) -> int:

@@ -209,6 +209,8 @@ class KVSettings:
         store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
         if not isinstance(store, str):
             return store
+        if store == DEFAULT_STORE:
+            return {"type": store}
         known = option_names("kv_store", registry.get("kv_store", store)) or ()
         options = {
             "cpu_blocks": self.cpu_blocks,

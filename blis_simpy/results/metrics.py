@@ -20,16 +20,20 @@ those of plug-ins alike; a `LatencyFamily` defines all metrics of one latency::
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 
 from blis_simpy import registry
+from blis_simpy.core.table import Table
 from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.results.selectors import split_name, written
 
 __all__ = [
     "LatencyFamily",
@@ -41,6 +45,7 @@ __all__ = [
     "latency_families",
     "latency_family",
     "metric_label",
+    "metrics",
     "to_number",
 ]
 
@@ -95,7 +100,7 @@ class Metric:
     @property
     def title(self) -> str:
         """Label with unit, as on the axis of a plot."""
-        return self.label if self.unit in self.label else f"{self.label} ({self.unit})"
+        return self.label if self.unit in self.label.partition(" of ")[0] else f"{self.label} ({self.unit})"
 
     def value(self, source: Any) -> float:
         """Compute the value.
@@ -156,6 +161,11 @@ class LatencyFamily:
     applies: Callable[[Any], bool] | None = None
 
     @property
+    def statistics(self) -> tuple[str, ...]:
+        """Statistics in common use, which lists of metrics have."""
+        return _COMMON
+
+    @property
     def title(self) -> str:
         """Label and meaning."""
         return f"{self.label}, {self.meaning}" if self.meaning else self.label
@@ -178,6 +188,7 @@ class LatencyFamily:
             label=f"{self.label} {statistic}",
             unit="ms",
             direction=self.direction,
+            formula=self.formula,
             definition=f"{_WORDS.get(statistic, f'Percentile {statistic[1:]}')} of: {self.definition}",
             function=compute,
         )
@@ -219,7 +230,8 @@ def latency_family(name: str) -> LatencyFamily:
 def known_metrics() -> dict[str, Metric]:
     """Return all metrics by name: latencies with the statistics in common use, then the others by name."""
     latencies = latency_families()
-    known = {f"{family.name}_{of}_ms": family.metric(of) for family in latencies for of in _COMMON}
+    listed = [family.metric(statistic) for family in latencies for statistic in family.statistics]
+    known = {metric.name: metric for metric in listed}
     families = {family.name for family in latencies}
     for name in registry.names("metric"):
         if name not in families:
@@ -229,11 +241,41 @@ def known_metrics() -> dict[str, Metric]:
     return known
 
 
+def metrics() -> Table:
+    """List all metrics: latencies with the statistics in common use, then the others by name.
+
+    Returns
+    -------
+    Table
+        One row per metric: ``name``, ``unit``, ``better`` (``lower``, ``higher`` or empty), ``definition`` and
+        ``formula``.
+
+    Examples
+    --------
+    >>> next(row for row in metrics().rows() if row["name"] == "requests_per_s")["unit"]
+    'requests/s'
+    """
+    known = list(known_metrics().values())
+    columns = {
+        "name": [metric.name for metric in known],
+        "unit": [metric.unit for metric in known],
+        "better": [metric.direction or "" for metric in known],
+        "definition": [metric.definition for metric in known],
+        "formula": [metric.formula for metric in known],
+    }
+    return Table.of({name: np.array(values, dtype=object) for name, values in columns.items()})
+
+
 def find_metric(name: object) -> Metric | None:
     """Return the metric of a name, None if there is none."""
-    known = registry.names("metric")
-    if not isinstance(name, str):
+    try:
+        return get_metric(name)
+    except ScenarioError:
         return None
+
+
+def _find_base(name: str) -> Metric | None:
+    known = registry.names("metric")
     if name in known:
         found = _registered(name)
         return found if isinstance(found, Metric) else None
@@ -244,23 +286,51 @@ def find_metric(name: object) -> Metric | None:
     return family.metric(match[2]) if isinstance(family, LatencyFamily) else None
 
 
-def get_metric(name: str) -> Metric:
+def get_metric(name: object, path: str = "metric") -> Metric:
     """Return the metric of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``ttft_p99_ms``, or with labels of the requests that it is of: ``ttft_p99_ms{slo_class=chat, replica=0}``. The
+        labels are those of `LABELS`; a value may be in double quotes.
+    path : str
+        What the name is, in errors.
 
     Raises
     ------
     ScenarioError
-        If there is none.
+        If there is no such metric or label, or the metric is one of a whole run and has labels.
 
     Examples
     --------
     >>> get_metric("ttft_p99.9_ms").title
     'TTFT p99.9 (ms)'
+    >>> get_metric("ttft_p99_ms{slo_class=chat}").title
+    'TTFT p99 of slo_class=chat (ms)'
     """
-    found = find_metric(name)
+    if not isinstance(name, str):
+        raise ScenarioError.at(path, "must be the name of a metric", name)
+    base, labels = split_name(name, path)
+    found = _find_base(base)
     if found is None:
-        raise ScenarioError.at("metric", "is unknown", name, hint=nearest(str(name), known_metrics()))
-    return found
+        raise ScenarioError.at(path, "is unknown", base, hint=_closest(base))
+    if not labels:
+        return found
+    if found.scope == "run":
+        raise ScenarioError.at(path, "is defined for a whole run only", name)
+    return attrs.evolve(
+        found,
+        name=name,
+        label=f"{found.label} of {written(labels)}",
+        definition=f"{found.definition} Of the requests with {written(labels)}.",
+        function=lambda subset: found.value(subset.selected(labels)),
+    )
+
+
+def _closest(name: str) -> str:
+    close = difflib.get_close_matches(name, known_metrics(), n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}'blis list metrics' lists all of them"
 
 
 def higher_is_better(name: str) -> bool:

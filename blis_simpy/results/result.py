@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run
+from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.sessions import session_table
@@ -92,6 +93,7 @@ class Result(Rendered):
             ttft=self.record.ttft(),
             start=0,
             end=self.aggregate.ended_at,
+            declared=partial(declared_labels, self.scenario),
         )
 
     def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
@@ -111,7 +113,8 @@ class Result(Rendered):
         Parameters
         ----------
         name : str
-            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``; see `blis_simpy.results.metrics`.
+            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``, or of some requests by their labels, such
+            as ``ttft_p99_ms{slo_class=chat, replica=0}``; `blis_simpy.metrics` lists the names.
 
         Returns
         -------
@@ -121,7 +124,13 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric.
+            If there is no such metric, or no such label in the scenario and the run.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.metric("completed{replica=0}")
+        9.0
         """
         metric = get_metric(name)
         return metric.value(self if metric.scope == "run" else self._all_requests)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class RequestSubset(Rendered):
         ttft: NDArray[np.int64],
         start: int,
         end: int,
+        declared: Callable[[str], Collection[str]],
     ) -> None:
         self._all = requests
         self._rows = rows
@@ -54,6 +55,7 @@ class RequestSubset(Rendered):
         self._ttft = ttft
         self._start = start
         self._end = end
+        self._declared = declared
         self.duration_us = max(end - start, 0)
         last_arrival = int(requests["arrived_at_us"].max(initial=0))
         self.arriving_us = max(min(end, last_arrival) - start, 0)
@@ -108,7 +110,36 @@ class RequestSubset(Rendered):
             # A window may extend beyond the run; rates are computed over the simulated part.
             start=max(first, self._start),
             end=min(last, self._end),
+            declared=self._declared,
         )
+
+    def selected(self, labels: Mapping[str, Any]) -> RequestSubset:
+        """Select requests by labels that the run must know; see `blis_simpy.results.selectors`.
+
+        Raises
+        ------
+        ScenarioError
+            If neither the scenario nor a request of the run has such a label.
+        """
+        for label, value in labels.items():
+            self._check_known(label, value)
+        return self.where(**labels)
+
+    def _check_known(self, label: str, value: Any) -> None:
+        if label == "replica":
+            known: Collection[Any] = range(len(self._replicas))
+        else:
+            of_requests = self._all[label]
+            unnamed = label in _UNNAMED and value == "default"
+            if ((of_requests == value) | (unnamed & (of_requests == ""))).any():
+                return
+            named = {name for name in of_requests.tolist() if name}
+            without = {"default"} if label in _UNNAMED and (of_requests == "").any() else set()
+            known = sorted(named | without | set(self._declared(label)))
+        if value not in known:
+            listed = [str(name) for name in known]
+            hint = nearest(str(value), listed) if listed else "no request has any"
+            raise ScenarioError.at(f"{label} of the metric", "is unknown", value, hint=hint)
 
     @cached_property
     def _reached(self) -> NDArray[np.int64]:

@@ -100,6 +100,9 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     known = find_setting(attribute)
     if known is None:
         return value
+    # Settings that are parts of others were checked when they were made; a copy with changes passes all parts again.
+    if nested_class(hint) is hint and type(value) is hint and known.convert is None:
+        return value
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
     value = known.normalise(value)
@@ -120,12 +123,14 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     return value
 
 
-def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
+def _accept_part(value: Any, part: Any, lenient: bool) -> Any:
     """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
     if isinstance(value, Mapping):
         return structure(value, part, lenient=lenient)
+    if value is None or isinstance(value, part):
+        return value
     inline = inline_field(part)
-    if inline is None or value is None or isinstance(value, part):
+    if inline is None:
         return value
     try:
         return part(**{inline.alias: value})
@@ -166,6 +171,7 @@ def _accept_plugin(known: Setting, value: Mapping[str, Any]) -> Any:
     return {"type": name, **options} if options else name
 
 
+@cache
 def inline_field(cls: Any) -> Any:
     """Return the field of a settings class whose plug-in has its options beside it; None if there is none."""
     settings = ((attribute, find_setting(attribute)) for attribute in attrs.fields(cls))

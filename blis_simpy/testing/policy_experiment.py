@@ -46,12 +46,15 @@ class PolicyExperiment:
         Cache folder for runs; None = no cache.
     record : callable
         Called with the properties of each verdict.
+    outcomes : list of ExperimentOutcome
+        Outcomes so far.
     """
 
     command_line: dict[str, int]
     defaults: dict[str, int]
     store: Path | None
     record: Callable[[Mapping[str, Any]], None]
+    outcomes: list[ExperimentOutcome] = attrs.field(factory=list, init=False)
 
     def __call__(
         self,
@@ -110,12 +113,14 @@ class PolicyExperiment:
         except BlisError as error:
             # Raised again without the traceback of the library; the cause keeps that of a failing policy.
             raise type(error)(error.problems) from error.__cause__
-        return ExperimentOutcome(
+        outcome = ExperimentOutcome(
             comparison,
             seed=named[reference].seed if start is None else start,
             not_cached=not_cached,
             record=self.record,
         )
+        self.outcomes.append(outcome)
+        return outcome
 
     def _chosen(self, name: str, given: int | None) -> int | None:
         return self.command_line.get(name, self.defaults.get(name) if given is None else given)
@@ -170,18 +175,27 @@ class ExperimentOutcome:
         Seed of the experiment.
     not_cached : str
         Reason if the runs were not cached; empty if they were, or without a cache.
+    is_used : bool
+        Whether something was asserted, or the comparison was looked at.
     """
 
     def __init__(
         self, comparison: Comparison, *, seed: int, not_cached: str, record: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        self.comparison = comparison
+        self._comparison = comparison
+        self.is_used = False
         self.seed = seed
         self.not_cached = not_cached
         self._record = record
 
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison."""
+        self.is_used = True
+        return self._comparison
+
     def __repr__(self) -> str:
-        return repr(self.comparison)
+        return repr(self._comparison)
 
     def assert_lower(
         self,
@@ -256,15 +270,16 @@ class ExperimentOutcome:
             judgement = self._judge(claim, metric, name)
         except BlisError as error:
             raise type(error)(error.problems) from error.__cause__
-        about = Subject(metric, name, self.comparison.baseline)
+        self.is_used = True
+        about = Subject(metric, name, self._comparison.baseline)
         kept = {"not_cached": self.not_cached} if self.not_cached else {}
         self._record({**properties(judgement, about, self.seed), **kept})
         if not judgement.is_shown:
-            note = "" if self.comparison.same_traffic else "the scenarios did not receive the same requests"
+            note = "" if self._comparison.same_traffic else "the scenarios did not receive the same requests"
             raise AssertionError(failure_text(judgement, about, self.seed, note))
 
     def _candidate(self, name: str | None) -> str:
-        names = self.comparison.candidates
+        names = self._comparison.candidates
         if name is None and len(names) == 1:
             return names[0]
         if name not in names:
@@ -272,10 +287,10 @@ class ExperimentOutcome:
         return name
 
     def _judge(self, claim: Hypothesis, metric: str, candidate: str) -> Judgement:
-        runs = self.comparison.replications[candidate]
+        runs = self._comparison.replications[candidate]
         if metric not in runs.measurements[0].metrics and find_metric(metric) is not None:
             raise ScenarioError.at("metric", "was not measured", metric, hint=f"ask for it: metrics=[{metric!r}]")
-        return judge(claim, self.comparison.values(self.comparison.baseline, metric), runs.values(metric))
+        return judge(claim, self._comparison.values(self._comparison.baseline, metric), runs.values(metric))
 
 
 class Simulate:

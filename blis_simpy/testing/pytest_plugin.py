@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from blis_simpy.testing.policy_experiment import PolicyExperiment, Simulate
 
 MARK = "policy_experiment"
+_FAILED = pytest.StashKey[bool]()
 _LEAST = {"replications": 2, "seed": 0}
 _ABOUT = {
     "replications": "runs of each scenario in a policy experiment; overrides the tests",
@@ -91,7 +93,7 @@ def _store(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture
-def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
+def policy_experiment(request: pytest.FixtureRequest) -> Iterator[PolicyExperiment]:
     """Compare scenarios in paired replications; returns an outcome with assertions."""
     from blis_simpy.testing.policy_experiment import PolicyExperiment
 
@@ -102,12 +104,25 @@ def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
         properties.extend((f"{MARK}[{number}].{name}", value) for name, value in verdict.items())
 
     options = {name: request.config.getoption(f"blis_{name}") for name in _LEAST}
-    return PolicyExperiment(
+    experiment = PolicyExperiment(
         command_line={name: value for name, value in options.items() if value is not None},
         defaults={**_configured(request.config), **_marked(request.node)},
         store=_store(request),
         record=record,
     )
+    yield experiment
+    if not all(outcome.is_used for outcome in experiment.outcomes) and not request.node.stash.get(_FAILED, False):
+        message = f"{request.node.nodeid}: nothing is asserted about the outcome of policy_experiment"
+        warnings.warn(pytest.PytestWarning(message), stacklevel=1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Note whether a test has failed before its fixtures end."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,17 @@ class UserWorkload(UserProfile, Traffic):
     ['user-0', 'user-1', 'user-0', 'user-1', 'user-0', 'user-1']
     """
 
+    def with_rate(self, rate_per_s: float) -> UserWorkload:
+        """Refuse a rate.
+
+        Raises
+        ------
+        ScenarioError
+            Always.
+        """
+        hint = "the number of users sets the load; max_in_flight caps a workload with a rate"
+        raise ScenarioError.at("rate", "does not apply to closed-loop users", rate_per_s, hint=hint)
+
     def generate(
         self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
     ) -> GeneratedWorkload:

@@ -47,7 +47,7 @@ MISTAKES = [
         ["rnu"],
         (
             "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, fit, compare, "
-            "sweep, capacity, explain, workload, compose, convert, schema"
+            "sweep, capacity, explain, workload, compose, convert, list, completion, schema"
         ),
     ),
     (["run", "a.yaml", "b.yaml"], "unexpected argument 'b.yaml'"),

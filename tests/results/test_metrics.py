@@ -112,7 +112,14 @@ def test_a_metric_of_the_whole_run_is_none_of_some_requests(result):
     ("name", "message"),
     [
         ("ttft_p99", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
-        ("speed", "metric is unknown, got 'speed'; known: ttft_mean_ms, "),
+        ("speed", "metric is unknown, got 'speed'; 'blis list metrics' lists all of them"),
+        (5, "metric must be the name of a metric, got 5"),
+        (
+            "ttft_p99_ms{slo=chat}",
+            "metric has an unknown label 'slo', got 'ttft_p99_ms{slo=chat}'; known: replica, slo_class",
+        ),
+        ("ttft_p99{tenant=a}", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
+        ("cache_hit_rate{replica=0}", "metric is defined for a whole run only, got 'cache_hit_rate{replica=0}'"),
         ("ttft", "metric is unknown, got 'ttft'; "),
         ("ttft_p101_ms", "metric is unknown, got 'ttft_p101_ms'; did you mean 'ttft_p"),
         ("completed_mean_ms", "metric is unknown, got 'completed_mean_ms'; "),
