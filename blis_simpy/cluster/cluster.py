@@ -108,7 +108,7 @@ class Cluster:
         self._observers = observers
         self._drain_policy = lifecycle.drain_policy
         self._draining: set[int] = set()
-        self._snapshots = SnapshotTable(timing.snapshot_interval_us)
+        self._snapshots = SnapshotTable(env, timing.snapshot_interval_us)
         self.router = Router(
             env, admission=admission, routing=routing, timing=timing, snapshots=self._snapshots, observers=observers
         )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
 
-__all__ = ["Router", "RouterTiming", "State", "may_decide_on_arrival"]
+__all__ = ["Router", "RouterTiming", "State", "declares"]
 
 _BOOLS = (bool, np.bool_)
 _BOTH = Phase.BOTH
@@ -69,11 +69,11 @@ def _are_finite(scores: Sequence[float], count: int) -> bool:
         return False
 
 
-def may_decide_on_arrival(policy: object, method: str) -> bool:
-    """Whether `may_decide_on_arrival` is set by the class that defines a method of a policy, or by a subclass of it."""
+def declares(policy: object, attribute: str, method: str) -> bool:
+    """Whether an attribute is set by the class that defines a method of a policy, or by a subclass of it."""
     for kind in type(policy).__mro__:
-        if "may_decide_on_arrival" in vars(kind):
-            return bool(vars(kind)["may_decide_on_arrival"])
+        if attribute in vars(kind):
+            return bool(vars(kind)[attribute])
         if method in vars(kind):
             return False
     return False
@@ -93,8 +93,13 @@ class DelayStage:
         self._delay_us = delay_us
         self._decide = decide
         self.pending: deque[tuple[int, Request]] = deque()
-        self._wakeup = Wakeup(env, event_priority(CONTROL_PLANE, kind))
+        self._priority = event_priority(CONTROL_PLANE, kind)
+        self._wakeup = Wakeup(env, self._priority)
         self._wakeup.process = env.process(self.serve())
+
+    def takes_place_now(self) -> bool:
+        """Move to the place of the stage in this tick, unless it has a delay or another event precedes it."""
+        return not self._delay_us and self._env.advance(self._env.now, self._priority)
 
     def put(self, request: Request) -> None:
         """Add a request."""
@@ -163,28 +168,44 @@ class Router:
         # replicas may be added later.
         self._decides_on_arrival = (
             timing.admission_delay_us == timing.routing_delay_us == 0
-            and may_decide_on_arrival(admission, "admit")
-            and may_decide_on_arrival(routing, "route")
+            and declares(admission, "may_decide_on_arrival", "admit")
+            and declares(routing, "may_decide_on_arrival", "route")
         )
+        # A thousand replicas have a thousand scores at each decision.
+        self._checks_scores = not declares(routing, "gives_finite_scores", "route")
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
-    def accept(self, request: Request) -> None:
-        """Accept a request that arrives now."""
+    def accept(self, request: Request, *, ends_turn: bool = False) -> None:
+        """Accept a request that arrives now.
+
+        Parameters
+        ----------
+        request : Request
+            The request.
+        ends_turn : bool, default False
+            Whether the caller does nothing else in this event. Then the request is decided on at once if no other event
+            precedes the decisions, which saves their events.
+        """
         if self._observers.arrived is not None:
             self._observers.arrived(request)
-        if (
-            not self._decides_on_arrival
-            or self._snapshots.num_replicas > 1
-            # Requests that were resubmitted at this tick, and are pending, come first.
-            or self._admissions.pending
-            or self._routings.pending
-        ):
+        # Requests that were resubmitted at this tick, and are pending, come first.
+        if self._admissions.pending or self._routings.pending:
             self._admissions.put(request)
-            return
-        state = self._state(request)
-        if self._admit(request, state):
-            self._route(request, state)
+        elif self._decides_on_arrival and self._snapshots.num_replicas == 1:
+            state = self._state(request)
+            if self._admit(request, state):
+                self._route(request, state)
+        elif ends_turn and self._admissions.takes_place_now():
+            state = self._state(request)
+            if not self._admit(request, state):
+                return
+            if self._routings.takes_place_now():
+                self._route(request, state)
+            else:
+                self._routings.put(request)
+        else:
+            self._admissions.put(request)
 
     def resubmit(self, request: Request) -> None:
         """Accept a request withdrawn from its replica, at any place in the tick; it is admitted and routed again."""
@@ -240,7 +261,7 @@ class Router:
                 self._routing, request, f"route must return the index of a replica it was shown ({shown})", chosen
             )
         scores = decision.scores
-        if scores is not None and not _are_finite(scores, len(snapshots)):
+        if scores is not None and self._checks_scores and not _are_finite(scores, len(snapshots)):
             raise self._misbehaved(
                 self._routing, request, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )

@@ -6,8 +6,11 @@ Ties are broken at random, with one draw per tie.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+import numpy as np
+
+from blis_simpy.cluster.load_board import effective_loads
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
 from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
 from blis_simpy.core.request_view import shown_to
@@ -18,6 +21,9 @@ from blis_simpy.settings.fields import setting, settings_class
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
+    from blis_simpy.cluster.load_board import Fractions, Loads
     from blis_simpy.cluster.policies import PolicyContext, RouterState, Scorer, Snapshot
     from blis_simpy.core.request import Request
 
@@ -62,7 +68,7 @@ class AlwaysBusiest:
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the busiest replica."""
-        loads = [snapshot.effective_load for snapshot in state.snapshots]
+        loads = list(effective_loads(state.snapshots))
         most = max(loads)
         return RoutingDecision(state.snapshots[loads.index(most)].replica, f"always-busiest (load={most})")
 
@@ -76,11 +82,16 @@ class _TieBreaking:
     def start(self, context: PolicyContext) -> None:
         self._stream = context.streams.generator("router") if self.stream is None else self.stream
 
-    def _one_of(self, values: Sequence[float], best: float) -> int:
+    def _one_of(self, values: Loads | Fractions, best: float) -> int:
         """Position of the best value, at random among equal ones."""
-        if values.count(best) == 1:
-            return values.index(best)
-        tied = [position for position, value in enumerate(values) if value == best]
+        if isinstance(values, list):
+            if values.count(best) == 1:  # type: ignore[arg-type]
+                return values.index(best)  # type: ignore[arg-type]
+            tied = [position for position, value in enumerate(values) if value == best]
+        else:
+            tied = np.flatnonzero(values == best).tolist()
+            if len(tied) == 1:
+                return int(tied[0])
         return tied[int(self._stream.integers(len(tied)))]
 
 
@@ -94,8 +105,8 @@ class LeastLoaded(_TieBreaking):
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the least loaded replica."""
-        loads = [snapshot.effective_load for snapshot in state.snapshots]
-        least = min(loads)
+        loads = effective_loads(state.snapshots)
+        least = min(loads) if isinstance(loads, list) else int(loads.min())
         chosen = self._one_of(loads, least)
         return RoutingDecision(state.snapshots[chosen].replica, f"least-loaded (load={least})")
 
@@ -111,6 +122,8 @@ class Weighted(_TieBreaking):
     """
 
     may_decide_on_arrival = True
+    # Each score is checked as it comes from its scorer.
+    gives_finite_scores = True
 
     scorers: Accepts[Any, Scorers] = setting(
         default=DEFAULT_MIX,
@@ -139,7 +152,7 @@ class Weighted(_TieBreaking):
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the replica with the best score."""
         snapshots = state.snapshots
-        totals = [0.0] * len(snapshots)
+        totals: Fractions = [0.0] * len(snapshots)
         for (scorer, weight), view in zip(self._scorers, self._views, strict=False):
             try:
                 scores = scorer.score(view(request) if view else request, snapshots)
@@ -148,6 +161,9 @@ class Weighted(_TieBreaking):
             if isinstance(scores, dict):  # `zip` would take its keys for scores
                 raise _unscored(scorer, "number", scores, snapshots)
             # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
+            if type(scores) is not list and _are_fractions(scores, len(snapshots)):
+                totals = totals + scores * weight
+                continue
             try:
                 totals = [
                     total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer, self._clipped)) * weight
@@ -157,14 +173,26 @@ class Weighted(_TieBreaking):
                 raise _unscored(scorer, "number", scores, snapshots) from None
             except ValueError:
                 raise _unscored(scorer, "score", scores, snapshots) from None
-        best = max(totals)
+        best = max(totals) if isinstance(totals, list) else float(totals.max())
         replica = snapshots[self._one_of(totals, best)].replica
         for observer, view in self._observers:
             try:
                 observer.observe(view(request) if view else request, replica)
             except Exception as error:
                 raise broken("scorer", observer, "observe", error, request, state.now) from error
-        return RoutingDecision(replica, f"weighted-scoring (score={best:.3f})", totals)
+        return RoutingDecision(
+            replica, f"weighted-scoring (score={best:.3f})", totals if isinstance(totals, list) else totals.tolist()
+        )
+
+
+def _are_fractions(scores: object, count: int) -> TypeGuard[NDArray[np.float64]]:
+    """Whether scores are an array of numbers from 0 to 1, which need no check one by one."""
+    return (
+        isinstance(scores, np.ndarray)
+        and scores.dtype == np.float64
+        and scores.shape == (count,)
+        and bool(scores.min() >= 0.0 and scores.max() <= 1.0)
+    )
 
 
 def _unscored(scorer: Scorer, what: str, scores: object, snapshots: Sequence[Snapshot]) -> PluginError:

@@ -10,12 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from blis_simpy import registry
+from blis_simpy.cluster.load_board import effective_loads, kv_utilizations, replica_values
 from blis_simpy.cluster.prefix_index import PrefixIndex
 from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
 from blis_simpy.settings.field_types import Plugin
 
 if TYPE_CHECKING:
+    from blis_simpy.cluster.load_board import Fractions
     from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
     from blis_simpy.core.request import Request
 
@@ -43,30 +47,40 @@ class QueueDepth:
     If all loads are equal, all scores are 1.
     """
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        loads = [snapshot.effective_load for snapshot in snapshots]
-        most = max(loads)
-        spread = most - min(loads)
-        if not spread:
-            return [1.0] * len(loads)
-        return [(most - load) / spread for load in loads]
+        loads = effective_loads(snapshots)
+        if isinstance(loads, list):
+            most = max(loads)
+            spread = most - min(loads)
+            if not spread:
+                return [1.0] * len(loads)
+            return [(most - load) / spread for load in loads]
+        highest = loads.max()
+        spread = highest - loads.min()
+        return (highest - loads) / spread if spread else np.ones(len(loads))
 
 
 class KVUtilization:
     """Prefers replicas with free KV blocks: the score is the fraction of blocks not in use."""
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        return [1.0 - snapshot.kv_utilization for snapshot in snapshots]
+        utilizations = kv_utilizations(snapshots)
+        if isinstance(utilizations, list):
+            return [1.0 - utilization for utilization in utilizations]
+        return 1.0 - utilizations
 
 
 class LoadBalance:
     """Prefers replicas with a small effective load: 1 / (1 + load), independent of the other replicas."""
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
-        return [1.0 / (1.0 + snapshot.effective_load) for snapshot in snapshots]
+        loads = effective_loads(snapshots)
+        if isinstance(loads, list):
+            return [1.0 / (1.0 + load) for load in loads]
+        return (1.0 / (1.0 + loads)).astype(np.float64, copy=False)
 
 
 class PrefixAffinity:
@@ -82,13 +96,14 @@ class PrefixAffinity:
         """Start with an empty index."""
         self._index = PrefixIndex(context.block_size)
 
-    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> list[float]:
+    def score(self, request: Request, snapshots: Sequence[Snapshot]) -> Fractions:
         """Rate the replicas."""
         blocks = self._index.num_blocks(request)
-        matched = self._index.matched(request) if blocks else {}
-        if not matched:
+        if not blocks:
             return [0.0] * len(snapshots)
-        return [matched.get(snapshot.replica, 0) / blocks for snapshot in snapshots]
+        matched = self._index.matched(request)
+        values = replica_values(snapshots, matched)
+        return [value / blocks for value in values] if isinstance(values, list) else values / blocks
 
     def observe(self, request: Request, replica: int) -> None:
         """Record the replica of a request."""

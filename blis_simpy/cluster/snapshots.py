@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blis_simpy.cluster.load_board import ARRAYS_FROM, LoadBoard, SnapshotGroup
+from blis_simpy.core.environment import FOREVER
 from blis_simpy.replica.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blis_simpy.core.environment import Environment
     from blis_simpy.replica.replica import Replica
 
 __all__ = ["FreshSnapshot", "SnapshotTable", "StaleSnapshot"]
@@ -181,11 +184,14 @@ class SnapshotTable:
 
     Parameters
     ----------
+    env : Environment
+        The simulation's environment.
     interval_us : int, µs
         Age from which a snapshot is refreshed; 0 = always fresh.
     """
 
-    def __init__(self, interval_us: int) -> None:
+    def __init__(self, env: Environment, interval_us: int) -> None:
+        self._board = LoadBoard(env)
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._routable: set[int] = set()
@@ -199,9 +205,16 @@ class SnapshotTable:
         """Add the replica of the next index; it is not routable at first."""
         model = replica.model.lower()
         # Grouped at the next decision: to group at each added replica would cost the square of their number.
-        self._snapshots.append(
-            StaleSnapshot(replica, model, self._interval_us) if self._interval_us else FreshSnapshot(replica, model)
-        )
+        self._by_model = None
+        if self._interval_us:
+            stale = StaleSnapshot(replica, model, self._interval_us)
+            self._snapshots.append(stale)
+            self._board.add(stale, lambda: FOREVER)
+        else:
+            fresh = FreshSnapshot(replica, model)
+            self._snapshots.append(fresh)
+            self._board.add(fresh, replica.blocks_unchanged_until)
+            replica.changed = self._board.changed
 
     def set_routable(self, replica: int, routable: bool) -> None:
         """Set whether the policies see a replica."""
@@ -216,7 +229,10 @@ class SnapshotTable:
             if snapshot.replica in self._routable:
                 by_model[""].append(snapshot)
                 by_model.setdefault(snapshot.model, []).append(snapshot)
-        return {model: tuple(snapshots) for model, snapshots in by_model.items()}
+        if len(self._snapshots) < ARRAYS_FROM:
+            return {model: tuple(snapshots) for model, snapshots in by_model.items()}
+        board, count = self._board, len(self._snapshots)
+        return {model: SnapshotGroup.of(snapshots, board, count) for model, snapshots in by_model.items()}
 
     def snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
         """Return the snapshots of the routable replicas of a model, refreshed if due; an empty name means all."""
@@ -226,6 +242,7 @@ class SnapshotTable:
         snapshots = self._by_model.get(model, ())
         if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
             self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
+            self._board.changed.update([snapshot.replica for snapshot in snapshots])
         return snapshots
 
     @property
@@ -240,10 +257,12 @@ class SnapshotTable:
     def sent(self, replica: int) -> None:
         """Count a request sent to a replica as in flight."""
         self._snapshots[replica]._in_flight += 1
+        self._board.changed.add(replica)
 
     def finished(self, replica: int) -> None:
         """Count a request of a replica as no longer in flight."""
         self._snapshots[replica]._in_flight -= 1
+        self._board.changed.add(replica)
 
     def in_flight(self, replica: int) -> int:
         """Return the number of requests in flight on a replica."""

@@ -7,12 +7,9 @@ the output of a request, if later rounds of its session include it in their prom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["BlockHasher", "Span", "TokenSpans"]
+__all__ = ["ContinuedSpans", "Span", "TokenSpans"]
 
 
 class Span(NamedTuple):
@@ -37,100 +34,26 @@ TokenSpans = tuple[Span, ...]
 """Spans in the order of the tokens."""
 
 
-class BlockHasher:
-    """Computes keys of blocks: integers that stand for the content of a block and of all blocks before it.
+class ContinuedSpans(tuple[Span, ...]):  # noqa: SLOT001 - a tuple subclass cannot have slots
+    """Spans that begin with those of an earlier content, such as the prompt of the round before.
 
-    Two blocks have equal keys if and only if their prompts are equal up to the end of the block. Keys of different
-    instances are unrelated.
+    Equal to a plain tuple of all these spans. `earlier` lets a prefix cache hash the added spans only.
 
-    Parameters
+    Attributes
     ----------
-    block_size : int
-        Tokens per block.
+    earlier : TokenSpans
+        The content that they begin with.
     """
 
-    def __init__(self, block_size: int) -> None:
-        self.block_size = block_size
-        self._keys: dict[tuple[object, ...], int] = {}
-        self._next_key = 1
-        self._chains: dict[TokenSpans, list[int]] = {}
+    earlier: TokenSpans
 
-    def key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> int:
-        """Return the key of a block.
+    @classmethod
+    def of(cls, earlier: TokenSpans, *added: Span) -> ContinuedSpans:
+        """Return the spans of a content and those added to it."""
+        spans = cls((*earlier, *added))
+        spans.earlier = earlier
+        return spans
 
-        Parameters
-        ----------
-        parent : int
-            Key of the block before it; 0 for the first block.
-        pieces : iterable of (str, int, int)
-            Tokens of the block as spans, in order; consecutive spans of a stream count as one.
-        """
-        identity = _identity(parent, pieces)
-        key = self._keys.get(identity)
-        if key is None:
-            key = self._keys[identity] = self._next_key
-            self._next_key += 1
-        return key
-
-    def has_key(self, parent: int, pieces: Iterable[tuple[str, int, int]]) -> bool:
-        """Whether `key` has been called for such a block; if not, no block behind it has a key either."""
-        return _identity(parent, pieces) in self._keys
-
-    def fresh(self, blocks: int) -> range:
-        """Return unused keys, for blocks that no other prompt shares."""
-        keys = range(self._next_key, self._next_key + blocks)
-        self._next_key += blocks
-        return keys
-
-    def chain(self, content: TokenSpans) -> list[int]:
-        """Return the keys of the full blocks of a content, in order."""
-        keys: list[int] = []
-        parent = 0
-        room = self.block_size
-        pieces: list[tuple[str, int, int]] = []
-        for stream, start, tokens in content:
-            while tokens:
-                piece = min(room, tokens)
-                pieces.append((stream, start, piece))
-                start += piece
-                tokens -= piece
-                room -= piece
-                if room == 0:
-                    parent = self.key(parent, pieces)
-                    keys.append(parent)
-                    pieces = []
-                    room = self.block_size
-        return keys
-
-    def shared(self, content: TokenSpans | None, input_tokens: int) -> list[int]:
-        """Return the keys of the full blocks of a prompt that other prompts may share.
-
-        Parameters
-        ----------
-        content : TokenSpans or None
-            Leading tokens of the prompt as spans.
-        input_tokens : int
-            Length of the prompt.
-
-        Returns
-        -------
-        list of int
-            Shared between requests with the same content; must not be changed.
-        """
-        if not content:
-            return []
-        keys = self._chains.get(content)
-        if keys is None:
-            keys = self._chains[content] = self.chain(content)
-        full_blocks = input_tokens // self.block_size
-        return keys if len(keys) <= full_blocks else keys[:full_blocks]
-
-
-def _identity(parent: int, pieces: Iterable[tuple[str, int, int]]) -> tuple[object, ...]:
-    merged: list[tuple[str, int, int]] = []
-    for stream, start, tokens in pieces:
-        if merged and merged[-1][0] == stream and merged[-1][1] + merged[-1][2] == start:
-            merged[-1] = (stream, merged[-1][1], merged[-1][2] + tokens)
-        else:
-            merged.append((stream, start, tokens))
-    return (parent, *merged)
+    def __reduce__(self) -> tuple[type[TokenSpans], tuple[list[Span]]]:
+        # Without `earlier`, whose chain would exceed the recursion limit of pickle in a long session.
+        return tuple, (list(self),)

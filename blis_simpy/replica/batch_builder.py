@@ -13,12 +13,11 @@ from blis_simpy.core.request import RequestOutcome
 from blis_simpy.replica.log import Resumption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.request import Request
     from blis_simpy.core.resources import KVBlocks
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog
     from blis_simpy.replica.running_batch import RunningBatch
@@ -344,7 +343,7 @@ class BatchBuilder:
             self._observers.scheduled(leg)
         return True
 
-    def _head_chunk(self) -> tuple[RunningRequest, Sequence[Block], int] | None:
+    def _head_chunk(self) -> tuple[RunningRequest, Sized, int] | None:
         """Head of the wait queue, its cached prefix, and the end of its first chunk beside all decode tokens."""
         leg = self._queue.head
         if leg is None:

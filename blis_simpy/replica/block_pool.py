@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.token_spans import Span
-from blis_simpy.replica.kv_block import Block
+from blis_simpy.replica.kv_block import Segment
 from blis_simpy.replica.paged_blocks import PagedBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.resources import KVBlocks
+    from blis_simpy.replica.kv_block import HeldBlocks
     from blis_simpy.replica.running_request import RunningRequest
 
 __all__ = ["BlockPool"]
@@ -42,51 +43,58 @@ class BlockPool(PagedBlocks):
     def __init__(self, pool: KVBlocks, block_size: int, *, prefix_caching: bool = True) -> None:
         super().__init__(pool, block_size)
         self.caches_prefixes = prefix_caching
-        # Blocks of each key, in the order in which they got it.
-        self._found: dict[int, list[Block]] = {}
+        # Single blocks with the key of another block, in the order in which they got it, by line and position.
+        self._copies: dict[tuple[int, int], list[Segment]] = {}
 
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
-        """Return the leading blocks in the cache, free or in use, at most up to the last known token."""
-        if not self.caches_prefixes:
-            return ()
-        keys = leg.keys
-        if keys is None:
-            keys = leg.keys = self._keys_of(leg)
-        prefix: list[Block] = []
-        for key in keys[: (leg.input_tokens - 1) // self.block_size]:
-            same = self._found.get(key)
-            if same is None:
-                break
-            prefix.append(same[0])
-        return prefix
-
-    def _keys_of(self, leg: RunningRequest) -> list[int]:
-        """Keys of the leading blocks that other requests may share."""
+    def _keys_of(self, leg: RunningRequest) -> BlockKeys:
         request = leg.request
         content = request.content or ()
-        if request.output_stream is None or sum(span.tokens for span in content) != request.input_tokens:
+        if request.output_stream is None or self._keys.num_tokens(content) != request.input_tokens:
             return self._keys.shared(content, request.input_tokens)
-        return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
+        return self._keys.keys(content, (request.output_stream, 0, request.output_tokens))
 
-    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the number of new blocks."""
         return -(-end // self.block_size) - len(prefix)
 
-    def _register(self, leg: RunningRequest, tokens: int) -> None:
-        for key in (leg.keys or ())[len(leg.blocks) : tokens // self.block_size]:
-            block = Block(key)
-            self._found.setdefault(key, []).append(block)
-            leg.blocks.append(block)
+    def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
+        end = position + blocks
+        for segment in self._overlapping(line, position, end):
+            if position < segment.position:
+                self._hold_new(held, line, position, segment.position - position)
+                position = segment.position
+            upto = min(end, segment.end)
+            for at in range(position, upto):
+                self._hold_copy(held, line, at)
+            position = upto
+        if position < end:
+            self._hold_new(held, line, position, end - position)
+
+    def _hold_copy(self, held: HeldBlocks, line: int, position: int) -> None:
+        copy = Segment(line, position, 1)
+        copy.num_holders = 1
+        self._copies.setdefault((line, position), []).append(copy)
+        held.append(copy, 1)
 
     def external_put(self, blocks: int) -> None:
         """Add blocks of another process to the head of the free list, because they have no hash."""
         self._blank += blocks
 
-    def _evict(self, block: Block) -> None:
-        same = self._found[block.key]
-        same.remove(block)
-        if not same:
-            del self._found[block.key]
+    def _evict(self, segment: Segment, blocks: int) -> None:
+        was_found, line = segment.is_found, segment.line
+        super()._evict(segment, blocks)
+        if not self._copies:
+            return
+        for position in range(segment.end, segment.end + blocks):
+            copies = self._copies.get((line, position))
+            if copies is None:
+                continue
+            if was_found:
+                self._show(copies.pop(0))
+            else:
+                copies.remove(segment)
+            if not copies:
+                del self._copies[line, position]
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
@@ -95,19 +103,13 @@ class BlockPool(PagedBlocks):
         full = hashed // size if self.caches_prefixes else 0
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
-        keyed = leg.blocks
+        named = len(leg.blocks)
         # In the order of the free list: blocks without a hash go to its head. Those with a hash go to its tail, the
         # last ones first: full blocks that nothing can match, as a run, then the shareable ones before them.
         self._blank += held - full
-        freed = held - len(keyed)
-        self._append_run(max(full - len(keyed), 0))
-        for block in reversed(keyed):
-            block.num_holders -= 1
-            if not block.num_holders:
-                self._append(block)
-                freed += 1
-        leg.blocks = []
-        leg.num_blocks = 0
+        freed = held - named
+        self._append_blocks(max(full - named, 0))
+        freed += self._put_back_named(leg)
         # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 

@@ -244,7 +244,7 @@ class EndOfStepEngine(Engine):
         last_start: int,
         end: int,
         last_formed_at: int,
-        durations: Iterable[int],
+        durations: Sequence[int] | NDArray[np.int64],
         blocks_by_step: list[int],
     ) -> None:
         """Form planned decode steps; the formation of each step delivers the oldest pending one."""
@@ -259,8 +259,8 @@ class EndOfStepEngine(Engine):
             for leg in ended:
                 batch.reach_last_step(leg, last + 1)
             self._effects.append((last, (), ended))
-            self.decision_gap_x8 += last - self._last_decision - (self.decision_gap_x8 >> 3)
-            self._last_decision = last
+            self.decision_gap_x8 += last - self.last_decision - (self.decision_gap_x8 >> 3)
+            self.last_decision = last
 
     def last_activity(self, horizon: int) -> int:
         """Tick of the last arrival, timeout, step start or step end up to the horizon."""

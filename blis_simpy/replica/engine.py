@@ -166,7 +166,7 @@ class Engine(ABC):
         self._arrived: list[RunningRequest] = []
         self._holds_back = False
         self._num_entered = 0
-        self._last_decision = 0
+        self.last_decision = 0
         self._empty_steps, self._last_empty = 0, -1
 
     @abstractmethod
@@ -407,8 +407,8 @@ class Engine(ABC):
         # A decision is a step with a prefill or an end; all others could be part of a macro-step. The moving average is
         # an integer, for equal results on every platform: m += x - m / 8 converges to 8 x.
         if prefill_tokens or effects[1]:
-            self.decision_gap_x8 += step - self._last_decision - (self.decision_gap_x8 >> 3)
-            self._last_decision = step
+            self.decision_gap_x8 += step - self.last_decision - (self.decision_gap_x8 >> 3)
+            self.last_decision = step
         return effects
 
     def _count_empty_step(self) -> None:
@@ -492,7 +492,7 @@ class Engine(ABC):
         last_start: int,
         end: int,
         last_formed_at: int,
-        durations: Iterable[int],
+        durations: Sequence[int] | NDArray[np.int64],
         blocks_by_step: list[int],
     ) -> None:
         """Form planned decode steps, with one token per decoding request and step.

@@ -15,8 +15,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.replica.kv_block import Block
-from blis_simpy.replica.kv_store import SingleTier
+from blis_simpy.replica.single_blocks import Block, SingleBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,6 +36,8 @@ class _Layout:
 
     Attributes
     ----------
+    blocks : list of Block
+        Its blocks with an identity, in order.
     tail : list of Piece
         Content of the last block with prompt tokens, while it is not full.
     fill : int
@@ -49,9 +50,10 @@ class _Layout:
         Blocks that stay partly filled, because blocks with later tokens were claimed after them.
     """
 
-    __slots__ = ("fill", "holes", "keys", "next_token", "tail")
+    __slots__ = ("blocks", "fill", "holes", "keys", "next_token", "tail")
 
     def __init__(self) -> None:
+        self.blocks: list[Block] = []
         self.tail: list[Piece] = []
         self.fill = 0
         self.keys: list[int] = []
@@ -59,7 +61,7 @@ class _Layout:
         self.holes = 0
 
 
-class TwoTier(SingleTier):
+class TwoTier(SingleBlocks):
     """Paged KV memory as in `SingleTier`, with a second tier in host memory (registered as ``two-tier``).
 
     Parameters
@@ -129,7 +131,7 @@ class TwoTier(SingleTier):
             pieces.append((f"#{leg.position}", own, end - own))
         return pieces
 
-    def _shared_keys(self, leg: RunningRequest) -> list[int]:
+    def _keys_of(self, leg: RunningRequest) -> list[int]:
         """Keys of all full prompt blocks, so that a preempted request finds its own blocks."""
         keys: list[int] = []
         for block in range(leg.input_tokens // self.block_size):
@@ -148,6 +150,7 @@ class TwoTier(SingleTier):
         A failed attempt puts back the claimed blocks. Reloaded blocks stay on the GPU, and their transfer time counts.
         """
         layout = self._layouts[leg] = _Layout()
+        leg.blocks = layout.blocks
         start = len(prefix) * self.block_size
         if self._claim_and_store(leg, layout, prefix, start, end):
             return True
@@ -229,7 +232,7 @@ class TwoTier(SingleTier):
             del self._freed[block]
         for block in blocks:
             block.num_holders += 1
-            leg.blocks.append(block)
+            layout.blocks.append(block)
             layout.keys.append(block.key)
         if blocks:
             layout.fill = self.block_size
@@ -241,7 +244,7 @@ class TwoTier(SingleTier):
             if block in were_idle:
                 self._append(block)
         self.pool.put_back(len(were_idle))
-        leg.blocks = []
+        self._layouts[leg].blocks.clear()
         self.hits -= len(claimed)
 
     def _store(self, leg: RunningRequest, layout: _Layout, start: int, end: int) -> bool:
@@ -256,8 +259,8 @@ class TwoTier(SingleTier):
             layout.fill += stored
             start += stored
             if layout.fill == self.block_size:
-                block = leg.blocks[-1]
-                parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
+                block = layout.blocks[-1]
+                parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
                 block.key = self._keys.key(parent, layout.tail)
                 self._found[block.key] = block
                 layout.keys.append(block.key)
@@ -266,15 +269,15 @@ class TwoTier(SingleTier):
 
     def _open_block(self, leg: RunningRequest, layout: _Layout) -> None:
         self.take(1)
-        leg.blocks.append(Block(0))
+        layout.blocks.append(Block(0))
         layout.fill = 0
         layout.tail = []
 
     def _finish(self, leg: RunningRequest, layout: _Layout, end: int) -> None:
         layout.next_token = end
-        layout.holes = len(leg.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
-        leg.num_blocks = len(leg.blocks)
-        stored = (leg.num_blocks - 1) * self.block_size + layout.fill if leg.blocks else 0
+        layout.holes = len(layout.blocks) - len(layout.keys) - (0 < layout.fill < self.block_size)
+        leg.num_blocks = len(layout.blocks)
+        stored = (leg.num_blocks - 1) * self.block_size + layout.fill if layout.blocks else 0
         leg.extra_stored = stored - end
 
     def take(self, blocks: int) -> bool:
@@ -358,20 +361,20 @@ class TwoTier(SingleTier):
             if 0 < layout.fill < size:
                 layout.next_token += size - layout.fill
                 layout.fill = size
-                leg.blocks[-1].key = key
-                self._found[key] = leg.blocks[-1]
+                layout.blocks[-1].key = key
+                self._found[key] = layout.blocks[-1]
             else:
                 layout.next_token += size
                 if leg.request.output_stream is not None:
                     self._found[key] = block = Block(key)
-                    leg.blocks.append(block)
+                    layout.blocks.append(block)
             layout.keys.append(key)
 
     def _next_block(self, leg: RunningRequest, layout: _Layout) -> tuple[int, list[Piece]]:
         """Return the parent and the content of the block that decode tokens fill next."""
         token = layout.next_token
         if 0 < layout.fill < self.block_size:
-            parent = leg.blocks[-2].key if len(leg.blocks) > 1 else 0
+            parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
             return parent, [*layout.tail, *self._pieces(leg, token, token + self.block_size - layout.fill)]
         parent = layout.keys[-1] if layout.keys else 0
         return parent, self._pieces(leg, token, token + self.block_size)
@@ -411,9 +414,9 @@ class TwoTier(SingleTier):
         self._batch_shrank = True
         layout = self._layouts.pop(leg)
         self._name_decoded(leg, layout, hashed)
-        freed = -(-tokens // self.block_size) - len(leg.blocks)
+        freed = -(-tokens // self.block_size) - len(layout.blocks)
         self._append_run(freed)
-        for block in reversed(leg.blocks):
+        for block in reversed(layout.blocks):
             block.num_holders -= 1
             if block.num_holders:
                 continue
@@ -422,7 +425,7 @@ class TwoTier(SingleTier):
             else:
                 self._append_run(1)
             freed += 1
-        leg.blocks = []
+        leg.blocks = ()
         leg.num_blocks = 0
         # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blis_simpy.core.token_spans import Span
-from blis_simpy.replica.kv_block import Block
 from blis_simpy.replica.paged_blocks import PagedBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.resources import KVBlocks
+    from blis_simpy.replica.kv_block import HeldBlocks
     from blis_simpy.replica.running_request import RunningRequest
 
 __all__ = ["HostTier", "KVStore", "SingleTier"]
@@ -36,23 +36,23 @@ class KVStore(Protocol):
     hits: int
     misses: int
 
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
+    def cached_prefix(self, leg: RunningRequest) -> Sized:
         """Return the leading prompt blocks in the cache, at most up to the last prompt token, which is computed."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether `admit` leaves fewer than `kept` blocks free, now and as long as no blocks are put back."""
         ...
 
-    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the minimum number of free blocks for `admit`."""
         ...
 
-    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the number of blocks that `admit` takes off the free list: new ones, and free ones of the prefix."""
         ...
 
-    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def admit(self, leg: RunningRequest, prefix: Sized, end: int) -> bool:
         """Claim the cached prefix, and allocate blocks for the prompt up to `end`."""
         ...
 
@@ -131,7 +131,7 @@ class HostTier(Protocol):
 class SingleTier(PagedBlocks):
     """Paged KV memory on the GPU with prefix caching (registered as ``single-tier``).
 
-    Eviction takes the block that was freed first.
+    Eviction takes the block that was freed first. Of several blocks with the same key, the newest is found.
 
     Parameters
     ----------
@@ -141,66 +141,36 @@ class SingleTier(PagedBlocks):
         Tokens per block.
     """
 
-    def __init__(self, pool: KVBlocks, block_size: int) -> None:
-        super().__init__(pool, block_size)
-        # Newest block of each key.
-        self._found: dict[int, Block] = {}
-
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
-        """Return the leading prompt blocks in the cache, free or in use, at most up to the last prompt token."""
-        keys = leg.keys
-        if keys is None:
-            keys = leg.keys = self._shared_keys(leg)
-        if not keys:
-            return ()
-        found = self._found
-        prefix: list[Block] = []
-        for key in keys[: (leg.input_tokens - 1) // self.block_size]:
-            block = found.get(key)
-            if block is None:
-                break
-            prefix.append(block)
-        return prefix
-
-    def _shared_keys(self, leg: RunningRequest) -> list[int]:
+    def _keys_of(self, leg: RunningRequest) -> BlockKeys:
         request = leg.request
         content = request.content or ()
         # As in the reference, a block filled by a single decode token gets no key.
         if request.output_stream is None or self.block_size == 1:
             return self._keys.shared(content, leg.input_tokens)
-        if not 0 < leg.input_tokens == sum(span.tokens for span in content):
+        if not 0 < leg.input_tokens == self._keys.num_tokens(content):
             return self._keys.shared(content, leg.input_tokens)
-        return self._keys.chain((*content, Span(request.output_stream, 0, request.output_tokens)))
+        return self._keys.keys(content, (request.output_stream, 0, request.output_tokens))
 
-    def _register(self, leg: RunningRequest, tokens: int) -> None:
-        for key in (leg.keys or ())[len(leg.blocks) : tokens // self.block_size]:
-            block = Block(key)
-            self._found[key] = block
-            leg.blocks.append(block)
+    def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
+        end = position + blocks
+        for segment in self._overlapping(line, position, end):
+            hidden = segment if segment.position >= position else self._split(segment, position - segment.position)
+            if hidden.end > end:
+                self._split(hidden, end - hidden.position)
+            self._hide(hidden)
+        self._hold_new(held, line, position, blocks)
 
     def external_put(self, blocks: int) -> None:
         """Append blocks of another process to the free list."""
-        self._append_run(blocks)
-
-    def _evict(self, block: Block) -> None:
-        # A newer block with the same content stays in the cache.
-        if self._found.get(block.key) is block:
-            del self._found[block.key]
+        self._append_blocks(blocks)
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
-        keyed = leg.blocks
-        freed = -(-tokens // self.block_size) - len(keyed)
-        self._append_run(freed)
-        for block in reversed(keyed):
-            block.num_holders -= 1
-            if not block.num_holders:
-                self._append(block)
-                freed += 1
-        leg.blocks = []
-        leg.num_blocks = 0
+        freed = -(-tokens // self.block_size) - len(leg.blocks)
+        self._append_blocks(freed)
+        freed += self._put_back_named(leg)
         # Last, because a waiting process takes blocks off the free list immediately.
         self.pool.put_back(freed)
 
@@ -208,4 +178,4 @@ class SingleTier(PagedBlocks):
         """Discard the content of all free blocks."""
         free = self.free_list_length()
         self._pop(free)
-        self._append_run(free)
+        self._append_blocks(free)

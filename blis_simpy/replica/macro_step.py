@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from blis_simpy.core.environment import FOREVER
 from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.latency.base import DecodeRuns, StepBatch
 from blis_simpy.replica.plugin_checks import checked_durations, latency_error
@@ -162,7 +163,11 @@ class MacroStepPlanner:
         if (
             self._latency is None
             or not decodes.count
-            or engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+            or (
+                engine.decision_gap_x8 < 8 * _WORTH_PLANNING
+                # The mean lags behind, most of all at the start of a run.
+                and engine.num_steps - engine.last_decision <= _WORTH_PLANNING
+            )
             or not engine.is_steady()
         ):
             return next_turn_at
@@ -231,6 +236,18 @@ class MacroStepPlanner:
         last_formed_at = run.formed_at(upto - 1) if engine.steps_ahead else last_start
         durations = run.durations(first, steps)
         engine.decode(run.boundary(first), last_start, run.boundary(upto), last_formed_at, durations, blocks_by_step)
+
+    def blocks_unchanged_until(self, now: int, at_now: bool) -> int:
+        """Return the last tick before whose steps the KV blocks in use are those of now, without further events."""
+        run = self._run
+        if run is None:
+            return FOREVER
+        step, committed = self._engine.num_steps, run.committed
+        formed = max(run.formed(now, at_now), committed)
+        for index in range(formed, min(run.steps, formed + self._decodes.block_size)):
+            if self._decodes.blocks_in_step(step + index - committed):
+                return run.formed_at(index)
+        return FOREVER
 
     def used_blocks(self, now: int, at_now: bool) -> int:
         """Return the number of KV blocks in use before a tick, or at the tick if `at_now`, formed steps included."""

@@ -92,6 +92,10 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens per KV block.
+    token_budget : int
+        Most tokens of a step.
+    changed : set of int
+        The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
         Treatment of requests on their way to the wait queue.
     """
@@ -116,6 +120,8 @@ class Replica:
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None
+        assert settings.max_num_batched_tokens is not None
+        self.token_budget = settings.max_num_batched_tokens
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
@@ -146,6 +152,7 @@ class Replica:
         # Head of the wait queue, while the process waits for a slot or blocks held by other processes.
         self._blocked: RunningRequest | None = None
         self._wakeup = Wakeup(env, self._step_priority)
+        self.changed: set[int] = set()
         self.slots.owner = self
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
@@ -153,9 +160,11 @@ class Replica:
     def serve(self) -> Generator[Event, None, None]:
         """Form steps while there is work, and sleep otherwise."""
         env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup
-        due = wakeup.never()
+        due: Event | None = wakeup.never()
         while True:
-            yield due
+            if due is not None:
+                yield due
+            self.changed.add(self.index)
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
@@ -166,7 +175,9 @@ class Replica:
             if engine.responses:
                 self._send_responses()
             if next_turn_at is not None:
-                due = wakeup.at(planner.plan(next_turn_at))
+                tick = planner.plan(next_turn_at)
+                # Most steps of a calm replica end before anything else happens: they need no event.
+                due = None if env.advance(tick, self._step_priority) else wakeup.at(tick)
             else:
                 due = wakeup.never()
                 self._asleep = True
@@ -200,6 +211,7 @@ class Replica:
         # The reservation may succeed at any position of the tick, but a step belongs to its own.
         yield self.env.event_at(self.env.now, self._step_priority)
         reservation.end()
+        self.changed.add(self.index)
 
     def _wake(self, at: int) -> None:
         """Move the next turn of the process to a tick."""
@@ -209,6 +221,7 @@ class Replica:
     def _after_change(self, *, plan_holds: bool) -> None:
         """Wake the process if it sleeps and there is work; cancel planned steps that a change has invalidated."""
         engine, planner = self._engine, self._planner
+        self.changed.add(self.index)
         if self._asleep:
             if engine.has_work:
                 self._wake(self.env.now)
@@ -323,6 +336,11 @@ class Replica:
         """Function that returns `used_blocks`, for frequent calls."""
         env, count, priority = self.env, self._planner.used_blocks, self._step_priority
         return lambda: count(env.now, env.tick_position >= priority)
+
+    def blocks_unchanged_until(self) -> int:
+        """Return the last tick before whose steps `used_blocks` is what it is now, unless an event changes it."""
+        env = self.env
+        return self._planner.blocks_unchanged_until(env.now, env.tick_position >= self._step_priority)
 
     @property
     def queue_depth(self) -> int:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from blis_simpy.core.request import Leg, Phase, RequestOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Sized
 
+    from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.request import Request
-    from blis_simpy.replica.kv_block import Block
 
 __all__ = ["RunningRequest"]
 
@@ -54,14 +54,14 @@ class RunningRequest(Leg):
         Number of delivered steps at the formation of its last step.
     busy_us_before : int, µs
         Busy time of the engine up to the end of its prefill.
-    blocks : sequence of Block
+    blocks : Sized
         Its leading blocks with a key.
     num_blocks : int
         Number of its blocks at the end of its last prefill chunk.
     extra_stored : int, tokens
         Tokens in its blocks beyond its progress. 1 for an empty prompt: its first output token is stored at admission,
         and again when it is decoded.
-    keys : list of int or None
+    keys : BlockKeys, sequence of int or None
         Keys of its leading blocks that can be found in a prefix cache; None until the store needs them.
     """
 
@@ -104,10 +104,10 @@ class RunningRequest(Leg):
         self.finishing = False
         self.delivered_at_last_step = 0
         self.busy_us_before = 0
-        self.blocks: list[Block] = []
+        self.blocks: Sized = ()
         self.num_blocks = 0
         self.extra_stored = 0
-        self.keys: Sequence[int] | None = None
+        self.keys: BlockKeys | Sequence[int] | None = None
 
     @property
     def decoding(self) -> bool:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sized
 
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
@@ -67,15 +66,15 @@ class AdmissionRule(Protocol):
     is_checked_by_kv: bool
     """Whether `KVStore.admit` checks the condition itself, with `kept` = 0."""
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether the condition is met; the allocation may still fail."""
         ...
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether the condition is not met as long as no blocks are put back."""
         ...
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the minimum number of free blocks for an admission."""
         ...
 
@@ -94,15 +93,15 @@ class FirstChunkFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether the first chunk fits."""
         return self._kv.free_blocks_taken(leg, prefix, end) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Return the answer of the KV store."""
         return self._kv.stays_blocked(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the number of new blocks of the chunk."""
         return self._kv.blocks_to_admit(leg, prefix, end)
 
@@ -121,16 +120,16 @@ class WholeSequenceFits:
     def __init__(self, kv: KVStore) -> None:
         self._kv = kv
 
-    def fits(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def fits(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether prompt and kept outputs fit."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens) + kept <= self._kv.pool.free
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Whether they do not fit."""
         # An eviction of prefix blocks never reduces the number of blocks needed.
         return not self.fits(leg, prefix, end, kept)
 
-    def blocks_needed(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_needed(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Return the number of blocks that leave the free list."""
         return self._kv.free_blocks_taken(leg, prefix, leg.input_tokens)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
-from blis_simpy.core.token_spans import Span, TokenSpans
+from blis_simpy.core.token_spans import ContinuedSpans, Span, TokenSpans
 from blis_simpy.workload.lengths import LengthSampler
 from blis_simpy.workload.plugin_draws import validate_samples
 
@@ -116,7 +116,7 @@ class SessionBlueprint:
         own = spans((input_stream(self.session, round_index), new_tokens))
         if self.accumulates:
             answer = spans((output_stream(self.session, round_index - 1), finished.generated_tokens))
-            content = (*(finished.content or ()), *answer, *own)
+            content: TokenSpans = ContinuedSpans.of(finished.content or (), *answer, *own)
             input_tokens = finished.input_tokens + finished.generated_tokens + new_tokens
         else:
             content = self.prefix

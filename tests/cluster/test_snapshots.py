@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blis_simpy.cluster.snapshots import SnapshotTable
+from blis_simpy.core.environment import FOREVER, Environment
 from blis_simpy.replica.observation import Observation
 
 
@@ -17,6 +18,7 @@ class Replica:
         self.capacity = 10
         self.load = lambda: self.depth
         self.block_usage = lambda: 4
+        self.blocks_unchanged_until = lambda: FOREVER
 
     @property
     def queue_depth(self):
@@ -32,7 +34,7 @@ def table():
 
 
 def filled(interval_us):
-    table = SnapshotTable(interval_us)
+    table = SnapshotTable(Environment(), interval_us)
     for index, model in enumerate(("Any/Model", "other", "any/model")):
         table.add(Replica(index, model))
         table.set_routable(index, True)

@@ -121,7 +121,7 @@ def test_k9_failed_admission_changes_nothing(serve):
     shared = {"prefix": ("a", 64)}
     rows = ((64, 1, 0, shared), (90, 3, 1000), (80, 2, 1001, shared))
     blocked = serve(*rows, blocks=10, horizon=1310)
-    assert [block.key for block in blocked.replica._kv._freed if not isinstance(block, int)] == [4, 3, 2, 1]
+    assert [(part.position, part.length) for part in blocked.replica._kv._free if part.line] == [(0, 4)]
     assert blocked.hits == 0
 
 

@@ -1,4 +1,4 @@
-"""What the KV stores on the GPU have in common: counts, and a free list of runs and single blocks. Blocks of 4."""
+"""What the KV stores on the GPU have in common: counts, and a free list of segments. Blocks of 4."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,6 @@ from blis_simpy.core.request import Phase, Request
 from blis_simpy.core.resources import KVBlocks
 from blis_simpy.core.token_spans import Span
 from blis_simpy.replica.block_pool import BlockPool
-from blis_simpy.replica.kv_block import Block
 from blis_simpy.replica.kv_store import SingleTier
 from blis_simpy.replica.running_request import RunningRequest
 
@@ -45,20 +44,25 @@ def test_allocation_that_does_not_fit_changes_nothing(store):
 
 @STORES
 def test_free_blocks_taken_are_new_ones_and_cached_ones_that_nobody_holds(store):
-    kv, leg = store(KVBlocks(Environment(), 9), SIZE), leg_of(13)
-    held, idle = Block(1), Block(2)
-    held.num_holders, idle.num_holders = 1, 0
+    """A prompt of two blocks is released while one with the same first block runs: one block is held, one is free."""
+    kv, first, second, leg = store(KVBlocks(Environment(), 9), SIZE), leg_of(9, "p"), leg_of(6, "p"), leg_of(13, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 9)
+    assert kv.admit(second, kv.cached_prefix(second), 6)
+    kv.release(first, 9, 9)
+    prefix = kv.cached_prefix(leg)
     assert kv.free_blocks_taken(leg, (), 13) == kv.blocks_to_admit(leg, (), 13) == 4
-    assert kv.blocks_to_admit(leg, (held, idle), 13) == 2
-    assert kv.free_blocks_taken(leg, (held, idle), 13) == 3
+    assert (len(prefix), kv.blocks_to_admit(leg, prefix, 13)) == (2, 2)
+    assert kv.free_blocks_taken(leg, prefix, 13) == 3
 
 
 @STORES
 def test_admission_stays_blocked_only_if_the_new_blocks_do_not_fit(store):
     """Two free blocks for 2 new ones and a cached one that is free: no fit, but a shorter prefix might do."""
-    kv, leg = store(KVBlocks(Environment(), 2), SIZE), leg_of(12)
-    prefix = (Block(1),)
-    prefix[0].num_holders = 0
+    kv, first, leg = store(KVBlocks(Environment(), 2), SIZE), leg_of(5, "p"), leg_of(12, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 5)
+    kv.release(first, 5, 5)
+    prefix = kv.cached_prefix(leg)
+    assert len(prefix) == 1
     assert kv.free_blocks_taken(leg, prefix, 12) == 3
     assert not kv.stays_blocked(leg, prefix, 12, 0)
     assert kv.stays_blocked(leg, prefix, 12, 1)
@@ -110,7 +114,8 @@ def test_no_block_is_lost_or_counted_twice(store, data):
             else:
                 kv.preempt(leg, stored, stored, min(stored, leg.input_tokens))
         assert kv.free_list_length() == kv.pool.free
-        distinct = {block for leg, _ in running for block in leg.blocks}
+        held = [list(leg.blocks.backwards()) for leg, _ in running]
+        distinct = {segment for segments in held for segment in segments}
         unnamed = sum(-(-stored // SIZE) - len(leg.blocks) for leg, stored in running)
-        assert kv.pool.free == 12 - outside - len(distinct) - unnamed
-        assert all(block.num_holders == sum(block in leg.blocks for leg, _ in running) for block in distinct)
+        assert kv.pool.free == 12 - outside - sum(segment.length for segment in distinct) - unnamed
+        assert all(segment.num_holders == sum(segment in segments for segments in held) for segment in distinct)

@@ -255,7 +255,7 @@ class TakesOneMore(SingleTier):
         return extended
 
     def release(self, leg, tokens, hashed):
-        self._append_run(self.spare)
+        self._append_blocks(self.spare)
         self.pool.put_back(self.spare)
         self.spare = 0
         super().release(leg, tokens, hashed)
@@ -303,25 +303,32 @@ class NeverFull(SingleTier):
 
 class FindsAll(SingleTier):
     def cached_prefix(self, leg):
-        leg.keys = self._shared_keys(leg)
-        return list(itertools.takewhile(bool, map(self._found.get, leg.keys)))
+        leg.input_tokens += 1
+        prefix = super().cached_prefix(leg)
+        leg.input_tokens -= 1
+        return prefix
 
 
 class ConfusesStreams(SingleTier):
-    def _shared_keys(self, leg):
+    def _keys_of(self, leg):
         content = tuple(span._replace(stream="any") for span in leg.request.content or ())
         return self._keys.shared(content, leg.input_tokens)
 
 
 class Remembers(SingleTier):
-    def _pop(self, blocks):
-        found = dict(self._found)
-        super()._pop(blocks)
-        self._found = found
+    def __init__(self, pool, block_size):
+        super().__init__(pool, block_size)
+        self.longest = {}
+
+    def cached_prefix(self, leg):
+        prefix = super().cached_prefix(leg)
+        longest = max(len(prefix), self.longest.get(leg.request.content, 0))
+        self.longest[leg.request.content] = longest
+        prefix.num_blocks = min(longest, (leg.input_tokens - 1) // self.block_size)
+        return prefix
 
     def admit(self, leg, prefix, end):
-        kept = [block for block in prefix if block.num_holders or block in self._freed]
-        return super().admit(leg, kept, end)
+        return super().admit(leg, super().cached_prefix(leg), end)
 
 
 class CountsQuestions(SingleTier):

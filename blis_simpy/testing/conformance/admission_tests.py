@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.cluster.policies import AdmissionDecision, started
-from blis_simpy.cluster.router import may_decide_on_arrival
+from blis_simpy.cluster.router import declares
 from blis_simpy.testing.conformance.policy_suite import PolicySuite
 from blis_simpy.testing.conformance.router_cases import Case, SnapshotView, StateView, policy_context, router_cases
 from blis_simpy.testing.conformance.suite import require
@@ -51,7 +51,7 @@ class AdmissionPolicyTests(PolicySuite):
     def test_decisions_on_arrival_do_not_depend_on_the_replica(self) -> None:
         """With `may_decide_on_arrival`, a decision is independent of the state of a single replica."""
         policy = self.make()
-        if not may_decide_on_arrival(policy, "admit") or not self.is_reproducible():
+        if not declares(policy, "may_decide_on_arrival", "admit") or not self.is_reproducible():
             return
         idle = [Case(request, StateView(state.now, (SnapshotView(0),))) for request, state in router_cases(1)]
         full = SnapshotView(0, queue_depth=500, batch_size=64, used_blocks=1000, hit_rate=0.5, in_flight=564)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sized
 
     from blis_simpy.core.resources import KVBlocks
-    from blis_simpy.replica.kv_block import Block
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.testing.conformance.replica_cases import Violations
 
@@ -56,9 +55,9 @@ class WatchedKVStore:
     def _violated(self, test: str, rule: str, **found: object) -> None:
         self.violations.add(test, rule, **found, free_blocks=self._pool.free)
 
-    def cached_prefix(self, leg: RunningRequest) -> Sequence[Block]:
+    def cached_prefix(self, leg: RunningRequest) -> Sized:
         """Pass on; compare the found content with the stored content."""
-        prefix: Sequence[Block] = self._asked("cached_prefix", leg)
+        prefix: Sized = self._asked("cached_prefix", leg)
         tokens = len(prefix) * self.block_size
         if not tokens:
             return prefix
@@ -76,18 +75,18 @@ class WatchedKVStore:
             self._violated("eviction", rule, **found)
         return prefix
 
-    def stays_blocked(self, leg: RunningRequest, prefix: Sequence[Block], end: int, kept: int) -> bool:
+    def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
         """Pass on; record the answer."""
         blocked = bool(self._asked("stays_blocked", leg, prefix, end, kept))
         if blocked and not kept:
             self._blocked[leg] = end
         return blocked
 
-    def blocks_to_admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def blocks_to_admit(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Pass on."""
         return int(self._asked("blocks_to_admit", leg, prefix, end))
 
-    def free_blocks_taken(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> int:
+    def free_blocks_taken(self, leg: RunningRequest, prefix: Sized, end: int) -> int:
         """Pass on."""
         return int(self._asked("free_blocks_taken", leg, prefix, end))
 
@@ -105,7 +104,7 @@ class WatchedKVStore:
             self._violated("questions", rule, **found)
         return answer
 
-    def admit(self, leg: RunningRequest, prefix: Sequence[Block], end: int) -> bool:
+    def admit(self, leg: RunningRequest, prefix: Sized, end: int) -> bool:
         """Pass on; check what is taken."""
         fewest = self.blocks_to_admit(leg, prefix, end)
         self.stays_blocked(leg, prefix, end, 0)
