@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
+_ROWS = ("rejected", "slowed", "off_critical_path")
 _ARRAYS = ("rows", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
@@ -52,7 +53,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
-    arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    arrays = {name: getattr(record, name) for name in _ROWS}
     for index, table in enumerate(record.samples):
         arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
@@ -95,8 +96,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
             "steps": steps,
-            "rejected": arrays["rejected"],
-            "slowed": arrays["slowed"],
+            **{name: arrays[name] for name in _ROWS},
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,

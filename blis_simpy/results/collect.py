@@ -54,6 +54,7 @@ def collect(
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
     samples: Sequence[Table],
+    off_critical_path: Sequence[Request],
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -75,6 +76,8 @@ def collect(
         The decisions, if they are logged.
     samples : sequence of Table
         What the samplers recorded.
+    off_critical_path : sequence of Request
+        Requests of sessions that did not decide when their session ended.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
@@ -110,6 +113,7 @@ def collect(
         steps=logs,
         rejected=rows.of(cluster.router.rejected),
         slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
+        off_critical_path=np.sort(rows.of(off_critical_path)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
         decisions=decisions,
