@@ -45,6 +45,11 @@ _log = logging.getLogger("blis_simpy")
 
 _NO_ROOM = {"insufficient_memory", "zero_blocks"}
 _NO_DELAYS = (0.0, 0.0, 0.0)
+_OTHER_RULES = (
+    "set latency.backend (--latency-model) to roofline and kv.capacity_rules (--kv-capacity-rules) to blis to simulate "
+    "it by its flat figures"
+)
+"""Remedy for a model whose layers are not understood."""
 
 
 @attrs.frozen
@@ -147,14 +152,14 @@ class _Resolver:
         gpu = self._gpu(hardware_name) if wanted or scenario.engine.profile == "vllm" else None
         # Before the latency model is built: the rules decide the bytes of the weights, which step times depend on.
         kv = self._kv()
-        if model is not None:
-            model = self._as_read(model, tp)
         with self._figures_named_by_their_files():
+            if model is not None:
+                model = self._as_read(model, tp)
             latency = registry.build("latency", self.backend, self._inputs(coefficients, model, gpu, tp))
             num_blocks = self._num_blocks(kv, model, gpu if wanted else None, tp, dp=getattr(latency, "dp", 1))
         # After the KV blocks: a length that the cache cannot hold is reduced to what it can.
         max_model_len = self._max_model_len(model if self.needs_architecture else None, num_blocks)
-        # A default that beats the hardware is known and documented; the warning is for a model that was chosen.
+        # The default is never faster than the GPU.
         if scenario.latency.backend is not None and self.needs_architecture and model is not None and gpu is not None:
             self._warn_of_impossible_times(latency, model, gpu, tp)
         return ResolvedDeployment(
@@ -337,6 +342,8 @@ class _Resolver:
             raise ScenarioError(self._placed(problem) for problem in error.problems) from None
 
     def _placed(self, problem: Problem) -> Problem:
+        if problem.code == "unsupported":
+            return attrs.evolve(problem, hint=_OTHER_RULES)
         part, _, figure = problem.path.partition(".")
         part, bracket, index = part.partition("[")
         if part not in self.places:
@@ -357,7 +364,10 @@ class _Resolver:
         """Warn if a chosen latency model computes or reads faster than the GPU can."""
         from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 
-        use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
+        try:
+            use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
+        except ScenarioError:  # what a step has to compute and read is known only of layers that are understood
+            return
         excesses = []
         if use.arithmetic > 1.0:
             excesses.append(f"computes a prompt of {PROMPT_TOKENS} tokens at {use.arithmetic:.0%} of the peak rate")

@@ -47,7 +47,6 @@ def tiny(tmp_path, monkeypatch):
             "hardware": "G",
             "hardware_config": "gpus.json",
             "tp": 1,
-            "latency.backend": "roofline",
         }
         given |= settings
         changes = {path: given.pop(path) for path in list(given) if "." in path}
@@ -75,7 +74,7 @@ def inputs_of(scenario, **attributes):
         return resolve(scenario.with_(**{"latency.backend": "remembering"})).latency.inputs
 
 
-PROFILE = {
+BLIS = {
     "engine.max_num_seqs": 256,
     "engine.max_num_batched_tokens": 2048,
     "engine.long_prefill_threshold_if_alone": True,
@@ -91,10 +90,56 @@ PROFILE = {
     "kv.store": "single-tier",
 }
 """What the profile blis sets."""
+VLLM = {
+    "engine.max_num_seqs": 1024,
+    "engine.max_num_batched_tokens": 8192,
+    "engine.long_prefill_threshold_if_alone": False,
+    "engine.over_length": "clip",
+    "engine.step_effects": "end",
+    "engine.async_scheduling": True,
+    "engine.reserve_full_sequence": True,
+    "engine.victim": "latest",
+    "engine.resume": "recompute",
+    "kv.capacity_rules": "vllm",
+    "kv.reserved_blocks": 1,
+    "kv.gpu_memory_utilization": 0.92,
+    "kv.store": "block-pool",
+}
+"""What the profile vllm sets on an H100."""
+BY_GPU = ("engine.max_num_seqs", "engine.max_num_batched_tokens")
 
 
-def test_what_is_left_open_comes_from_the_catalog():
-    scenario = Scenario(model=QWEN).with_(**{"latency.backend": "roofline"})
+def test_scenario_of_a_model_alone_is_a_server_of_vllm():
+    scenario = Scenario(model=QWEN)
+    assert {path: setting.value for path, setting in resolve(scenario).settings.items()} == {
+        "latency.backend": "kernels",
+        "hardware": "H100",
+        "tp": 1,
+        "engine_version": "vllm/vllm-openai:v0.11.0",
+        "latency.alpha": None,
+        "latency.beta": None,
+        "model_config": None,
+        "kv.blocks": 16564,
+        "engine.max_model_len": 40960,
+        **VLLM,
+    }
+    assert origins(scenario) == {
+        "latency.backend": "default",
+        "hardware": "catalog: deployments",
+        "tp": "catalog: deployments",
+        "engine_version": "catalog: deployments",
+        "latency.alpha": "this latency model takes none",
+        "latency.beta": "this latency model takes none",
+        "model_config": "catalog: models",
+        "kv.blocks": "computed from the memory of 1 H100",
+        "engine.max_model_len": "derived from max_position_embeddings of the model",
+        **dict.fromkeys(VLLM, "profile vllm"),
+        **dict.fromkeys(BY_GPU, "profile vllm, server on H100"),
+    }
+
+
+def test_profile_blis_sets_the_defaults_of_the_reference():
+    scenario = Scenario(model=QWEN, engine={"profile": "blis"}).with_(**{"latency.backend": "roofline"})
     assert {path: setting.value for path, setting in resolve(scenario).settings.items()} == {
         "latency.backend": "roofline",
         "hardware": "H100",
@@ -105,7 +150,7 @@ def test_what_is_left_open_comes_from_the_catalog():
         "model_config": None,
         "kv.blocks": 15909,
         "engine.max_model_len": 40960,
-        **PROFILE,
+        **BLIS,
     }
     assert origins(scenario) == {
         "latency.backend": "scenario",
@@ -117,13 +162,13 @@ def test_what_is_left_open_comes_from_the_catalog():
         "model_config": "catalog: models",
         "kv.blocks": "computed from the memory of 1 H100",
         "engine.max_model_len": "derived from max_position_embeddings of the model",
-        **dict.fromkeys(PROFILE, "profile blis"),
+        **dict.fromkeys(BLIS, "profile blis"),
     }
 
 
 def test_what_is_given_stays_and_says_so(tiny):
     assert origins(tiny(**{"kv.blocks": 500, "engine.max_model_len": 100, "engine_version": "v"})) == {
-        "latency.backend": "scenario",
+        "latency.backend": "default",
         "hardware": "scenario",
         "tp": "scenario",
         "engine_version": "scenario",
@@ -132,7 +177,8 @@ def test_what_is_given_stays_and_says_so(tiny):
         "model_config": "config.json of tiny",
         "kv.blocks": "scenario",
         "engine.max_model_len": "scenario",
-        **dict.fromkeys(PROFILE, "profile blis"),
+        **dict.fromkeys(VLLM, "profile vllm"),
+        **dict.fromkeys(BY_GPU, "profile vllm, server on G"),
     }
 
 
@@ -149,7 +195,7 @@ def test_models_with_one_set_of_coefficients_take_it_from_the_catalog(backend):
     scenario = Scenario(model=QWEN).with_(**{"latency.backend": backend})
     deployment = resolve(scenario)
     assert deployment.settings["latency.beta"].origin == f"catalog: global_coefficients.{backend}"
-    assert (deployment.num_blocks, deployment.max_model_len) == (15909, 40960)
+    assert (deployment.num_blocks, deployment.max_model_len) == (16564, 40960)
     pinned = {path: deployment.settings[path].value for path in ("latency.alpha", "latency.beta")}
     assert origins(scenario.with_(**pinned))["latency.beta"] == "scenario"
 
@@ -244,12 +290,20 @@ def test_a_backend_with_options_is_resolved_like_its_bare_name():
     assert deployment.max_model_len == 40960
 
 
-def test_data_parallel_ranks_pool_their_blocks():
-    mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2)
+def test_data_parallel_ranks_pool_their_blocks_by_the_rules_of_the_reference():
+    mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2, engine={"profile": "blis"})
     blocks = [
         resolve(mixtral.with_(**{"latency.backend": "trained-physics", "latency.dp": dp})).num_blocks for dp in (1, 2)
     ]
     assert blocks[1] == 2 * blocks[0]
+
+
+def test_data_parallel_ranks_share_the_experts_and_leave_more_memory_for_blocks():
+    """With two ranks, a GPU has 13 GB of the experts' 27 GB less in its memory: 3.6 times the blocks, not 2 times."""
+    mixtral = Scenario(model="mistralai/mixtral-8x7b-v0.1", hardware="H100", tp=2)
+    assert [
+        resolve(mixtral.with_(**{"latency.backend": {"type": "kernels", "dp": dp}})).num_blocks for dp in (1, 2)
+    ] == [26115, 95239]
 
 
 def test_maximum_length_is_cut_to_the_cache_with_a_warning(caplog):
@@ -275,7 +329,7 @@ def test_a_chosen_latency_model_that_beats_the_hardware_is_warned_of(caplog):
     ]
 
 
-def test_the_default_latency_model_is_not_warned_of(caplog):
+def test_default_latency_model_is_not_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
         resolve(Scenario(model=QWEN))
     assert caplog.messages == []
@@ -292,6 +346,61 @@ def test_capacity_is_assumed_where_nothing_is_known(caplog):
 
 BAD_FIGURES = [
     ("unknown hardware", {"hardware": "H9"}, "hardware is not a GPU of gpus.json, got 'H9'; known: G"),
+    ("no bandwidth", {"gpu": {"BwPeakTBs": 0}}, "gpus.json: G.BwPeakTBs must be a finite number > 0, got 0.0"),
+    (
+        "bad kernel",
+        {"gpu": {"kernels": {"all_reduce": {"fixed_us": 1}}}},
+        (
+            "gpus.json: G.kernels.all_reduce.per_gpu_us must be a finite number >= 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.pair_efficiency must be a finite number > 0, got None\n"
+            "gpus.json: G.kernels.all_reduce.group_efficiency must be a finite number > 0, got None"
+        ),
+    ),
+    ("no memory", {"gpu": {"MemoryGiB": 0}}, "gpus.json: G.MemoryGiB must be > 0, got 0.0"),
+    (
+        "impossible tp",
+        {"tp": 3},
+        (
+            "tp must divide the 4 attention heads of tiny, got 3\n"
+            "tp must divide the 2 KV heads of tiny, or be a multiple of them, got 3"
+        ),
+    ),
+    (
+        "KV heads that cannot be shared",
+        {"tp": 2, "config": {"num_key_value_heads": 3}},
+        "tp must divide the 3 KV heads of tiny, or be a multiple of them, got 2",
+    ),
+    (
+        "too little memory",
+        {"gpu": {"MemoryGiB": 5}},
+        (
+            "tp is too small for tiny: 5.7 GiB for weights and activations, 4.6 GiB usable, got 1; "
+            "it takes at least 2 GPUs of this kind"
+        ),
+    ),
+    ("zero heads", {"config": {"num_attention_heads": 0}}, "tiny/config.json: num_attention_heads must be given"),
+    ("no layers", {"config": {"num_hidden_layers": None}}, "tiny/config.json: num_hidden_layers must be given"),
+    ("no vocabulary", {"config": {"vocab_size": None}}, "tiny/config.json: vocab_size must be given"),
+    (
+        "unknown dtype",
+        {"config": {"torch_dtype": "float7"}},
+        (
+            "tiny/config.json: torch_dtype must be one of bf16, bfloat16, float, float16, float32, float64, "
+            "float8_e4m3fn, float8_e5m2, fp16, fp32, fp4, fp8, half, int4, int8, nf4, uint8, got 'float7'"
+        ),
+    ),
+    (
+        "layers that no formula describes",
+        {"config": {"model_type": "zamba2"}},
+        (
+            "tiny/config.json: model_type is not supported: its layers share attention blocks, got 'zamba2'; set "
+            "latency.backend (--latency-model) to roofline and kv.capacity_rules (--kv-capacity-rules) to blis to "
+            "simulate it by its flat figures"
+        ),
+    ),
+]
+
+BAD_FIGURES_OF_THE_REFERENCE = [
     (
         "absent MFU figures",
         {"gpu": {"mfuPrefill": None, "mfuDecode": None}},
@@ -301,21 +410,6 @@ BAD_FIGURES = [
         ),
     ),
     ("no bandwidth", {"gpu": {"BwPeakTBs": 0}}, "gpus.json: G.BwPeakTBs must be finite and > 0, got 0.0"),
-    (
-        "no bandwidth for kernels",
-        {"gpu": {"BwPeakTBs": 0}, "latency.backend": "kernels"},
-        "gpus.json: G.BwPeakTBs must be a finite number > 0, got 0.0",
-    ),
-    (
-        "bad kernel",
-        {"gpu": {"kernels": {"all_reduce": {"fixed_us": 1}}}, "latency.backend": "kernels"},
-        (
-            "gpus.json: G.kernels.all_reduce.per_gpu_us must be a finite number >= 0, got None\n"
-            "gpus.json: G.kernels.all_reduce.pair_efficiency must be a finite number > 0, got None\n"
-            "gpus.json: G.kernels.all_reduce.group_efficiency must be a finite number > 0, got None"
-        ),
-    ),
-    ("no memory", {"gpu": {"MemoryGiB": 0}}, "gpus.json: G.MemoryGiB must be > 0, got 0.0"),
     (
         "impossible tp",
         {"tp": 3, "latency.backend": "trained-physics"},
@@ -367,11 +461,31 @@ BAD_FIGURES = [
 ]
 
 
+def error_of(scenario):
+    with pytest.raises(ScenarioError) as caught:
+        resolve(scenario)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(("changes", "lines"), [row[1:] for row in BAD_FIGURES], ids=[row[0] for row in BAD_FIGURES])
 def test_a_bad_figure_is_named_by_file_and_key(tiny, changes, lines):
-    with pytest.raises(ScenarioError) as caught:
-        resolve(tiny(**changes))
-    assert str(caught.value) == lines
+    assert error_of(tiny(**changes)) == lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [row[1:] for row in BAD_FIGURES_OF_THE_REFERENCE],
+    ids=[row[0] for row in BAD_FIGURES_OF_THE_REFERENCE],
+)
+def test_a_bad_figure_is_named_as_well_by_the_rules_of_the_reference(tiny, changes, lines):
+    changes = {"latency.backend": "roofline", "engine.profile": "blis", **changes}
+    assert error_of(tiny(**changes)) == lines
+
+
+def test_layers_that_no_formula_describes_are_simulated_by_the_rules_of_the_reference(tiny):
+    """The remedy that the error names."""
+    scenario = tiny({"model_type": "zamba2"}, **{"latency.backend": "roofline", "kv.capacity_rules": "blis"})
+    assert resolve(scenario).model.num_layers == 2
 
 
 def test_the_files_of_the_table_are_otherwise_good(tiny):
@@ -382,10 +496,11 @@ def test_a_bad_figure_of_the_catalog_is_named_by_its_entry(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("models:\n  acme/tiny: {num_hidden_layers: 2, hidden_size: 256, torch_dtype: bfloat16}\n")
     scenario = Scenario(model="acme/tiny", defaults=str(path), hardware="H100", tp=1)
-    with pytest.raises(ScenarioError) as caught:
-        resolve(scenario.with_(**{"latency.backend": "roofline"}))
+    line = f"{path}: models.acme/tiny: vocab_size must be given"
+    assert error_of(scenario) == line
     line = f"{path}: models.acme/tiny.num_attention_heads must be > 0, got 0; figures of acme/tiny"
-    assert str(caught.value) == line
+    blis = {"latency.backend": "roofline", "engine.profile": "blis"}
+    assert error_of(scenario.with_(**blis)) == line
 
 
 @pytest.mark.parametrize("path", ["hardware", "tp"])
@@ -406,4 +521,4 @@ def test_a_mistyped_model_is_named_before_what_depends_on_it(name, hint):
 
 
 def test_a_scenario_resolves_itself():
-    assert Scenario(model=QWEN).resolve().num_blocks == 15909
+    assert Scenario(model=QWEN).resolve().num_blocks == 16564

@@ -41,38 +41,38 @@ workload:
 """
 
 
-def test_defaults_are_those_of_the_reference():
+def test_defaults_are_those_of_a_server_of_vllm():
     scenario = Scenario(model="qwen/qwen3-14b")
     resolved = scenario.resolve()
     assert attrs.asdict(resolved.engine) == {
-        "profile": "blis",
-        "max_num_seqs": 256,
-        "max_num_batched_tokens": 2048,
+        "profile": "vllm",
+        "max_num_seqs": 1024,
+        "max_num_batched_tokens": 8192,
         "long_prefill_token_threshold": 0,
         "long_prefill_token_threshold_adaptive": False,
-        "long_prefill_threshold_if_alone": True,
+        "long_prefill_threshold_if_alone": False,
         "max_model_len": None,
-        "over_length": "drop",
-        "step_effects": "start",
-        "async_scheduling": False,
+        "over_length": "clip",
+        "step_effects": "end",
+        "async_scheduling": True,
         "idle_pause": 1000,
-        "reserve_full_sequence": False,
+        "reserve_full_sequence": True,
         "watermark": 0.0,
         "victim": "latest",
-        "resume": "restart",
+        "resume": "recompute",
         "scheduler": "fcfs",
         "priority": "constant",
         "batching": "continuous",
         "macro_steps": True,
     }
     assert attrs.asdict(resolved.kv) == {
-        "store": "single-tier",
+        "store": "block-pool",
         "blocks": None,
-        "capacity_rules": "blis",
-        "reserved_blocks": 0,
+        "capacity_rules": "vllm",
+        "reserved_blocks": 1,
         "prefix_caching": True,
         "block_size": 16,
-        "gpu_memory_utilization": 0.9,
+        "gpu_memory_utilization": 0.92,
         "cpu_blocks": 0,
         "transfer_bandwidth": 100.0,
         "transfer_base_latency": 0,
@@ -160,7 +160,7 @@ def test_unlimited_requests_need_a_horizon():
 @pytest.mark.parametrize(
     ("settings", "chosen"),
     [
-        ({}, "trained-physics"),
+        ({}, "kernels"),
         ({"alpha": (1, 2, 3), "beta": (1, 2, 3)}, "blackbox"),
         ({"backend": "blackbox"}, "blackbox"),
     ],

@@ -13,7 +13,7 @@ from blis_simpy.trace_files.trace import Trace, TraceHeader
 from blis_simpy.trace_files.trace_columns import COLUMNS, full_columns
 from blis_simpy.trace_files.trace_v2 import read_trace
 
-ENGINE = ["--model", "my/model", "--total-kv-blocks", "10000", "--alpha-coeffs", "0,0,0"]
+ENGINE = ["--engine-profile", "blis", "--model", "my/model", "--total-kv-blocks", "10000", "--alpha-coeffs", "0,0,0"]
 STEP = [*ENGINE, "--beta-coeffs", "100,0,0"]
 HEADER = "trace_version: 2\ntime_unit: microseconds\nmode: generated\nwarm_up_requests: 0\n"
 CLIENT = """- id: {name}

@@ -68,7 +68,7 @@ def test_steps_beyond_the_budget_are_named():
         simulation.run()
 
 
-@pytest.mark.parametrize("name", ["cold-start", "conversations", "deadlines", "kv-pressure", "two-models", "two-tier"])
+@pytest.mark.parametrize("name", ["cold-start", "conversations", "deadlines", "kv-pressure", "two-models"])
 def test_checked_runs_have_the_same_figures(name):
     scenario = blis.load_scenario(name).with_(horizon="3s")
     plain, checked = scenario.run(), scenario.run(check="full")

@@ -24,6 +24,7 @@ def small() -> blis.Scenario:
         tp=1,
         engine_version="any",
         latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(5000.0, 1.0, 100.0)),
+        engine={"profile": "blis"},
         kv=blis.KVSettings(blocks=10_000),
         workload=blis.Workload(
             rate=20,

@@ -18,6 +18,7 @@ ROWS = st.tuples(st.integers(1, 60), st.integers(0, 40), st.integers(0, 3000), s
 @st.composite
 def runs(draw):
     """Two replicas, one of which may be drained or fail; little memory, deadlines, delays, a slow start."""
+    profile = draw(st.sampled_from(["blis", "vllm"]))
     scenario = blis.Scenario(
         model="any/model",
         horizon=draw(st.none() | st.integers(1000, 6000)),
@@ -27,8 +28,8 @@ def runs(draw):
         lifecycle=blis.LifecycleSettings(warm_up_requests=draw(st.integers(0, 3)), warm_up_ttft_factor=1.7),
         latency=blis.LatencySettings(backend="blackbox", alpha=(3, 0, 2), beta=(100, 1, 10)),
         engine=blis.EngineSettings(
-            profile="blis",
-            max_num_batched_tokens=draw(st.sampled_from([1, 7, 64])),
+            profile=profile,
+            max_num_batched_tokens=draw(st.sampled_from([1 if profile == "blis" else 4, 7, 64])),
             max_num_seqs=4,
             max_model_len=draw(st.sampled_from([0, 50])),
         ),

@@ -53,7 +53,8 @@ def before():
         {"engine.scheduler": "sjf"},
         {"engine.priority": "slo-based", "engine.scheduler": "priority-fcfs"},
         {"admission": {"policy": "token-bucket", "capacity": 1e9}},
-        {"kv.cpu_blocks": 100},
+        {"engine.profile": "blis"},
+        {"engine.profile": "blis", "kv.cpu_blocks": 100},
     ],
     ids=lambda changes: "-".join(map(str, changes)),
 )
