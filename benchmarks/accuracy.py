@@ -1,15 +1,14 @@
 """How far simulated latencies are from those that were measured on real GPUs.
 
-    python benchmarks/accuracy.py [--seeds N] [--experiments FOLDER] [--backends NAME ...] [--runs FILE ...]
-                                  [--rows FILE] [--json FILE] [--markdown FILE]
+    python benchmarks/accuracy.py [--seeds N] [--experiments FOLDER] [--backends NAME ...] [--engine-profile NAME]
+                                  [--runs FILE ...] [--rows FILE] [--json FILE] [--markdown FILE]
 
-Every experiment is simulated with every latency model that has coefficients for it, from what was known beforehand:
-architecture, GPU, limits of the server and the load that it got. Nothing is fitted. The arrivals of the measurement
-were not published, so a few random ones are simulated and their figures averaged before they are compared.
-
-Two more kinds of measurements are compared where their files are named; they are not shipped. `--runs`: recordings of
-single requests (LLMServingSim's, see `accuracy_runs.py`), half of which `blis fit` learns from. `--rows`: decode times
-of vLLM (aiconfigurator-core's, see `accuracy_rows.py`).
+Three kinds of measurements are compared; a clone has all of them in `accuracy_data`. Experiments, `--experiments`: each
+is simulated with every latency model that has coefficients for it, from what was known beforehand: architecture, GPU,
+limits and KV blocks of the server, and its load. The arrivals of the measurement were not published, so a few random
+ones are simulated and their figures averaged before they are compared. Recordings of single requests, `--runs`: the
+first half of the requests is fitted by `blis fit`, the second half is compared (`accuracy_runs.py`). Decode times at
+fixed concurrency, `--rows`: the step times of ``kernels``, without a simulation (`accuracy_rows.py`).
 """
 
 from __future__ import annotations
@@ -43,16 +42,18 @@ if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
 
 DATA = Path(__file__).resolve().parent / "accuracy_data"
+RUNS = sorted((DATA / "requests").glob("*.csv"))
+ROWS = DATA / "decode_times.csv"
 BACKENDS = ("roofline", "crossmodel", "trained-roofline", "trained-physics", "kernels", "blackbox")
 Figures = dict[str, dict[str, float]]
 """Figures in ms by latency."""
 
 
-def simulate(experiment: Experiment, backend: str, seed: int) -> list[dict[str, Any]]:
+def simulate(experiment: Experiment, backend: str, seed: int, profile: str = "vllm") -> list[dict[str, Any]]:
     """Simulate an experiment once; gives the figures of `Experiment.measured`."""
     requests = experiment.requests(seed)
     with tempfile.TemporaryDirectory() as folder:
-        simulation = blis.Simulation(experiment.scenario(backend, folder), seed=seed, requests=requests)
+        simulation = blis.Simulation(experiment.scenario(backend, folder, profile), seed=seed, requests=requests)
     result = simulation.run()
     ends = np.cumsum([stage.requests for stage in experiment.stages]).tolist()
     rows = np.arange(len(requests))
@@ -127,7 +128,9 @@ def compare(experiment: Experiment, backend: str, draws: Sequence[Sequence[dict[
         "regime": experiment.regime,
         "backend": backend,
         "overall": rows[0],
-        "stages": rows[1:],
+        "stages": [
+            {"rate_per_s": stage.rate_per_s, **row} for stage, row in zip(experiment.stages, rows[1:], strict=True)
+        ],
     }
 
 
@@ -166,7 +169,8 @@ def capacities(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
         server, name = experiment.facts["server"], experiment.facts["model"]["name"]
         if (name, server["tensor_parallelism"]) not in rows:
             with tempfile.TemporaryDirectory() as folder:
-                blocks = blis.Simulation(experiment.scenario("roofline", folder), requests=[]).deployment.num_blocks
+                computed = experiment.scenario("kernels", folder).with_(**{"kv.blocks": None})
+                blocks = blis.Simulation(computed, requests=[]).deployment.num_blocks
             rows[name, server["tensor_parallelism"]] = {
                 "model": name,
                 "tp": server["tensor_parallelism"],
@@ -195,8 +199,13 @@ def main() -> int:
     parser.add_argument(
         "--backends", nargs="+", default=BACKENDS, choices=BACKENDS, help="latency models (default: all)"
     )
-    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="recordings of single requests (CSV)")
-    parser.add_argument("--rows", type=Path, help="measured decode times (CSV)")
+    parser.add_argument(
+        "--engine-profile", default="vllm", choices=("vllm", "blis"), help="engine profile (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--runs", type=Path, nargs="*", default=RUNS, help="recordings of single requests (default: those shipped)"
+    )
+    parser.add_argument("--rows", type=Path, default=ROWS, help="measured decode times (default: those shipped)")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")
     given = parser.parse_args()
@@ -205,14 +214,15 @@ def main() -> int:
     pairs = [
         (experiment, backend) for experiment in experiments for backend in given.backends if experiment.can_use(backend)
     ]
-    runs = [(*pair, seed) for pair in pairs for seed in range(given.seeds)]
+    runs = [(*pair, seed, given.engine_profile) for pair in pairs for seed in range(given.seeds)]
     with ProcessPoolExecutor(initializer=quiet) as pool:
         done = iter(list(pool.map(simulate, *zip(*runs, strict=True))))
     rows = [compare(*pair, [next(done) for _ in range(given.seeds)]) for pair in pairs]
     results = {
+        "engine_profile": given.engine_profile,
         "seeds": list(range(given.seeds)),
         "runs": [fitted(path) for path in given.runs],
-        "rows": compare_rows(given.rows) if given.rows else [],
+        "rows": compare_rows(given.rows),
         "wall_s": time.perf_counter() - start,
         "summary": summarize(rows),
         "capacities": capacities(experiments),

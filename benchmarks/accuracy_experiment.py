@@ -24,6 +24,8 @@ FIGURES = {
 
 _SAME_ARCHITECTURE = {"mistralai/Mixtral-8x7B-v0.1": "mistralai/Mixtral-8x7B-Instruct-v0.1"}
 """Models whose blackbox coefficients stand under another name."""
+_GPU_MEMORY_UTILIZATION = 0.9
+"""Share of the memory that vLLM 0.15 uses unless told otherwise; the servers ran with its defaults."""
 _BLACKBOX_VERSION = "vllm/vllm-openai:v0.8.4"
 """Server that the blackbox coefficients were fitted to; there are none for the one that was measured."""
 
@@ -34,12 +36,15 @@ class Stage:
 
     Attributes
     ----------
+    rate_per_s : float, requests/s
+        Nominal rate of the requests.
     duration_s : float, s
         Length of the stage.
     requests : int
         Requests that are sent in it, whatever the draw.
     """
 
+    rate_per_s: float
     duration_s: float
     requests: int
 
@@ -69,7 +74,10 @@ class Experiment:
     @property
     def stages(self) -> list[Stage]:
         """The stages of the load, in order."""
-        return [Stage(duration_s=s["duration_s"], requests=s["requests"]) for s in self.facts["workload"]["stages"]]
+        return [
+            Stage(rate_per_s=stage["rate_per_s"], duration_s=stage["duration_s"], requests=stage["requests"])
+            for stage in self.facts["workload"]["stages"]
+        ]
 
     def measured(self) -> list[dict[str, Any]]:
         """Measured figures: all stages together, then each; with the share of requests that were answered."""
@@ -82,8 +90,8 @@ class Experiment:
             for part in parts
         ]
 
-    def scenario(self, backend: str, folder: str) -> blis.Scenario:
-        """Scenario of the server; its ``config.json`` is written to `folder`."""
+    def scenario(self, backend: str, folder: str, profile: str = "vllm") -> blis.Scenario:
+        """Scenario of the server, with an engine profile; its ``config.json`` is written to `folder`."""
         model, server = self.facts["model"], self.facts["server"]
         config = Path(folder) / "config.json"
         config.write_text(json.dumps(model["architecture"]), encoding="utf-8")
@@ -96,11 +104,16 @@ class Experiment:
             engine_version=_BLACKBOX_VERSION if blackbox else None,
             latency=blis.LatencySettings(backend=backend),
             engine=blis.EngineSettings(
+                profile=profile,
                 max_num_seqs=server["max_num_seqs"],
                 max_num_batched_tokens=server["max_num_batched_tokens"],
                 max_model_len=server["max_model_len"],
             ),
-            kv=blis.KVSettings(block_size=server["block_size_tokens"]),
+            kv=blis.KVSettings(
+                block_size=server["block_size_tokens"],
+                blocks=server.get("gpu_kv_blocks"),
+                gpu_memory_utilization=_GPU_MEMORY_UTILIZATION,
+            ),
         )
 
     def can_use(self, backend: str) -> bool:

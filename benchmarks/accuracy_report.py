@@ -13,6 +13,11 @@ _STATISTICS = {
     "largest": "Largest absolute error, %",
     "signed": "Median of the signed error, %",
 }
+_EACH_TITLE = "Signed error of TTFT mean / TTFT p50 / ITL mean / E2E mean, %"
+_STAGES_TITLE = (
+    "Latency model kernels; half of the range of the mean TTFT over the draws of the arrivals; signed error of "
+    "TTFT mean / TTFT p50 / ITL mean / E2E mean, %"
+)
 _OVERLOAD_TITLE = (
     "Share of requests that were answered within the client's timeout, %; then the signed error of the mean "
     "TTFT / ITL / E2E of those, %"
@@ -35,7 +40,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         for label, title in _STATISTICS.items():
             lines += [f"{title}, over {len({row['experiment'] for row in stable})} experiments", ""]
             lines += [*_summary(results["summary"], label), ""]
-        lines += ["### Each stable run", "", "Signed error of the mean TTFT / ITL / E2E, %", "", *_each(stable), ""]
+        lines += ["### Each stable run", "", _EACH_TITLE, "", *_each(stable), ""]
+        if stages := [row for row in stable if row["backend"] == "kernels"]:
+            lines += ["### Each load", "", _STAGES_TITLE, "", *_loads(stages), ""]
     if others:
         lines += [
             "### Saturated and overloaded runs",
@@ -76,10 +83,26 @@ def _summary(summary: Mapping[str, Any], label: str) -> Iterator[str]:
 
 def _each(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     backends = list(dict.fromkeys(row["backend"] for row in rows))
-    found = {(row["experiment"], row["backend"]): _means(row["overall"]) for row in rows}
+    found = {(row["experiment"], row["backend"]): _with_median_ttft(row["overall"]) for row in rows}
     names = dict.fromkeys(row["experiment"] for row in rows)
     yield from _table(
         ["experiment", *backends], ([name, *(found.get((name, b), "") for b in backends)] for name in names)
+    )
+
+
+def _loads(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["experiment", "requests/s", "spread of TTFT, %", "error"],
+        (
+            [
+                row["experiment"],
+                f"{stage['rate_per_s']:g}",
+                _number(stage["spread_percent"]["ttft"]["mean"]),
+                _with_median_ttft(stage),
+            ]
+            for row in rows
+            for stage in row["stages"]
+        ),
     )
 
 
@@ -137,7 +160,7 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(
-        ["model, GPU, weights", "rows", "median", "mean", "p90", "signed median"],
+        ["rows of", "rows", "median", "mean", "p90", "signed median"],
         (
             [
                 row["group"],
@@ -156,6 +179,12 @@ def _tenths(value: float, sign: str = "") -> str:
 
 def _means(part: Mapping[str, Any]) -> str:
     return " / ".join(_number(figures["mean"], "+") for figures in part["error_percent"].values())
+
+
+def _with_median_ttft(part: Mapping[str, Any]) -> str:
+    error = part["error_percent"]
+    figures = error["ttft"]["mean"], error["ttft"]["p50"], error["itl"]["mean"], error["e2e"]["mean"]
+    return " / ".join(_number(figure, "+") for figure in figures)
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -12,36 +12,50 @@ from functools import cache
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from accuracy_servers import GPUS, SIZES, weights_of
+from accuracy_servers import GPUS, model_config, weights_name
 
 from blis_simpy.catalog.hardware import load_gpus
-from blis_simpy.catalog.kernel_coefficients import kernel_coefficients
-from blis_simpy.latency.base import StepBatch, StepMember
-from blis_simpy.latency.kernel_shape import KernelShape
-from blis_simpy.latency.kernels import KernelTimes
+from blis_simpy.catalog.models import ModelSpec
+from blis_simpy.latency.base import LatencyInputs, StepBatch, StepMember
+from blis_simpy.latency.kernels import Kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 LENGTH_SHARE = 0.9
 """Mean of the lengths against the nominal one: published benchmarks draw them evenly from 80 to 100 % of it."""
 _OLD_VERSIONS = ("0.11.2", "0.12.0")
+_CONCURRENCIES = (1, 8, 32, 128, 512)
+"""Where the groups of rows by load begin, requests at once."""
 _ALL, _RECENT = "all rows", "all but vLLM 0.11 and 0.12"
 
 
 def compare_rows(path: Path) -> list[dict[str, Any]]:
-    """Errors by model, GPU and precision, and over all rows, of a file of measured rows."""
+    """Errors by model, GPU and weights, by load, by TP and over all rows, of a file of measured rows."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    groups: dict[str, list[float]] = {}
+    groups: dict[tuple[int, float, str], list[float]] = {}
     for row in rows:
         error = predicted_tpot_ms(row) / float(row["measured_tpot_ms"]) - 1.0
-        names = [" ".join((row["model"], GPUS[row["system"]], row["prec"])), _ALL]
-        for name in names if row["ver"] in _OLD_VERSIONS else (*names, _RECENT):
-            groups.setdefault(name, []).append(error)
-    in_order = sorted(groups, key=lambda name: (name in (_ALL, _RECENT), name))
-    return [_summary(name, groups[name]) for name in in_order]
+        for group in _groups(row):
+            groups.setdefault(group, []).append(error)
+    return [_summary(name, groups[rank, number, name]) for rank, number, name in sorted(groups)]
+
+
+def _groups(row: Mapping[str, str]) -> Iterator[tuple[int, float, str]]:
+    """Name the groups of a row, each with its place among them: kind of the group, and number within the kind."""
+    name = ", ".join((row["model"], GPUS[row["system"]], weights_name(row["model"], row["prec"])))
+    yield 5, 0, _ALL
+    if row["ver"] in _OLD_VERSIONS:
+        yield 1, 0, f"{name}, vLLM 0.11 and 0.12"
+        return
+    yield 0, 0, name
+    lowest = max(bound for bound in _CONCURRENCIES if float(row["concurrency"]) >= bound)
+    highest = min((bound - 1 for bound in _CONCURRENCIES if bound > lowest), default=None)
+    yield 2, lowest, f"{lowest} to {highest} requests at once" if highest else f"{lowest} or more requests at once"
+    yield 3, float(row["tp"]), f"tp {row['tp']}"
+    yield 4, 0, _RECENT
 
 
 def predicted_tpot_ms(row: Mapping[str, str]) -> float:
@@ -57,10 +71,9 @@ def predicted_tpot_ms(row: Mapping[str, str]) -> float:
 
 
 @cache
-def _kernel_times(model: str, gpu: str, tp: int, precision: str) -> KernelTimes:
-    weights, experts = weights_of(model, precision)
-    shape = KernelShape.uniform(**SIZES[model], weights=weights, expert_weights=experts)
-    return KernelTimes(shape, kernel_coefficients(load_gpus()[gpu]), tp=tp)
+def _kernel_times(model: str, gpu: str, tp: int, precision: str) -> Kernels:
+    spec = ModelSpec.from_hf_config(model_config(model, precision), model)
+    return Kernels(LatencyInputs(model=spec.as_deployed(tp), gpu=load_gpus()[gpu], tp=tp))
 
 
 def _batch(prefills: Sequence[StepMember], requests: int, context: int) -> StepBatch:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _BLOCK_TOKENS = 16
 _SEQUENCES, _TOKENS = 128, 2048
 """Limits of a step of one engine."""
+_GPU_MEMORY_UTILIZATION = 0.9
+"""Share of the memory that vLLM 0.19 uses unless told otherwise."""
 
 
 def compare_run(path: Path, folder: str) -> dict[str, Any]:
@@ -58,8 +60,10 @@ def scenario_of(server: Server, folder: str) -> blis.Scenario:
         hardware=server.gpu,
         tp=server.tp,
         latency=blis.LatencySettings(backend=backend),
-        engine=blis.EngineSettings(max_num_seqs=_SEQUENCES * server.dp, max_num_batched_tokens=_TOKENS * server.dp),
-        kv=blis.KVSettings(blocks=server.kv_blocks),
+        engine=blis.EngineSettings(
+            profile="vllm", max_num_seqs=_SEQUENCES * server.dp, max_num_batched_tokens=_TOKENS * server.dp
+        ),
+        kv=blis.KVSettings(blocks=server.kv_blocks, gpu_memory_utilization=_GPU_MEMORY_UTILIZATION),
     )
 
 

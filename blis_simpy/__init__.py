@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.observe import observe, observe_async
     from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
+    from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.results.metrics import metrics
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
     from blis_simpy.simulation import Simulation, replay
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
+    from blis_simpy.workload.spec.user_profile import UserStage
     from blis_simpy.workload.traffic import Traffic
+    from blis_simpy.workload.users import UserWorkload
     from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = [
@@ -128,6 +132,7 @@ __all__ = [
     "Replications",
     "Request",
     "RequestOutcome",
+    "RequestWorkload",
     "Result",
     "RoundRobin",
     "RouterSettings",
@@ -143,8 +148,11 @@ __all__ = [
     "Sweep",
     "TokenBucket",
     "Trace",
+    "TraceWorkload",
     "Traffic",
     "Uniform",
+    "UserStage",
+    "UserWorkload",
     "WeibullArrivals",
     "Weighted",
     "Window",
@@ -160,6 +168,7 @@ __all__ = [
     "load_scenario",
     "load_trace",
     "load_workload",
+    "metrics",
     "observe",
     "observe_async",
     "replay",
@@ -210,7 +219,9 @@ _MODULES = {
     "blis_simpy.realserver.observe": ("observe", "observe_async"),
     "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
+    "blis_simpy.recorded_workloads": ("RequestWorkload", "TraceWorkload"),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
+    "blis_simpy.results.metrics": ("metrics",),
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
     "blis_simpy.scenario": ("Scenario",),
@@ -240,7 +251,9 @@ _MODULES = {
     ),
     "blis_simpy.workload.spec.cohort": ("Cohort", "Diurnal", "Drain", "Spike"),
     "blis_simpy.workload.spec.length_distribution": ("LengthDistribution",),
+    "blis_simpy.workload.spec.user_profile": ("UserStage",),
     "blis_simpy.workload.traffic": ("Traffic",),
+    "blis_simpy.workload.users": ("UserWorkload",),
     "blis_simpy.workload.workload_spec": ("WorkloadSpec",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

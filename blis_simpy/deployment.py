@@ -27,8 +27,8 @@ from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.files.paths import exists, is_directory, is_regular
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
-from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.plugin_options import plugin_label
@@ -202,9 +202,9 @@ class _Resolver:
 
     def _load_catalog(self) -> Catalog | None:
         path = self.scenario.defaults
-        if path is None or Path(path).exists():
+        if path is None or exists(path):
             return Catalog.load(path)
-        _log.warning("defaults file %s does not exist: nothing is taken from it", path)
+        _log.warning("defaults file %s does not exist and is ignored", path)
         return None
 
     def _origin_of_backend(self) -> str:
@@ -222,8 +222,19 @@ class _Resolver:
             return self._note(path, getattr(usual, field), f"{self.catalog_name}: deployments")
         # The version only selects blackbox coefficients, which no analytical latency model reads.
         if self.needs_architecture and path != "engine_version":
+            self._check_model_name()
             raise ScenarioError.at(path, "must be given: the model has no usual deployment")
         return self._note(path, None, "not known")
+
+    def _check_model_name(self) -> None:
+        """Refuse a model that is not in the catalog, unless its architecture is given."""
+        model = self.scenario.model
+        is_file = Path(model, "config.json").is_file() or Path(model).is_file()
+        if is_file or self.scenario.model_config is not None or self.catalog is None:
+            return
+        if self.catalog.model(model) is None:
+            hint = f"{self._similar_models()}for another model give hardware, tp and, if need be, model_config"
+            raise ScenarioError.at("model", "is not in the catalog", model, hint=hint)
 
     def _coefficients(self, gpu: str, tp: int, version: str) -> Coefficients:
         found, place, origin = self._find_coefficients(gpu, tp, version)
@@ -260,7 +271,7 @@ class _Resolver:
         # What is given beats a local folder of that name, that beats the catalog, and only then the network is asked.
         if given is not None:
             return self._model_of_file(given, "scenario")
-        if Path(name, "config.json").is_file() or (name.endswith(".json") and Path(name).is_file()):
+        if is_regular(Path(name, "config.json")) or (name.endswith(".json") and is_regular(name)):
             return self._model_of_file(name, f"config.json of {name}")
         spec = self.catalog.model(name) if self.catalog else None
         if self.catalog is not None and spec is not None:
@@ -285,7 +296,7 @@ class _Resolver:
         return model
 
     def _model_of_file(self, path: str, origin: str) -> ModelSpec:
-        file = Path(path, "config.json") if Path(path).is_dir() else Path(path)
+        file = Path(path, "config.json") if is_directory(path) else Path(path)
         self.places["model"] = str(file), ""
         self._note("model_config", path, origin)
         return load_model_config(file, self.scenario.model)
@@ -343,7 +354,9 @@ class _Resolver:
         return attrs.evolve(problem, file=file, path=place + key if key else problem.path)
 
     def _warn_of_impossible_times(self, latency: LatencyModel, model: ModelSpec, gpu: Gpu, tp: int) -> None:
-        """Warn of a latency model that was chosen although it computes or reads faster than the GPU can."""
+        """Warn if a chosen latency model computes or reads faster than the GPU can."""
+        from blis_simpy.latency.peak import PROMPT_TOKENS, peak_use
+
         use = peak_use(latency, model, gpu, tp=tp, dp=getattr(latency, "dp", 1))
         excesses = []
         if use.arithmetic > 1.0:

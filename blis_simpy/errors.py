@@ -16,6 +16,7 @@ is one line: file, path, rule, value, line.
 from __future__ import annotations
 
 import difflib
+from reprlib import Repr
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -33,6 +34,7 @@ __all__ = [
     "WorkloadTraceError",
     "joined",
     "nearest",
+    "printable",
     "unknown_setting",
 ]
 
@@ -47,8 +49,21 @@ class _Absent:
 _ABSENT = _Absent()
 
 
+class _Short(Repr):
+    """Writes the start of a value: all of a deeply or widely nested one may take hours."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[:100])
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 12
+_SHORT.maxother = _SHORT.maxlong = 120
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -96,7 +111,7 @@ class Problem:
             text += f" (line {self.line})"
         if self.hint:
             text += f"; {self.hint}"
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
 
 
 class BlisError(Exception):
@@ -156,6 +171,24 @@ class CalibrationError(BlisError):
 
 class SimulationError(BlisError):
     """An invariant of the simulator is broken; names tick, replica and request."""
+
+
+def printable(text: str) -> str:
+    r"""Write characters that are no text, such as escape sequences of terminals, as in Python; line ends stay.
+
+    Examples
+    --------
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t " else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    # Blanks of other scripts are not printable for Python, and harmless; what changes the direction of text is not.
+    return character if character.isspace() and ord(character) > 0xA0 else ascii(character)[1:-1]
 
 
 def joined(outer: str, inner: str) -> str:

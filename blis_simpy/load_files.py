@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
-from blis_simpy.results.archive import read_run
-from blis_simpy.results.result import Result
-from blis_simpy.results.run_record import RunRecord
+from blis_simpy.files.paths import exists, is_regular
+from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.results.result import Result
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
-_Part = TypeVar("_Part", Scenario, ReplicaGroup)
+_Part = TypeVar("_Part", Scenario, ReplicaGroup, TraceWorkload)
 
 
 def load_scenario(path: str | PathLike[str]) -> Scenario:
@@ -40,7 +41,7 @@ def load_scenario(path: str | PathLike[str]) -> Scenario:
         If the file cannot be read or something in it is wrong; all problems together, with their lines.
     """
     path = Path(path)
-    if len(path.parts) == 1 and not path.suffix and not path.exists():
+    if len(path.parts) == 1 and not path.suffix and not exists(path):
         shipped = shipped_scenarios()
         if str(path) not in shipped:
             raise ScenarioError.at(
@@ -70,6 +71,8 @@ def _scenario(document: loader.Document, folder: Path) -> Scenario:
     if isinstance(workload, str):
         document = document.with_data({**document.data, "workload": folder / workload})
     scenario = structure(document, Scenario)
+    if isinstance(scenario.workload, TraceWorkload):
+        scenario = evolved(scenario, workload=_relative_to(folder, scenario.workload))
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return evolved(_relative_to(folder, scenario), groups=groups)
 
@@ -105,6 +108,8 @@ def scenario_schema() -> dict[str, Any]:
     traffic["anyOf"] = [
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
+        writer.reference(UserWorkload),
+        writer.reference(TraceWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}
@@ -118,7 +123,7 @@ def shipped_scenarios() -> dict[str, Path]:
     """
     package = Path(__file__).resolve().parent
     checkout = package.parent / "scenarios"
-    folder = checkout if (package.parent / "pyproject.toml").is_file() else package / "data" / "scenarios"
+    folder = checkout if is_regular(package.parent / "pyproject.toml") else package / "data" / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -130,5 +135,10 @@ def load_result(path: str | PathLike[str]) -> Result:
     ScenarioError
         If the file cannot be read or is not a saved result.
     """
+    # Imported here, because numpy takes longer to import than a scenario to load.
+    from blis_simpy.results.archive import read_run
+    from blis_simpy.results.result import Result
+    from blis_simpy.results.run_record import RunRecord
+
     scenario, parts = read_run(path)
     return Result(RunRecord(scenario=parse_scenario(scenario), **parts))

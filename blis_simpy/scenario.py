@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.deployment import resolve
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.settings.parameter_docs import documented
-from blis_simpy.simulation import Simulation
 
 if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
@@ -45,6 +43,8 @@ class Scenario(ScenarioSettings):
         ScenarioError
             If a value is missing or contradictory, or the model does not fit the GPUs.
         """
+        from blis_simpy.deployment import resolve
+
         return resolve(self)
 
     def preview(self, *, seed: int | None = None) -> Preview:
@@ -82,4 +82,7 @@ class Scenario(ScenarioSettings):
         ScenarioError
             If the scenario cannot be simulated.
         """
+        # Imported here, because SimPy and numpy take three times as long to import as the settings.
+        from blis_simpy.simulation import Simulation
+
         return Simulation(self, seed=seed).run(until, progress=progress)

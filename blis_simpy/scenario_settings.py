@@ -21,25 +21,32 @@ from blis_simpy.cluster.settings import (
     RouterSettings,
     Routing,
 )
+from blis_simpy.core.request import Request
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
+from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings.bounds import MAX_REPLICAS
+from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
+from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
+from blis_simpy.workload.users import UserWorkload
 
 __all__ = ["ScenarioSettings"]
 
-# What distinguishes a specification, client by client, from the settings of one stream of requests.
+# Keys that only one kind of workload has.
 _SPECIFICATION_KEYS = frozenset({"clients", "cohorts", "aggregate_rate", "servegen_data", "inference_perf"})
+_USER_KEYS = frozenset({"users", "stages"})
 
 
 def _read_traffic(value: Any) -> Any:
-    """Read a workload specification, from its file or from plain data; anything else is returned as it is.
+    """Read a workload of another kind than `Workload`, from its file or from plain data.
 
-    A mapping is a specification if it has a key that only a specification has.
+    The keys of a mapping show its kind. Anything else is returned as it is.
     """
     is_specification = isinstance(value, Mapping) and not _SPECIFICATION_KEYS.isdisjoint(value)
     if isinstance(value, str) or is_specification:
@@ -47,8 +54,19 @@ def _read_traffic(value: Any) -> Any:
         from blis_simpy.workload.load_workload import load_workload, read_workload
 
         return load_workload(value) if isinstance(value, str) else read_workload(value)
+    if isinstance(value, Mapping) and not _USER_KEYS.isdisjoint(value):
+        return structure(value, UserWorkload)
+    if isinstance(value, Mapping) and "trace" in value:
+        return structure(value, TraceWorkload)
+    if isinstance(value, Trace):
+        return TraceWorkload(trace=value)
+    if isinstance(value, tuple) and all(isinstance(item, Request) for item in value):
+        return RequestWorkload(value)
     if not isinstance(value, Mapping | Traffic | None):
-        rule = "must be a Workload, a WorkloadSpec, a mapping of settings or the name of a file"
+        rule = (
+            "must be a workload such as Workload or UserWorkload, a Trace, a list of requests, a mapping of settings "
+            "or the name of a file"
+        )
         raise ScenarioError(Problem(rule=rule, value=value))
     return value
 
@@ -92,19 +110,22 @@ class ScenarioSettings:
     engine_version: str | None = setting(
         default=None, help="Version of the serving engine, a key of the tables of coefficients.", flag="--vllm-version"
     )
-    replicas: int = setting(default=1, help="Number of replicas.", unit="replicas", ge=1, flag="--num-instances")
+    replicas: int = setting(
+        default=1, help="Number of replicas.", unit="replicas", ge=1, le=MAX_REPLICAS, flag="--num-instances"
+    )
     admission: Accepts[AdmissionSettings, AdmissionSettings | Admission] = setting(
         factory=AdmissionSettings, help="Admission of requests into the cluster."
     )
     router: Accepts[RouterSettings, RouterSettings | Routing] = setting(
         factory=RouterSettings, help="Routing of admitted requests to replicas."
     )
-    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, flag="--seed")
+    seed: int = setting(default=42, help="Seed of all random streams.", ge=0, le=2**63 - 1, flag="--seed")
     horizon: OptionalDuration = setting(
         default=None,
         help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
         unit="ticks",
         gt=0,
+        le=2**63 - 1,
         dimension="duration",
         flag="--horizon",
     )
@@ -113,10 +134,14 @@ class ScenarioSettings:
     )
     engine: Part[EngineSettings] = setting(factory=EngineSettings, help="Limits and policies of a replica.")
     kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
-    workload: Accepts[Workload | Traffic | None, Traffic | Mapping[str, Any] | str | PathLike[str] | None] = setting(
+    workload: Accepts[
+        Workload | Traffic | None,
+        Traffic | Trace | Sequence[Request] | Mapping[str, Any] | str | PathLike[str] | None,
+    ] = setting(
         default=None,
         convert=_read_traffic,
-        help="Traffic: its settings, a workload specification or the name of its file; unset for a replay.",
+        help="Traffic: its settings, closed-loop users, a trace, a workload specification or the name of its file; "
+        "unset for a replay.",
     )
     groups: Parts[ReplicaGroup] = setting(
         default=(),
@@ -204,7 +229,7 @@ class ScenarioSettings:
         ScenarioError
             As `to_yaml` does, or if the file cannot be written; an existing one is then unchanged.
         """
-        from blis_simpy.files.text_files import write_text
+        from blis_simpy.files.outputs import write_text
 
         write_text(path, self._written(absolute_paths=True))
 

@@ -10,12 +10,15 @@ environment, `Simulation.env`, to which users add their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from math import inf
 from operator import index
 from time import perf_counter
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+
+from simpy.events import Event, Process
 
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
@@ -23,31 +26,29 @@ from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
-from blis_simpy.core.environment import FOREVER, Environment
+from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
+from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
-from blis_simpy.trace_files.load_trace import load_trace
-from blis_simpy.trace_files.trace import Trace, default_horizon
 from blis_simpy.units import SECOND, format_ticks, ticks
-from blis_simpy.workload.clients import FOLLOWING, ClientProcesses, validate_requests
+from blis_simpy.workload.clients import ClientProcesses, validate_requests
 from blis_simpy.workload.generator import GeneratedWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from simpy.events import Event
-
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["Simulation", "replay"]
 
@@ -103,6 +104,10 @@ class Simulation:
     def __init__(
         self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
     ) -> None:
+        with named_faults():
+            self._build(scenario, seed, requests)
+
+    def _build(self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | None) -> None:
         self.scenario = scenario
         self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
@@ -115,13 +120,19 @@ class Simulation:
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif scenario.workload is not None:
             workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
+        elif scenario.processes:
+            workload = GeneratedWorkload([], [])
         else:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
         self.requests = list(workload.requests)
         self._details = workload.details
         self.env = Environment(min(0, min((request.arrived_at for request in self.requests), default=0)))
         self._ids: set[str] | None = None
+        # Processes for whose end the run waits already, or never will.
+        self._settled_processes: set[Process] = set()
+        self._samplers: list[Sampler[Simulation]] = []
         self._wall_clock_s = 0.0
+        self._failed_at: int | None = None
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
@@ -150,7 +161,7 @@ class Simulation:
         )
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
-        self._end_of_run.expect(len(workload.sessions))
+        self._end_of_run.expect(len(workload.sessions) + (workload.users is not None))
         clients = ClientProcesses(
             self.env,
             submit=self.cluster.router.accept,
@@ -158,8 +169,12 @@ class Simulation:
             on_session_end=self._end_of_run.settle,
         )
         clients.start(workload)
+        # Without a workload, the processes are the traffic.
+        is_traffic = requests is None and scenario.workload is None
         for process in scenario.processes:
-            start_process(self, process)
+            steps = start_process(self, process)
+            if steps is not None and is_traffic:
+                self.wait_for(steps)
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
         return ReplicaKind(
@@ -216,8 +231,14 @@ class Simulation:
         Raises
         ------
         ScenarioError
-            If `until` is no tick or duration, or lies in the past.
+            If `until` is no tick or duration, or lies in the past, or an error has ended the simulation.
+        PluginError
+            If a plug-in, hook or process raises an exception, returns an invalid value or makes no progress. Names it
+            with request and tick; `result` then gives the figures so far.
         """
+        if self._failed_at is not None:
+            rule = f"cannot go on: an error ended the simulation at tick {self._failed_at}"
+            raise ScenarioError.at("", rule, hint="result() has the figures until then")
         self._end_of_run.progress = progress
         if self.is_over:
             if until is not None:
@@ -227,15 +248,29 @@ class Simulation:
         self._end_of_run.stop_when_done()
         started_at = perf_counter()
         try:
-            self.env.run()
+            with named_faults(lambda: self.env.now):
+                self.env.run()
             # Without an event left the run is over, although requests may wait: another process keeps what they need.
             if self.env.peek() == inf:
                 self._end_of_run.is_over = True
+                self._check_progress()
+        except Exception:
+            self._failed_at = self.env.now
+            raise
         finally:
             self._wall_clock_s += perf_counter() - started_at
             if pause is not None:
                 pause.callbacks = []
         return self.result()
+
+    def _check_progress(self) -> None:
+        """Name a batch policy of others that leaves requests waiting although nothing is in use."""
+        for replica in self.replicas:
+            if (policy := replica.stalled_policy) is not None:
+                rule = (
+                    f"form makes no progress: {replica.queue_depth} requests of replica {replica.index} wait for ever"
+                )
+                raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
 
     def _checked_pause(self, until: int | str) -> int:
         tick = ticks("until", until)
@@ -257,6 +292,7 @@ class Simulation:
             ended_at=ended_at,
             details=self._details,
             decisions=self._log,
+            samples=[sampler.table() for sampler in self._samplers],
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
@@ -299,6 +335,7 @@ class Simulation:
         if self._ids is None:
             self._ids = {known.id for known in self.requests}
         validate_requests([request])
+        self._keep_running(self.env.active_process)
         place = f"requests[{request.id}]"
         if request.id in self._ids:
             raise ScenarioError.at(place, "must have an id that no other has")
@@ -308,16 +345,31 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING, lambda _event: self.router.accept(request, ends_turn=True))
+        self.env.call_at(
+            request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request, ends_turn=True)
+        )
         return request.done
 
-    def wait_for(self, event: Event) -> None:
-        """Let the run go on until an event has happened, even if all requests have ended before.
+    def process(self, steps: Generator[Event, Any, Any], *, daemon: bool = False) -> Process:
+        """Start a process of the user.
 
         Parameters
         ----------
-        event : simpy.Event
-            Such as a process that submits requests.
+        steps : generator
+            Yields SimPy events.
+        daemon : bool, default False
+            Whether the run may end while the process goes on, as for a process that watches or controls. Otherwise the
+            run waits for its end.
+
+        Returns
+        -------
+        simpy.Process
+            Succeeds with what the generator returns.
+
+        Raises
+        ------
+        ScenarioError
+            If it is no generator.
 
         Examples
         --------
@@ -326,11 +378,49 @@ class Simulation:
         ...     for number in range(3):
         ...         yield env.timeout(20 * SECOND)
         ...         yield simulation.submit(Request(f"visit_{number}", env.now, input_tokens=100, output_tokens=20))
-        >>> simulation.wait_for(simulation.env.process(visit(simulation.env)))
+        >>> _ = simulation.process(visit(simulation.env))
         >>> simulation.run().metric("completed")
         3.0
         """
-        self._end_of_run.wait_for(event)
+        if not isinstance(steps, GeneratorType):
+            hint = "call the function: simulation.process(visit(simulation))" if callable(steps) else ""
+            raise ScenarioError.at("process", "must be a generator", steps, hint=hint)
+        process = self.env.process(steps)
+        if daemon:
+            self._settled_processes.add(process)
+        else:
+            self._keep_running(process)
+        return process
+
+    def _keep_running(self, process: Process | None) -> None:
+        """Wait for a process: one that has submitted a request may submit others."""
+        if process is not None and process not in self._settled_processes:
+            self._settled_processes.add(process)
+            self._end_of_run.wait_for(process)
+
+    def wait_for(self, event: Event | Generator[Event, Any, Any]) -> None:
+        """Let the run go on until an event has happened, even if all requests have ended before.
+
+        A process that was started by `process`, or that submits a request, is waited for anyway.
+
+        Parameters
+        ----------
+        event : simpy.Event, or generator
+            A generator is started as a process.
+
+        Raises
+        ------
+        ScenarioError
+            If it is neither.
+        """
+        if isinstance(event, GeneratorType):
+            self.process(event)
+        elif isinstance(event, Process):
+            self._keep_running(event)
+        elif isinstance(event, Event):
+            self._end_of_run.wait_for(event)
+        else:
+            raise ScenarioError.at("wait_for", "must be an event or a generator", event)
 
     def sample(self, every: int | str, **figures: Callable[[Simulation], float]) -> Sampler[Simulation]:
         """Record figures at regular intervals, from now to the end.
@@ -345,7 +435,8 @@ class Simulation:
         Returns
         -------
         Sampler
-            A table with ``at_us`` and a column a figure, which grows while the simulation runs.
+            A table with ``at_us`` and a column a figure, which grows while the simulation runs. `Result.samples` has
+            the tables of all samplers.
 
         Raises
         ------
@@ -360,7 +451,9 @@ class Simulation:
         >>> seen.table()["running"][:4].tolist()
         [0, 1, 3, 5]
         """
-        return Sampler(self.env, self, every, figures)
+        sampler = Sampler(self.env, self, every, figures)
+        self._samplers.append(sampler)
+        return sampler
 
     def add_observer(self, observer: object) -> None:
         """Add an observer of requests and replicas.
@@ -483,6 +576,10 @@ def replay(
     WorkloadTraceError
         If the trace cannot be read; names file, line and column.
     """
+    # Imported here, because other runs read no traces.
+    from blis_simpy.trace_files.load_trace import load_trace
+    from blis_simpy.trace_files.trace import Trace, default_horizon
+
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
     has_default_horizon = scenario.horizon is None and trace.has_default_horizon

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 import attrs
 
 from blis_simpy import registry
+from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.settings.description import Setting, setting_of
 from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.serialize import plain_value, to_yaml
 from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.users import UserWorkload
 from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def tables() -> Iterator[str]:
     """Lines of one table for each settings class, those of a specification first, then those of the plug-ins."""
     for cls in settings_classes(WorkloadSpec):
         yield from _table(f"## {cls.__name__}", _first_sentence(cls), cls)
-    yield from _table("## Workload", _first_sentence(Workload), Workload)
+    for cls in (Workload, *settings_classes(UserWorkload), TraceWorkload):
+        yield from _table(f"## {cls.__name__}", _first_sentence(cls), cls)
     for kind, (tag, title, _) in PLUGINS.items():
         yield from ("", f"## {title}", "", f"Options stand beside the name under `{tag}`.")
         for name in registry.names(kind):

@@ -22,6 +22,8 @@ pytest_plugins = ["pytester"]
 
 # Limits on the time of an example, or of its generation, fail on a busy machine.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For an occasional search that takes minutes: pytest --hypothesis-profile thorough -m equivalence
+settings.register_profile("thorough", settings.get_profile("any-machine"), max_examples=3000)
 settings.load_profile("any-machine")
 
 BETA = (100.0, 1.0, 10.0)
@@ -78,7 +80,10 @@ def make_request(index: int, row: tuple[Any, ...]) -> Request:
 
 @pytest.fixture
 def prepare() -> Callable[..., blis.Simulation]:
-    """Set up a simulation of `(input, output, arrival[, options])` rows; settings by dotted path or short name."""
+    """Set up a simulation of `(input, output, arrival[, options])` rows; settings by dotted path or short name.
+
+    The engine profile is ``blis`` unless it is given: its step times are the easiest to follow by hand.
+    """
 
     def prepare(*rows: tuple[Any, ...], alpha=(0.0, 0.0, 0.0), beta=BETA, backend="blackbox", **settings: Any):
         kv = {name: settings.pop(name) for name in ("blocks", "block_size", "store") if name in settings}
@@ -90,7 +95,7 @@ def prepare() -> Callable[..., blis.Simulation]:
             engine_version="any",
             horizon=horizon,
             latency=blis.LatencySettings(backend=backend, alpha=alpha, beta=beta),
-            engine=blis.EngineSettings(**{"max_model_len": 0, **settings}),
+            engine=blis.EngineSettings(**{"profile": "blis", "max_model_len": 0, **settings}),
             kv=blis.KVSettings(**{"blocks": 10_000, **kv}),
         )
         requests = [make_request(index, row) for index, row in enumerate(rows)]

@@ -395,5 +395,15 @@ def test_gpu_and_degree_must_be_known_where_the_architecture_is_needed(tiny, pat
     assert str(caught.value) == f"{path} must be given: the model has no usual deployment"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("qwen/qwen3-14", "did you mean 'Qwen/Qwen3-14B'? for another model"), ("gpt-4o", "for another model")],
+)
+def test_a_mistyped_model_is_named_before_what_depends_on_it(name, hint):
+    with pytest.raises(ScenarioError) as caught:
+        Scenario(model=name).resolve()
+    assert str(caught.value).startswith(f"model is not in the catalog, got {name!r}; {hint}")
+
+
 def test_a_scenario_resolves_itself():
     assert Scenario(model=QWEN).resolve().num_blocks == 15909

@@ -218,8 +218,8 @@ def test_float_is_no_pause(prepare):
         prepare((10, 1, 0)).run(until=5.0)
 
 
-def test_error_of_a_hook_comes_out_and_leaves_no_pause_behind(prepare):
-    """r0 has its first token at the start of the step at 0; both are served when the run goes on."""
+def test_error_of_a_hook_ends_the_simulation_and_keeps_its_figures(prepare):
+    """r0 has its first token at the start of the step at 0."""
     simulation = prepare((10, 1, 0), (10, 1, 400))
 
     @simulation.on_first_token
@@ -227,10 +227,13 @@ def test_error_of_a_hook_comes_out_and_leaves_no_pause_behind(prepare):
         if request.id == "request_0":
             raise ValueError("mine")
 
-    with pytest.raises(ValueError, match="mine"):
+    with pytest.raises(
+        blis.PluginError, match=r"fail raised ValueError\('mine'\) in fail \(request request_0, tick 0\)"
+    ):
         simulation.run(until=200)
-    assert simulation.run().requests["outcome"].tolist() == ["completed", "completed"]
-    assert simulation.is_over
+    with pytest.raises(blis.ScenarioError, match="cannot go on: an error ended the simulation at tick 0"):
+        simulation.run()
+    assert simulation.result().requests["outcome"].tolist() == ["completed", "pending"]
 
 
 def test_hook_must_be_a_function(prepare):
@@ -477,3 +480,68 @@ def test_result_can_be_sent_to_another_process(prepare):
     copy = pickle.loads(pickle.dumps(result))
     assert list(copy.requests.rows()) == list(result.requests.rows())
     assert copy.summary == result.summary
+
+
+def visits(simulation, number=3):
+    for visit in range(number):
+        yield simulation.env.timeout(1_000)
+        yield simulation.submit(Request(f"visit_{visit}", simulation.env.now, input_tokens=10, output_tokens=2))
+
+
+def test_a_process_that_will_submit_requests_keeps_the_run_alive(prepare):
+    simulation = prepare()
+    simulation.process(visits(simulation))
+    assert simulation.run().metric("completed") == 3
+
+
+def test_a_process_that_has_submitted_a_request_keeps_the_run_alive_however_it_was_started(prepare):
+    simulation = prepare((1000, 1, 0))
+    simulation.env.process(visits(simulation))
+    assert simulation.run().metric("completed") == 4
+
+
+def test_a_daemon_does_not_keep_the_run_alive(prepare):
+    simulation = prepare((1000, 1, 0))
+    simulation.process(visits(simulation, 1_000), daemon=True)
+    result = simulation.run()
+    assert 1 <= result.metric("completed") < 5
+
+
+def test_wait_for_takes_a_generator(prepare):
+    simulation = prepare()
+    simulation.wait_for(visits(simulation))
+    assert simulation.run().metric("completed") == 3
+
+
+@pytest.mark.parametrize("wrong", [visits, 5, None])
+def test_only_generators_are_processes(prepare, wrong):
+    with pytest.raises(blis.ScenarioError, match="process must be a generator"):
+        prepare().process(wrong)
+    with pytest.raises(blis.ScenarioError, match="wait_for must be an event or a generator"):
+        prepare().wait_for(wrong)
+
+
+def test_processes_are_the_traffic_of_a_scenario_without_a_workload(prepare):
+    scenario = prepare().scenario.with_(processes=[visits])
+    assert scenario.run().metric("completed") == 3
+    replications = blis.replicate(scenario, 2, metrics="completed", executor="serial", progress=False)
+    assert replications.values("completed").tolist() == [3.0, 3.0]
+
+
+def watch(simulation):
+    simulation.sample("1ms", running=lambda now: now.replicas[0].batch_size)
+
+
+def test_experiments_keep_the_tables_of_samplers(prepare, tmp_path):
+    scenario = prepare().scenario.with_(
+        processes=[watch], workload=blis.Workload(rate=100, num_requests=20, prompt=10, output=100)
+    )
+    result = scenario.run(seed=1)
+    assert list(result.samples[0]) == ["at_us", "running"]
+    options = {"metrics": "completed", "executor": "serial", "progress": False, "store": tmp_path / "store"}
+    first, again = (blis.replicate(scenario, 2, **options).samples() for _ in range(2))
+    assert first == again
+    assert list(first) == ["replication", "at_us", "running"]
+    assert set(first["replication"].tolist()) == {0, 1}
+    with pytest.raises(blis.ScenarioError, match="sampler is not in every run, got 1"):
+        blis.replicate(scenario, 2, **options).samples(1)

@@ -19,7 +19,7 @@ from blis_simpy.calibration.agreement import PERCENTS, Agreement
 from blis_simpy.calibration.simulated import HasRequests, Simulated
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.errors import CalibrationError, Problem
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.results.blis_report import to_json
 from blis_simpy.trace_files.load_trace import load_trace
 from blis_simpy.trace_files.trace import Trace

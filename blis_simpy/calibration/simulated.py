@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import CalibrationError, Problem
-from blis_simpy.files.text_files import read_text
+from blis_simpy.files.text_files import DATA_BYTES, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -78,7 +78,7 @@ class Simulated:
     @classmethod
     def _read(cls, path: str | os.PathLike[str]) -> Simulated:
         file = os.fspath(path)
-        rows = _parsed(read_text(path, CalibrationError), file)
+        rows = _parsed(read_text(path, CalibrationError, max_bytes=DATA_BYTES), file)
         if not rows:
             raise CalibrationError.at("", "has no results: no request completed in the simulation", file=file)
         problems = [problem for index, row in enumerate(rows) for problem in _problems(index, row, file)]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from blis_simpy.catalog.files import read_bundled, read_text
+from blis_simpy.catalog.files import read_bundled
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.catalog.sections import Entry, Figures, cut
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +103,8 @@ class Catalog:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Catalog:
-        """Read a defaults file; the bundled one unless a path is given."""
-        return cls(*read_bundled("defaults.yaml")) if path is None else cls(read_text(path), str(path))
+        """Read a defaults file; the bundled one, which is read once, unless a path is given."""
+        return _bundled() if path is None else cls(read_text(path), str(path))
 
     def names(self, section: Section) -> tuple[str, ...]:
         """Names of the entries of a section, in file order."""
@@ -209,6 +211,11 @@ class Catalog:
     def _guess(self, section: Section, name: str) -> str:
         near = difflib.get_close_matches(name.lower(), self._entries[section], n=1)
         return f"did you mean {self._entries[section][near[0]].name!r}?" if near else ""
+
+
+@cache
+def _bundled() -> Catalog:
+    return Catalog(*read_bundled("defaults.yaml"))
 
 
 def _coefficients(figures: Figures) -> Coefficients:

@@ -8,24 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.paths import is_regular
+from blis_simpy.files.text_files import read_text
 
-__all__ = ["as_number", "parse_json_object", "read_bundled", "read_text"]
-
-
-def read_text(path: str | Path) -> str:
-    """Text of a user's file.
-
-    Raises
-    ------
-    ScenarioError
-        If it is missing or cannot be read.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ScenarioError.at(
-            "", f"cannot be read: {(error.strerror or str(error)).lower()}", file=str(path)
-        ) from error
+__all__ = ["as_number", "parse_json_object", "read_bundled"]
 
 
 def read_bundled(name: str) -> tuple[str, str]:
@@ -34,7 +20,7 @@ def read_bundled(name: str) -> tuple[str, str]:
     A checkout comes first: an editable install leaves no copy, or a stale one, in the package.
     """
     checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_file():
+    if is_regular(checkout / "pyproject.toml") and is_regular(checkout / name):
         return read_text(checkout / name), name
     return (package_files("blis_simpy") / "data" / name).read_text(encoding="utf-8"), name
 

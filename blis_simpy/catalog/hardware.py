@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled, read_text
+from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +81,15 @@ def load_gpus(path: str | Path | None = None) -> dict[str, Gpu]:
     ScenarioError
         If the file cannot be read, is not strict JSON, or a figure is no number.
     """
-    text, file = read_bundled("hardware_config.json") if path is None else (read_text(path), str(path))
+    return dict(_bundled_gpus()) if path is None else _parsed(read_text(path), str(path))
+
+
+@cache
+def _bundled_gpus() -> dict[str, Gpu]:
+    return _parsed(*read_bundled("hardware_config.json"))
+
+
+def _parsed(text: str, file: str) -> dict[str, Gpu]:
     entries = parse_json_object(text, file)
     return {name: _gpu(name, figures, entries, file) for name, figures in entries.items()}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from blis_simpy.catalog.models import QUANTISATION_FILE
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.text_files import read_text
 
 __all__ = ["fetch_config"]
 
@@ -67,7 +68,7 @@ def _download(repo: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     path = Path(hub.hf_hub_download(repo, _FILE))
-    if "quantization_config" not in path.read_text(encoding="utf-8", errors="replace"):
+    if "quantization_config" not in read_text(path):
         try:
             hub.hf_hub_download(repo, QUANTISATION_FILE)
         except EntryNotFoundError as error:

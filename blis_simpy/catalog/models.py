@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.catalog.checkpoint.flat_figures import config_of_figures, figures_of
-from blis_simpy.catalog.checkpoint.reader import describes_model, read_architecture
-from blis_simpy.catalog.files import as_number, parse_json_object, read_text
+from blis_simpy.catalog.files import as_number, parse_json_object
 from blis_simpy.catalog.weight_bytes import bytes_in_name, dtype_bytes, quantised_bytes
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.paths import is_directory, is_regular
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from blis_simpy.catalog.checkpoint.architecture import Architecture
@@ -148,6 +149,9 @@ class ModelSpec:
         ScenarioError
             If the configuration lacks a figure or states something that is not understood; names the key.
         """
+        # Imported here, because the settings import this module for its types, and the reader consists of many modules.
+        from blis_simpy.catalog.checkpoint.reader import read_architecture
+
         config = self.config
         if config is None:
             config = config_of_figures(attrs.asdict(self, recurse=False), KEY_OF_FIGURE)
@@ -271,13 +275,15 @@ def load_model_config(path: str | Path, name: str) -> ModelSpec:
         If the file is missing, is not JSON, or is no model configuration.
     """
     file = Path(path)
-    if file.is_dir():
+    if is_directory(file):
         file /= "config.json"
     config = parse_json_object(read_text(file), str(file), strict=False)
     beside = file.with_name(QUANTISATION_FILE)
-    if not config.get("quantization_config") and beside.is_file():
+    if not config.get("quantization_config") and is_regular(beside):
         config["quantization_config"] = parse_json_object(read_text(beside), str(beside))
     spec = ModelSpec.from_hf_config(config, name, str(file))
+    from blis_simpy.catalog.checkpoint.reader import describes_model
+
     if not describes_model(config):
         raise ScenarioError.at(
             "", "is no model configuration: it has neither num_hidden_layers nor hidden_size", file=str(file)

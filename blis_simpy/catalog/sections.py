@@ -159,6 +159,8 @@ def cut(text: str, sections: tuple[str, ...], file: str) -> dict[str, dict[str, 
             indent = len(key[1])
             starts.append((number, section, key[3]))
 
+    if not starts:
+        raise ScenarioError.at("", "has no section", file=file, hint=f"known: {', '.join(sections)}")
     for (start, section, name), (end, _, _) in zip(starts, [*starts[1:], (len(lines), "", "")], strict=True):
         if not section:
             continue

@@ -52,7 +52,7 @@ _OPTIONS = (
         name="--network-bandwidth-mbps",
         target="network_bandwidth_mbps",
         hint=float,
-        help="Bandwidth of the transfer of prompt and output; 0 means that it takes no time. [Mbit/s]",
+        help="Bandwidth of the transfer of prompt and output; 0 means no transfer time. [Mbit/s]",
         default=0.0,
     ),
     Flag(
@@ -93,7 +93,7 @@ def calibrate(argv: Sequence[str]) -> None:
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """Find out what is wrong with the flags before a file is read; -1 becomes None, which means the header's."""
     from blis_simpy.calibration.calibrate import check_network
-    from blis_simpy.files.text_files import check_writable
+    from blis_simpy.files.outputs import check_writable
 
     warm_up, rtt_us = (given.get(name, _FROM_HEADER) for name in ("warm_up_requests", "network_rtt_us"))
     found = {
@@ -113,7 +113,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         lambda: check_writable(given["report"]),
     ):
         problems += _problems_of(check)
-    problems += same_files((flag.name, given[flag.target]) for flag in _FILES)
+    names = [(flag.name, given[flag.target]) for flag in _FILES]
+    problems += same_files(names[:-1], names[-1:])
     if problems:
         raise ScenarioError(problems)
     return found

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario, read_value
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario
 from blis_simpy.cli.flags import Flag, read_flags
-from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.cli.scenario_flags import read_value
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.capacity import capacity as find_capacity
-from blis_simpy.results.metrics import find_metric, known_metrics
+from blis_simpy.results.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,12 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 _SLO = re.compile(r"slo\['(.*)'\]")
-_LIMIT = re.compile(r"\s*([^=<>\s]+)\s*(=|<=|>=)(.*)")
+_LIMIT = re.compile(r"\s*([^=<>\s{]+(?:\{[^}]*\})?)\s*(=|<=|>=)(.*)")
+
+_EXAMPLES = (
+    "blis capacity quickstart --slo ttft_p99_ms=100",
+    "blis capacity quickstart --slo e2e_p95_ms=2000 --vary replicas --rate 100",
+)
 
 
 def capacity(argv: Sequence[str]) -> None:
@@ -66,7 +72,7 @@ def capacity(argv: Sequence[str]) -> None:
         Arguments after ``capacity``.
     """
     about = "Find the largest rate, or the smallest number of replicas, that meets an SLO."
-    given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario")
+    given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario", examples=_EXAMPLES)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)
         limits = _limits(given.get("slo", []))
@@ -96,9 +102,11 @@ def _limits(texts: Sequence[str]) -> dict[str, Any]:
         metric, sign, limit = match.groups()
         if metric in limits:
             problems.append(Problem(path=f"--slo {metric}", rule="is given twice"))
-        elif find_metric(metric) is None:
-            hint = nearest(metric, known_metrics())
-            problems.append(Problem(path="--slo", rule="is of an unknown metric", value=metric, hint=hint))
+        else:
+            try:
+                get_metric(metric, "--slo")
+            except ScenarioError as error:
+                problems += error.problems
         limits[metric] = read_value(limit, f"--slo {metric}") if sign == "=" else f"{sign} {limit}"
     if problems:
         raise ScenarioError(problems)

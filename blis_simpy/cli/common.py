@@ -13,10 +13,12 @@ import attrs
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
 from blis_simpy.cli.policy_flags import POLICY_FLAGS, effective_changes
-from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest
+from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest, printable
+from blis_simpy.files.paths import exists, record_input
 from blis_simpy.load_files import load_scenario, shipped_scenarios
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
+from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import fields_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMON_FLAGS",
+    "DEPLOYMENT_FLAGS",
     "LOG_FLAG",
     "base_scenario",
     "check_outputs",
@@ -33,6 +36,7 @@ __all__ = [
     "log_lines",
     "named_by_origin",
     "overlaid",
+    "record_paths",
     "report",
     "request_counter",
     "setting_flags",
@@ -56,16 +60,7 @@ _REPORTS = ("summary", "blis", "none")
 LOG_FLAG = Flag(
     name="--log", target="log", help=f"Minimum severity of log lines: {', '.join(_LEVELS)}.", default="warn"
 )
-COMMON_FLAGS = (
-    LOG_FLAG,
-    Flag(name="--results-path", target="results_path", help="Write the results of every request to this file (JSON)."),
-    *OUTPUT_FLAGS,
-    Flag(
-        name="--report",
-        target="report",
-        choices=_REPORTS,
-        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
-    ),
+DEPLOYMENT_FLAGS = (
     Flag(
         name="--plain-steps",
         target="plain_steps",
@@ -78,6 +73,20 @@ COMMON_FLAGS = (
         help="Policy bundle (YAML); it overrides the scenario, and other flags override it.",
         absent="",
     ),
+)
+"""Flags that change settings of a deployment in another way than one by one."""
+
+COMMON_FLAGS = (
+    LOG_FLAG,
+    Flag(name="--results-path", target="results_path", help="Write the results of every request to this file (JSON)."),
+    *OUTPUT_FLAGS,
+    Flag(
+        name="--report",
+        target="report",
+        choices=_REPORTS,
+        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
+    ),
+    *DEPLOYMENT_FLAGS,
     Flag(
         name="--fitness-weights",
         target="fitness_weights",
@@ -121,7 +130,7 @@ def find_scenario(name: str | None) -> Path | None:
     if name is None:
         return None
     path = Path(name)
-    if path.suffix or len(path.parts) != 1 or path.exists():
+    if path.suffix or len(path.parts) != 1 or exists(path):
         return path
     shipped = shipped_scenarios()
     if name not in shipped:
@@ -145,9 +154,12 @@ def base_scenario(file: Path | None, given: Mapping[str, Any]) -> Scenario:
         If the file is wrong, with all its problems, or there is no model.
     """
     if file is not None:
-        return load_scenario(file)
+        scenario = load_scenario(file)
+        record_paths(scenario)
+        return scenario
     if "model" not in given:
-        raise ScenarioError(Problem(path="--model", rule="is required"))
+        hint = "or name a scenario: 'blis list scenarios' lists them"
+        raise ScenarioError(Problem(path="--model", rule="is required", hint=hint))
     return Scenario(model="named by a flag")
 
 
@@ -169,13 +181,27 @@ def overlaid(base: Scenario, changes: Mapping[str, Any], options: Mapping[str, A
         With the problems of all flags.
     """
     changes = effective_changes(base, {**_bundle(options), **changes})
-    if options["plain_steps"] is not None:
+    if options.get("plain_steps") is not None:
         changes = {**changes, "engine.macro_steps": not options["plain_steps"]}
-    return base.with_(**changes)
+    scenario = base.with_(**changes)
+    record_paths(scenario)
+    return scenario
+
+
+def record_paths(scenario: Scenario) -> None:
+    """Record the files that a scenario names: no output of the command may replace them."""
+    parts: tuple[Any, ...] = (scenario, *scenario.groups)
+    for part in parts:
+        for attribute in fields_of(type(part)):
+            path = getattr(part, attribute.name)
+            if setting_of(attribute).is_path and path is not None:
+                record_input(path)
+        if part.model is not None:
+            record_input(Path(part.model, "config.json"))
 
 
 def _bundle(options: Mapping[str, Any]) -> dict[str, Any]:
-    if options["policy_config"] is None:
+    if options.get("policy_config") is None:
         return {}
     from blis_simpy.cluster.policy_bundle import load_policy_bundle
 
@@ -296,7 +322,7 @@ def check_outputs(
             parse_weights(options["fitness_weights"])
         else:
             _log.warning("--fitness-weights has no effect in a %s", command)
-    from blis_simpy.files.text_files import check_writable
+    from blis_simpy.files.outputs import check_writable
 
     written = [*written, ("--results-path", options["results_path"])]
     problems_of: dict[str, Sequence[Problem]] = {}
@@ -309,7 +335,7 @@ def check_outputs(
     problems = [problem for found in problems_of.values() for problem in found]
     problems += output_problems(options)
     outputs = ((flag.name, options[flag.target]) for flag in OUTPUT_FLAGS)
-    problems += same_files([*read, ("--policy-config", options["policy_config"]), *written, *outputs])
+    problems += same_files([*read, ("--policy-config", options["policy_config"])], [*written, *outputs])
     if problems:
         raise ScenarioError(problems)
 
@@ -349,7 +375,7 @@ def log_lines(level: str | None) -> Iterator[None]:
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write level and message on one line."""
-        return f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}"
+        return f"{record.levelname.lower()}: {printable(' '.join(record.getMessage().split()))}"
 
 
 def report(result: Result, command: str, options: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, load_words, with_settings
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, load_words
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.scenario_flags import with_flags, with_settings
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.comparison import compare as compare_scenarios
 
@@ -27,7 +28,7 @@ _FLAGS = (
     Flag(
         name="--baseline",
         target="baseline",
-        help="Scenario that the others are compared with; the first one unless given.",
+        help="Scenario to compare the others with; default is the first one.",
     ),
     Flag(name="--replications", target="replications", hint=int, help="Number of runs per scenario.", default=20),
     Flag(
@@ -40,6 +41,11 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 
+_EXAMPLES = (
+    "blis compare quickstart --variant two:replicas=2 --metrics ttft_p99_ms",
+    "blis compare a.yaml b.yaml --trace-data azure.csv --trace-format azure --limit 1000",
+)
+
 
 def compare(argv: Sequence[str]) -> None:
     """Run the command.
@@ -50,7 +56,9 @@ def compare(argv: Sequence[str]) -> None:
         Arguments after ``compare``.
     """
     about = "Compare scenarios, or variants of one, under the same traffic, with confidence intervals and verdicts."
-    given = read_flags(argv, _FLAGS, command="compare", about=about, positional="scenario", several=True)
+    given = read_flags(
+        argv, _FLAGS, command="compare", about=about, positional="scenario", several=True, examples=_EXAMPLES
+    )
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenarios = _scenarios(given)
         options = engine_options(given)
@@ -68,7 +76,7 @@ def _scenarios(given: Mapping[str, Any]) -> dict[str, Scenario]:
     if len(words) > 1 and variants:
         raise ScenarioError(Problem(path="--variant", rule="needs a single scenario to start from", value=words))
     loaded = load_words(words)
-    scenarios = {name: with_settings(scenario, given.get("set", []), "--set") for name, scenario in loaded.items()}
+    scenarios = {name: with_flags(scenario, given) for name, scenario in loaded.items()}
     base_name, base = next(iter(scenarios.items()))
     problems: list[Problem] = []
     for name, texts in variants.items():

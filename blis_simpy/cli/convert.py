@@ -17,7 +17,7 @@ from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError, nearest
-from blis_simpy.files.text_files import check_writable
+from blis_simpy.files.outputs import check_writable
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
 from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
@@ -149,7 +149,7 @@ def _convert_trace(name: str, words: Sequence[str]) -> None:
     path, prefix = (given.pop(flag.target) for flag in _TRACE_FLAGS)
     with log_lines(given.pop("log", None)), named_by_origin(None, flags, given):
         files = [f"{prefix}{ending}" for ending in (".yaml", ".csv")]
-        if problems := list(same_files([("--path", path), *(("--output", file) for file in files)])):
+        if problems := list(same_files([("--path", path)], [("--output", file) for file in files])):
             raise ScenarioError(problems)
         for file in files:
             check_writable(file)

@@ -1,38 +1,33 @@
-"""Common parts of the experiment commands: flags, scenarios, executors, outputs.
-
-``--set PATH=VALUE`` replaces the flags of ``blis run`` for single settings; values are read as in a scenario file.
-"""
+"""Common parts of the experiment commands: flags, scenarios, executors, outputs."""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from blis_simpy.cli.common import LOG_FLAG, find_scenario
+from blis_simpy.cli.common import LOG_FLAG, base_scenario, find_scenario, record_paths
 from blis_simpy.cli.flags import Flag
+from blis_simpy.cli.outputs import same_files
+from blis_simpy.cli.scenario_flags import for_each, scenario_flags, with_flags
 from blis_simpy.display.report_page import check_report_path
-from blis_simpy.errors import BlisError, PluginError, Problem, ScenarioError
-from blis_simpy.experiment.design_points import changed_scenario
+from blis_simpy.errors import PluginError, Problem, ScenarioError
 from blis_simpy.experiment.findings import columns_of
 from blis_simpy.experiment.measurement import DEFAULT_METRICS
 from blis_simpy.experiment.runner import EXECUTORS
 from blis_simpy.experiment.store import Store
 from blis_simpy.export.tables import check_table_path, write_table
-from blis_simpy.files.text_files import check_writable
+from blis_simpy.files.outputs import check_writable, make_folder, written_together
+from blis_simpy.files.paths import exists, is_directory, resolved
 from blis_simpy.load_files import load_scenario
-from blis_simpy.settings.loader import parse_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from blis_simpy.experiment.findings import ExperimentFindings
     from blis_simpy.scenario import Scenario
@@ -43,14 +38,9 @@ __all__ = [
     "engine_options",
     "load_words",
     "one_scenario",
-    "pair",
-    "read_value",
-    "with_settings",
 ]
 
 _log = logging.getLogger(__name__)
-
-_Item = TypeVar("_Item")
 
 _OUTPUTS = (
     Flag(
@@ -69,12 +59,7 @@ _OUTPUTS = (
 )
 
 EXPERIMENT_FLAGS = (
-    Flag(
-        name="--set",
-        target="set",
-        hint=list[str],
-        help="Change a setting, as PATH=VALUE: engine.max_num_seqs=8; may be repeated.",
-    ),
+    *scenario_flags(),
     Flag(
         name="--metrics",
         target="metrics",
@@ -120,55 +105,6 @@ EXPERIMENT_FLAGS = (
 """Flags of every experiment."""
 
 
-def pair(flag: str, text: str, form: str = "SETTING=VALUE") -> tuple[str, str]:
-    """Split the text of a flag at its first ``=``.
-
-    Raises
-    ------
-    ScenarioError
-        If there is no ``=``, or no name before it.
-    """
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip():
-        raise ScenarioError.at(flag, f"must be {form}", text)
-    return name.strip(), value
-
-
-def read_value(text: str, where: str) -> Any:
-    """Read a value as in a scenario file.
-
-    Raises
-    ------
-    ScenarioError
-        If it cannot be read; the path of the problem is `where`.
-    """
-    try:
-        return parse_value(text)
-    except ScenarioError as error:
-        rules = (attrs.evolve(problem, path=where, line=None, value=text) for problem in error.problems)
-        raise ScenarioError(rules) from None
-
-
-def for_each(items: Iterable[_Item], step: Callable[[_Item], None]) -> None:
-    """Apply a function to each item, and raise the problems of all items together.
-
-    Raises
-    ------
-    BlisError
-        With all problems, of the type of the last one.
-    """
-    problems: list[Problem] = []
-    kind: type[BlisError] = ScenarioError
-    for item in items:
-        try:
-            step(item)
-        except BlisError as error:
-            problems += error.problems
-            kind = type(error)
-    if problems:
-        raise kind(problems)
-
-
 def load_words(words: Sequence[str]) -> dict[str, Scenario]:
     """Load the scenarios of the command line.
 
@@ -198,53 +134,22 @@ def load_words(words: Sequence[str]) -> dict[str, Scenario]:
         file = find_scenario(named[1])
         assert file is not None
         found[named[0]] = load_scenario(file)
+        record_paths(found[named[0]])
 
     for_each(zip(names, words, strict=True), load)
     return found
 
 
 def one_scenario(given: Mapping[str, Any]) -> Scenario:
-    """Load the scenario on the command line, with the settings of ``--set``.
+    """Load the scenario on the command line, and change it by the flags; without one, make it of the flags.
 
     Raises
     ------
     ScenarioError
-        If none is given, or something is wrong with it or a setting.
+        If neither a scenario nor a model is given, or something is wrong with it or a setting.
     """
-    if "scenario" not in given:
-        raise ScenarioError(Problem(path="scenario", rule="is required"))
-    (scenario,) = load_words([given["scenario"]]).values()
-    return with_settings(scenario, given.get("set", []), "--set")
-
-
-def with_settings(scenario: Scenario, texts: Iterable[str], flag: str) -> Scenario:
-    """Change settings of a scenario.
-
-    Parameters
-    ----------
-    scenario : Scenario
-        The scenario; it is not changed.
-    texts : iterable of str
-        ``PATH=VALUE`` each; if a path is repeated, the last value is used.
-    flag : str
-        Name of the flag in errors.
-
-    Raises
-    ------
-    ScenarioError
-        With one problem for every unknown path and every bad value.
-    """
-    changes: dict[str, Any] = {}
-
-    def read(text: str) -> None:
-        path, value = pair(flag, text)
-        changes[path] = read_value(value, f"{flag} {path}")
-
-    for_each(texts, read)
-    try:
-        return changed_scenario(scenario, changes)
-    except ScenarioError as error:
-        raise ScenarioError(attrs.evolve(p, path=f"{flag} {p.path}") for p in error.problems) from None
+    base = load_words([given["scenario"]]).popitem()[1] if "scenario" in given else base_scenario(None, given)
+    return with_flags(base, given)
 
 
 def _check_files(given: Mapping[str, Any]) -> None:
@@ -264,20 +169,24 @@ def _check_files(given: Mapping[str, Any]) -> None:
         "store": _check_store,
     }
     for_each((name for name in checks if name in given), lambda name: checks[name](given[name]))
-    if {"results", "runs"} <= given.keys() and Path(given["results"]).resolve() == Path(given["runs"]).resolve():
-        raise ScenarioError.at("--runs", "must be another file than --results", given["runs"])
+    outputs = [(f"--{name}", given[name]) for name in ("results", "runs", "html") if name in given]
+    problems = list(same_files((), outputs))
+    if "store" in given:
+        folder = resolved(given["store"])
+        rule = f"must not be in the store {given['store']}"
+        problems += [
+            Problem(path=flag, rule=rule, value=path) for flag, path in outputs if resolved(path).parent == folder
+        ]
+    if problems:
+        raise ScenarioError(problems)
 
 
 def _check_store(path: str) -> None:
     folder = Path(path)
-    if folder.is_dir():
-        check_writable(folder / "any")
-        return
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not nearest.is_dir():
-        raise ScenarioError.at("--store", "must be a folder", str(nearest))
-    if not os.access(nearest, os.W_OK):
-        raise ScenarioError.at("--store", "cannot be made: Permission denied", path)
+    if exists(folder) and not is_directory(folder):
+        raise ScenarioError.at("--store", "must be a folder", path)
+    make_folder(folder)
+    check_writable(folder / "any")
 
 
 def engine_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -387,11 +296,12 @@ def carry_out(given: Mapping[str, Any], experiment: Callable[[], ExperimentFindi
     _check_files(given)
     with _connected(given), _resumable(given), _shown_warnings():
         found = experiment()
-    if "results" in given:
-        write_table(columns_of(found.rows), given["results"])
-    if "runs" in given:
-        write_table(found.runs, given["runs"])
-    if "html" in given:
-        found.write_html(given["html"])
+    with written_together():
+        if "results" in given:
+            write_table(columns_of(found.rows), given["results"])
+        if "runs" in given:
+            write_table(found.runs, given["runs"])
+        if "html" in given:
+            found.write_html(given["html"])
     if given.get("report") != "none":
         sys.stdout.write(f"{found.table().text()}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +13,10 @@ import attrs
 from blis_simpy.cli.common import LOG_FLAG, base_scenario, find_scenario, log_lines, named_by_origin, setting_flags
 from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.outputs import same_files
-from blis_simpy.cli.replay import TRACE_FLAGS, trace_of
+from blis_simpy.cli.replay import trace_of
+from blis_simpy.cli.workload_flags import TRACE_FLAGS
 from blis_simpy.errors import BlisError, Problem, ScenarioError
+from blis_simpy.files.outputs import write_bytes, written_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +29,7 @@ _FILES = (
     Flag(
         name="--scenario-output",
         target="scenario_output",
-        help="Write the scenario with the options that were found (YAML).",
+        help="Write the scenario with the estimated options (YAML).",
         absent="",
     ),
     Flag(
@@ -104,20 +107,27 @@ def fit(argv: Sequence[str]) -> None:
                 )
             except BlisError as error:
                 raise type(error)(_named_by_flag(problem) for problem in error.problems) from None
+        with written_together():
+            if options["scenario_output"] is not None:
+                found.scenario.write(options["scenario_output"])
+            if options["plot_output"] is not None:
+                write_bytes(options["plot_output"], _picture(found, Path(options["plot_output"]).suffix))
         sys.stdout.write(f"{found!r}\n\n{found.snippet()}")
-        if options["scenario_output"] is not None:
-            found.scenario.write(options["scenario_output"])
-        if options["plot_output"] is not None:
-            figure: Any = found.plot().figure
-            figure.savefig(options["plot_output"])
+
+
+def _picture(found: Any, ending: str) -> bytes:
+    figure: Any = found.plot().figure
+    content = io.BytesIO()
+    figure.savefig(content, format=ending.removeprefix("."))
+    return content.getvalue()
 
 
 def _check_files(options: Mapping[str, Any], scenario: str | None) -> None:
     """Find out before the simulations what could not be written after them."""
-    from blis_simpy.files.text_files import check_writable
+    from blis_simpy.files.outputs import check_writable
 
-    files = ((flag.name, options[flag.target]) for flag in (_HEADER, _DATA, *_FILES))
-    problems = list(same_files([("the scenario", scenario), *files]))
+    read, written = ([(flag.name, options[flag.target]) for flag in flags] for flags in ((_HEADER, _DATA), _FILES))
+    problems = list(same_files([("the scenario", scenario), *read], written))
     picture = options["plot_output"]
     if picture is not None and Path(picture).suffix not in _PICTURES:
         problems.append(Problem(path="--plot-output", rule=f"must end in {', '.join(_PICTURES)}", value=picture))

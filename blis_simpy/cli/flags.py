@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
@@ -29,6 +30,8 @@ _BOOLEANS = {
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
 _HELP = ("-h", "--help")
+_COMMA = re.compile(r",(?![^{}]*\})")
+"""Commas between the items of a list, not those within braces, such as the labels of a metric."""
 _LENGTH_FLAGS = (
     ("", "mean", float, "Mean {} length"),
     ("-stdev", "std_dev", float, "Standard deviation of the {} length"),
@@ -105,6 +108,8 @@ def read_flags(
     about: str,
     positional: str | None = None,
     several: bool = False,
+    positional_help: str = "scenario file, or name of a shipped scenario",
+    examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Read the arguments of a command.
 
@@ -120,6 +125,10 @@ def read_flags(
         Name of the positional argument, if there is one; its text is found under this name.
     several : bool
         Whether it can be repeated; its value is then a list.
+    positional_help : str
+        What it is, for the help.
+    examples : sequence of str
+        Lines at the end of the help.
 
     Returns
     -------
@@ -135,9 +144,9 @@ def read_flags(
     """
     known = {flag.name: flag for flag in flags}
     parser = _Parser(prog=f"blis {command}", description=about, allow_abbrev=False, formatter_class=_HelpFormatter)
+    parser.examples = examples
     if positional:
-        words_of_help = "scenario file, or name of a shipped scenario"
-        parser.add_argument(positional, nargs="*" if several else "?", help=words_of_help)
+        parser.add_argument(positional, nargs="*" if several else "?", help=positional_help)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for flag in known.values():
         section = flag.target.partition(".")[0] if "." in flag.target else "general"
@@ -174,6 +183,13 @@ def read_flags(
 
 
 class _Parser(argparse.ArgumentParser):
+    examples: Sequence[str] = ()
+
+    def format_help(self) -> str:
+        """Add the examples, which argparse would wrap, to the help."""
+        lines = "".join(f"  {line}\n" for line in self.examples)
+        return super().format_help() + (f"\nexamples:\n{lines}" if lines else "")
+
     def error(self, message: str) -> NoReturn:
         raise ScenarioError(message)
 
@@ -245,7 +261,7 @@ def _value(texts: Sequence[str], hint: Any) -> Any:
         return list(texts)
     element = next((get_args(option)[0] for option in options if get_origin(option) is tuple), None)
     if element is not None:
-        items = [item.strip() for text in texts for item in text.split(",")]
+        items = [item.strip() for text in texts for item in _COMMA.split(text)]
         return tuple(items if element is str else (_number(item, float) for item in items))
     if bool in options:
         return _BOOLEANS[texts[-1]]

@@ -16,7 +16,7 @@ from blis_simpy.cli.common import LOG_FLAG, log_lines, named_by_origin
 from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.files.text_files import check_writable
+from blis_simpy.files.outputs import check_writable
 from blis_simpy.realserver.settings import ObserveSettings
 from blis_simpy.settings.description import Setting
 from blis_simpy.settings.fields import fields_of
@@ -54,7 +54,11 @@ _OWN_FLAGS = (
     LOG_FLAG,
 )
 # Here neither the number of requests nor the rate has a default.
-_TRAFFIC_FLAGS = tuple(attrs.evolve(flag, default=None) for flag in flags_of(Workload, "workload."))
+_TRAFFIC_FLAGS = tuple(
+    attrs.evolve(flag, default=None)
+    for flag in flags_of(Workload, "workload.")
+    if flag.target != "workload.max_in_flight"  # --max-concurrency
+)
 _REQUIRED = ("--server-url", "--model", "--trace-header", "--trace-data")
 _LENGTHS = Gaussian(512, 50, 1, 2048)
 
@@ -121,8 +125,8 @@ def _checked(flags: Sequence[Flag], given: dict[str, Any]) -> _Inputs:
         if path is not None:
             with _collected(problems):
                 check_writable(path)
-    names = {"--workload-spec": "workload_spec", "--trace-header": "trace_header", "--trace-data": "trace_data"}
-    problems += same_files((name, given.get(target)) for name, target in names.items())
+    written = [("--trace-header", given.get("trace_header")), ("--trace-data", given.get("trace_data"))]
+    problems += same_files([("--workload-spec", given.get("workload_spec"))], written)
     workload: WorkloadSpec | Workload = Workload(num_requests=0, prompt=_LENGTHS, output=_LENGTHS)
     with _collected(problems, "workload."):
         workload = updated(workload, traffic)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy.cli.flags import Flag
 from blis_simpy.errors import BlisError, Problem
+from blis_simpy.files.paths import input_at, is_special, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +56,7 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
         Paths by target, None for outputs that are not requested.
     """
     from blis_simpy.export.tables import check_table_path
-    from blis_simpy.files.text_files import check_writable
+    from blis_simpy.files.outputs import check_writable
 
     for flag in OUTPUT_FLAGS:
         path = options[flag.target]
@@ -69,22 +69,23 @@ def output_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
             yield from error.problems
 
 
-def same_files(files: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
-    """Check that no output overwrites another file of the same command.
+def same_files(read: Iterable[tuple[str, str | None]], written: Iterable[tuple[str, str | None]]) -> Iterator[Problem]:
+    """Check that no output overwrites another file of the same command, or one that it has read.
 
     Parameters
     ----------
-    files : iterable of (str, str or None)
-        Flags and their paths, input files first. Devices and pipes may be repeated.
+    read, written : iterable of (str, str or None)
+        Flags and their paths. Devices and pipes may be repeated.
     """
-    from blis_simpy.files.text_files import is_special
-
-    names: dict[Path, str] = {}
-    for name, file in files:
-        if file is not None and not is_special(file):
-            earlier = names.setdefault(Path(file).resolve(), name)
-            if earlier != name:
-                yield Problem(path=name, rule=f"must be another file than {earlier}", value=file)
+    names = {resolved(file): name for name, file in read if file is not None and not is_special(file)}
+    for name, file in written:
+        if file is None or is_special(file):
+            continue
+        earlier = names.setdefault(resolved(file), name)
+        if earlier != name:
+            yield Problem(path=name, rule=f"must be another file than {earlier}", value=file)
+        elif (source := input_at(file)) is not None:
+            yield Problem(path=name, rule=f"must be another file than {source}, which is read", value=file)
 
 
 def write_outputs(result: Result, options: Mapping[str, Any]) -> None:

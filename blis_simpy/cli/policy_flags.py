@@ -34,7 +34,7 @@ POLICY_FLAGS = (
         target="router.decision_log",
         choices=("none", "decisions"),
         values={"none": False, "decisions": True},
-        help="Decisions to keep a log of: none, or decisions, which means all of them.",
+        help="Decisions to log: none, or decisions, which means all of admission and routing.",
         default="none",
         absent="",
     ),

@@ -18,10 +18,13 @@ from blis_simpy.cli.common import (
     setting_flags,
     shown_config,
 )
-from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.flags import read_flags
 from blis_simpy.cli.outputs import write_outputs
+from blis_simpy.cli.scenario_flags import SET_FLAG, with_settings
 from blis_simpy.cli.trace_flags import format_flags, read_with_options
+from blis_simpy.cli.workload_flags import TRACE_FLAGS
 from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.files.outputs import written_together
 from blis_simpy.trace_files.load_trace import KIND, recognised
 
 if TYPE_CHECKING:
@@ -29,25 +32,11 @@ if TYPE_CHECKING:
 
     from blis_simpy.trace_files.trace import Trace
 
-__all__ = ["TRACE_FLAGS", "replay", "trace_of"]
+__all__ = ["replay", "trace_of"]
 
-TRACE_FLAGS = (
-    Flag(
-        name="--trace-header",
-        target="trace_header",
-        help="Header of the trace (YAML); required for TraceV2, unless there is a --trace-format.",
-    ),
-    Flag(
-        name="--trace-data",
-        target="trace_data",
-        help="Requests of the trace (CSV, or in the format of --trace-format); required.",
-    ),
-    Flag(
-        name="--trace-format",
-        target="trace_format",
-        help="Format of the trace, e.g. azure; 'blis convert --help' lists them. Default: detected from the file.",
-        absent="",
-    ),
+_EXAMPLES = (
+    "blis replay quickstart --trace-data azure.csv --trace-format azure --limit 1000",
+    "blis replay --model qwen/qwen3-14b --trace-header trace.yaml --trace-data trace.csv --horizon 1h",
 )
 
 
@@ -60,10 +49,10 @@ def replay(argv: Sequence[str]) -> None:
         Arguments after ``replay``.
     """
     of_formats = format_flags()
-    flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, *setting_flags(workload=False))
+    flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, SET_FLAG, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
-    given = read_flags(argv, flags, command="replay", about=about, positional="scenario")
-    options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS)}
+    given = read_flags(argv, flags, command="replay", about=about, positional="scenario", examples=_EXAMPLES)
+    options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS, SET_FLAG)}
     format_options = {flag.target: given.pop(flag.target) for flag in of_formats if flag.target in given}
     header, data = options["trace_header"], options["trace_data"]
     if data is None:
@@ -76,7 +65,7 @@ def replay(argv: Sequence[str]) -> None:
         file = find_scenario(given.pop("scenario", None))
         base = base_scenario(file, given)
         with named_by_origin(file, flags, given):
-            scenario = overlaid(base, given, options)
+            scenario = with_settings(overlaid(base, given, options), options["set"] or (), "--set")
             if shown_config(scenario, file, given, options):
                 return
             read = [("the scenario", None if file is None else str(file))]
@@ -90,9 +79,10 @@ def replay(argv: Sequence[str]) -> None:
                     read_with_options(data, name, format_options, seed=given.get("seed"), header=header),
                     progress=progress,
                 )
-        if options["results_path"] is not None:
-            result.write_replay_results(options["results_path"])
-        write_outputs(result, options)
+        with written_together():
+            if options["results_path"] is not None:
+                result.write_replay_results(options["results_path"])
+            write_outputs(result, options)
         report(result, "replay", options)
 
 

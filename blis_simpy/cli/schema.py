@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from blis_simpy.cli.flags import Flag, read_flags
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.load_files import scenario_schema
 from blis_simpy.workload.load_workload import workload_schema
 

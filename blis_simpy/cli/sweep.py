@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cli.common import log_lines, named_by_origin
-from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario, pair, read_value
+from blis_simpy.cli.experiments import EXPERIMENT_FLAGS, carry_out, engine_options, one_scenario
 from blis_simpy.cli.flags import Flag, read_flags
+from blis_simpy.cli.scenario_flags import pair, read_value
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.experiment.design_points import DESIGNS, Range
 from blis_simpy.experiment.sweep import sweep as sweep_scenario
@@ -50,6 +51,11 @@ _FLAGS = (
     *EXPERIMENT_FLAGS,
 )
 
+_EXAMPLES = (
+    "blis sweep quickstart --grid workload.rate=10,20,30 --replications 5",
+    "blis sweep quickstart --concurrency 1 --grid workload.users=16,32,64",
+)
+
 
 def sweep(argv: Sequence[str]) -> None:
     """Run the command.
@@ -60,7 +66,7 @@ def sweep(argv: Sequence[str]) -> None:
         Arguments after ``sweep``.
     """
     about = "Simulate a scenario with many values of its settings: all combinations, or points between bounds."
-    given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario")
+    given = read_flags(argv, _FLAGS, command="sweep", about=about, positional="scenario", examples=_EXAMPLES)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         scenario = one_scenario(given)
         axes = _axes(given)

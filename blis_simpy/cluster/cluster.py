@@ -138,6 +138,14 @@ class Cluster:
         """Requests routed to a replica during its warm-up."""
         return self._lifecycle.slowed
 
+    def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
+        """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""
+        return self._lifecycle.placed(self._index(replica), end)
+
+    def num_gpus(self, replica: int) -> int:
+        """GPUs of a replica, while it has any."""
+        return self._lifecycle.num_gpus(self._index(replica))
+
     def in_flight(self, replica: int) -> int:
         """Return the number of requests in flight on a replica."""
         return self._snapshots.in_flight(replica)
@@ -158,7 +166,14 @@ class Cluster:
         -------
         int
             Index of the replica.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such group.
         """
+        if group not in range(len(self._kinds)):
+            raise SimulationError.at("group", f"must be a group of the scenario, below {len(self._kinds)}", group)
         return self._add(group, loaded=False)
 
     def drain(self, replica: int, policy: str | None = None) -> None:

@@ -76,6 +76,9 @@ class _ReplicaLifecycle:
     gpu_type: str
     num_gpus: int
     state: ReplicaState = ReplicaState.TERMINATED
+    # Tick from which on it has its GPUs, while it has them, and periods in which it had them before.
+    placed_at: int | None = None
+    periods: list[tuple[int, int]] = attrs.field(factory=list)
     gpus: GpuRequest | None = None
     # Process `bring_up`, while it waits.
     process: simpy.Process | None = None
@@ -136,6 +139,16 @@ class ReplicaLifecycle:
     def state(self, replica: int) -> ReplicaState:
         """Return the state of a replica."""
         return self._replicas[replica].state
+
+    def num_gpus(self, replica: int) -> int:
+        """GPUs of a replica, while it has any."""
+        return self._replicas[replica].num_gpus
+
+    def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
+        """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""
+        this = self._replicas[replica]
+        periods = this.periods if this.placed_at is None else [*this.periods, (this.placed_at, end)]
+        return [(start, min(stop, end)) for start, stop in periods if start < end]
 
     def add(self, gpu_type: str, num_gpus: int) -> None:
         """Add the replica of the next index; `start` starts it."""
@@ -220,5 +233,10 @@ class ReplicaLifecycle:
         if state not in _NEXT[before] and not to_end:
             raise SimulationError.at(f"replica {replica}", f"is {before} and cannot become {state}")
         this.state = state
+        if state is ReplicaState.LOADING:
+            this.placed_at = self._env.now
+        elif to_end and this.placed_at is not None:
+            this.periods.append((this.placed_at, self._env.now))
+            this.placed_at = None
         if self._observers.replica_state is not None:
             self._observers.replica_state(replica, state)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from blis_simpy.core.plugin_faults import place_of
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import PluginError
 
@@ -209,8 +210,11 @@ def started(policy: Any, context: PolicyContext) -> Any:
     return policy
 
 
-def broken(kind: str, policy: object, method: str, error: Exception) -> PluginError:
+def broken(
+    kind: str, policy: object, method: str, error: Exception, request: Request | None = None, now: int | None = None
+) -> PluginError:
     """Return the error to raise for an exception of a policy; a `PluginError` keeps its problems."""
     if isinstance(error, PluginError):
         return PluginError(error.problems)
-    return PluginError.at(f"{kind} {type(policy).__name__}", f"raised {error!r} in {method}", code="policy_raised")
+    rule = f"raised {error!r} in {method}{place_of(request, now)}"
+    return PluginError.at(f"{kind} {type(policy).__name__}", rule, code="policy_raised")

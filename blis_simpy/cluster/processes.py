@@ -30,8 +30,10 @@ Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
 """Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
 
 
-def start_process(simulation: Any, process: Process) -> None:
+def start_process(simulation: Any, process: Process) -> Event | None:
     """Call a process with the simulation, and start the generator that it returns.
+
+    The run may end while the generator goes on, unless it has submitted a request.
 
     Parameters
     ----------
@@ -39,6 +41,11 @@ def start_process(simulation: Any, process: Process) -> None:
         Simulation before its run.
     process : str, mapping or callable
         Process of a scenario. A class is instantiated with the options of the mapping.
+
+    Returns
+    -------
+    simpy.Process or None
+        The process of the generator, if there is one.
 
     Raises
     ------
@@ -59,9 +66,11 @@ def start_process(simulation: Any, process: Process) -> None:
     except Exception as error:
         raise PluginError.at(name, f"raised {error!r}", code="process_raised") from error
     if inspect.isgenerator(steps):
-        simulation.env.process(steps)
-    elif steps is not None:
+        started: Event = simulation.env.process(steps)
+        return started
+    if steps is not None:
         raise PluginError.at(name, "must return a generator or nothing", steps)
+    return None
 
 
 @settings_class

@@ -17,7 +17,9 @@ import numpy as np
 
 from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, broken
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, Wakeup, event_priority
+from blis_simpy.core.plugin_faults import place_of
 from blis_simpy.core.request import NEVER, Phase, Request, Route
+from blis_simpy.core.request_view import shown_to
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
@@ -158,6 +160,7 @@ class Router:
         self._env = env
         self._admission = admission
         self._routing = routing
+        self._admission_view, self._routing_view = shown_to(admission), shown_to(routing)
         self._snapshots = snapshots
         self._observers = observers
         # With a single replica and no delays, such policies decide on arrival as they would at their places in the
@@ -222,12 +225,13 @@ class Router:
 
     def _admit(self, request: Request, state: State) -> bool:
         try:
-            answer: object = self._admission.admit(request, state)
+            shown = self._admission_view(request) if self._admission_view else request
+            answer: object = self._admission.admit(shown, state)
         except Exception as error:
-            raise broken("policy", self._admission, "admit", error) from error
+            raise broken("policy", self._admission, "admit", error, request, state.now) from error
         decision = answer if isinstance(answer, AdmissionDecision) else AdmissionDecision(answer)  # type: ignore[arg-type]
         if not isinstance(decision.admitted, _BOOLS):
-            raise self._misbehaved(self._admission, "admit must return an AdmissionDecision or a bool", answer)
+            raise self._misbehaved(self._admission, request, "admit must return an AdmissionDecision or a bool", answer)
         if not decision.admitted:
             self.rejected.append(request)
             self._reject(request, decision.reason)
@@ -244,34 +248,36 @@ class Router:
             self._reject(request, "no replica serves this model")
             return
         try:
-            answer = self._routing.route(request, state)
+            answer = self._routing.route(self._routing_view(request) if self._routing_view else request, state)
         except Exception as error:
-            raise broken("policy", self._routing, "route", error) from error
+            raise broken("policy", self._routing, "route", error, request, now) from error
         decision = answer if isinstance(answer, RoutingDecision) else RoutingDecision(answer)
         chosen = decision.replica
         if type(chosen) is not int:
-            chosen = self._as_index(chosen)
+            chosen = self._as_index(chosen, request)
         if not self._snapshots.is_routable(chosen, request.model):
             shown = ", ".join(str(snapshot.replica) for snapshot in snapshots)
             raise self._misbehaved(
-                self._routing, f"route must return the index of a replica it was shown ({shown})", chosen
+                self._routing, request, f"route must return the index of a replica it was shown ({shown})", chosen
             )
         scores = decision.scores
         if scores is not None and self._checks_scores and not _are_finite(scores, len(snapshots)):
             raise self._misbehaved(
-                self._routing, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
+                self._routing, request, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._observers.routed is not None:
             self._observers.routed(Route(request, now, ((chosen, _BOTH),), decision.reason, scores, snapshots))
 
-    def _as_index(self, chosen: object) -> int:
+    def _as_index(self, chosen: object, request: Request) -> int:
         """Convert an integer of another type, such as numpy's."""
         if not isinstance(chosen, bool):
             try:
                 return index(chosen)  # type: ignore[arg-type]
             except TypeError:
                 pass
-        raise self._misbehaved(self._routing, "route must return the index of a replica or a RoutingDecision", chosen)
+        raise self._misbehaved(
+            self._routing, request, "route must return the index of a replica or a RoutingDecision", chosen
+        )
 
     def _reject(self, request: Request, reason: str) -> None:
         request.rejected_at = self._env.now
@@ -280,6 +286,6 @@ class Router:
         if self._observers.ended is not None:
             self._observers.ended(request)
 
-    @staticmethod
-    def _misbehaved(policy: object, rule: str, value: object) -> PluginError:
-        return PluginError.at(f"policy {type(policy).__name__}", rule, value)
+    def _misbehaved(self, policy: object, request: Request, rule: str, value: object) -> PluginError:
+        hint = place_of(request, self._env.now).strip(" ()")
+        return PluginError.at(f"policy {type(policy).__name__}", rule, value, hint=hint)

@@ -5,6 +5,7 @@ Ties are broken at random, with one draw per tie.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from blis_simpy.cluster.load_board import effective_loads
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
 from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
+from blis_simpy.core.request_view import shown_to
 from blis_simpy.errors import PluginError
 from blis_simpy.settings.field_types import Accepts
 from blis_simpy.settings.fields import setting, settings_class
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from blis_simpy.core.request import Request
 
 __all__ = ["AlwaysBusiest", "LeastLoaded", "RoundRobin", "Stream", "Weighted"]
+
+_log = logging.getLogger("blis_simpy")
 
 _STREAM_HELP = "Source of random integers that break ties; unset means the random stream router of the run."
 
@@ -131,7 +135,13 @@ class Weighted(_TieBreaking):
 
     def __attrs_post_init__(self) -> None:
         self._scorers = build_scorers(self.scorers)
-        self._observers = [scorer for scorer, _ in self._scorers if hasattr(scorer, "observe")]
+        self._views = [shown_to(scorer) for scorer, _ in self._scorers]
+        self._observers = [
+            (scorer, view)
+            for (scorer, _), view in zip(self._scorers, self._views, strict=True)
+            if hasattr(scorer, "observe")
+        ]
+        self._clipped: set[int] = set()
 
     def start(self, context: PolicyContext) -> None:
         """Prepare for a run, with all scorers."""
@@ -143,11 +153,11 @@ class Weighted(_TieBreaking):
         """Choose the replica with the best score."""
         snapshots = state.snapshots
         totals: Fractions = [0.0] * len(snapshots)
-        for scorer, weight in self._scorers:
+        for (scorer, weight), view in zip(self._scorers, self._views, strict=False):
             try:
-                scores = scorer.score(request, snapshots)
+                scores = scorer.score(view(request) if view else request, snapshots)
             except Exception as error:
-                raise broken("scorer", scorer, "score", error) from error
+                raise broken("scorer", scorer, "score", error, request, state.now) from error
             if isinstance(scores, dict):  # `zip` would take its keys for scores
                 raise _unscored(scorer, "number", scores, snapshots)
             # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
@@ -156,7 +166,7 @@ class Weighted(_TieBreaking):
                 continue
             try:
                 totals = [
-                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer)) * weight
+                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer, self._clipped)) * weight
                     for total, score in zip(totals, scores, strict=True)
                 ]
             except TypeError:
@@ -165,11 +175,11 @@ class Weighted(_TieBreaking):
                 raise _unscored(scorer, "score", scores, snapshots) from None
         best = max(totals) if isinstance(totals, list) else float(totals.max())
         replica = snapshots[self._one_of(totals, best)].replica
-        for observer in self._observers:
+        for observer, view in self._observers:
             try:
-                observer.observe(request, replica)
+                observer.observe(view(request) if view else request, replica)
             except Exception as error:
-                raise broken("scorer", observer, "observe", error) from error
+                raise broken("scorer", observer, "observe", error, request, state.now) from error
         return RoutingDecision(
             replica, f"weighted-scoring (score={best:.3f})", totals if isinstance(totals, list) else totals.tolist()
         )
@@ -190,7 +200,11 @@ def _unscored(scorer: Scorer, what: str, scores: object, snapshots: Sequence[Sna
     return PluginError.at(f"scorer {type(scorer).__name__}", rule, scores)
 
 
-def _clipped(score: float, scorer: Scorer) -> float:
+def _clipped(score: float, scorer: Scorer, reported: set[int]) -> float:
+    """Move a score into the range, with a warning the first time that a scorer of this run is outside."""
     if score != score:  # NaN
         raise PluginError.at(f"scorer {type(scorer).__name__}", "must give scores that are numbers", score)
+    if id(scorer) not in reported:
+        reported.add(id(scorer))
+        _log.warning("scorer %s gives %g: scores below 0 count as 0, those above 1 as 1", type(scorer).__name__, score)
     return 0.0 if score < 0.0 else 1.0

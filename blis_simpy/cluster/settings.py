@@ -9,6 +9,7 @@ from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.settings.bounds import MAX_NODES, MAX_REPLICAS
 from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
@@ -109,9 +110,9 @@ class ReplicaGroup:
     model: str | None = setting(default=None, help="Model, as organisation/name; case-insensitive.")
     model_config: OptionalPath = setting(default=None, help="Folder with the config.json of the model.", is_path=True)
     hardware: str | None = setting(default=None, help="GPU, as named in the hardware table.")
-    tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1)
+    tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1, le=1024)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
-    replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1)
+    replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1, le=MAX_REPLICAS)
     latency: Accepts[LatencySettings | None, LatencySettings | Latency | None] = setting(
         default=None, help="Latency model and its coefficients."
     )
@@ -133,8 +134,10 @@ class NodePool:
 
     name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
     gpu_type: str = setting(help="GPU, as named in the hardware table.")
-    gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1)
-    initial_nodes: int = setting(default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0)
+    gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1, le=1024)
+    initial_nodes: int = setting(
+        default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0, le=MAX_NODES
+    )
     min_nodes: int = setting(default=0, help="Minimum number of nodes that remain after draining.", unit="nodes", ge=0)
     max_nodes: int | None = setting(
         default=None, help="Maximum number of nodes; unset means unlimited.", unit="nodes", ge=0

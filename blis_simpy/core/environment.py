@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTROL_PLANE",
+    "FOLLOWING_ARRIVAL",
     "FOREVER",
     "ControlEvent",
     "Environment",
@@ -84,6 +85,10 @@ def event_priority(actor: int, kind: IntEnum, index: int = 0) -> int:
         Orders events of the same actor and kind, for instance by client; < 2**32.
     """
     return _FIRST_PRIORITY + (((actor << 3) | kind) << 32) + index
+
+
+FOLLOWING_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 2**32 - 1)
+"""Place within a tick of requests that are made during the simulation: after those of the workload."""
 
 
 class OrderedEvent(Event):

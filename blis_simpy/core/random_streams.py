@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from operator import index
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from blis_simpy.errors import SimulationError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["RandomStreams"]
 
@@ -59,5 +61,8 @@ class RandomStreams:
         if name in self._taken:
             raise SimulationError.at(f"random stream {name!r}", "has an owner already")
         self._taken.add(name)
+        # Imported here, because settings import this module for its types, and scenarios load faster without numpy.
+        import numpy as np
+
         digest = hashlib.blake2b(f"{self.seed}\n{name}".encode(), digest_size=32).digest()
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))

@@ -6,6 +6,8 @@ matplotlib. They are looked up by name, so that results do not import `blis_simp
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +15,7 @@ from blis_simpy import registry
 from blis_simpy.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Plots", "Rendered", "Renderer"]
 
@@ -56,6 +58,18 @@ class Rendered:
         return self.render("html")
 
 
+@contextmanager
+def literal_text() -> Iterator[None]:
+    """Within a ``with`` block, make matplotlib show the dollar signs of names, which else begin formulas."""
+    try:
+        from matplotlib import rc_context
+    except ImportError:  # the plot says that it is missing
+        yield
+        return
+    with rc_context({"text.parse_math": False}):
+        yield
+
+
 class Plots:
     """Registered plots of an object as methods: ``result.plot.timeline()`` draws the plot ``timeline``.
 
@@ -89,7 +103,14 @@ class Plots:
             raise AttributeError(name)
         if name not in self._names():
             raise AttributeError(f"{name!r} is not a plot; {nearest(name, self._names())}")
-        return MethodType(registry.get("plot", self._prefix + name), self._subject)
+        plot: Callable[..., Any] = registry.get("plot", self._prefix + name)
+
+        @wraps(plot)
+        def draw(*args: Any, **options: Any) -> Any:
+            with literal_text():
+                return plot(*args, **options)
+
+        return MethodType(draw, self._subject)
 
     def _names(self) -> list[str]:
         found = (name.removeprefix(self._prefix) for name in registry.names("plot") if name.startswith(self._prefix))

@@ -177,8 +177,8 @@ class Leg:
 class Request:
     """One LLM request.
 
-    The parameters of the constructor come from the workload. The other attributes are written during the run:
-    `admitted_at` and `rejected_at` by the router, the others by its replicas.
+    The parameters of the constructor come from the workload. The other attributes are written during the run: `due_at`
+    by the client, `admitted_at` and `rejected_at` by the router, the others by its replicas, through the legs.
 
     Attributes
     ----------
@@ -206,6 +206,8 @@ class Request:
         Priority for the scheduler ``priority``; the lowest number is the most urgent.
     streaming : bool
         Label: whether the client requested streaming.
+    due_at : int, tick
+        Planned arrival, if a cap on the requests in flight delayed it; else `NEVER`.
     admitted_at : int, tick
         Time of the last admission.
     rejected_at : int, tick
@@ -236,6 +238,7 @@ class Request:
     streaming: bool = False
     priority: int = 0
 
+    due_at: int = attrs.field(default=NEVER, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)
     rejected_at: int = attrs.field(default=NEVER, init=False)
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)
@@ -301,6 +304,13 @@ class Request:
         while leg.ttft < 0 and leg.previous is not None:
             leg = leg.previous
         return leg.ttft
+
+    @property
+    def first_ttft(self) -> int:
+        """Arrival to the first token of the first completed prefill on any replica, µs; `NEVER` if there was none."""
+        if not self.num_preemptions:
+            return self.ttft
+        return next((leg.ttft for leg in self.legs if leg.ttft >= 0), NEVER)
 
     @property
     def e2e(self) -> int:

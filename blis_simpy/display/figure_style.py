@@ -54,6 +54,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "grid.alpha": 0.4,
     "grid.linewidth": 0.6,
+    "text.parse_math": False,
 }
 
 

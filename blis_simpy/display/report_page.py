@@ -7,7 +7,9 @@ plots have the colour of the surrounding text, so that they are readable on ligh
 from __future__ import annotations
 
 import io
+import logging
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,13 +18,15 @@ import attrs
 
 from blis_simpy.display import figure_style
 from blis_simpy.display.text_table import Line, TextTable, page_html
-from blis_simpy.errors import PluginError
-from blis_simpy.files.text_files import check_writable, write_text
+from blis_simpy.errors import PluginError, printable
+from blis_simpy.files.outputs import check_writable, write_text
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["Fold", "Picture", "ReportSection", "check_report_path", "report_html", "write_report"]
+
+_log = logging.getLogger(__name__)
 
 WIDTH_IN = 6.4
 """Width of a plot in inches; on wide pages, two are side by side."""
@@ -156,7 +160,7 @@ def report_html(title: str, lead: Sequence[Line], sections: Sequence[ReportSecti
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n"
     )
-    return head + "<body>\n<main>\n" + "\n".join(blocks) + "\n</main>\n</body>\n</html>\n"
+    return printable(head + "<body>\n<main>\n" + "\n".join(blocks) + "\n</main>\n</body>\n</html>\n")
 
 
 def _runs(parts: Sequence[Part]) -> list[list[Part]]:
@@ -179,7 +183,13 @@ def _fold(fold: Fold) -> str:
 
 
 def _figure(picture: Picture, number: int) -> str:
-    svg = _svg(picture, salt=str(number))
+    try:
+        svg = _svg(picture, salt=str(number))
+    except PluginError:
+        raise
+    except Exception as error:
+        _log.warning("the picture %r cannot be drawn: %r", picture.caption, error)
+        return f"<figure>\n<figcaption>{escape(picture.caption)}: cannot be drawn</figcaption>\n</figure>"
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.alt)}" ', 1)
     return f"<figure>\n{svg}\n<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
 
@@ -198,7 +208,9 @@ def _svg(picture: Picture, salt: str) -> str:
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # Characters without a glyph, such as control characters, in a name.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
         figure = _figure_class()(figsize=(WIDTH_IN, picture.height), layout="constrained")
         picture.draw(figure.subplots())
         drawn = io.StringIO()

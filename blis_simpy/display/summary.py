@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
+from blis_simpy.results.remarks import remarks
 from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
@@ -38,6 +40,8 @@ __all__ = [
 ]
 
 _PERCENTILES = (50, 90, 95, 99)
+_DROP = {95: 3, 90: 2, 50: 1}
+"""Order in which percentiles are left out of narrow tables."""
 _RATES = ("completed", "requests_per_s", "output_tokens_per_s")
 _LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
 _MS = ",.3f"
@@ -48,14 +52,20 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 def summary_page(result: Result) -> list[Line | TextTable]:
     """Describe a run briefly: deployment, outcomes of the requests, latencies, KV cache."""
-    figures, rates = result.summary, result.kv_rates
+    figures = result.summary
     throughput = (
         f"{format_ticks(result.aggregate.ended_at)} simulated: {figures['responses_per_sec']:,.2f} requests/s, "
         f"{figures['tokens_per_sec']:,.1f} output tokens/s"
     )
-    cache = f"KV cache: prefix hit rate {rates['cache_hit_rate']:.1%}, {figures['preemption_count']:,} preemptions"
     deployments = [_deployment(group) for group in result.scenario.by_group()]
-    return [*deployments, (_outcomes(result),), (throughput,), _latencies(result.where()), (cache,)]
+    return [
+        *deployments,
+        (_outcomes(result),),
+        (throughput,),
+        *((remark,) for remark in remarks(result)),
+        _latencies(result.where()),
+        (_cache(result),),
+    ]
 
 
 def result_page(result: Result) -> list[Line | TextTable]:
@@ -251,13 +261,28 @@ def _outcomes(result: Result) -> str:
     return ", ".join(parts)
 
 
+def _cache(result: Result) -> str:
+    hit_rate = result.metric("prefix_hit_rate")
+    parts = ["no prefix cache" if math.isnan(hit_rate) else f"prefix hit rate {hit_rate:.1%}"]
+    preemptions = result.summary["preemption_count"]
+    parts.append(f"{preemptions:,} preemptions")
+    if preemptions:
+        parts.append(f"{result.metric('recomputed_tokens'):,.0f} tokens recomputed")
+    return f"KV cache: {', '.join(parts)}"
+
+
 def _latencies(subset: RequestSubset) -> TextTable:
     columns = [
-        TextColumn("latency", "ms", align="left"),
+        TextColumn("latency", "ms", align="left", wraps=True),
         TextColumn("mean", spec=_MS),
-        *(TextColumn(f"p{percent}", spec=_MS) for percent in _PERCENTILES),
+        *(TextColumn(f"p{percent}", spec=_MS, drop=_DROP.get(percent, 0)) for percent in _PERCENTILES),
     ]
-    rows = [(family.title, *_percentiles(family.function(subset))) for family in latency_families()]
+    families = [
+        family
+        for family in latency_families()
+        if family.in_summary and (family.applies is None or family.applies(subset))
+    ]
+    rows = [(family.title, *_percentiles(family.function(subset))) for family in families]
     return TextTable(columns, rows)
 
 

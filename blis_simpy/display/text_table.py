@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import attrs
 
+from blis_simpy.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 __all__ = ["Bar", "Line", "Strong", "TextColumn", "TextTable", "page_html", "page_text", "print_page"]
 
 _NOTHING = "-"
 _WIDTH = 10_000
 _BAR_WIDTH = 40
+_LEAST_TEXT = 24
+"""Width of a column that wraps, below which other columns are left out."""
 _RULE = "1px solid rgba(128,128,128,.6)"
 
 
@@ -66,24 +71,31 @@ class TextColumn:
         Format specification of its numbers.
     align : str
         ``left`` or ``right``.
+    wraps : bool
+        Whether its text continues on the next line where the terminal is too narrow.
+    drop : int
+        Order in which columns are left out where the terminal is too narrow for all: the highest number first, columns
+        with 0 never.
     """
 
     name: str
     unit: str = ""
     spec: str = ","
     align: Literal["left", "right"] = "right"
+    wraps: bool = False
+    drop: int = 0
 
     @property
     def heading(self) -> str:
         """Name and unit."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
+        return printable(f"{self.name} ({self.unit})" if self.unit else self.name)
 
     def show(self, value: object) -> str:
         """Format a value: numbers by the specification, text unchanged, None and NaN as ``-``."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return _NOTHING
         if isinstance(value, str | Bar):
-            return str(value)
+            return printable(str(value))
         if isinstance(value, bool):
             return "yes" if value else "no"
         return format(value, self.spec)
@@ -172,18 +184,28 @@ def print_page(parts: Iterable[Line | TextTable], file: TextIO | None = None) ->
     """
     from rich.console import Console
 
-    # As wide as the content in a terminal as well as in a pipe, so that output can be compared and nothing is cut.
-    console = Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
+    terminal = Console(file=file, highlight=False)
+    # In a pipe as wide as the content, so that output can be compared and nothing is cut.
+    console = terminal if terminal.is_terminal else Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
     for part in parts:
         _print(console, part)
 
 
-def page_text(parts: Iterable[Line | TextTable]) -> str:
-    """Render a page as text without colours, as wide as its content."""
+def page_text(parts: Iterable[Line | TextTable], width: int | None = None) -> str:
+    """Render a page as text without colours.
+
+    Parameters
+    ----------
+    parts : iterable
+        Lines and tables.
+    width : int, characters, optional
+        Maximum width: text is continued on the next line, and tables lack less important columns. Unset means as wide
+        as the content.
+    """
     from rich.console import Console
 
     # Not to Jupyter, where rich would make an output cell of its own.
-    console = Console(width=_WIDTH, color_system=None, highlight=False, force_jupyter=False)
+    console = Console(width=width or _WIDTH, color_system=None, highlight=False, force_jupyter=False)
     with console.capture() as capture:
         for part in parts:
             _print(console, part)
@@ -202,19 +224,40 @@ def _html_line(line: Line) -> str:
 
 
 def _print(console: Console, part: Line | TextTable) -> None:
+    from rich.text import Text
+
+    if not isinstance(part, TextTable):
+        pieces = ((printable(piece), "bold" if isinstance(piece, Strong) else "") for piece in part)
+        console.print(Text.assemble(*pieces))
+        return
+    if part.title:
+        console.print(Text(printable(part.title), "bold"))
+    console.print(_fitted(console, part))
+
+
+def _fitted(console: Console, table: TextTable) -> RichTable:
+    """Return a table for a console, without those of its columns for which there is no room."""
+    shown = list(range(len(table.columns)))
+    made = _rich_table(table, shown)
+    order = sorted((index for index in shown if table.columns[index].drop), key=lambda i: -table.columns[i].drop)
+    while order and console.measure(made).minimum > console.width:
+        shown.remove(order.pop(0))
+        made = _rich_table(table, shown)
+    return made
+
+
+def _rich_table(table: TextTable, shown: Sequence[int]) -> RichTable:
     # Text objects, because rich reads `[word]` in plain strings as markup.
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    if not isinstance(part, TextTable):
-        console.print(Text.assemble(*((piece, "bold" if isinstance(piece, Strong) else "") for piece in part)))
-        return
-    table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-    for column in part.columns:
-        table.add_column(Text(column.heading), justify=column.align, no_wrap=True)
-    for row in part.rows:
-        table.add_row(*(Text(column.show(value)) for column, value in zip(part.columns, row, strict=True)))
-    if part.title:
-        console.print(Text(part.title, "bold"))
-    console.print(table)
+    made = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    for index in shown:
+        column = table.columns[index]
+        widest = max((len(column.show(row[index])) for row in table.rows), default=0)
+        least = min(widest, _LEAST_TEXT) if column.wraps else None
+        made.add_column(Text(column.heading), justify=column.align, no_wrap=not column.wraps, min_width=least)
+    for row in table.rows:
+        made.add_row(*(Text(table.columns[index].show(row[index])) for index in shown))
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,7 +24,6 @@ from blis_simpy.experiment.runner import Runner
 from blis_simpy.experiment.service_level import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -237,6 +237,8 @@ def capacity(
     check_count("replications", replications, 2)
     check_fraction("confidence", confidence)
     check_fraction("resolution", resolution)
+    if not isinstance(slo, Mapping):
+        raise ScenarioError.at("slo", "must be a mapping of metrics to limits", slo, hint='{"ttft_p99_ms": 200}')
     limits = [Limit.of(metric, limit) for metric, limit in slo.items()]
     metrics = Metrics.of(options.get("metrics"))
     options["metrics"] = {**dict.fromkeys((*(limit.metric for limit in limits), *metrics.names)), **metrics.functions}

@@ -8,7 +8,7 @@ before, so that all together keep the stated confidence.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -22,12 +22,10 @@ from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.service_level import Compliance, Limit
 from blis_simpy.scenario import Scenario
-from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["CapacitySearch", "Probe"]
 
@@ -165,10 +163,7 @@ class CapacitySearch:
         workload = self.scenario.workload
         if workload is None:
             raise ScenarioError.at("workload", "must be given")
-        if isinstance(workload, Workload):
-            return workload.rate
-        rate: float = cast("WorkloadSpec", workload).with_clients_listed().aggregate_rate
-        return rate
+        return workload.mean_rate()
 
     def _probe(self, value: float) -> Compliance:
         count = self.replications

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from blis_simpy.experiment.verdict import Finding, Verdict
 from blis_simpy.results.metrics import higher_is_better
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -380,6 +381,8 @@ def compare(
     >>> comparison.verdict("e2e_mean_ms").finding
     'lower'
     """
+    if not isinstance(scenarios, Mapping):
+        raise ScenarioError.at("scenarios", "must be a mapping of names to scenarios", scenarios)
     scenarios = dict(scenarios)
     if len(scenarios) < 2:
         raise ScenarioError.at("scenarios", "must be at least two", list(scenarios))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.scenario import Scenario
-    from blis_simpy.workload.workload_spec import WorkloadSpec
 
 __all__ = ["DESIGNS", "Range", "changed_scenario", "design_points", "label", "setting_label"]
 
@@ -147,7 +146,7 @@ def _unit_points(dimension: int, design: str, samples: int, seed: int) -> NDArra
 def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     """Copy a scenario with changed settings, as `Scenario.with_` does.
 
-    ``workload.rate`` is the rate of any workload; of a specification, the aggregate rate of its clients.
+    ``workload.rate`` is the rate of any workload, see `blis_simpy.Traffic.with_rate`.
 
     Raises
     ------
@@ -155,10 +154,15 @@ def changed_scenario(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario
         If a setting does not exist or a value is wrong.
     """
     changes = dict(changes)
-    if "workload.rate" in changes and scenario.workload is not None and not isinstance(scenario.workload, Workload):
-        # The stages of an inference-perf benchmark set the rate; listed, they are clients.
-        changes.setdefault("workload", cast("WorkloadSpec", scenario.workload).with_clients_listed())
-        changes["workload.aggregate_rate"] = changes.pop("workload.rate")
+    if "workload.rate" in changes and not isinstance(scenario.workload, Workload | None):
+        rate = changes.pop("workload.rate")
+        scenario = scenario.with_(**changes)
+        assert scenario.workload is not None
+        try:
+            return scenario.with_(workload=scenario.workload.with_rate(rate))
+        except ScenarioError as error:
+            rate_path = (attrs.evolve(problem, path="workload.rate") for problem in error.problems)
+            raise ScenarioError(rate_path) from None
     return scenario.with_(**changes)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.design_points import setting_label
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,6 +26,7 @@ from blis_simpy import registry
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.errors import PluginError
 from blis_simpy.experiment.source_digest import content_of, is_foreign, source_of_module
+from blis_simpy.files.paths import files_in, is_directory
 from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.fields import evolved
 
@@ -86,10 +87,8 @@ def scenario_form(scenario: Scenario) -> Any:
         If a file that it names cannot be read.
     """
     # The content of the workload's files counts, not their names.
-    expand = getattr(scenario.workload, "expanded", None)
-    if expand is not None:
-        scenario = evolved(scenario, workload=expand())
-    form = canonical(evolved(scenario, seed=0))
+    traffic = None if scenario.workload is None else scenario.workload.content()
+    form = [canonical(evolved(scenario, seed=0, workload=None)), type(scenario.workload).__name__, canonical(traffic)]
     architectures = [group.resolve().settings.get("model_config") for group in scenario.by_group()]
     files = [None if found is None or found.value is None else _content(found.value) for found in architectures]
     return [form, files, _third_party(json.dumps(form))]
@@ -217,4 +216,4 @@ def _unidentified(what: str, why: str, hint: str = "") -> PluginError:
 def _content(path: str | Path) -> str:
     """Return the digest of a file, or of the JSON files of a folder."""
     place = Path(path)
-    return content_of(sorted(place.glob("*.json")) if place.is_dir() else [place])
+    return content_of(files_in(place, "*.json") if is_directory(place) else [place])

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import numpy as np
 
-from blis_simpy.errors import ScenarioError, nearest
+from blis_simpy.core.plugin_faults import named_faults
+from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.warm_up import mser
-from blis_simpy.results.metrics import find_metric, known_metrics, to_number
+from blis_simpy.results.metrics import get_metric, known_metrics, to_number
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ class Metrics:
             if name in functions:
                 if not callable(functions[name]):
                     raise ScenarioError.at(f"metrics[{name!r}]", "must be a function of a result", functions[name])
-            elif find_metric(name) is None:
-                raise ScenarioError.at("metrics", "is unknown", name, hint=nearest(str(name), known_metrics()))
+            else:
+                get_metric(name, "metrics")
         return cls(names, functions)
 
     @property
     def uncommon(self) -> tuple[str, ...]:
-        """Names of percentiles that are not measured in every run."""
+        """Names of percentiles, and of figures of some requests, that are not measured in every run."""
         return tuple(name for name in self.names if name not in self.functions and name not in known_metrics())
 
 
@@ -95,11 +96,14 @@ class Measurement:
         Digest of arrivals and lengths of all first rounds, which do not depend on what is simulated.
     warm_up_us : int, µs
         Requests that arrived earlier are left out of all metrics.
+    samples : list of dict
+        Columns of the table of each sampler, as lists; see `blis_simpy.Result.samples`.
     """
 
     metrics: dict[str, float]
     traffic: str
     warm_up_us: int
+    samples: list[dict[str, list[float]]] = attrs.field(factory=list)
 
 
 def parse_warm_up(value: float | str) -> WarmUp:
@@ -136,8 +140,13 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
     Raises
     ------
     PluginError
-        If the function of a metric does not return a number.
+        If the function of a metric raises an exception or does not return a number.
     """
+    with named_faults():
+        return _measured(result, metrics, warm_up)
+
+
+def _measured(result: Result, metrics: Metrics, warm_up: WarmUp) -> Measurement:
     cut = _detected(result) if warm_up == "mser" else warm_up
     part: Result | RequestSubset = result.where(start=cut) if cut else result
     subset = part.where()
@@ -150,7 +159,8 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
     figures |= {name: subset.metric(name) for name in metrics.uncommon}
     for name, function in metrics.functions.items():
         figures[name] = to_number(name, function(part))
-    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut)
+    samples = [{name: column.tolist() for name, column in table.items()} for table in result.samples]
+    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut, samples=samples)
 
 
 def _detected(result: Result) -> int:

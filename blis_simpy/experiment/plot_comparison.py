@@ -10,6 +10,7 @@ import numpy as np
 from blis_simpy.display import figure_style
 from blis_simpy.display.comparisons import plot_differences
 from blis_simpy.display.plot_replications import plot_pairs
+from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.plot_axes import HEIGHT, WIDE, widen
 from blis_simpy.results.metrics import metric_label
 
@@ -41,18 +42,31 @@ def comparison_height(verdicts: Sequence[Verdict]) -> float:
     return 1.1 + 0.3 * len(verdicts)
 
 
-def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
+def plot_comparison(comparison: Comparison, metric: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw the change of each metric and candidate from the baseline, with its confidence interval.
 
     Parameters
     ----------
     comparison : Comparison
-        Object to draw; verdicts without a finite interval are left out.
+        Object to draw; verdicts without a finite interval are left out, and named below the others.
+    metric : str, optional
+        Metric to draw; default is all that the comparison reports.
     ax : matplotlib Axes, optional
         Axes to draw on; default is a new figure.
+
+    Raises
+    ------
+    ScenarioError
+        If the comparison does not report the metric.
     """
-    verdicts = bounded_verdicts(comparison)
+    if metric is not None and metric not in comparison.metrics:
+        raise ScenarioError.at("metric", "is not reported", metric, hint=nearest(str(metric), comparison.metrics))
+    bounded = bounded_verdicts(comparison)
+    verdicts = [verdict for verdict in bounded if metric in (None, verdict.metric)]
     ax = figure_style.one(ax, comparison_height(verdicts))
+    omitted = sorted({v.metric for v in comparison.verdicts if v not in bounded and metric in (None, v.metric)})
+    if omitted:
+        ax.set_title(f"without an interval: {', '.join(omitted)}", fontsize="small")
     if not verdicts:
         figure_style.add_note(ax, "no change has an interval")
         return ax

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.core.table import Table
 from blis_simpy.display.text_table import TextColumn, TextTable
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.experiment.findings import Findings
@@ -15,7 +16,7 @@ from blis_simpy.experiment.measurement import Metrics
 from blis_simpy.experiment.number_format import check_count, check_fraction, format_number, format_percent
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
-from blis_simpy.results.metrics import find_metric
+from blis_simpy.results.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +96,32 @@ class Replications(Findings):
             hint = nearest(str(metric), self.measurements[0].metrics)
             raise ScenarioError.at("metric", "was not measured", metric, hint=hint)
         return np.array([found.metrics[metric] for found in self.measurements], dtype=np.float64)
+
+    def samples(self, sampler: int = 0) -> Table:
+        """Return what a sampler of the scenario's processes recorded in all runs, one run after the other.
+
+        Parameters
+        ----------
+        sampler : int
+            Number of the sampler, in the order in which the processes started them.
+
+        Returns
+        -------
+        Table
+            Its columns after a column ``replication``.
+
+        Raises
+        ------
+        ScenarioError
+            If a run has no such sampler.
+        """
+        tables = [found.samples for found in self.measurements]
+        if not all(-len(run) <= sampler < len(run) for run in tables):
+            raise ScenarioError.at("sampler", "is not in every run", sampler)
+        chosen = [run[sampler] for run in tables]
+        numbers = np.repeat(np.arange(len(chosen)), [len(table["at_us"]) for table in chosen])
+        columns = {name: np.concatenate([table[name] for table in chosen]) for name in chosen[0]}
+        return Table.of({"replication": numbers, **columns, "at_us": columns["at_us"].astype(np.int64)})
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the replications; NaN if a run has no value."""
@@ -239,8 +266,8 @@ def replicate(
     check_fraction("confidence", confidence)
     metrics = Metrics.of(options.get("metrics"))
     for metric, width in wanted.items():
-        if metric not in metrics.names and find_metric(metric) is None:
-            raise ScenarioError.at("precision", "is of an unknown metric", metric)
+        if metric not in metrics.names:
+            get_metric(metric, "precision")
         check_fraction(f"precision[{metric!r}]", width)
     options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}
     base = scenario.seed if seed is None else seed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.errors import PluginError, ScenarioError, nearest, unknown_setting
 from blis_simpy.experiment.executors import EXECUTORS, REMOTE, RunContext, RunTask, keep, pickled
 from blis_simpy.experiment.fingerprint import canonical, digest, library_digest, metrics_form, scenario_form
 from blis_simpy.experiment.measurement import Measurement, Metrics, parse_warm_up
@@ -108,7 +108,12 @@ class Runner:
         workers: int | None = None,
         store: str | PathLike[str] | Store | None = None,
         progress: bool | None = None,
+        **unknown: object,
     ) -> None:
+        if unknown:
+            known = Options.__annotations__
+            problems = (unknown_setting(name, name, known, "is not an option of experiments") for name in unknown)
+            raise ScenarioError(problems)
         if executor not in EXECUTORS:
             raise ScenarioError.at("executor", "is unknown", executor, hint=nearest(str(executor), EXECUTORS))
         if workers is not None:

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blis_simpy.errors import ScenarioError
+from blis_simpy.files.paths import is_regular
+from blis_simpy.files.text_files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +49,7 @@ def content_of(files: Iterable[Path]) -> str:
     """
     state = hashlib.blake2b(digest_size=16)
     for file in files:
-        try:
-            state.update(f"\n{file.name}\n".encode() + file.read_bytes())
-        except OSError as error:
-            raise ScenarioError.at("", f"cannot be read: {error.strerror}", file=str(file)) from None
+        state.update(f"\n{file.name}\n".encode() + read_bytes(file))
     return state.hexdigest()
 
 
@@ -103,7 +101,7 @@ def _file(name: str) -> Path | None:
             found = None
         place = found.origin if found is not None and found.has_location else None
     path = Path(place) if place else None
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and is_regular(path) else None
 
 
 def _is_installed(path: Path) -> bool:

@@ -6,19 +6,22 @@ simulates only what is new.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import BlisError
 from blis_simpy.experiment.measurement import Measurement
+from blis_simpy.files.outputs import make_folder, write_text
+from blis_simpy.files.paths import exists, files_in, inputs_recorded, is_regular
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,16 +52,23 @@ class Store:
     def get(self, key: str, metrics: Iterable[str] = ()) -> Measurement | None:
         """Return the measurement of a run; None if there is none, or its file is broken or lacks a metric."""
         path = self.path(key)
+        if not exists(path):
+            return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = _checked(path, key)
             found = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
             found = {name: found[name] for name in (*found, *metrics)}  # all that are asked for, or a KeyError
-            return Measurement(metrics=found, traffic=str(data["traffic"]), warm_up_us=int(data["warm_up_us"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s: is ignored, its run is simulated again: %s", path, error)
-            return None
+            samples = [
+                {str(name): [float(value) for value in column] for name, column in table.items()}
+                for table in data["samples"]
+            ]
+            return Measurement(metrics=found, traffic=data["traffic"], warm_up_us=data["warm_up_us"], samples=samples)
+        except BlisError as error:
+            reason = "; ".join(problem.rule for problem in error.problems)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            reason = repr(error) if isinstance(error, KeyError) else str(error)
+        _log.warning("%s: is ignored, its run is simulated again: %s", path, reason)
+        return None
 
     def put(self, key: str, measurement: Measurement, about: Mapping[str, Any]) -> None:
         """Keep the measurement of a run; it is on disk when this returns.
@@ -79,24 +89,29 @@ class Store:
         """
         metrics = {name: None if math.isnan(value) else value for name, value in measurement.metrics.items()}
         data = {**about, **attrs.asdict(measurement), "metrics": metrics}
+        data["checksum"] = _checksum(key, data)
         target = self.path(key)
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("x", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            _sync(target.parent)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise ScenarioError.at("store", f"cannot be written: {error.strerror}", file=str(target)) from None
+        make_folder(target.parent)
+        write_text(target, f"{json.dumps(data, indent=1)}\n", durable=True)
+        _sync(target.parent)
 
     def __len__(self) -> int:
-        return sum(1 for _ in Path(self.folder).glob("*.json"))
+        return len(files_in(self.folder, "*.json"))
+
+
+def _checked(path: Path, key: str) -> dict[str, Any]:
+    if not is_regular(path):
+        raise ValueError("it is no regular file")
+    with inputs_recorded():  # apart from the inputs of the command: a broken file is replaced
+        data: dict[str, Any] = json.loads(read_text(path))
+    if data.pop("checksum") != _checksum(key, data):
+        raise ValueError("it does not have the checksum that it was written with")
+    return data
+
+
+def _checksum(key: str, data: Mapping[str, Any]) -> str:
+    text = json.dumps([key, data], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _sync(folder: Path) -> None:

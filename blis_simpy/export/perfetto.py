@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.request import NEVER
 from blis_simpy.export.tables import packed
-from blis_simpy.files.text_files import write_bytes
+from blis_simpy.files.outputs import write_bytes
 
 if TYPE_CHECKING:
     import os

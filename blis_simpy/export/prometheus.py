@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.core.request import NEVER
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
@@ -58,15 +58,15 @@ class EngineState:
         Model that it serves.
     total_blocks : int
         Number of its KV blocks.
-    cached_tokens : int, tokens
-        Prompt tokens that were taken from the prefix cache.
+    caches_prefixes : bool
+        Whether it has a prefix cache.
     gaps_us, gap_counts : ndarray of int64, shape (num_gaps,)
         Gaps between tokens of its completed requests (µs), and the number of each.
     """
 
     model_name: str
     total_blocks: int
-    cached_tokens: int
+    caches_prefixes: bool
     gaps_us: NDArray[np.int64]
     gap_counts: NDArray[np.int64]
 
@@ -147,9 +147,11 @@ def _samples(
     yield _gauge("num_requests_waiting", "Requests in the wait queue.", (outcome == "queued").sum())
     used = int(steps["used_blocks"][-1]) / engine.total_blocks if running else 0.0
     yield _gauge("kv_cache_usage_perc", "Fraction of KV blocks in use.", used)
-    lookups = scheduled * (1 + requests["num_preemptions"]) - (scheduled & (outcome == "queued"))
-    yield _counter("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", (lookups * inputs).sum())
-    yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", engine.cached_tokens)
+    # As in vLLM, admissions after a preemption do not count.
+    lookups = scheduled & engine.caches_prefixes
+    queries, hits = inputs[lookups].sum(), requests["cached_tokens"][lookups].sum()
+    yield _counter("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", queries)
+    yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", hits)
     yield _counter("num_preemptions", "Preemptions.", requests["num_preemptions"].sum())
     yield _counter("prompt_tokens", "Prompt tokens of requests with a first token.", inputs[answered].sum())
     generated = requests["generated_tokens"][completed]

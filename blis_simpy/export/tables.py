@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.request import NEVER
 from blis_simpy.errors import PluginError, ScenarioError
-from blis_simpy.files.text_files import check_writable, write_bytes
+from blis_simpy.files.outputs import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -40,9 +40,13 @@ NEVER_IN_REQUESTS = frozenset(
         "scheduled_at_us",
         "scheduling_delay_us",
         "ttft_us",
+        "first_ttft_us",
+        "tpot_us",
+        "ntpot_us",
         "e2e_us",
         "itl_first_step",
         "finished_at_us",
+        "due_at_us",
         "replica",
     }
 )
@@ -98,7 +102,11 @@ def check_table_path(path: str | os.PathLike[str], name: str = "path") -> None:
 
 def packed(data: bytes, path: str | os.PathLike[str]) -> bytes:
     """Compress data if the name of the file ends in ``.gz``; the same data give the same bytes."""
-    return gzip.compress(data, compresslevel=6, mtime=0) if os.fspath(path).endswith(_GZIP) else data
+    if not os.fspath(path).endswith(_GZIP):
+        return data
+    compressed = gzip.compress(data, compresslevel=6, mtime=0)
+    # Byte 9 names the operating system; what Python writes there depends on its version.
+    return compressed[:9] + b"\xff" + compressed[10:]
 
 
 def _ending(path: str | os.PathLike[str]) -> str:

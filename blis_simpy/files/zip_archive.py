@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import zipfile
-from pathlib import Path
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.files.text_files import write_bytes
+from blis_simpy.files.byte_source import MIB
+from blis_simpy.files.outputs import write_bytes
+from blis_simpy.files.text_files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["read_archive", "write_archive"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can hold: no clock gets into the bytes
+_CHECKSUM = "checksum"
+_UNPACKED_BYTES = 256 * MIB
+_UNPACKED_RATIO = 200
+"""An archive may hold `_UNPACKED_BYTES`, and this multiple of its own size."""
+_BROKEN = (EOFError, KeyError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError)
+"""What `zipfile` raises beside its own error."""
 
 
 def write_archive(path: str | os.PathLike[str], texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -40,16 +49,24 @@ def write_archive(path: str | os.PathLike[str], texts: Mapping[str, str], arrays
     ScenarioError
         If the file cannot be written.
     """
+    contents = {name: text.encode() for name, text in texts.items()}
+    for name, array in arrays.items():
+        content = io.BytesIO()
+        plain = np.array(array.tolist(), dtype=str) if array.dtype == object else array
+        np.lib.format.write_array(content, plain, allow_pickle=False)
+        contents[f"{name}.npy"] = content.getvalue()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, text in texts.items():
-            archive.writestr(_member(name), text)
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            plain = np.array(array.tolist(), dtype=str) if array.dtype == object else array
-            np.lib.format.write_array(content, plain, allow_pickle=False)
-            archive.writestr(_member(f"{name}.npy"), content.getvalue())
+        for name, data in {**contents, _CHECKSUM: _checksum(contents)}.items():
+            archive.writestr(_member(name), data)
     write_bytes(path, buffer.getvalue())
+
+
+def _checksum(contents: Mapping[str, bytes]) -> bytes:
+    state = hashlib.blake2b(digest_size=16)
+    for name, content in sorted(contents.items()):
+        state.update(f"{name}\n{len(content)}\n".encode() + content)
+    return state.hexdigest().encode()
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -70,21 +87,31 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
     Raises
     ------
     ScenarioError
-        If the file cannot be read or is no such archive.
+        If the file cannot be read, is no such archive, or was altered.
     """
+    file = os.fspath(path)
+    data = read_bytes(path)
+    try:
+        contents = _unpacked(data)
+        if contents.pop(_CHECKSUM, b"") != _checksum(contents):
+            raise ValueError("its content does not have the checksum that it was written with")
+    except (zipfile.BadZipFile, zlib.error, *_BROKEN) as broken:
+        raise ScenarioError.at("", f"is no archive of ours: {broken}", file=file) from None
     texts: dict[str, str] = {}
     arrays: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(Path(path)) as archive:
-            for name in archive.namelist():
-                content = archive.read(name)
-                if name.endswith(".npy"):
-                    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-                    arrays[name.removesuffix(".npy")] = array.astype(object) if array.dtype.kind == "U" else array
-                else:
-                    texts[name] = content.decode()
-    except OSError as refused:
-        raise ScenarioError.at("", f"cannot be read: {refused.strerror}", file=os.fspath(path)) from None
-    except (zipfile.BadZipFile, ValueError) as broken:
-        raise ScenarioError.at("", f"is no archive of ours: {broken}", file=os.fspath(path)) from None
+    for name, content in contents.items():
+        if name.endswith(".npy"):
+            array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            arrays[name.removesuffix(".npy")] = array.astype(object) if array.dtype.kind == "U" else array
+        else:
+            texts[name] = content.decode()
     return texts, arrays
+
+
+def _unpacked(data: bytes) -> dict[str, bytes]:
+    limit = max(_UNPACKED_BYTES, _UNPACKED_RATIO * len(data))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > limit:
+            raise ValueError(f"it holds more than {limit // MIB} MiB")
+        return {member.filename: archive.read(member) for member in members}

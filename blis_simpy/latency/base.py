@@ -7,17 +7,18 @@ whole microseconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.models import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "to_ticks",
 ]
 
-IntTicks = NDArray[np.int64]
+IntTicks: TypeAlias = "NDArray[np.int64]"
 
 MAX_TICKS = 2**63 - 1
 _LIMIT = float(2**63)

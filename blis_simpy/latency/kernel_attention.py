@@ -135,9 +135,15 @@ class AttentionTimes:
         self._states, self._scans = [of[0] for of in recurrences], [of[1] for of in recurrences]
         layers = sum(block.layers for block in shape.attention) + sum(block.layers for block in shape.recurrent)
         self._fixed_us = prefill.fixed_us * layers
+        # Most models have ordinary attention, alike in all layers: the general loop would be half of a decode step.
+        only = self._decode[0] if len(self._decode) == 1 and not self._states and dp == 1 else None
+        self._only = only if only and not only.window and only.tokens_per_entry == 1 else None
 
     def decode_us(self, requests: int, context: int) -> float:
         """Time of decoding requests, given the sum of their contexts before the step."""
+        only = self._only
+        if only is not None:
+            return only.attention.us(only.heads * requests, context + requests)
         of_group = requests if self._dp == 1 else -(-requests // self._dp)
         time = self._states_us(requests) if self._states else 0.0
         for of in self._decode:
@@ -153,8 +159,11 @@ class AttentionTimes:
             time += states.us(0.0, requests)
         return time
 
-    def decode_times(self, requests: int, context: int, steps: int) -> FloatArray:
-        """Compute `decode_us` for many steps, each with `requests` more tokens of context; equal but for rounding."""
+    def decode_times(self, requests: int, context: int, steps: int, further_us: float) -> FloatArray:
+        """Compute `decode_us` plus a further time for many steps, each with `requests` more tokens of context.
+
+        Rounding may differ.
+        """
         of_group = -(-requests // self._dp)
         tokens = np.arange(context + requests, context + requests * steps + 1, requests, dtype=np.float64)
         times: FloatArray | None = None
@@ -164,10 +173,12 @@ class AttentionTimes:
                 entries = np.minimum(tokens, requests * of.window)
             if of.tokens_per_entry > 1:
                 entries = tokens / of.tokens_per_entry + (entries if of.window else 0.0)
-            of_kind = of.attention.times(of.heads * of_group, entries)
-            times = of_kind if times is None else times + of_kind
+            if times is None:
+                times = of.attention.times(of.heads * of_group, entries, further_us)
+            else:
+                times += of.attention.times(of.heads * of_group, entries)
         if times is None:
-            times = np.zeros_like(tokens)
+            times = np.full_like(tokens, further_us)
         if self._states:
             times += self._states_us(requests)
         return times

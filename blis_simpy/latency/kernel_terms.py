@@ -253,8 +253,8 @@ class DecodeAttention:
         longer *= norm
         return self._fixed + self._cold * (1.0 - math.exp(self._warming * tokens)) + self._scale * longer
 
-    def times(self, heads: float, tokens: FloatArray) -> FloatArray:
-        """Compute `us` for many steps with growing contexts.
+    def times(self, heads: float, tokens: FloatArray, further_us: float = 0.0) -> FloatArray:
+        """Compute `us` plus a further time for many steps with growing contexts.
 
         The exponential and the powers of numpy may round in another way than those of `math`: the times differ by some
         parts in 10**15.
@@ -276,7 +276,7 @@ class DecodeAttention:
         np.exp(cached, out=cached)
         cached *= self._cold
         times -= cached
-        times += self._fixed + self._cold
+        times += self._fixed + self._cold + further_us
         return times
 
 

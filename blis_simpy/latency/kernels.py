@@ -36,7 +36,7 @@ __all__ = ["KernelTimes", "Kernels"]
 
 _log = logging.getLogger("blis_simpy")
 
-_FEW_STEPS = 14
+_FEW_STEPS = 18
 """Up to this many steps a plain loop beats numpy (measured)."""
 _ROUNDING = 2.0**-40
 """Relative margin around a step time, far wider than the rounding differences between numpy and `math`."""
@@ -136,16 +136,22 @@ class KernelTimes:
         longest = time_at(last)
         if longest * (1.0 + _ROUNDING) < host:
             return to_ticks(host) or 1
-        if steps <= _FEW_STEPS or not longest < _SURELY_TICKS:
+        if not longest < _SURELY_TICKS:
             return [to_ticks(max(time_at(context), host)) or 1 for context in range(first, last + 1, members)]
-        times = self._attention.decode_times(members, first, steps)
-        times += layers + requests
+        if steps <= _FEW_STEPS:
+            decode_us, few = self._attention.decode_us, []
+            for context in range(first, last + 1, members):
+                time = decode_us(members, context)
+                time += layers
+                time += requests
+                few.append(int(max(host, time)) or 1)
+            return few
+        times = self._attention.decode_times(members, first, steps, layers + requests)
         ticks: IntTicks = times.astype(np.int64)
         times -= ticks
-        times -= 0.5
-        from_middle, surely = np.abs(times, out=times), 0.5 - longest * _ROUNDING
-        if from_middle.max() > surely:
-            for step in np.flatnonzero(from_middle > surely).tolist():
+        doubtful = longest * _ROUNDING
+        if times.min() < doubtful or times.max() > 1.0 - doubtful:
+            for step in np.flatnonzero((times < doubtful) | (times > 1.0 - doubtful)).tolist():
                 ticks[step] = to_ticks(time_at(first + members * step))
         least = to_ticks(host) or 1
         return ticks if ticks[0] >= least else np.maximum(ticks, least)

@@ -13,7 +13,7 @@ from blis_simpy.settings.fields import setting, settings_class
 
 __all__ = ["COEFFICIENTS_BACKEND", "DEFAULT_BACKEND", "Latency", "LatencySettings"]
 
-DEFAULT_BACKEND = "trained-physics"
+DEFAULT_BACKEND = "kernels"
 """Default latency model."""
 COEFFICIENTS_BACKEND = "blackbox"
 """Latency model of a scenario that gives coefficients only."""

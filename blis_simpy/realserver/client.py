@@ -55,7 +55,7 @@ async def probe(http: HttpClient, settings: ObserveSettings) -> None:
         async with asyncio.timeout(patience):
             await http.request("GET", "/v1/models", b"", _Ignored())
     except TimeoutError:
-        rule = f"cannot be reached: no answer within {patience:g}s"
+        rule = f"cannot be reached: no response within {patience:g}s"
         raise ScenarioError.at("url", rule, settings.shown_url) from None
     except HttpError as error:
         raise ScenarioError.at("url", f"cannot be reached: {error}", settings.shown_url) from None
@@ -111,9 +111,9 @@ class CompletionClient:
         """
         streaming = self._streams(request)
         body = json.dumps(self.body(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        patience, rule = self._settings.timeout, f"no full answer within {format_ticks(self._settings.timeout)}"
+        patience, limit = self._settings.timeout, f"within {format_ticks(self._settings.timeout)}"
         if request.deadline and (left := request.deadline - self._clock.elapsed_us()) < patience:
-            patience, rule = left, f"no full answer by the deadline, {format_ticks(request.deadline)} after the start"
+            patience, limit = left, f"by the deadline, {format_ticks(request.deadline)} after the start"
         exchange.secret = self._settings.key
         exchange.sent_at = self._clock.unix_us()
         if patience <= 0:
@@ -124,7 +124,7 @@ class CompletionClient:
             async with asyncio.timeout(patience / SECOND):
                 await self._http.request("POST", self._path, body, answer)
         except TimeoutError:
-            exchange.fail(TIMEOUT, rule)
+            exchange.fail(TIMEOUT, f"no complete response {limit}")
         except HttpError as error:
             exchange.is_unreachable = error.is_unreachable
             where = f"the stream broke after {exchange.num_chunks} chunks: " if exchange.num_chunks else ""
@@ -204,7 +204,7 @@ class _Answer:
             self._read_line(bytes(self._held), now)
             if not self._is_complete and not exchange.finish_reason:
                 what = f"after {exchange.num_chunks} chunks" if exchange.num_events else "without any event"
-                exchange.fail(ERROR, f"the stream ended {what}, before the answer was complete")
+                exchange.fail(ERROR, f"the stream ended {what}, before the response was complete")
 
     def _read_line(self, line: bytes, now: int) -> None:
         if self._is_complete or not line.startswith(b"data:"):

@@ -207,13 +207,13 @@ class _Connection(asyncio.Protocol):
         if self._done is None or self._done.done():
             return
         if not self._has_head and not self._held:
-            why = "the server closed the connection without an answer" if exc is None else reason(exc)
+            why = "the server closed the connection without a response" if exc is None else reason(exc)
             self._fail(_ClosedBeforeAnswerError(why))
         elif self._has_head and self._left is None and not self._is_chunked and exc is None:
             self._done.set_result(None)
         else:
             self._fail(
-                HttpError("the connection was closed before the answer was complete" if exc is None else reason(exc))
+                HttpError("the connection was closed before the response was complete" if exc is None else reason(exc))
             )
 
     def _fail(self, error: Exception) -> None:
@@ -225,9 +225,9 @@ class _Connection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 if not b"HTTP/1.".startswith(data[:7]):
-                    raise ValueError(f"the answer is no HTTP: {data[:40]!r}")
+                    raise ValueError(f"the response is not HTTP: {data[:40]!r}")
                 if len(data) > _LONGEST_HEAD:
-                    raise ValueError("the answer has no end of its headers")
+                    raise ValueError("the headers of the response do not end")
                 self._held = data
                 return
             self._read_head(data[:end])
@@ -243,7 +243,7 @@ class _Connection(asyncio.Protocol):
         version, _, rest = status_line.partition(b" ")
         code = rest[:3]
         if not version.startswith(b"HTTP/1.") or not code.isdigit():
-            raise ValueError(f"the answer is no HTTP: {status_line[:40]!r}")
+            raise ValueError(f"the response is not HTTP: {status_line[:40]!r}")
         status = int(code)
         if status < 200:  # an interim answer
             return
@@ -254,7 +254,7 @@ class _Connection(asyncio.Protocol):
         if status in _BODYLESS:
             length = b"0"
         if length is not None and not length.isdigit():
-            raise ValueError(f"the answer has no length: {length[:40]!r}")
+            raise ValueError(f"the response has an invalid length: {length[:40]!r}")
         self._left = 0 if self._is_chunked else None if length is None else int(length)
         keeps = headers.get(b"connection", b"").lower()
         self.can_be_kept = b"close" not in keeps and (version != b"HTTP/1.0" or b"keep-alive" in keeps)
@@ -324,7 +324,7 @@ def _chunk_size(line: bytes) -> int:
     except ValueError:
         size = -1
     if size < 0:
-        raise ValueError(f"the answer has a chunk without a length: {line[:40]!r}")
+        raise ValueError(f"the response has an invalid chunk length: {line[:40]!r}")
     return size
 
 

@@ -145,7 +145,7 @@ class Dispatcher:
         try:
             await self._send(request, exchange)
         except asyncio.CancelledError:
-            exchange.fail(ERROR, "HTTP error: given up, as the run was interrupted")
+            exchange.fail(ERROR, "HTTP error: cancelled, because the run was interrupted")
             raise
         finally:
             self._places.release()

@@ -196,13 +196,13 @@ def count_tokens(exchange: Exchange, tokenizer: Callable[[str], Any] | None, *, 
 
 
 def _warn(ended: list[Exchange], settings: ObserveSettings) -> None:
-    how = "by the tokenizer" if settings.tokenizer else "by their chunks, or four bytes a token if not streamed"
+    how = "by the tokenizer" if settings.tokenizer else "by chunks, or as one token per four bytes if not streamed"
     silent = sum(not exchange.has_usage and exchange.status == "ok" for exchange in ended)
     if silent:
-        _log.warning("%d answers came without usage: their tokens are counted %s", silent, how)
+        _log.warning("%d responses have no usage: their tokens are counted %s", silent, how)
     malformed = sum(exchange.malformed_chunks for exchange in ended)
     if malformed:
-        _log.warning("%d chunks are not JSON", malformed)
+        _log.warning("%d chunks are not valid JSON", malformed)
     aborted = sum(exchange.finish_reason == "abort" for exchange in ended)
     if aborted:
         _log.warning("the server aborted %d responses", aborted)

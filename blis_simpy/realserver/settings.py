@@ -31,7 +31,7 @@ class ObserveSettings:
     """
 
     url: str = setting(help="Address of the server, e.g. http://localhost:8000.", flag="--server-url")
-    model: str = setting(help="Model of requests whose client names none.", flag="--model")
+    model: str = setting(help="Model of requests without a model in the workload.", flag="--model")
     api_format: str = setting(
         default="completions",
         help="API of the server.",
@@ -45,7 +45,7 @@ class ObserveSettings:
         flag="--streaming",
     )
     unconstrained_output: bool = setting(
-        default=False, help="Let the model end its outputs.", flag="--unconstrained-output"
+        default=False, help="Send no output limit, so that the model ends its outputs.", flag="--unconstrained-output"
     )
     max_concurrency: int = setting(
         default=256, help="Maximum number of concurrent requests.", gt=0, flag="--max-concurrency"

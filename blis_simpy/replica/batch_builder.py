@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import RequestOutcome
+from blis_simpy.replica.log import Resumption
 
 if TYPE_CHECKING:
     from collections.abc import Sized
 
     from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import KVBlocks
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog
@@ -95,6 +97,8 @@ class BatchBuilder:
         self._kv_blocks = kv_blocks
         self._log = log
         self._observers = observers
+        # Tokens of preempted requests whose KV was computed and is lost, unless the prefix cache still has it.
+        self._computed_before: dict[Request, int] = {}
         # Decoding requests that `grant` has given a token; None if `grant_all` has given one to all of them.
         self._granted_decodes: list[RunningRequest] | None = None
 
@@ -291,6 +295,7 @@ class BatchBuilder:
         self.token_budget += victim.granted
         outputs = batch.num_outputs(victim, step)
         stored, hashed = batch.stored_tokens(victim, step), batch.hashed_tokens(victim, step)
+        self._computed_before[victim.request] = stored - victim.granted - victim.extra_stored
         self._kv.preempt(victim, stored, hashed, resume.findable(victim, hashed))
         batch.leave(victim, step)
         self._log.preemptions.append((victim.request, self.now))
@@ -328,8 +333,9 @@ class BatchBuilder:
         self.token_budget -= leg.granted
         leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
-        if leg.num_preemptions and leg.first.first_scheduled_at >= 0 and self._kv.caches_prefixes:
-            self._log.resumed_lookups.count(leg.input_tokens, cached)
+        if leg.num_preemptions and leg.first.first_scheduled_at >= 0:
+            lost = max(self._computed_before.pop(leg.request) - cached, 0)
+            self._log.resumptions.append(Resumption(leg.request, leg.input_tokens, cached, lost))
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now
             leg.cached_tokens = cached

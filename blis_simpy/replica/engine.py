@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.environment import ReplicaEvent
+from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import StepBatch, StepMember
@@ -26,6 +27,7 @@ from blis_simpy.replica.batch_builder import BatchBuilder
 from blis_simpy.replica.batch_policies import SteadyBatchPolicy
 from blis_simpy.replica.kv_store import HostTier
 from blis_simpy.replica.log import ReplicaLog, StepLog
+from blis_simpy.replica.plugin_checks import checked_delay, latency_error
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
@@ -44,8 +46,9 @@ if TYPE_CHECKING:
     from blis_simpy.replica.step_rules import StepRules
     from blis_simpy.replica.wait_queue import WaitQueue
 
-__all__ = ["Engine", "latency_error"]
+__all__ = ["Engine"]
 
+_MAX_EMPTY_STEPS = 100_000
 _QUEUED = RequestOutcome.QUEUED
 
 _log = logging.getLogger("blis_simpy")
@@ -65,7 +68,7 @@ class Engine(ABC):
     latency : LatencyModel
         Duration of steps.
     policy : BatchPolicy
-        Decides which requests get tokens in a step.
+        Decides which requests get tokens in a step; an attribute, too.
     queue : WaitQueue
         The waiting requests.
     kv : KVStore
@@ -144,11 +147,11 @@ class Engine(ABC):
         self.host_tier = kv if isinstance(kv, HostTier) else None
         self._block_size = block_size
         self._limits = limits
-        self._policy = policy
+        self.policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
         self._observers = observers
-        self._token_processing_us = latency.output_token_processing_time()
-        self._overhead_us = latency.post_decode_overhead()
+        self._token_processing_us = checked_delay(latency, "output_token_processing_time")
+        self._overhead_us = checked_delay(latency, "post_decode_overhead")
         self._builder = BatchBuilder(
             rules=rules,
             block_size=block_size,
@@ -164,6 +167,7 @@ class Engine(ABC):
         self._holds_back = False
         self._num_entered = 0
         self.last_decision = 0
+        self._empty_steps, self._last_empty = 0, -1
 
     @abstractmethod
     def take_turn(self, now: int) -> int | None:
@@ -334,7 +338,7 @@ class Engine(ABC):
         if not self.queue.time_invariant:
             self.queue.sort(now)
         builder.begin(now, self.num_steps)
-        self._policy.form(builder)
+        self.policy.form(builder)
         if builder.unservable:
             self._drop_unservable(now)
         if not batch.members and self._does_nothing():
@@ -362,8 +366,10 @@ class Engine(ABC):
         num_decodes = decodes.count
         if missed:
             num_decodes -= len(missed)
-        if not num_decodes and not prefill_tokens and self._skips_empty_steps:
-            return None
+        if not num_decodes and not prefill_tokens:
+            if self._skips_empty_steps:
+                return None
+            self._count_empty_step()
         if missed or single:
             shown = self._batch_of(members, single, missed)
         else:
@@ -375,6 +381,8 @@ class Engine(ABC):
             duration += self.host_tier.claim_transfer()
         # With a duration of 0, the replica would form steps endlessly within one tick.
         if duration < 1:
+            if duration < 0:
+                raise latency_error(self.latency, "step_time must be >= 0", duration)
             duration = 1
         if missed:
             self._postpone(missed, duration)
@@ -402,6 +410,15 @@ class Engine(ABC):
             self.decision_gap_x8 += step - self.last_decision - (self.decision_gap_x8 >> 3)
             self.last_decision = step
         return effects
+
+    def _count_empty_step(self) -> None:
+        """Count steps in a row that compute nothing, which a batch policy of others must not form for ever."""
+        self._empty_steps = self._empty_steps + 1 if self._last_empty == self.num_steps - 1 else 1
+        self._last_empty = self.num_steps
+        if self._empty_steps > _MAX_EMPTY_STEPS and not is_own(self.policy):
+            rule = f"form makes no progress: {self._empty_steps:,} steps compute nothing"
+            hint = f"tick {self.device_free_at}; {len(self.queue)} requests wait, {self.batch_size} run"
+            raise PluginError.at(f"batch policy {type(self.policy).__name__}", rule, hint=hint)
 
     def _drop_unservable(self, now: int) -> None:
         for leg in self._builder.unservable:
@@ -507,8 +524,3 @@ class Engine(ABC):
         decodes.advance(steps)
         if self.host_tier is not None:
             self.offload()
-
-
-def latency_error(latency: LatencyModel, rule: str, value: object) -> PluginError:
-    """Return the error for a value of a latency model that breaks a rule."""
-    return PluginError.at(f"latency model {type(latency).__name__}", rule, value)

@@ -21,9 +21,13 @@ class LengthLimits:
         KV blocks.
     block_size : int
         Tokens a KV block.
+    min_input_tokens : int
+        Fewest prompt tokens. Steps that take effect at their end need one: an empty prompt gets no token in a step, and
+        a step without tokens is none.
     """
 
-    def __init__(self, max_model_len: int, num_blocks: int, block_size: int) -> None:
+    def __init__(self, max_model_len: int, num_blocks: int, block_size: int, min_input_tokens: int = 0) -> None:
+        self._min_input_tokens = min_input_tokens
         self._max_model_len = max_model_len
         self._num_blocks = num_blocks
         self._block_size = block_size
@@ -31,7 +35,7 @@ class LengthLimits:
     def is_servable(self, request: Request) -> bool:
         """Whether prompt and output budget are within the cap and fit all KV blocks."""
         limit, length, budget = self._max_model_len, request.input_tokens, request.max_output_tokens
-        if budget < 0 or (limit and (length >= limit or length + budget > limit)):
+        if budget < 0 or length < self._min_input_tokens or (limit and (length >= limit or length + budget > limit)):
             return False
         if limit and not budget:
             # Without a budget the output may reach the cap. With neither, only the prompt is checked, and a request is
@@ -57,12 +61,12 @@ class ClippedLengths(LengthLimits):
 
     Parameters
     ----------
-    max_model_len, num_blocks, block_size
+    max_model_len, num_blocks, block_size, min_input_tokens
         As for `LengthLimits`.
     """
 
-    def __init__(self, max_model_len: int, num_blocks: int, block_size: int) -> None:
-        super().__init__(max_model_len, num_blocks, block_size)
+    def __init__(self, max_model_len: int, num_blocks: int, block_size: int, min_input_tokens: int = 0) -> None:
+        super().__init__(max_model_len, num_blocks, block_size, min_input_tokens)
         # One more than fits, because the last output is not stored.
         most = num_blocks * block_size + 1
         self._longest = min(max_model_len or most, most)
@@ -70,7 +74,9 @@ class ClippedLengths(LengthLimits):
     def is_servable(self, request: Request) -> bool:
         """Whether the prompt leaves room for an output token, and the output budget alone is within the cap."""
         budget = request.max_output_tokens
-        return 0 < request.input_tokens < self._longest and 0 <= budget <= (self._max_model_len or budget)
+        return self._min_input_tokens <= request.input_tokens < self._longest and 0 <= budget <= (
+            self._max_model_len or budget
+        )
 
     def last_progress(self, request: Request) -> tuple[int, bool]:
         """Return the progress at the end of a request, tokens, and whether the cap ends it.

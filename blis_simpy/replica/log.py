@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import attrs
 import numpy as np
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.request import Leg, Request
 
-__all__ = ["PrefixLookups", "ReplicaLog", "StepLog"]
+__all__ = ["ReplicaLog", "Resumption", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -32,29 +31,25 @@ _START = _STRETCH_COLUMNS.index("start")
 _LARGEST = 2**31 - 1
 
 
-@attrs.define
-class PrefixLookups:
-    """Prefix cache lookups of admitted requests.
+class Resumption(NamedTuple):
+    """The admission of a request after a preemption.
 
     Attributes
     ----------
-    requests : int
-        Number of admitted requests.
+    request : Request
+        The request.
     queried_tokens : int
-        Their known tokens: prompt, and after a preemption the kept outputs.
+        Its known tokens: prompt, and outputs that it kept.
     cached_tokens : int
-        Known tokens found in the cache.
+        Those of them that it found in the prefix cache.
+    recomputed_tokens : int
+        Tokens that were computed before the preemption and are not found: they are computed again.
     """
 
-    requests: int = 0
-    queried_tokens: int = 0
-    cached_tokens: int = 0
-
-    def count(self, queried_tokens: int, cached_tokens: int) -> None:
-        """Add the lookup of a request."""
-        self.requests += 1
-        self.queried_tokens += queried_tokens
-        self.cached_tokens += cached_tokens
+    request: Request
+    queried_tokens: int
+    cached_tokens: int
+    recomputed_tokens: int
 
 
 class ReplicaLog:
@@ -72,8 +67,8 @@ class ReplicaLog:
         Prompt tokens of all requests within the length limits.
     output_tokens : int
         Output tokens of completed requests.
-    resumed_lookups : PrefixLookups
-        Prefix cache lookups at admissions after a preemption.
+    resumptions : list of Resumption
+        Admissions after a preemption, in order.
     completed, timed_out, dropped, length_capped : int
         Number of requests with this outcome.
     kv_allocation_failures : int
@@ -88,7 +83,7 @@ class ReplicaLog:
         self.segmented: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
-        self.resumed_lookups = PrefixLookups()
+        self.resumptions: list[Resumption] = []
         self.completed = 0
         self.timed_out = 0
         self.dropped = 0

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from blis_simpy.core.environment import FOREVER
+from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.latency.base import DecodeRuns, StepBatch
-from blis_simpy.replica.engine import latency_error
+from blis_simpy.replica.plugin_checks import checked_durations, latency_error
 
 if TYPE_CHECKING:
     from blis_simpy.latency.base import IntTicks
@@ -136,6 +137,7 @@ class MacroStepPlanner:
         self._engine = engine
         self._decodes = engine.batch.decodes
         latency = engine.latency
+        self._checks = not is_own(latency)
         self._latency = latency if enabled and isinstance(latency, DecodeRuns) else None
         self._run: MacroStep | None = None
 
@@ -179,6 +181,8 @@ class MacroStepPlanner:
             return next_turn_at
         batch = StepBatch((), decodes.count, decodes.context_tokens, engine.decode_contexts)
         durations = self._latency.decode_step_times(batch, steps)
+        if self._checks:
+            durations = checked_durations(engine.latency, durations)
         if not isinstance(durations, int | list | np.ndarray):
             durations = list(durations)
         if not isinstance(durations, int) and len(durations) != steps:

@@ -112,7 +112,7 @@ class PagedBlocks(ABC):
             self.hits += held.num_blocks
         leg.blocks = held
         leg.num_blocks = held.num_blocks
-        leg.extra_stored = 0 if end else 1
+        leg.extra_stored = 0 if end or not new else 1
         self._grow(leg, new, end)
         return True
 

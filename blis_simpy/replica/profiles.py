@@ -92,7 +92,7 @@ def with_kv_defaults(settings: KVSettings, engine: EngineSettings) -> KVSettings
     kv = _completed(settings, {"store": settings.chosen_store, **_KV[engine.profile]})
     store = kv.store.get("type") if isinstance(kv.store, Mapping) else kv.store
     if kv.cpu_blocks and store == "block-pool":
-        hint = "set kv.store to two-tier and engine.resume to restart"
+        hint = "set engine.profile (--engine-profile) to blis, or kv.store to two-tier and engine.resume to restart"
         raise ScenarioError.at("kv.cpu_blocks", "must be 0 with the KV store block-pool", kv.cpu_blocks, hint=hint)
     resume = engine.resume or _ENGINE[engine.profile]["resume"]
     if resume == "recompute" and store == "two-tier":
@@ -182,7 +182,9 @@ def build_engine(
     limits = ClippedLengths if settings.over_length == "clip" else LengthLimits
     parts = {
         "rules": _rules(settings, num_blocks, reserved_blocks, kv),
-        "limits": limits(max_model_len, num_blocks, kv.block_size),
+        "limits": limits(
+            max_model_len, num_blocks, kv.block_size, min_input_tokens=int(settings.step_effects == "end")
+        ),
         "block_size": kv.block_size,
         "latency": latency,
         "policy": registry.build("batching", settings.batching),

@@ -16,10 +16,12 @@ from simpy.exceptions import Interrupt
 
 from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
+from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.core.request import Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
+from blis_simpy.replica.plugin_checks import checked_queueing_time
 from blis_simpy.replica.profiles import build_engine
 from blis_simpy.replica.running_request import RunningRequest
 from blis_simpy.replica.wait_queue import WaitQueue
@@ -119,6 +121,7 @@ class Replica:
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
+        self._queueing_time = latency.queueing_time if is_own(latency) else checked_queueing_time(latency)
         self._horizon = horizon
         self._observers = observers
         self._kv: KVStore = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
@@ -228,12 +231,19 @@ class Replica:
             # Formed steps run to their end.
             self._wake(engine.next_turn_at)
 
+    @property
+    def stalled_policy(self) -> object | None:
+        """Batch policy of others that admits none of the waiting requests although no slot or block is in use."""
+        policy = self._engine.policy
+        is_unused = self.slots.free == self.slots.capacity and self.kv_blocks.free == self.kv_blocks.capacity
+        return policy if not is_own(policy) and self._engine.queue.waiting and is_unused else None
+
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
         """Start a leg of a request; it enters the wait queue after the queueing delay of the latency model."""
         now = self.env.now
         request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
-        delay = self._latency.queueing_time(leg.input_tokens)
+        delay = self._queueing_time(leg.input_tokens)
         self.env.call_at(now + delay, self._queued_priority, self._enter, leg)
 
     def _enter(self, event: Event) -> None:

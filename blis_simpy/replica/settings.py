@@ -20,7 +20,7 @@ class EngineSettings:
     """Limits and policies of the engine of a replica. The profile sets defaults of unset fields."""
 
     profile: str = setting(
-        default="blis",
+        default="vllm",
         help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
@@ -83,7 +83,7 @@ class EngineSettings:
         default=1000,
         help="Pause of the engine after an iteration without a step while there are requests; with effects at the end.",
         unit="us",
-        ge=0,
+        ge=1,
         dimension="duration",
     )
     reserve_full_sequence: bool | None = setting(
@@ -148,7 +148,7 @@ class KVSettings:
         flag="--total-kv-blocks",
     )
     block_size: int = setting(
-        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, flag="--block-size-in-tokens"
+        default=16, help="Number of tokens per KV block.", unit="tokens", ge=1, le=2**20, flag="--block-size-in-tokens"
     )
     reserved_blocks: int | None = setting(
         default=None,
@@ -209,6 +209,8 @@ class KVSettings:
         store = self.store or (DEFAULT_STORE if self.cpu_blocks == 0 else OFFLOADING_STORE)
         if not isinstance(store, str):
             return store
+        if store == DEFAULT_STORE:
+            return {"type": store}
         known = option_names("kv_store", registry.get("kv_store", store)) or ()
         options = {
             "cpu_blocks": self.cpu_blocks,

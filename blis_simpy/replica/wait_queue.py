@@ -6,6 +6,10 @@ from bisect import insort_left, insort_right
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from blis_simpy.core.plugin_faults import is_own
+from blis_simpy.errors import PluginError
+from blis_simpy.replica.plugin_checks import checked_key, checked_score
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -35,8 +39,11 @@ class WaitQueue:
     """
 
     def __init__(self, scheduler: Scheduler | FirstComeFirstServed, priority: PriorityPolicy) -> None:
+        self._scheduler = scheduler
         self._key: Callable[[Request, float, int], Any] | None = scheduler.key
-        self._score = priority.score
+        if self._key is not None and not is_own(scheduler):
+            self._key = checked_key(scheduler)  # type: ignore[arg-type]
+        self._score = priority.score if is_own(priority) else checked_score(priority)
         self.time_invariant = self._key is None or bool(
             getattr(scheduler, "time_invariant", False) and getattr(priority, "time_invariant", False)
         )
@@ -57,21 +64,38 @@ class WaitQueue:
     def append(self, leg: RunningRequest, now: int) -> None:
         """Add a new request: at the end, or by its key after equal keys."""
         if self._key is not None and self.time_invariant:
-            insort_right(self.waiting, leg, key=self._sort_key(now))
+            try:
+                insort_right(self.waiting, leg, key=self._sort_key(now))
+            except TypeError as error:
+                raise self._unsorted(error) from error
         else:
             self.waiting.append(leg)
 
     def return_to_front(self, leg: RunningRequest, now: int) -> None:
         """Add a preempted request: at the front, or by its key before equal keys."""
         if self._key is not None and self.time_invariant:
-            insort_left(self.waiting, leg, key=self._sort_key(now))
+            try:
+                insort_left(self.waiting, leg, key=self._sort_key(now))
+            except TypeError as error:
+                raise self._unsorted(error) from error
         else:
             self.waiting.insert(0, leg)
 
     def sort(self, now: int) -> None:
         """Sort the queue; called at the formation of a step if keys depend on the clock."""
         assert isinstance(self.waiting, list)
-        self.waiting.sort(key=self._sort_key(now))
+        try:
+            self.waiting.sort(key=self._sort_key(now))
+        except TypeError as error:
+            raise self._unsorted(error) from error
+
+    def _unsorted(self, error: TypeError) -> Exception:
+        """Name the scheduler if keys cannot be compared; any other error stays as it is."""
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            return error
+        return PluginError.at(
+            f"scheduler {type(self._scheduler).__name__}", f"gives keys that cannot be sorted: {error}"
+        )
 
     @property
     def is_stable(self) -> bool:

@@ -1,17 +1,20 @@
 """Saved results: the record of a run in one archive.
 
-Columns are arrays in numpy's format, other figures JSON, and the scenario YAML, so that other programs can read it.
+Columns are arrays in numpy's format, other figures JSON, and the scenario YAML, so that other programs can read it. The
+time that the run took is not kept: the same run gives the same bytes.
 """
 
 from __future__ import annotations
 
 import json
+from math import nan
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
 from blis_simpy.replica.log import StepLog
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
-_ARRAYS = ("rows", "step_gaps", "skipped_tokens", "segments", "preemptions")
+_ARRAYS = ("rows", "step_gaps", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
 def write_run(path: str | PathLike[str], record: RunRecord) -> None:
@@ -41,12 +44,14 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     figures = {
         "seed": record.seed,
         "routing_rejections": record.routing_rejections,
-        "wall_clock_s": record.wall_clock_s,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
+        "samples": len(record.samples),
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
     arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    for index, table in enumerate(record.samples):
+        arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
@@ -89,7 +94,8 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
-            "wall_clock_s": figures["wall_clock_s"],
+            "samples": [Table.of(part(f"samples/{index}/")) for index in range(figures["samples"])],
+            "wall_clock_s": nan,
         }
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ScenarioError.at("", f"is not a result of this version: {error!r}", file=fspath(path)) from None

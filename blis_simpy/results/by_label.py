@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.metrics import latency_family
+from blis_simpy.results.selectors import LABELS
 
 if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.result import Result
 
-__all__ = ["LABELS", "RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
-
-LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
-"""Columns of the requests by which they can be grouped."""
+__all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
 
 _MOST_LINES = 8
 _MOST_ROWS = 16

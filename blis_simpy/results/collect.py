@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.core.table import Table
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.workload.request_builders import RequestDetails
@@ -50,6 +51,7 @@ def collect(
     ended_at: Sequence[int],
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
+    samples: Sequence[Table],
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -69,6 +71,8 @@ def collect(
         Modalities of the requests that have any, by id.
     decisions : DecisionLog or None
         The decisions, if they are logged.
+    samples : sequence of Table
+        What the samplers recorded.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
@@ -83,12 +87,20 @@ def collect(
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
     order = np.argsort(reached, kind="stable")
     bounds = np.searchsorted(reached[order], np.arange(len(cluster.replicas) + 1))
+    last = max(ended_at)
     record = RunRecord(
         scenario=scenario,
         seed=seed,
         requests=table,
         replicas=[
-            _outcome(replica, order[bounds[replica.index] : bounds[replica.index + 1]], rows, ended)
+            _outcome(
+                replica,
+                order[bounds[replica.index] : bounds[replica.index + 1]],
+                rows,
+                ended,
+                num_gpus=cluster.num_gpus(replica.index),
+                placed=cluster.placed(replica.index, last),
+            )
             for replica, ended in zip(cluster.replicas, ended_at, strict=True)
         ],
         steps=[replica.steps if is_over else replica.steps.copy() for replica in cluster.replicas],
@@ -97,16 +109,26 @@ def collect(
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
         decisions=decisions,
+        samples=samples,
         wall_clock_s=wall_clock_s,
     )
     return Result(record)
 
 
-def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at: int) -> ReplicaOutcome:
+def _outcome(
+    replica: Replica,
+    served: NDArray[np.int64],
+    rows: _Rows,
+    ended_at: int,
+    *,
+    num_gpus: int,
+    placed: list[tuple[int, int]],
+) -> ReplicaOutcome:
     log, steps, kv = replica.log, replica.steps, replica.kv_store
     skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
     segments = [(rows[leg.request], *segment) for leg in log.segmented for segment in leg.segments]
     preemptions = [(rows[request], tick) for request, tick in log.preemptions]
+    resumptions = [(rows[request], *tokens) for request, *tokens in log.resumptions]
     return ReplicaOutcome(
         name=f"instance_{replica.index}",
         model=replica.model,
@@ -126,6 +148,10 @@ def _outcome(replica: Replica, served: NDArray[np.int64], rows: _Rows, ended_at:
         length_capped=log.length_capped,
         kv_allocation_failures=log.kv_allocation_failures,
         preemptions=np.array(preemptions, dtype=np.int64).reshape(-1, 2),
+        resumptions=np.array(resumptions, dtype=np.int64).reshape(-1, 4),
+        caches_prefixes=kv.caches_prefixes,
+        num_gpus=num_gpus,
+        placed=np.array(placed, dtype=np.int64).reshape(-1, 2),
         still_queued=replica.queue_depth,
         still_running=replica.batch_size,
         hit_blocks=kv.hits,

@@ -20,16 +20,20 @@ those of plug-ins alike; a `LatencyFamily` defines all metrics of one latency::
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 
 from blis_simpy import registry
+from blis_simpy.core.table import Table
 from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.results.selectors import split_name, written
 
 __all__ = [
     "LatencyFamily",
@@ -41,16 +45,20 @@ __all__ = [
     "latency_families",
     "latency_family",
     "metric_label",
+    "metrics",
     "to_number",
 ]
 
-_COMMON = ("mean", "p50", "p90", "p95", "p99")
+_COMMON = ("mean", "p50", "p90", "p95", "p99", "max", "std")
 """Statistics of a latency in common use, which lists of metrics have; any other percentile is a metric as well."""
 
-_FIRST = ("ttft", "itl", "e2e")
+_WORDS = {"mean": "Mean", "min": "Minimum", "max": "Maximum", "std": "Standard deviation"}
+"""Statistics besides percentiles."""
+
+_FIRST = ("ttft", "tpot", "itl", "e2e")
 """Latencies at the start of lists; the others follow by name."""
 
-_STATISTIC = re.compile(r"(\w+)_(mean|p(?:\d{1,2}(?:\.\d+)?|100))_ms")
+_STATISTIC = re.compile(rf"(\w+)_({'|'.join(_WORDS)}|p(?:\d{{1,2}}(?:\.\d+)?|100))_ms")
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +81,10 @@ class Metric:
         Computes the value, NaN if there is none, from a `RequestSubset`; for the scope ``run``, from a `Result`.
     scope : {"requests", "run"}
         Whether it is defined for any subset of the requests, or for the whole run only.
+    formula : str
+        Formula of its value.
+    other_names : mapping of str to str
+        Its name in other tools, by name of the tool; with a remark where their definition differs.
     """
 
     name: str
@@ -82,11 +94,13 @@ class Metric:
     definition: str
     function: Callable[[Any], float]
     scope: Literal["requests", "run"] = "requests"
+    formula: str = ""
+    other_names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def title(self) -> str:
         """Label with unit, as on the axis of a plot."""
-        return self.label if self.unit in self.label else f"{self.label} ({self.unit})"
+        return self.label if self.unit in self.label.partition(" of ")[0] else f"{self.label} ({self.unit})"
 
     def value(self, source: Any) -> float:
         """Compute the value.
@@ -106,7 +120,7 @@ class Metric:
 
 @attrs.frozen(kw_only=True)
 class LatencyFamily:
-    """Mean and percentiles of a latency, in ms: ``ttft_mean_ms``, ``ttft_p99_ms``, ``ttft_p99.9_ms``.
+    """Statistics of a latency, in ms: ``ttft_mean_ms``, ``ttft_p99_ms``, ``ttft_p99.9_ms``, ``ttft_max_ms``.
 
     Attributes
     ----------
@@ -124,6 +138,14 @@ class LatencyFamily:
         Which values are better.
     counted : str
         Plural noun of the things that have one value each.
+    formula : str
+        Formula of one value.
+    other_names : mapping of str to str
+        Its name in other tools, as for a `Metric`.
+    in_summary : bool
+        Whether summaries of a run list it.
+    applies : callable or None
+        Whether tables of a `RequestSubset` show it; None = always.
     """
 
     name: str
@@ -133,6 +155,15 @@ class LatencyFamily:
     function: Callable[[Any], Percentiles]
     direction: Literal["lower", "higher"] = "lower"
     counted: str = "requests"
+    formula: str = ""
+    other_names: Mapping[str, str] = attrs.field(factory=dict)
+    in_summary: bool = True
+    applies: Callable[[Any], bool] | None = None
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Statistics in common use, which lists of metrics have."""
+        return _COMMON
 
     @property
     def title(self) -> str:
@@ -140,24 +171,32 @@ class LatencyFamily:
         return f"{self.label}, {self.meaning}" if self.meaning else self.label
 
     def metric(self, statistic: str) -> Metric:
-        """Return one of its metrics, by ``mean`` or a percentile such as ``p99`` or ``p99.9``."""
+        """Return one of its metrics, by ``mean``, ``min``, ``max``, ``std`` or a percentile such as ``p99.9``."""
 
         def compute(subset: Any) -> float:
             distribution = self.function(subset)
             if not distribution.count:
                 return math.nan
+            if statistic == "std":
+                return distribution.std / 1000
             if statistic == "mean":
                 return distribution.mean_ms
-            return distribution.percentile_ms(float(statistic[1:]))
+            return distribution.percentile_ms(_percent(statistic))
 
         return Metric(
             name=f"{self.name}_{statistic}_ms",
             label=f"{self.label} {statistic}",
             unit="ms",
             direction=self.direction,
-            definition=f"{'Mean' if statistic == 'mean' else f'Percentile {statistic[1:]}'} of: {self.definition}",
+            formula=self.formula,
+            definition=f"{_WORDS.get(statistic, f'Percentile {statistic[1:]}')} of: {self.definition}",
             function=compute,
         )
+
+
+def _percent(statistic: str) -> float:
+    ends = {"min": 0.0, "max": 100.0}
+    return ends[statistic] if statistic in ends else float(statistic[1:])
 
 
 def _registered(name: str) -> Metric | LatencyFamily:
@@ -168,7 +207,7 @@ def _registered(name: str) -> Metric | LatencyFamily:
 
 
 def latency_families() -> tuple[LatencyFamily, ...]:
-    """Return all latencies: TTFT, ITL and E2E, then the others by name."""
+    """Return all latencies: TTFT, TPOT, ITL and E2E, then the others by name."""
     names = registry.names("metric")
     ordered = (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
     return tuple(metric for metric in map(_registered, ordered) if isinstance(metric, LatencyFamily))
@@ -191,7 +230,8 @@ def latency_family(name: str) -> LatencyFamily:
 def known_metrics() -> dict[str, Metric]:
     """Return all metrics by name: latencies with the statistics in common use, then the others by name."""
     latencies = latency_families()
-    known = {f"{family.name}_{of}_ms": family.metric(of) for family in latencies for of in _COMMON}
+    listed = [family.metric(statistic) for family in latencies for statistic in family.statistics]
+    known = {metric.name: metric for metric in listed}
     families = {family.name for family in latencies}
     for name in registry.names("metric"):
         if name not in families:
@@ -201,11 +241,41 @@ def known_metrics() -> dict[str, Metric]:
     return known
 
 
+def metrics() -> Table:
+    """List all metrics: latencies with the statistics in common use, then the others by name.
+
+    Returns
+    -------
+    Table
+        One row per metric: ``name``, ``unit``, ``better`` (``lower``, ``higher`` or empty), ``definition`` and
+        ``formula``.
+
+    Examples
+    --------
+    >>> next(row for row in metrics().rows() if row["name"] == "requests_per_s")["unit"]
+    'requests/s'
+    """
+    known = list(known_metrics().values())
+    columns = {
+        "name": [metric.name for metric in known],
+        "unit": [metric.unit for metric in known],
+        "better": [metric.direction or "" for metric in known],
+        "definition": [metric.definition for metric in known],
+        "formula": [metric.formula for metric in known],
+    }
+    return Table.of({name: np.array(values, dtype=object) for name, values in columns.items()})
+
+
 def find_metric(name: object) -> Metric | None:
     """Return the metric of a name, None if there is none."""
-    known = registry.names("metric")
-    if not isinstance(name, str):
+    try:
+        return get_metric(name)
+    except ScenarioError:
         return None
+
+
+def _find_base(name: str) -> Metric | None:
+    known = registry.names("metric")
     if name in known:
         found = _registered(name)
         return found if isinstance(found, Metric) else None
@@ -216,23 +286,51 @@ def find_metric(name: object) -> Metric | None:
     return family.metric(match[2]) if isinstance(family, LatencyFamily) else None
 
 
-def get_metric(name: str) -> Metric:
+def get_metric(name: object, path: str = "metric") -> Metric:
     """Return the metric of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``ttft_p99_ms``, or with labels of the requests that it is of: ``ttft_p99_ms{slo_class=chat, replica=0}``. The
+        labels are those of `LABELS`; a value may be in double quotes.
+    path : str
+        What the name is, in errors.
 
     Raises
     ------
     ScenarioError
-        If there is none.
+        If there is no such metric or label, or the metric is one of a whole run and has labels.
 
     Examples
     --------
     >>> get_metric("ttft_p99.9_ms").title
     'TTFT p99.9 (ms)'
+    >>> get_metric("ttft_p99_ms{slo_class=chat}").title
+    'TTFT p99 of slo_class=chat (ms)'
     """
-    found = find_metric(name)
+    if not isinstance(name, str):
+        raise ScenarioError.at(path, "must be the name of a metric", name)
+    base, labels = split_name(name, path)
+    found = _find_base(base)
     if found is None:
-        raise ScenarioError.at("metric", "is unknown", name, hint=nearest(str(name), known_metrics()))
-    return found
+        raise ScenarioError.at(path, "is unknown", base, hint=_closest(base))
+    if not labels:
+        return found
+    if found.scope == "run":
+        raise ScenarioError.at(path, "is defined for a whole run only", name)
+    return attrs.evolve(
+        found,
+        name=name,
+        label=f"{found.label} of {written(labels)}",
+        definition=f"{found.definition} Of the requests with {written(labels)}.",
+        function=lambda subset: found.value(subset.selected(labels)),
+    )
+
+
+def _closest(name: str) -> str:
+    close = difflib.get_close_matches(name, known_metrics(), n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}'blis list metrics' lists all of them"
 
 
 def higher_is_better(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -19,21 +19,21 @@ _MOST_POINTS = 2_000
 
 @attrs.frozen(eq=False)
 class Percentiles:
-    """A distribution of integer values, of which mean and percentiles are computed.
+    """A distribution of values, of which mean, percentiles and deviation are computed.
 
     Attributes
     ----------
-    values : ndarray of int64, shape (num_values,), µs
+    values : ndarray of int64 or float64, shape (num_values,), µs
         Values, ascending; a value may be repeated.
     cumulative : ndarray of int64, shape (num_values,)
         Number of occurrences of all values up to each one.
     """
 
-    values: NDArray[np.int64]
+    values: NDArray[Any]
     cumulative: NDArray[np.int64]
 
     @classmethod
-    def of(cls, values: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> Percentiles:
+    def of(cls, values: NDArray[Any], weights: NDArray[np.int64] | None = None) -> Percentiles:
         """Make the distribution of values, each of which occurs once or `weights` times."""
         if weights is None:
             return cls(np.sort(values), np.arange(1, len(values) + 1))
@@ -43,7 +43,7 @@ class Percentiles:
         return cls(values[order], np.cumsum(weights[order]))
 
     @classmethod
-    def known(cls, values: NDArray[np.int64]) -> Percentiles:
+    def known(cls, values: NDArray[Any]) -> Percentiles:
         """Make the distribution of the values >= 0; a negative one means that there is no value."""
         return cls.of(values[values >= 0])
 
@@ -53,19 +53,35 @@ class Percentiles:
         return int(self.cumulative[-1]) if len(self.cumulative) else 0
 
     @property
-    def total(self) -> int:
-        """Exact sum."""
-        return int(self.values @ np.diff(self.cumulative, prepend=0))
+    def _counts(self) -> NDArray[np.int64]:
+        """Number of occurrences of each value."""
+        return np.diff(self.cumulative, prepend=0)
+
+    @property
+    def total(self) -> float:
+        """Sum: exact for integers, correctly rounded for others."""
+        if self.values.dtype.kind == "f":
+            return math.fsum(self.values * self._counts)
+        return int(self.values @ self._counts)
 
     @property
     def mean(self) -> float:
         """Mean, µs; 0 if there are no values."""
         return self.total / self.count if self.count else 0.0
 
-    def _at(self, index: int) -> int:
-        return int(self.values[np.searchsorted(self.cumulative, index, side="right")])
+    @property
+    def std(self) -> float:
+        """Standard deviation of the values, not of a sample of them, µs; 0 if there are no values."""
+        if not self.count:
+            return 0.0
+        # A sum of rounded products would depend on the order of addition, and so on the machine.
+        return math.sqrt(math.fsum((self.values - self.mean) ** 2 * self._counts) / self.count)
 
-    def _rank(self, percent: float) -> tuple[int, int, float]:
+    def _at(self, index: int) -> float:
+        found: float = self.values[np.searchsorted(self.cumulative, index, side="right")].item()
+        return found
+
+    def _rank(self, percent: float) -> tuple[float, float, float]:
         rank = percent / 100 * (self.count - 1)
         low = math.floor(rank)
         return self._at(low), self._at(math.ceil(rank)), rank - low

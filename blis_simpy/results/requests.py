@@ -28,19 +28,22 @@ _INTEGERS = {
     "first_scheduled_at_us": "first_scheduled_at",
     "scheduled_at_us": "scheduled_at",
     "ttft_us": "ttft",
+    "first_ttft_us": "first_ttft",
     "e2e_us": "e2e",
     "itl_sum_us": "itl_sum",
     "itl_count": "itl_count",
     "itl_first_step": "itl_first_step",
     "generated_tokens": "generated_tokens",
+    "cached_tokens": "cached_tokens",
     "num_preemptions": "num_preemptions",
     "finished_at_us": "finished_at",
     "replica": "replica",
     "round_index": "round_index",
     "priority": "priority",
+    "due_at_us": "due_at",
 }
 _FLAGS = ("length_capped", "streaming")
-_DERIVED = ("scheduling_delay_us", "itl_mean_us")
+_DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
 _LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
 _NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
 _OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype=object)
@@ -53,10 +56,13 @@ class RequestTable(Table):
     ``input_tokens``, ``output_tokens`` (planned), ``deadline_us`` (0 = none), ``admitted_at_us``, ``routed_at_us``
     (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
-    ``ttft_us``, ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``itl_sum_us``, ``itl_count`` (of requests that have not
-    completed, the gaps so far), ``itl_first_step``, ``generated_tokens``, ``num_preemptions``, ``finished_at_us``,
-    ``replica``, ``length_capped``, ``streaming``, ``round_index``, ``priority``, and the labels ``slo_class``,
-    ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
+    ``ttft_us``, ``first_ttft_us`` (arrival to the first token of any attempt, those that were lost included),
+    ``e2e_us``, ``itl_mean_us`` (0 without gaps), ``tpot_us`` and ``ntpot_us`` (time per output token without and with
+    the first one), ``itl_sum_us``, ``itl_count`` (of requests that have not completed, the gaps so far),
+    ``itl_first_step``, ``generated_tokens``, ``cached_tokens`` (prompt tokens found in the prefix cache at the first
+    admission), ``num_preemptions``, ``finished_at_us``, ``replica``, ``length_capped``, ``streaming``,
+    ``round_index``, ``priority``, ``due_at_us`` (planned arrival, if a cap on the requests in flight delayed it), and
+    the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
 
     @classmethod
@@ -73,7 +79,13 @@ class RequestTable(Table):
         if name == "scheduling_delay_us":
             scheduled = self["scheduled_at_us"]
             return np.where(scheduled == NEVER, NEVER, scheduled - self["arrived_at_us"])
-        return np.asarray(self["itl_sum_us"] / np.maximum(self["itl_count"], 1))
+        if name == "itl_mean_us":
+            return np.asarray(self["itl_sum_us"] / np.maximum(self["itl_count"], 1))
+        e2e, tokens = self["e2e_us"], self["generated_tokens"]
+        if name == "ntpot_us":
+            return np.where((e2e == NEVER) | (tokens < 1), float(NEVER), e2e / np.maximum(tokens, 1))
+        gaps = tokens - 1
+        return np.where((e2e == NEVER) | (gaps < 1), float(NEVER), (e2e - self["ttft_us"]) / np.maximum(gaps, 1))
 
     def with_outcome(self, outcome: RequestOutcome) -> NDArray[np.bool_]:
         """Return which requests have an outcome; shape (num_rows,)."""

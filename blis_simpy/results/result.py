@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ import attrs
 import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
-from blis_simpy.files.text_files import write_text
+from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
 from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run
+from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
+from blis_simpy.results.sessions import session_table
 from blis_simpy.results.step_terms import middle_decode_step
 from blis_simpy.results.subset import RequestSubset
 
@@ -91,6 +93,7 @@ class Result(Rendered):
             ttft=self.record.ttft(),
             start=0,
             end=self.aggregate.ended_at,
+            declared=partial(declared_labels, self.scenario),
         )
 
     def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
@@ -110,7 +113,8 @@ class Result(Rendered):
         Parameters
         ----------
         name : str
-            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``; see `blis_simpy.results.metrics`.
+            Name of a metric, such as ``ttft_p99_ms`` or ``requests_per_s``, or of some requests by their labels, such
+            as ``ttft_p99_ms{slo_class=chat, replica=0}``; `blis_simpy.metrics` lists the names.
 
         Returns
         -------
@@ -120,7 +124,13 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric.
+            If there is no such metric, or no such label in the scenario and the run.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.metric("completed{replica=0}")
+        9.0
         """
         metric = get_metric(name)
         return metric.value(self if metric.scope == "run" else self._all_requests)
@@ -133,6 +143,30 @@ class Result(Rendered):
         that the step makes), ``prefill_tokens``, ``batch_size``, ``queue_depth``, ``used_blocks``.
         """
         return self.record.step_table()
+
+    @cached_property
+    def sessions(self) -> Table:
+        """One row per session: a conversation or a closed-loop user, in the order of the first requests.
+
+        ``session``, ``client``, ``tenant``, ``slo_class``; ``requests``, ``completed``, ``failed`` (rejected, dropped
+        or timed out) and ``open`` (not ended); ``started_at_us`` (first arrival), ``duration_us`` (to the last token),
+        ``service_us`` (time with a request in the system) and ``pause_us`` (thinking, or waiting for tools);
+        ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of all its requests, and ``hit_rate``, the cached
+        share of the input.
+
+        Examples
+        --------
+        >>> users = UserWorkload(users=2, requests_per_user=3, prompt=100, output=20, think_time="1s")
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=users).run()
+        >>> result.sessions["completed"].tolist(), result.sessions["pause_us"].tolist()
+        ([3, 3], [2000000, 2000000])
+        """
+        return session_table(self.requests)
+
+    @property
+    def samples(self) -> list[Table]:
+        """The table of each sampler that a process started with `Simulation.sample`, in their order."""
+        return list(self.record.samples)
 
     @property
     def preemptions(self) -> list[tuple[str, int]]:
@@ -187,6 +221,16 @@ class Result(Rendered):
     def kv_rates(self) -> dict[str, float]:
         """Preemptions per completed request, prefix cache hit rate, thrashing rate."""
         return anomalies.kv_rates(self.aggregate)
+
+    @property
+    def replica_seconds(self) -> float:
+        """Time that replicas had their GPUs, from the start of loading to termination, up to the end of the run, s."""
+        return sum(int(np.diff(replica.placed).sum()) for replica in self.record.replicas) / 1e6
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Replica-seconds, each multiplied by the GPUs of the replica."""
+        return sum(replica.num_gpus * int(np.diff(replica.placed).sum()) for replica in self.record.replicas) / 1e6
 
     @cached_property
     def slo_classes(self) -> dict[str, dict[str, Percentiles]]:
@@ -297,7 +341,7 @@ class Result(Rendered):
             engine = EngineState(
                 model_name=replica.model,
                 total_blocks=replica.total_blocks,
-                cached_tokens=replica.hit_blocks * replica.block_size,
+                caches_prefixes=replica.caches_prefixes,
                 gaps_us=gaps,
                 gap_counts=counts,
             )

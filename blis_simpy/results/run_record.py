@@ -15,10 +15,11 @@ from blis_simpy.cluster.decision_log import DecisionLog
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
+from blis_simpy.results.token_gaps import counted_gaps, longest_gaps
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.workload.request_builders import RequestDetails
 
-__all__ = ["ReplicaOutcome", "RunRecord", "inter_token_latencies"]
+__all__ = ["ReplicaOutcome", "RunRecord"]
 
 _STEP_COLUMNS = (
     "replica",
@@ -64,6 +65,15 @@ class ReplicaOutcome:
         Counters of the replica.
     preemptions : ndarray of int64, shape (num_preemptions, 2)
         Row of the request and tick of each preemption, in order.
+    resumptions : ndarray of int64, shape (num_resumptions, 4)
+        Each admission after a preemption, in order: row of the request, tokens looked up in the prefix cache, those
+        found there, and tokens that were computed before and are computed again.
+    caches_prefixes : bool
+        Whether its KV store has a prefix cache.
+    num_gpus : int
+        Number of its GPUs.
+    placed : ndarray of int64, shape (num_periods, 2), ticks
+        Start and end of each period in which it had its GPUs, up to the end of the run.
     still_queued, still_running : int
         Numbers of requests in the wait queue and in the batch.
     hit_blocks, missed_blocks : int
@@ -92,6 +102,10 @@ class ReplicaOutcome:
     length_capped: int
     kv_allocation_failures: int
     preemptions: NDArray[np.int64]
+    resumptions: NDArray[np.int64]
+    caches_prefixes: bool
+    num_gpus: int
+    placed: NDArray[np.int64]
     still_queued: int
     still_running: int
     hit_blocks: int
@@ -112,37 +126,71 @@ class ReplicaOutcome:
         rows : ndarray of int64
             Rows of the requests, all of this replica.
         """
-        counts = requests["itl_count"]
-        rows = rows[requests.completed[rows] & (counts[rows] > 0)]
-        segments = self.segments[np.isin(self.segments[:, 0], rows)]
-        rows = rows[~np.isin(rows, segments[:, 0])]
-        first = requests["itl_first_step"][rows]
-        end = first + counts[rows]
-        skipped_steps = np.empty(0, dtype=np.int64)
+        rows = self._with_gaps(requests, rows)
+        _, first, end = self._runs(requests, rows)
+        weights = counted_gaps(len(self.step_gaps), first, end)
+        _, between = self._stalls(rows)
+        values = np.concatenate((self.step_gaps, between)) + self.token_processing_us
+        return values, np.concatenate((weights, np.ones_like(between)))
+
+    def longest_gaps(self, requests: RequestTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the longest gap between tokens of some of its completed requests, of those that have any, µs.
+
+        Parameters
+        ----------
+        requests, rows
+            As for `inter_token_latencies`.
+        """
+        rows = self._with_gaps(requests, rows)
+        owners, first, end = self._runs(requests, rows)
+        some = end > first
+        stalled, between = self._stalls(rows)
+        longest = np.zeros(requests.num_rows, dtype=np.int64)
+        np.maximum.at(longest, owners[some], longest_gaps(self.step_gaps, first[some], end[some]))
+        np.maximum.at(longest, stalled, between)
+        return longest[rows] + self.token_processing_us
+
+    @staticmethod
+    def _with_gaps(requests: RequestTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[requests.completed[rows] & (requests["itl_count"][rows] > 0)]
+
+    def _segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.segments[np.isin(self.segments[:, 0], rows)]
+
+    def _runs(
+        self, requests: RequestTable, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return runs of steps in each of which a request has a gap: row, first step, step after the last one."""
+        segments = self._segments_of(rows)
+        plain = rows[~np.isin(rows, segments[:, 0])]
+        first = requests["itl_first_step"][plain]
+        end = first + requests["itl_count"][plain]
+        owners = plain
         if len(self.skipped_tokens):
             row, attempt, step = self.skipped_tokens.T
-            counted = np.isin(row, rows) & (attempt == requests["num_preemptions"][row])
-            skipped_steps = step[counted]
+            counted = np.isin(row, plain) & (attempt == requests["num_preemptions"][row])
+            row, step = row[counted], step[counted]
             skips = np.zeros(requests.num_rows, dtype=np.int64)
-            np.add.at(skips, row[counted], 1)
-            first = first - skips[rows]
-        values, weights = inter_token_latencies(
-            self.step_gaps,
+            np.add.at(skips, row, 1)
+            # Each skipped step ends a run, and the next one begins behind it.
+            owners = np.concatenate((plain, row))
+            first = np.concatenate((first - skips[plain], step + 1))
+            end = np.concatenate((end, step))
+            by_first, by_end = np.lexsort((first, owners)), np.lexsort((end, owners))
+            owners, first, end = owners[by_first], first[by_first], end[by_end]
+        return (
+            np.concatenate((owners, segments[:, 0])),
             np.concatenate((first, segments[:, 1] + 1)),
             np.concatenate((end, segments[:, 2] + 1)),
-            skipped_steps,
-            self.token_processing_us,
         )
-        between = self._gaps_between(segments) + self.token_processing_us
-        return np.concatenate((values, between)), np.concatenate((weights, np.ones_like(between)))
 
-    def _gaps_between(self, segments: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Time from the end of each segment to the end of the first step of the next one of the same request, µs."""
+    def _stalls(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the times between the segments of requests: row, and time to the first token of the next one, µs."""
+        segments = self._segments_of(rows)
         ends = np.cumsum(self.step_gaps)
         before, after = segments[:-1], segments[1:]
         same = before[:, 0] == after[:, 0]
-        gaps: NDArray[np.int64] = ends[after[same, 1]] - ends[before[same, 2]]
-        return gaps
+        return after[same, 0], ends[after[same, 1]] - ends[before[same, 2]]
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)
@@ -171,6 +219,8 @@ class RunRecord:
         Modalities of the requests that have any, by id.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
+    samples : sequence of Table
+        What the samplers of the simulation recorded, in their order.
     wall_clock_s : float, s
         Real time that the simulation took.
     """
@@ -185,6 +235,7 @@ class RunRecord:
     routing_rejections: int
     details: Mapping[str, RequestDetails]
     decisions: DecisionLog | None
+    samples: Sequence[Table] = ()
     wall_clock_s: float
 
     def ttft(self) -> NDArray[np.int64]:
@@ -217,34 +268,3 @@ class RunRecord:
         # At one tick, replicas take their steps in the order of their index.
         happened = happened[np.argsort(happened[:, 1], kind="stable")]
         return list(zip(self.requests["id"][happened[:, 0]].tolist(), happened[:, 1].tolist(), strict=True))
-
-
-def inter_token_latencies(
-    step_gaps: NDArray[np.int64],
-    first_steps: NDArray[np.int64],
-    end_steps: NDArray[np.int64],
-    skipped_steps: NDArray[np.int64],
-    token_processing_us: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all gaps between tokens of completed requests on one replica.
-
-    Parameters
-    ----------
-    step_gaps : ndarray of int64, shape (num_steps,), µs
-        Time from the end of the step before to the end of each step.
-    first_steps, end_steps : ndarray of int64, shape (num_requests,)
-        First decode step of each request, and the step after its last one.
-    skipped_steps : ndarray of int64
-        Steps in between in which a request got no token, once for each request.
-    token_processing_us : int, µs
-        Delay added to each gap.
-
-    Returns
-    -------
-    values, weights : ndarray of int64, shape (num_steps,)
-        Gap that each step makes, and the number of requests that have it.
-    """
-    length = len(step_gaps) + 1
-    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
-    weights = np.cumsum(change)[:-1] - np.bincount(skipped_steps, minlength=length)[:-1]
-    return step_gaps + token_processing_us, weights

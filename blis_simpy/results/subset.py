@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class RequestSubset(Rendered):
     ----------
     duration_us : int, µs
         Time over which rates are computed: the whole run, or the window from `start` to `end`.
+    arriving_us : int, µs
+        Part of it up to the last arrival of the run.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class RequestSubset(Rendered):
         ttft: NDArray[np.int64],
         start: int,
         end: int,
+        declared: Callable[[str], Collection[str]],
     ) -> None:
         self._all = requests
         self._rows = rows
@@ -52,7 +55,10 @@ class RequestSubset(Rendered):
         self._ttft = ttft
         self._start = start
         self._end = end
+        self._declared = declared
         self.duration_us = max(end - start, 0)
+        last_arrival = int(requests["arrived_at_us"].max(initial=0))
+        self.arriving_us = max(min(end, last_arrival) - start, 0)
 
     @cached_property
     def requests(self) -> RequestTable:
@@ -104,7 +110,36 @@ class RequestSubset(Rendered):
             # A window may extend beyond the run; rates are computed over the simulated part.
             start=max(first, self._start),
             end=min(last, self._end),
+            declared=self._declared,
         )
+
+    def selected(self, labels: Mapping[str, Any]) -> RequestSubset:
+        """Select requests by labels that the run must know; see `blis_simpy.results.selectors`.
+
+        Raises
+        ------
+        ScenarioError
+            If neither the scenario nor a request of the run has such a label.
+        """
+        for label, value in labels.items():
+            self._check_known(label, value)
+        return self.where(**labels)
+
+    def _check_known(self, label: str, value: Any) -> None:
+        if label == "replica":
+            known: Collection[Any] = range(len(self._replicas))
+        else:
+            of_requests = self._all[label]
+            unnamed = label in _UNNAMED and value == "default"
+            if ((of_requests == value) | (unnamed & (of_requests == ""))).any():
+                return
+            named = {name for name in of_requests.tolist() if name}
+            without = {"default"} if label in _UNNAMED and (of_requests == "").any() else set()
+            known = sorted(named | without | set(self._declared(label)))
+        if value not in known:
+            listed = [str(name) for name in known]
+            hint = nearest(str(value), listed) if listed else "no request has any"
+            raise ScenarioError.at(f"{label} of the metric", "is unknown", value, hint=hint)
 
     @cached_property
     def _reached(self) -> NDArray[np.int64]:
@@ -123,6 +158,29 @@ class RequestSubset(Rendered):
         return Percentiles.of(self._all["e2e_us"][self._rows[self._all.completed[self._rows]]])
 
     @cached_property
+    def ttft_from_due(self) -> Percentiles:
+        """Planned arrival to the first token, µs: TTFT and the time that a request waited for a place in flight."""
+        ttft, held = self._ttft[self._reached], self._held_us[self._reached]
+        return Percentiles.of((ttft + held)[ttft >= 0])
+
+    @cached_property
+    def e2e_from_due(self) -> Percentiles:
+        """Planned arrival to the last token of completed requests, µs."""
+        rows = self._rows[self._all.completed[self._rows]]
+        return Percentiles.of(self._all["e2e_us"][rows] + self._held_us[rows])
+
+    @property
+    def has_held_requests(self) -> bool:
+        """Whether a request waited at its client for a place in flight."""
+        return bool((self._all["due_at_us"][self._rows] >= 0).any())
+
+    @cached_property
+    def _held_us(self) -> NDArray[np.int64]:
+        """Time that each request of the run waited at its client for a place in flight."""
+        due, arrived = self._all["due_at_us"], self._all["arrived_at_us"]
+        return np.where(due >= 0, arrived - due, 0)
+
+    @cached_property
     def scheduling_delay(self) -> Percentiles:
         """Arrival to the last time that a request joined a batch, µs."""
         return Percentiles.known(self._all["scheduling_delay_us"][self._reached])
@@ -130,12 +188,70 @@ class RequestSubset(Rendered):
     @cached_property
     def itl(self) -> Percentiles:
         """Gaps between tokens of completed requests, one value per gap, µs."""
-        replica = self._all["replica"][self._reached]
-        gaps = [
-            outcome.inter_token_latencies(self._all, self._reached[replica == index])
-            for index, outcome in enumerate(self._replicas)
-        ]
+        gaps = [outcome.inter_token_latencies(self._all, rows) for outcome, rows in self._by_replica(self._reached)]
         return Percentiles.of(np.concatenate([g[0] for g in gaps]), np.concatenate([g[1] for g in gaps]))
+
+    @cached_property
+    def first_ttft(self) -> Percentiles:
+        """Time to the first token of any attempt, µs."""
+        return Percentiles.known(self._all["first_ttft_us"][self._reached])
+
+    @cached_property
+    def tpot(self) -> Percentiles:
+        """Time per output token after the first one, of completed requests with several, µs."""
+        return Percentiles.known(self._all["tpot_us"][self._rows])
+
+    @cached_property
+    def ntpot(self) -> Percentiles:
+        """Time per output token, the first one included, of completed requests, µs."""
+        return Percentiles.known(self._all["ntpot_us"][self._rows])
+
+    @cached_property
+    def longest_gap(self) -> Percentiles:
+        """Longest gap between tokens of each completed request with several, µs."""
+        return Percentiles.of(
+            np.concatenate([outcome.longest_gaps(self._all, rows) for outcome, rows in self._by_replica(self._reached)])
+        )
+
+    def _by_replica(self, rows: NDArray[np.int64]) -> list[tuple[ReplicaOutcome, NDArray[np.int64]]]:
+        """Each replica, with those of some rows that are requests of its own."""
+        replica = self._all["replica"][rows]
+        order = np.argsort(replica, kind="stable")
+        bounds = np.searchsorted(replica[order], np.arange(len(self._replicas) + 1))
+        return [
+            (outcome, rows[order[bounds[index] : bounds[index + 1]]]) for index, outcome in enumerate(self._replicas)
+        ]
+
+    @cached_property
+    def prefix_lookups(self) -> tuple[int, int]:
+        """Prompt tokens that first admissions found in the prefix cache, and those that they looked up."""
+        cached = queried = 0
+        admitted = self._rows[self._all["first_scheduled_at_us"][self._rows] >= 0]
+        for outcome, rows in self._by_replica(admitted):
+            if outcome.caches_prefixes:
+                cached += int(self._all["cached_tokens"][rows].sum())
+                queried += int(self._all["input_tokens"][rows].sum())
+        return cached, queried
+
+    @cached_property
+    def resumed_lookups(self) -> tuple[int, int]:
+        """Tokens that admissions after a preemption found in the prefix cache, and those that they looked up."""
+        cached = queried = 0
+        for outcome in self._replicas:
+            if outcome.caches_prefixes:
+                _, looked_up, found, _ = self._resumptions(outcome)
+                cached += int(found.sum())
+                queried += int(looked_up.sum())
+        return cached, queried
+
+    @property
+    def recomputed_tokens(self) -> int:
+        """Tokens that were computed before a preemption and again after it."""
+        return sum(int(self._resumptions(outcome)[3].sum()) for outcome in self._replicas)
+
+    def _resumptions(self, outcome: ReplicaOutcome) -> NDArray[np.int64]:
+        resumptions = outcome.resumptions
+        return resumptions[np.isin(resumptions[:, 0], self._rows)].T
 
     @property
     def num_preemptions(self) -> int:

@@ -30,6 +30,8 @@ __all__ = ["accept", "beside", "inline_field", "structure"]
 
 T = TypeVar("T")
 
+_MAX_UNKNOWN = 20
+"""Most unknown keys of a mapping that are named: the likely intent of each takes a while to find."""
 _MARK = "_"
 """Suffix of the names of fields for cattrs, which takes them as keywords beside its own parameters."""
 
@@ -98,6 +100,9 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     known = find_setting(attribute)
     if known is None:
         return value
+    # Settings that are parts of others were checked when they were made; a copy with changes passes all parts again.
+    if nested_class(hint) is hint and type(value) is hint and known.convert is None:
+        return value
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
     value = known.normalise(value)
@@ -118,12 +123,14 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     return value
 
 
-def _accept_part(value: Any, part: type[Any], lenient: bool) -> Any:
+def _accept_part(value: Any, part: Any, lenient: bool) -> Any:
     """Make a part of settings from a mapping of them, or from the policy that it is about alone."""
     if isinstance(value, Mapping):
         return structure(value, part, lenient=lenient)
+    if value is None or isinstance(value, part):
+        return value
     inline = inline_field(part)
-    if inline is None or value is None or isinstance(value, part):
+    if inline is None:
         return value
     try:
         return part(**{inline.alias: value})
@@ -164,6 +171,7 @@ def _accept_plugin(known: Setting, value: Mapping[str, Any]) -> Any:
     return {"type": name, **options} if options else name
 
 
+@cache
 def inline_field(cls: Any) -> Any:
     """Return the field of a settings class whose plug-in has its options beside it; None if there is none."""
     settings = ((attribute, find_setting(attribute)) for attribute in attrs.fields(cls))
@@ -235,7 +243,7 @@ def _build_with_options(
         known = options_of_spec(kind, plugin)
         if known is not None:
             unknown = [key for key in options if key not in known]
-            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown]
+            problems += [unknown_option(kind, plugin, str(key), names) for key in unknown[:_MAX_UNKNOWN]]
             options = {key: part for key, part in options.items() if key not in unknown}
         if options:
             own[inline.alias] = {**(plugin if isinstance(plugin, Mapping) else {"type": plugin}), **options}
@@ -278,9 +286,11 @@ def _problems(error: Exception, data: Any, path: KeyPath) -> Iterator[tuple[KeyP
         for inner in others:
             yield from _problems(inner, data, path)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        for key in data:
-            if key in error.extra_fields:
-                yield (*path, str(key)), unknown_key(error.cl, "", str(key))
+        unknown = [str(key) for key in data if key in error.extra_fields]
+        for key in unknown[:_MAX_UNKNOWN]:
+            yield (*path, key), unknown_key(error.cl, "", key)
+        if len(unknown) > _MAX_UNKNOWN:
+            yield path, Problem(rule=f"has {len(unknown) - _MAX_UNKNOWN:,} more keys that are not settings")
     elif isinstance(error, BlisError):
         for problem in error.problems:
             yield path, problem

@@ -17,6 +17,7 @@ import attrs
 
 from blis_simpy import registry, units
 from blis_simpy.errors import Problem, nearest
+from blis_simpy.settings.bounds import MAX_ITEMS, broken_bound
 from blis_simpy.settings.field_types import element_type, is_optional
 
 __all__ = ["BOUNDS", "PluginForms", "Setting", "find_setting", "setting_of"]
@@ -62,7 +63,8 @@ class Setting:
     unit : str or None
         Unit of the number, e.g. ``tokens``.
     gt, ge, lt, le : float or None
-        Bounds: above, at least, below, at most. For a tuple they hold for every element.
+        Bounds: above, at least, below, at most. For a tuple they hold for every element. A number without an upper one
+        has that of `blis_simpy.settings.bounds`.
     finite : bool
         Whether infinity is refused.
     choices : tuple of str
@@ -159,6 +161,8 @@ class Setting:
         """
         if value is None and is_optional(hint):
             return None
+        if isinstance(value, tuple) and len(value) > MAX_ITEMS:
+            return Problem(rule=f"must have at most {MAX_ITEMS} items, not {len(value)}")
         if isinstance(value, tuple) and (element := element_type(hint)) is not None:
             problems = [self.judge(item, element) for item in value]
             return next((attrs.evolve(problem, path=f"[{i}]") for i, problem in enumerate(problems) if problem), None)
@@ -190,7 +194,8 @@ class Setting:
             bound = getattr(self, name)
             if bound is not None and not holds(number, bound):
                 return f"must be {sign} {bound}"
-        return None
+        has_own = not (self.le is self.lt is None and self.finite)
+        return None if has_own else broken_bound(number)
 
     def _problem_of_plugin(self, value: Any) -> Problem | None:
         if isinstance(value, Mapping):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,9 @@ KeyPath = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_DIGITS = 400  # more than any float holds; from some thousands on Python refuses to print an integer at all
+
+_MAX_REPEATED = 100_000
+"""Most values that aliases may repeat; nested ones repeat exponentially many."""
 
 # Numbers such as token counts can be keys; they are kept as text.
 _KEY_TAGS = frozenset({_TAG + "str", _TAG + "int", _TAG + "float"})
@@ -67,7 +70,9 @@ class Document:
         self.file = file
         self._root = root
         self._problems: list[Problem] = []
-        self._done: dict[int, Any] = {}
+        self._done: dict[int, tuple[Any, int]] = {}
+        self._num_nodes = 0
+        self._num_repeated = 0
         self._open: set[int] = set()
         self.data = None if root is None else self._convert(root, ())
         if self._problems:
@@ -111,19 +116,28 @@ class Document:
 
     def _convert(self, node: yaml.Node, path: KeyPath) -> Any:
         if id(node) in self._done:
-            return self._done[id(node)]
+            value, size = self._done[id(node)]
+            self._num_nodes += size
+            self._num_repeated += size
+            if self._num_repeated > _MAX_REPEATED:
+                line = node.start_mark.line + 1
+                rule = f"has aliases that repeat more than {_MAX_REPEATED} values"
+                raise ScenarioError(Problem(rule=rule, file=self.file, line=line))
+            return value
         if id(node) in self._open:
             self._report(node, path, "must not contain itself")
             return None
         self._open.add(id(node))
+        before = self._num_nodes
+        self._num_nodes += 1
         if isinstance(node, yaml.MappingNode):
-            value: Any = self._mapping(node, path)
+            value = self._mapping(node, path)
         elif isinstance(node, yaml.SequenceNode):
             value = [self._convert(item, (*path, i)) for i, item in enumerate(node.value)]
         else:
             value = self._scalar(node, path)
         self._open.remove(id(node))
-        self._done[id(node)] = value
+        self._done[id(node)] = value, self._num_nodes - before
         return value
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -262,12 +276,4 @@ def load(path: str | PathLike[str]) -> Document:
     ScenarioError
         If the file cannot be read, or as `parse` does.
     """
-    file = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ScenarioError(Problem(rule=f"cannot be read: {reason}", file=file)) from None
-    except ValueError:
-        raise ScenarioError(Problem(rule="cannot be read: it is not UTF-8 text", file=file)) from None
-    return parse(text, file)
+    return parse(read_text(path), str(path))

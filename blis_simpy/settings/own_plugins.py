@@ -52,7 +52,7 @@ def _own(kind: str, value: Any, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(value, memo)
     except Exception as error:
         _log.warning(
-            "%s %s cannot be copied, so that simulations share it: %s; give its class, or a function that makes it",
+            "%s %s cannot be copied, so all simulations share it: %s; pass its class, or a function that returns it",
             kind,
             type(value).__name__,
             error,

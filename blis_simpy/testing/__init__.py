@@ -1,6 +1,6 @@
-"""Tests of your plug-ins and of claims about them.
+"""Tests of plug-ins, and of hypotheses about policies.
 
-**Conformance suites** test the rules that a plug-in has to keep. Subclass the suite of its kind::
+**Conformance suites** test the rules of a kind of plug-in. Subclass the suite of the kind::
 
     from blis_simpy.testing import RoutingPolicyTests
 
@@ -8,11 +8,10 @@
         def make(self):
             return MyRouter()
 
-**Policy experiments** test what a policy achieves. `pytest_plugin` provides fixtures, `policy_experiment` runs the
-experiments, `hypotheses` defines and judges the assertions, `messages` formats the outcome.
+**Policy experiments** test the effect of a policy. `pytest_plugin` provides fixtures, `policy_experiment` runs the
+experiments, `hypotheses` defines and evaluates the assertions, `messages` formats the outcome.
 
-pytest loads the plug-in in every run where the library is installed; everything else is imported when it is first
-used.
+pytest loads the plug-in in every run where the library is installed; all other modules are imported on first use.
 """
 
 from __future__ import annotations

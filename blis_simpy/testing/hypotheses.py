@@ -1,9 +1,9 @@
-"""Hypotheses about two scenarios, and whether paired replications show them, refute them or do not decide.
+"""Hypotheses about two scenarios, evaluated by paired replications.
 
-A hypothesis confines the change from the baseline's mean to the candidate's to a range, such as at most -20 %. Paired
-replications give an interval of that change, each bound at the stated confidence. If the interval lies inside the
-range, the hypothesis is shown; if it lies outside, it is refuted; otherwise it is not decided. The tests of
-`experiment.paired_tests` used here are equivalent to that, and also valid where no ratio can be formed.
+A hypothesis states a range for the change from the mean of the baseline to that of the candidate, such as at most
+-20 %. Paired replications give a confidence interval of that change. If the interval is inside the range, the
+hypothesis is *shown*; if it is outside, *refuted*; otherwise *not decided*. The tests of `experiment.paired_tests` used
+here are equivalent, and also valid if the mean of the baseline is 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Finding = Literal["shown", "refuted", "not decided"]
 
 @attrs.frozen(kw_only=True)
 class Hypothesis:
-    """A claim about the mean of a metric of a candidate, compared with that of the baseline.
+    """Hypothesis about the mean of a metric of a candidate, compared with that of the baseline.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Hypothesis:
     absolute : bool
         Whether `by` is in the unit of the metric instead.
     confidence : float, fraction
-        Between 0.5 and 1. A false claim is shown with a probability of at most 1 - confidence.
+        Between 0.5 and 1. A false hypothesis is shown with a probability of at most 1 - confidence.
 
     Raises
     ------
@@ -72,25 +72,25 @@ def _is_number(value: Any) -> bool:
 
 @attrs.frozen(kw_only=True)
 class Judgement:
-    """Judgement of a claim by paired replications.
+    """Evaluation of a hypothesis by paired replications.
 
     Attributes
     ----------
     claim : Hypothesis
-        The claim.
+        The hypothesis.
     finding : {"shown", "refuted", "not decided"}
         The outcome.
     means : (float, float)
         Means of baseline and candidate, over the runs with a value.
     change : Interval
-        Change of the mean, each bound at the confidence of the claim.
+        Change of the mean; each bound has the confidence of the hypothesis.
     is_relative : bool
-        Whether the change is a fraction of the baseline's mean; else it is in the unit of the metric.
+        Whether the change is a fraction of the baseline's mean instead of in the unit of the metric.
     lacking : (int, int)
-        Numbers of runs of baseline and candidate without a value. If there are any, nothing is decided.
+        Number of runs of baseline and candidate without a value. With any, the outcome is "not decided".
     needed : int or None
-        Number of replications that would decide with probability 0.8 if means and spread are as estimated; None if
-        it is too large to state, or the claim is decided.
+        Number of replications that decide with a probability of 0.8, if mean and variance are as estimated; None if the
+        number is too large, or the hypothesis is decided.
     """
 
     claim: Hypothesis
@@ -103,24 +103,24 @@ class Judgement:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the claim is shown."""
+        """Whether the hypothesis is shown."""
         return self.finding == "shown"
 
 
 def judge(claim: Hypothesis, baseline: Values, candidate: Values) -> Judgement:
-    """Judge a claim by paired replications.
+    """Evaluate a hypothesis by paired replications.
 
     Parameters
     ----------
     claim : Hypothesis
-        The claim.
+        The hypothesis.
     baseline, candidate : ndarray of float, shape (num_replications,)
-        A metric of the same replications; NaN for a run without a value.
+        Metric in the same replications; NaN for a run without a value.
 
     Raises
     ------
     ScenarioError
-        If `by` is a fraction of the baseline's mean and that is not above 0.
+        If `by` is a fraction of the baseline's mean, and the mean is <= 0.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def _mean(values: Values) -> float:
 
 
 def _change(claim: Hypothesis, baseline: Values, candidate: Values) -> tuple[Interval, bool]:
-    """Return the interval of the change, and whether it is relative; it is absolute if the baseline may be 0."""
+    """Return the interval of the change, and whether it is relative: only if the mean of the baseline is above 0."""
     level = 2 * claim.confidence - 1
     if not claim.absolute and _mean(baseline) > 0:
         ratio = ratio_interval(baseline, candidate, level)

@@ -1,4 +1,4 @@
-"""Texts of judgements: failure messages, properties of reports, lines at the end of a test run."""
+"""Texts of evaluated hypotheses: failure messages, report properties, lines at the end of a test run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Subject", "change_text", "claim_text", "failure_text", "properties"]
 
 @attrs.frozen
 class Subject:
-    """Subject of a claim.
+    """Names in a hypothesis.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Subject:
 
 
 def claim_text(claim: Hypothesis, about: Subject) -> str:
-    """Return a claim as a sentence.
+    """Return a hypothesis as a sentence.
 
     Examples
     --------
@@ -49,14 +49,14 @@ def claim_text(claim: Hypothesis, about: Subject) -> str:
 
 
 def change_text(judgement: Judgement) -> str:
-    """Return the change with its interval; relative ones in percent."""
+    """Return the change with its interval, in percent if it is relative."""
     change = judgement.change
     write = format_percent if judgement.is_relative else format_number
     return f"{_signed(change.estimate, write)} [{_signed(change.low, write)}, {_signed(change.high, write)}]"
 
 
 def failure_text(judgement: Judgement, about: Subject, seed: int, note: str = "") -> str:
-    """Return the message of a failed assertion: claim, means, change, and the replications that would decide."""
+    """Return the message of a failed assertion: hypothesis, means, change, and number of replications to decide it."""
     claim = judgement.claim
     verb = "refuted that" if judgement.finding == "refuted" else "not decided whether"
     names = about.baseline, about.candidate
@@ -87,7 +87,7 @@ def _outlook(judgement: Judgement, names: tuple[str, str]) -> str:
 
 
 def properties(judgement: Judgement, about: Subject, seed: int) -> dict[str, Any]:
-    """Return the properties of a judgement for a report: texts and integers."""
+    """Return the properties of an evaluated hypothesis for a report: texts and integers."""
     return {
         **attrs.asdict(about),
         "claim": claim_text(judgement.claim, about),

@@ -1,4 +1,4 @@
-"""Objects of the fixtures: policy experiments with assertions, and single runs."""
+"""Objects that the fixtures return: policy experiments with assertions, and single runs."""
 
 from __future__ import annotations
 
@@ -40,18 +40,21 @@ class PolicyExperiment:
     Attributes
     ----------
     command_line, defaults : dict of str to int
-        ``replications`` and ``seed``, as far as they are given; arguments of a call override the defaults, the command
-        line overrides both.
+        Values of ``replications`` and ``seed``. Arguments of a call override the defaults, the command line overrides
+        both.
     store : Path or None
-        Folder that keeps runs; None = runs are not kept.
+        Cache folder for runs; None = no cache.
     record : callable
         Called with the properties of each verdict.
+    outcomes : list of ExperimentOutcome
+        Outcomes so far.
     """
 
     command_line: dict[str, int]
     defaults: dict[str, int]
     store: Path | None
     record: Callable[[Mapping[str, Any]], None]
+    outcomes: list[ExperimentOutcome] = attrs.field(factory=list, init=False)
 
     def __call__(
         self,
@@ -68,20 +71,20 @@ class PolicyExperiment:
         Parameters
         ----------
         scenarios : mapping of str to Scenario, optional
-            Scenarios by name, at least two; or use `baseline` and `candidate`, which are then the names.
+            At least two scenarios by name. Without it, `baseline` and `candidate` are compared, under these names.
         baseline : Scenario or str
-            Scenario that others are compared with; with `scenarios` its name, default is the first.
+            Scenario to compare the others with; with `scenarios`, its name (default: the first).
         candidate : Scenario
-            Scenario to compare, without `scenarios`.
+            Scenario to compare with the baseline; only without `scenarios`.
         replications : int, optional
-            Number of runs of each scenario, at least 2. ``--blis-replications`` overrides it; default is that of the
-            mark, of ``blis_replications`` in the configuration, or 20.
+            Number of runs of each scenario, at least 2. The default is the argument of the mark, else
+            ``blis_replications`` in the configuration of pytest, else 20; ``--blis-replications`` overrides all.
         seed : int, optional
-            Seed of the experiment. ``--blis-seed`` overrides it; default is that of the mark, of ``blis_seed`` in the
-            configuration, or of the baseline.
+            Seed of the experiment. The default is the argument of the mark, else ``blis_seed`` in the configuration of
+            pytest, else the seed of the baseline; ``--blis-seed`` overrides all.
         **options
-            Options of all experiments, see `blis_simpy.experiment.runner.Options`. By default, runs are simulated one
-            after the other in this process, and kept in the cache of pytest.
+            Options of all experiments, see `blis_simpy.experiment.runner.Options`. By default, runs are simulated
+            serially in this process, and cached by pytest.
 
         Returns
         -------
@@ -108,14 +111,16 @@ class PolicyExperiment:
                 options=options,
             )
         except BlisError as error:
-            # Hides the frames of the library, but not those of a failing policy.
+            # Raised again without the traceback of the library; the cause keeps that of a failing policy.
             raise type(error)(error.problems) from error.__cause__
-        return ExperimentOutcome(
+        outcome = ExperimentOutcome(
             comparison,
             seed=named[reference].seed if start is None else start,
             not_cached=not_cached,
             record=self.record,
         )
+        self.outcomes.append(outcome)
+        return outcome
 
     def _chosen(self, name: str, given: int | None) -> int | None:
         return self.command_line.get(name, self.defaults.get(name) if given is None else given)
@@ -123,7 +128,7 @@ class PolicyExperiment:
     def _compare(
         self, scenarios: dict[str, Scenario], *, baseline: str, replications: int, seed: int, options: Options
     ) -> tuple[Comparison, str]:
-        """Return the comparison, and why its runs were not kept, if so."""
+        """Return the comparison, and the reason if its runs were not cached."""
         settings: Options = {"executor": "serial", "store": self.store, **options}
         not_cached = ""
         try:
@@ -159,29 +164,38 @@ def _named(scenarios: Any, baseline: Any, candidate: Any) -> tuple[dict[str, Sce
 class ExperimentOutcome:
     """Outcome of a policy experiment, with assertions.
 
-    Each assertion is judged separately: a false claim passes with a probability of at most 1 - confidence. An assertion
-    fails if the claim is refuted, and if it is not decided.
+    Each assertion is a separate test: a false hypothesis passes with a probability of at most 1 - confidence. An
+    assertion fails if the hypothesis is refuted or not decided.
 
     Attributes
     ----------
     comparison : Comparison
-        Intervals, verdicts adjusted for their number, the best of several, the runs.
+        Comparison of the scenarios: intervals, verdicts adjusted for multiple comparisons, best scenarios, runs.
     seed : int
         Seed of the experiment.
     not_cached : str
-        Why the runs were not kept; empty if they were, or if there is no store.
+        Reason if the runs were not cached; empty if they were, or without a cache.
+    is_used : bool
+        Whether something was asserted, or the comparison was looked at.
     """
 
     def __init__(
         self, comparison: Comparison, *, seed: int, not_cached: str, record: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        self.comparison = comparison
+        self._comparison = comparison
+        self.is_used = False
         self.seed = seed
         self.not_cached = not_cached
         self._record = record
 
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison."""
+        self.is_used = True
+        return self._comparison
+
     def __repr__(self) -> str:
-        return repr(self.comparison)
+        return repr(self._comparison)
 
     def assert_lower(
         self,
@@ -197,22 +211,22 @@ class ExperimentOutcome:
         Parameters
         ----------
         metric : str
-            Name of a registered metric, or one of ``metrics=``.
+            Name of a registered metric, or of one in ``metrics=``.
         by : float
             Minimum difference, as a fraction of the baseline's mean.
         absolute : bool
             Whether `by` is in the unit of the metric instead.
         confidence : float, fraction
-            Confidence of the assertion, above 0.5.
+            Confidence of the assertion, > 0.5.
         candidate : str, optional
-            Name of the scenario; optional if the baseline is compared with one scenario only.
+            Name of the scenario; required if the baseline is compared with several.
 
         Raises
         ------
         AssertionError
-            If the claim is refuted or not decided; the message has the figures.
+            If the hypothesis is refuted or not decided.
         ScenarioError
-            If the metric was not measured, or a parameter is wrong.
+            If the metric was not measured, or a parameter is invalid.
         """
         __tracebackhide__ = True
         self._assert("lower", metric, by, absolute, confidence, candidate)
@@ -241,7 +255,7 @@ class ExperimentOutcome:
     ) -> None:
         """Assert that the candidate's mean differs from the baseline's by at most `by`; see `assert_lower`.
 
-        Uses two one-sided tests (TOST), which need no correction.
+        Uses two one-sided tests (TOST).
         """
         __tracebackhide__ = True
         self._assert("equivalent", metric, by, absolute, confidence, candidate)
@@ -256,15 +270,16 @@ class ExperimentOutcome:
             judgement = self._judge(claim, metric, name)
         except BlisError as error:
             raise type(error)(error.problems) from error.__cause__
-        about = Subject(metric, name, self.comparison.baseline)
+        self.is_used = True
+        about = Subject(metric, name, self._comparison.baseline)
         kept = {"not_cached": self.not_cached} if self.not_cached else {}
         self._record({**properties(judgement, about, self.seed), **kept})
         if not judgement.is_shown:
-            note = "" if self.comparison.same_traffic else "the scenarios did not receive the same requests"
+            note = "" if self._comparison.same_traffic else "the scenarios did not receive the same requests"
             raise AssertionError(failure_text(judgement, about, self.seed, note))
 
     def _candidate(self, name: str | None) -> str:
-        names = self.comparison.candidates
+        names = self._comparison.candidates
         if name is None and len(names) == 1:
             return names[0]
         if name not in names:
@@ -272,14 +287,14 @@ class ExperimentOutcome:
         return name
 
     def _judge(self, claim: Hypothesis, metric: str, candidate: str) -> Judgement:
-        runs = self.comparison.replications[candidate]
+        runs = self._comparison.replications[candidate]
         if metric not in runs.measurements[0].metrics and find_metric(metric) is not None:
             raise ScenarioError.at("metric", "was not measured", metric, hint=f"ask for it: metrics=[{metric!r}]")
-        return judge(claim, self.comparison.values(self.comparison.baseline, metric), runs.values(metric))
+        return judge(claim, self._comparison.values(self._comparison.baseline, metric), runs.values(metric))
 
 
 class Simulate:
-    """Simulates scenarios, each only once in a session; the fixture ``simulate``."""
+    """Simulates scenarios, with a cache for the test session; the fixture ``simulate``."""
 
     def __init__(self) -> None:
         self._results: OrderedDict[str, Result] = OrderedDict()
@@ -290,14 +305,14 @@ class Simulate:
         Parameters
         ----------
         scenario : Scenario
-            What to simulate.
+            Scenario to simulate.
         seed : int, optional
-            Default is that of the scenario.
+            Seed; by default that of the scenario.
 
         Returns
         -------
         Result
-            Result of this call or of an earlier one in the session; do not change it. The latest 16 are kept.
+            Result, shared with other calls in the session; must not be changed. The last 16 are cached.
 
         Raises
         ------
@@ -325,7 +340,7 @@ class Simulate:
 
 
 def _key(scenario: Scenario, seed: int) -> str:
-    """Return the digest of a run; empty if it has none."""
+    """Return the digest of a run; empty if the scenario has no identity."""
     try:
         return digest(scenario_form(scenario), seed)
     except PluginError as error:

@@ -1,24 +1,26 @@
 """The pytest plug-in: fixtures, a mark, options, and a list of all verdicts at the end of a run.
 
-Verdicts are properties of test reports, so they are in JUnit files and are sent by the workers of pytest-xdist. pytest
-loads this module in every run where the library is installed, so it imports nothing of the library at import.
+Verdicts are properties of test reports, so they are contained in JUnit files and work with pytest-xdist. pytest loads
+this module in every run where the library is installed, so it imports the rest of the library on first use.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from blis_simpy.testing.policy_experiment import PolicyExperiment, Simulate
 
 MARK = "policy_experiment"
+_FAILED = pytest.StashKey[bool]()
 _LEAST = {"replications": 2, "seed": 0}
 _ABOUT = {
     "replications": "runs of each scenario in a policy experiment; overrides the tests",
@@ -38,7 +40,7 @@ def _whole_number(least: int) -> Any:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, and settings of the same names that they override."""
+    """Add the command-line options, and the configuration settings that they override."""
     group = parser.getgroup("blis_simpy", "policy experiments (blis_simpy)")
     for name, least in _LEAST.items():
         group.addoption(f"--blis-{name}", type=_whole_number(least), metavar="N", help=_ABOUT[name])
@@ -78,22 +80,20 @@ def _marked(node: Any) -> dict[str, int]:
 
 
 def _store(request: pytest.FixtureRequest) -> Path | None:
-    """Return the folder that keeps the runs of a test.
-
-    Runs are kept by the digest of their source, which does not contain what a test patches.
-    """
+    """Return the cache folder for the runs of a test; None with `monkeypatch`."""
+    # The key of a cached run is the digest of its source code, which does not contain the changes of `monkeypatch`.
     cache = getattr(request.config, "cache", None)
     if cache is None or "monkeypatch" in request.fixturenames:
         return None
     try:
         folder: Path = cache.mkdir("blis_simpy")
-    except OSError:  # not writable; pytest does without its cache as well
+    except OSError:  # not writable: pytest works without its cache as well
         return None
     return folder
 
 
 @pytest.fixture
-def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
+def policy_experiment(request: pytest.FixtureRequest) -> Iterator[PolicyExperiment]:
     """Compare scenarios in paired replications; returns an outcome with assertions."""
     from blis_simpy.testing.policy_experiment import PolicyExperiment
 
@@ -104,17 +104,30 @@ def policy_experiment(request: pytest.FixtureRequest) -> PolicyExperiment:
         properties.extend((f"{MARK}[{number}].{name}", value) for name, value in verdict.items())
 
     options = {name: request.config.getoption(f"blis_{name}") for name in _LEAST}
-    return PolicyExperiment(
+    experiment = PolicyExperiment(
         command_line={name: value for name, value in options.items() if value is not None},
         defaults={**_configured(request.config), **_marked(request.node)},
         store=_store(request),
         record=record,
     )
+    yield experiment
+    if not all(outcome.is_used for outcome in experiment.outcomes) and not request.node.stash.get(_FAILED, False):
+        message = f"{request.node.nodeid}: nothing is asserted about the outcome of policy_experiment"
+        warnings.warn(pytest.PytestWarning(message), stacklevel=1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Note whether a test has failed before its fixtures end."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
 def simulate() -> Simulate:
-    """Simulate a scenario, or return its result if this session has already simulated it."""
+    """Simulate scenarios, with a cache for the test session."""
     from blis_simpy.testing.policy_experiment import Simulate
 
     return Simulate()
@@ -138,7 +151,7 @@ class _Verdicts:
             self._found[file, line or 0, report.nodeid] = verdicts
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """List the verdicts in the order of the source, which does not depend on the number of workers."""
+        """List the verdicts in the order of the source, independent of the number of workers."""
         if not self._found:
             return
         terminalreporter.write_sep("=", "policy experiments")

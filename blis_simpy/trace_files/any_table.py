@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import WorkloadTraceError
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.trace_files.csv_columns import heading_of, normalised, read_table
 from blis_simpy.trace_files.json_rows import names_of, read_json_rows
 from blis_simpy.trace_files.parquet import PARQUET, read_parquet

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from blis_simpy.errors import Problem, WorkloadTraceError
-from blis_simpy.files.text_files import read_text, text_blocks
+from blis_simpy.files.text_files import DATA_BYTES, read_text, text_blocks
 from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, whole_number
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def read_json(path: str) -> Any:
     WorkloadTraceError
         If it cannot be read or is no JSON; names line and column.
     """
-    return parse_json(read_text(path, WorkloadTraceError), path)
+    return parse_json(read_text(path, WorkloadTraceError, max_bytes=DATA_BYTES), path)
 
 
 def json_values(path: str) -> list[Record]:
@@ -169,7 +169,7 @@ def json_values(path: str) -> list[Record]:
     WorkloadTraceError
         If it cannot be read or is no JSON; names line and column.
     """
-    text = read_text(path, WorkloadTraceError)
+    text = read_text(path, WorkloadTraceError, max_bytes=DATA_BYTES)
     starts = [match.start() for match in _OBJECT_START.finditer(text)]
     if len(starts) > 1:
         try:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.errors import Problem, WorkloadTraceError
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, Columns, join_parts
 from blis_simpy.trace_files.json_records import Record, json_lines, read_json
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from blis_simpy import registry
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.timestamps import check_reach
@@ -34,20 +35,21 @@ _T = TypeVar("_T")
 
 
 class TraceFormat(Protocol):
-    """A kind of file that traces can be read from.
+    """Format of trace files.
 
-    Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its fields
-    are its options, made with `blis_simpy.settings.fields.setting`: in `load_trace`, and as flags of ``blis convert``
-    and ``blis replay``. The first line of its docstring is what ``blis convert --help`` says of it. What of a file the
-    trace does not hold is in the trace's ``not_kept``.
+    Register the class in the entry-point group ``blis_simpy.trace_format``. It must be a frozen attrs class. Its
+    fields, made with `blis_simpy.settings.fields.setting`, are options of `load_trace` and flags of ``blis convert``
+    and ``blis replay``. ``blis convert --help`` shows the first line of its docstring. The attribute ``not_kept`` of a
+    trace lists the contents of the file that the trace does not have.
 
-    Class variables ``fields``, ``times`` and ``not_kept`` may say for the documentation what is read, in which units,
-    and what is never kept. ``is_general``, if true, lets other formats that recognise the same file take precedence.
+    The optional class variables ``fields``, ``times`` and ``not_kept`` describe for the documentation the fields that
+    are read, their units, and the contents that are not kept. With ``is_general = True``, other formats that recognise
+    the same file take precedence.
     """
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether a file is of this kind.
+        """Whether a file has this format.
 
         Parameters
         ----------
@@ -65,18 +67,18 @@ class TraceFormat(Protocol):
         path : str
             The file.
         max_rows : int or None
-            Stop after so many rows or records.
+            Maximum number of rows or records.
 
         Raises
         ------
         WorkloadTraceError
-            If the file is not as it should be; names file, line or record, and column.
+            If the file is invalid; names file, line or record, and column.
         """
 
 
 @attrs.frozen(kw_only=True)
 class Excerpt:
-    """Which part of a trace to take, and how fast.
+    """Excerpt of a trace, with a factor on the time between arrivals.
 
     Examples
     --------
@@ -84,10 +86,10 @@ class Excerpt:
     120000000
     """
 
-    limit: int | None = setting(default=None, help="Rows or records of the file to read at most.", ge=1, flag="--limit")
+    limit: int | None = setting(default=None, help="Maximum number of rows or records to read.", ge=1, flag="--limit")
     start: int | None = setting(
         default=None,
-        help="Leave out what arrives earlier after the first arrival, ticks or text like 10s.",
+        help="Time after the first arrival at which the excerpt starts: ticks, or text such as 10s.",
         ge=0,
         dimension="duration",
         flag="--start",
@@ -95,18 +97,18 @@ class Excerpt:
     )
     end: int | None = setting(
         default=None,
-        help="Leave out what arrives so long after the first arrival, or later.",
+        help="Time after the first arrival before which the excerpt ends.",
         gt=0,
         dimension="duration",
         flag="--end",
         absent="",
     )
     scale: float = setting(
-        default=1.0, help="Stretch the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale"
+        default=1.0, help="Factor on the time between arrivals; 0.5 doubles the load.", gt=0, flag="--scale"
     )
 
     def of(self, trace: Trace, file: str) -> Trace:
-        """Cut a part out of a trace that has been read up to the limit; it then begins at tick 0.
+        """Return the excerpt of a trace, which has been read up to the limit; it starts at tick 0.
 
         Raises
         ------

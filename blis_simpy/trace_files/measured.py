@@ -1,4 +1,4 @@
-"""Requests that a load generator measured, as a workload trace."""
+"""Workload traces of requests measured by a load generator."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Measured", "measured_trace"]
 
 @attrs.frozen(kw_only=True)
 class Measured:
-    """One request.
+    """A measured request.
 
     Attributes
     ----------
     sent_at : int, ticks
-        When it was sent, from any origin.
+        Time of sending, from any origin.
     input_tokens, output_tokens : int
         Lengths.
     first_chunk_at, last_chunk_at : int or None, ticks
-        When the answer began and ended; None if it is not known.
+        Time of the first and of the last chunk of the response; None if unknown.
     num_chunks : int
-        Chunks with tokens; 0 if it is not known.
+        Number of chunks with tokens; 0 if unknown.
     failed : bool
-        Whether there was no complete answer.
+        Whether the response is missing or incomplete.
     client_id, session_id : str
-        Labels; empty if there are none.
+        Labels; empty = none.
     """
 
     sent_at: int
@@ -52,18 +52,18 @@ class Measured:
 def measured_trace(
     file: str, requests: Sequence[Measured], *, server: ServerInfo | None = None, not_kept: Iterable[str] = ()
 ) -> Trace:
-    """Make a trace, as `build_trace` does; requests that failed or have no output are left out.
+    """Build a trace with `build_trace`, without requests that failed or have no output.
 
     Parameters
     ----------
     file : str
-        Where they come from, for messages.
+        Name of the file, for messages.
     requests : sequence of Measured
-        In any order.
+        Requests, in any order.
     server : ServerInfo, optional
-        What answered.
+        The measured server.
     not_kept : iterable of str
-        What of the file is not in them.
+        Contents of the file that the requests do not have.
     """
 
     def numbers(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Arrivals at a rate, for files that have none."""
+"""Arrivals at a rate, for files without arrival times."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Paced"]
 
 @settings_class
 class Paced:
-    """Options of formats whose files may have no arrivals."""
+    """Options of formats with files that may have no arrival times."""
 
     rate: float | None = setting(
         default=None,
-        help="Requests, or conversations, that arrive each second, or text like 30/min or inf (all at once), "
-        "in place of recorded arrivals; required if the file has none.",
+        help="Rate of the requests or sessions, instead of recorded arrivals: per second, text such as 30/min, or inf "
+        "(all at once); required if the file has no arrivals.",
         unit="1/s",
         gt=0,
         finite=False,
@@ -39,11 +39,11 @@ class Paced:
 
     @staticmethod
     def no_rate(why: str, hint: str = "") -> ScenarioError:
-        """Make the error that a rate is needed, and say why."""
+        """Return the error for a missing rate, with the reason."""
         return ScenarioError.at("rate", f"must be given: {why}", hint=hint)
 
     def arrivals_at(self, rate: float, number: int) -> NDArray[np.int64]:
-        """Return so many arrivals at a rate, ticks; the first one at tick 0 unless they are random."""
+        """Return arrivals at a rate, ticks; the first is at tick 0 unless they are random."""
         if math.isinf(rate):
             return np.zeros(number, np.int64)
         mean_gap_us = 1e6 / rate

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.errors import PluginError, Problem, WorkloadTraceError
+from blis_simpy.files.paths import exists, is_regular, reason_of, record_input
 from blis_simpy.trace_files.csv_columns import MAX_PROBLEMS, Columns, CsvColumn, join_parts
 from blis_simpy.trace_files.json_rows import as_text
 
@@ -47,6 +48,9 @@ def read_parquet(path: str, layout_of: LayoutOf, max_rows: int | None) -> Column
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise PluginError("Parquet files need pyarrow; pip install blis-simpy[tables]") from None
+    if exists(path) and not is_regular(path):
+        raise WorkloadTraceError.at("", "cannot be read as Parquet: it is no regular file", file=path)
+    record_input(path)
     try:
         with ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -67,9 +71,9 @@ def read_parquet(path: str, layout_of: LayoutOf, max_rows: int | None) -> Column
                     except ValueError:
                         raise WorkloadTraceError(list(_wrong(values, column, path, first))[:MAX_PROBLEMS]) from None
                 first += len(batch)
-    except (ArrowException, OSError) as broken:
-        # pyarrow raises OSError for what is wrong with the content, too.
-        raise WorkloadTraceError.at("", f"cannot be read as Parquet: {broken}", file=path) from None
+    except (ArrowException, ArithmeticError, LookupError, MemoryError, OSError, TypeError, ValueError) as broken:
+        # pyarrow raises any of them for what is wrong with the content.
+        raise WorkloadTraceError.at("", f"cannot be read as Parquet: {reason_of(broken)}", file=path) from None
     return {column.name: join_parts(parts[column.name], column.dtype) for column in layout.columns}
 
 

@@ -37,21 +37,21 @@ _DETAILS = ("text_tokens", "image_tokens", "audio_tokens", "video_tokens", "reas
 
 
 def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any] | None = None) -> Trace:
-    """Make a trace of all requests of a run, whatever became of them, as the reference exports it.
+    """Return a trace of all requests of a run, in the layout of the reference.
 
     Parameters
     ----------
     requests : mapping of str to ndarray of shape (num_requests,)
-        The table of the requests of a result, in the order in which they were made.
+        Table of the requests of a result, in the order of their creation.
     details : mapping of str to RequestDetails, optional
-        Parts of multimodal prompts and shares of reasoning, by id of the request; other requests have none.
+        Parts of multimodal prompts and shares of reasoning, by id of the request.
 
     Returns
     -------
     Trace
-        One row a request, by arrival, numbered from 0. Prefix groups are left out, for ``input_tokens`` has the prefix
-        in it already. ``status`` is ``ok``, ``timeout`` or, for all others, ``incomplete``. The first chunk leaves with
-        the first token, the last one with the last token so far; both are 0 where there was no token.
+        One row per request, in order of arrival and numbered from 0. Prefix groups are left out, because
+        ``input_tokens`` includes the prefix. ``status`` is ``ok``, ``timeout`` or ``incomplete``. The times of the
+        first and the last chunk are those of the first and the last token, 0 without tokens.
     """
     rows = np.argsort(requests["arrived_at_us"], kind="stable")
 

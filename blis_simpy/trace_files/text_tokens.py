@@ -1,4 +1,4 @@
-"""Tokens of texts: counted by a tokenizer, or estimated; equal texts are equal tokens."""
+"""Token counts of texts, by a tokenizer or estimated, and texts as content of prompts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from blis_simpy.core.token_spans import Span
 
 __all__ = ["TOKENIZER_HELP", "estimated_tokens", "num_tokens", "plain_text", "span_of"]
 
-TOKENIZER_HELP = "Callable that gives the tokens of a text, or their number; unset: one for every four bytes."
+TOKENIZER_HELP = "Callable that returns the tokens of a text, or their number; unset means one token per four bytes."
 """Help of the option ``tokenizer`` of formats whose files have texts."""
 
 _BYTES_PER_TOKEN = 4
 
 
 def estimated_tokens(text: str) -> int:
-    """Estimate the tokens of a text: one for every four bytes of UTF-8, rounded up.
+    """Estimate the number of tokens of a text: one per four bytes of UTF-8, rounded up.
 
     Examples
     --------
@@ -42,11 +42,11 @@ def num_tokens(text: str, tokenizer: Callable[[str], Any] | None) -> int:
         return len(found)
     if isinstance(found, int) and found >= 0:
         return int(found)
-    raise ValueError(f"must become tokens or their number by the tokenizer, not {found!r}")
+    raise ValueError(f"must be converted to tokens or their number by the tokenizer, not {found!r}")
 
 
 def span_of(text: str, tokens: int) -> Span:
-    """Tokens of a text as content of prompts."""
+    """Return a text as content of prompts; equal texts give equal spans."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
     return Span(f"text:{digest}", 0, tokens)
 

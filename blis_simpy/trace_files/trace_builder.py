@@ -1,4 +1,4 @@
-"""From the figures of another program's file to a workload trace."""
+"""Builds workload traces from the columns of other formats."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def build_trace(
     not_kept: Iterable[str] = (),
     **labels: Any,
 ) -> Trace:
-    """Make a trace that begins at tick 0, its rows in order of arrival and numbered from 0.
+    """Build a trace that starts at tick 0, with rows in order of arrival and numbered from 0.
 
     Parameters
     ----------
     file : str
-        Where the figures come from, for messages.
+        Name of the file, for messages.
     arrivals : sequence of int, ticks
-        Of each request, from whatever origin.
+        Arrival of each request, from any origin.
     input_tokens, output_tokens : sequence of int, tokens
-        Lengths. Requests that have neither are left out, and an empty prompt is taken as one token, as no server
-        computes nothing; warnings say how many.
+        Lengths. Requests without prompt and output are left out, and an empty prompt counts as one token, because a
+        server computes at least one; warnings state the numbers.
     header : TraceHeader, optional
-        That of a recording if not given.
+        Header; by default that of a recording.
     contents, output_streams : sequence, optional
         As for `Trace`.
     failed : sequence of bool, optional
-        Requests that got no answer; they are left out, too.
+        Requests without a response, which are left out.
     not_kept : iterable of str
-        What of the file the trace does not hold.
+        Contents of the file that the trace does not have.
     **labels : list of str or ndarray
-        Further columns of the trace; times in them have the origin of the arrivals, 0 means none.
+        Further columns of the trace; times in them have the origin of the arrivals, and 0 means none.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def build_trace(
     if failed is not None:
         left_out |= np.asarray(failed, np.bool_)
     if left_out.any():
-        what = "that failed" if failed is not None else "without prompt and output"
-        _log.warning("%s: %d of %d requests %s are left out", file, left_out.sum(), len(ticks), what)
+        why = "failed" if failed is not None else "no prompt and no output"
+        _log.warning("%s: %d of %d requests are left out: %s", file, left_out.sum(), len(ticks), why)
     rows: NDArray[np.int64] = np.argsort(ticks, kind="stable")
     rows = rows[~left_out[rows]]
     if not len(rows):
@@ -94,18 +94,18 @@ def build_trace(
     trace.columns["request_id"] = np.arange(len(rows))
     empty = np.asarray(trace.columns["input_tokens"]) == 0
     if empty.any():
-        _log.warning("%s: %d empty prompts are taken as one token", file, empty.sum())
+        _log.warning("%s: %d empty prompts count as one token each", file, empty.sum())
         trace.columns["input_tokens"] = np.where(empty, 1, trace.columns["input_tokens"])
     return trace
 
 
 def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
-    """Pick some rows of a trace, in a given order."""
+    """Return a trace with some of the rows, in a given order."""
     numbers = rows.tolist()
     done: dict[int, Any] = {}
 
     def picked(values: Any) -> Any:
-        # Columns that are one object stay one, and constant ones take no memory.
+        # Columns that share an object still share it afterwards, and constant columns take no memory.
         if id(values) not in done:
             if not isinstance(values, np.ndarray):
                 done[id(values)] = [values[number] for number in numbers]
@@ -124,18 +124,18 @@ def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
 
 
 def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
-    """Copy a trace with other arrivals; what happened later happens as long after them as before.
+    """Return a trace with other arrivals, and all later times of a request shifted with its arrival.
 
     Parameters
     ----------
     trace : Trace
-        Stays as it is.
+        Trace to copy.
     arrivals : ndarray of int64, shape (num_requests,), ticks
-        The new ones.
+        New arrivals.
     """
     columns: dict[str, Any] = dict(trace.columns)
     shift = arrivals - columns["arrival_time_us"]
-    # 0 means none, unless it is exactly the time of the arrival.
+    # 0 means no time, except for a request that arrives and is sent at 0.
     for name in _LATER_TIMES:
         if columns[name] is columns["arrival_time_us"]:
             columns[name] = arrivals
@@ -149,7 +149,7 @@ def shifted(trace: Trace, arrivals: NDArray[np.int64]) -> Trace:
 
 
 def rounds_of(sessions: Iterable[str]) -> NDArray[np.int64]:
-    """How many requests of its session were before each one; 0 for those without a session."""
+    """Return the round of each request in its session, from 0; 0 without a session."""
     seen: Counter[str] = Counter()
     rounds = []
     for session in sessions:

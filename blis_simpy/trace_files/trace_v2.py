@@ -16,7 +16,9 @@ import numpy as np
 import yaml
 
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
-from blis_simpy.files.text_files import read_text, write_texts
+from blis_simpy.files.outputs import write_texts
+from blis_simpy.files.paths import is_regular, resolved
+from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
@@ -64,7 +66,7 @@ def read_header(path: str | os.PathLike[str]) -> TraceHeader:
     WorkloadTraceError
         If the file cannot be read or breaks a rule of the layout; names file, line and key.
     """
-    text = read_text(path, WorkloadTraceError)
+    text = read_text(path, WorkloadTraceError, max_bytes=DATA_BYTES)
     try:
         document = parse(text, os.fspath(path))
         data: dict[str, Any] = document.data or {}
@@ -135,7 +137,7 @@ class TraceV2:
     )
 
     fields: ClassVar[str] = (
-        "the columns of TraceV2, version 2 or 3; prefix_length, vllm_priority, content_spans if there"
+        "the columns of TraceV2, version 2 or 3; optional prefix_length, vllm_priority, content_spans"
     )
     times: ClassVar[str] = "µs; in version 3 as sent, from the first send on"
     not_kept: ClassVar[str] = "adapters"
@@ -148,7 +150,7 @@ class TraceV2:
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a trace, as `read_trace`."""
         beside = Path(path.removesuffix(".gz")).with_suffix(".yaml")
-        header = str(beside) if self.header is None and beside.is_file() else self.header
+        header = str(beside) if self.header is None and is_regular(beside) else self.header
         return read_trace(header, path, max_rows=max_rows)
 
 
@@ -169,7 +171,7 @@ def write_trace(trace: Trace, header_path: str | os.PathLike[str], data_path: st
     ScenarioError
         If a file cannot be written; nothing is left behind.
     """
-    if Path(header_path).resolve() == Path(data_path).resolve():
+    if resolved(header_path) == resolved(data_path):
         raise ScenarioError.at("", "cannot hold both header and rows of a trace", file=os.fspath(data_path))
     write_texts([(header_path, [_header_text(trace)]), (data_path, _data_text(trace))])
 

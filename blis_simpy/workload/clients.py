@@ -1,4 +1,4 @@
-"""The SimPy processes that send requests: one per client, one per cohort, one per closed-loop session.
+"""The SimPy processes that send requests: one per client, per cohort, per closed-loop session and per closed-loop user.
 
 A client sends requests that were generated before the simulation; a session makes each round when the previous one has
 ended. All of them yield on the clock at a fixed place within the tick, so simultaneous arrivals are submitted in the
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
+from blis_simpy.core.environment import CONTROL_PLANE, FOLLOWING_ARRIVAL, ControlEvent, event_priority
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.errors import ScenarioError
+from blis_simpy.workload.in_flight import InFlightCap
+from blis_simpy.workload.user_processes import UserProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -22,13 +24,10 @@ if TYPE_CHECKING:
     from blis_simpy.workload.generator import GeneratedWorkload
     from blis_simpy.workload.sessions import SessionBlueprint
 
-__all__ = ["FOLLOWING", "ClientProcesses", "validate_requests"]
+__all__ = ["ClientProcesses", "validate_requests"]
 
 _FIRST_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 0)
 """Place within a tick of the first request of a workload; the request of rank n comes n places later."""
-
-FOLLOWING = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 2**32 - 1)
-"""Place within a tick of requests that are made during the simulation: after those of the workload."""
 
 
 def validate_requests(requests: Iterable[Request]) -> list[Request]:
@@ -61,7 +60,7 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
 class SubmitRequest(Protocol):
     """Function that accepts a request, see `Router.accept`."""
 
-    def __call__(self, request: Request, *, ends_turn: bool) -> None: ...
+    def __call__(self, request: Request, *, ends_turn: bool = False) -> None: ...
 
 
 class ClientProcesses:
@@ -76,7 +75,7 @@ class ClientProcesses:
     on_request : callable
         Called with each later round of a session when it is made, before it arrives.
     on_session_end : callable
-        Called when a session is over.
+        Called when a session is over, and when no user sends anything more.
     """
 
     def __init__(
@@ -95,10 +94,23 @@ class ClientProcesses:
         self._num_rounds = 0
 
     def start(self, workload: GeneratedWorkload) -> None:
-        """Start a process for each client and cohort; sessions start with their first request."""
+        """Start a process for each client and cohort, and the users; sessions start with their first request."""
         self._sessions = {session.session: session for session in workload.sessions}
+        if workload.max_in_flight is not None:
+            self._submit = InFlightCap(self._env, workload.max_in_flight, self._submit).submit
         for client in workload.clients:
             self._env.process(self.send_requests(workload.requests, client.ranks))
+        if workload.users is not None:
+            assert workload.streams is not None
+            users = UserProcesses(
+                self._env,
+                workload.users,
+                workload.streams,
+                submit=self._submit,
+                on_request=self._on_request,
+                on_end=self._on_session_end,
+            )
+            self._env.process(users.run_stages())
 
     def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, Any, None]:
         """Submit the requests of one client, or of all members of a cohort, at their arrivals.
@@ -146,6 +158,6 @@ class ClientProcesses:
             request.done = ended = env.event()
             self._num_rounds += 1
             self._on_request(request)
-            yield env.event_at(request.arrived_at, FOLLOWING)
+            yield env.event_at(request.arrived_at, FOLLOWING_ARRIVAL)
             self._submit(request, ends_turn=True)
         self._on_session_end()

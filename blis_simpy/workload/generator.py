@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import ScenarioError
@@ -36,13 +37,13 @@ from blis_simpy.workload.request_builders import (
     SingleRequestBuilder,
 )
 from blis_simpy.workload.sessions import SessionBlueprint
+from blis_simpy.workload.spec.user_profile import UserProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.arrivals import ArrivalProcess
     from blis_simpy.workload.spec.client import Client, TrafficSource
 
@@ -84,12 +85,21 @@ class GeneratedWorkload:
         Closed-loop sessions; the first round of each is among the requests.
     details : dict of str to RequestDetails
         Modalities and reasoning share of the requests that have any, by request id.
+    max_in_flight : int or None
+        Largest number of requests in flight at a time; None = no limit.
+    users : UserProfile or None
+        Closed-loop users, whose requests are made in the simulation.
+    streams : RandomStreams or None
+        Random streams of the users.
     """
 
     requests: list[Request]
     clients: list[ClientRequests]
     sessions: list[SessionBlueprint] = attrs.field(factory=list)
     details: dict[str, RequestDetails] = attrs.field(factory=dict)
+    max_in_flight: int | None = None
+    users: UserProfile | None = None
+    streams: RandomStreams | None = None
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:

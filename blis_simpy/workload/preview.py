@@ -1,7 +1,7 @@
 """Preview of a workload before it is served: rate over time, lengths, and the shares of the clients.
 
-All numbers are those of one generated sample. Of closed-loop sessions it contains the first rounds only, because the
-later ones are made in the simulation.
+All numbers are those of one generated sample. Of closed-loop sessions and users it contains the first requests only,
+because the later ones are made in the simulation.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.units import SECOND, format_ticks
+from blis_simpy.workload.user_processes import UserRequests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.generator import GeneratedWorkload
+    from blis_simpy.workload.spec.user_profile import UserProfile
 
-__all__ = ["ClientShare", "Preview", "preview_of"]
+__all__ = ["ClientShare", "Preview", "preview_of", "preview_of_users"]
 
 _MEDIAN_TO_LONGEST = (50, 99, 100)
 _NAMED_CLIENTS = 8
@@ -65,6 +68,8 @@ class Preview(Rendered):
         Closed-loop sessions, which continue in the simulation.
     max_further_rounds : int
         Requests that these add if all their rounds complete.
+    num_users : int
+        Closed-loop users, which go on sending requests in the simulation.
     """
 
     arrived_at: NDArray[np.int64]
@@ -73,6 +78,7 @@ class Preview(Rendered):
     clients: list[str]
     num_sessions: int = 0
     max_further_rounds: int = 0
+    num_users: int = 0
 
     @property
     def num_requests(self) -> int:
@@ -149,14 +155,13 @@ class Preview(Rendered):
         """Show the main numbers in a few lines."""
         if not self.num_requests:
             return "Preview of 0 requests"
+        if self.num_users:
+            return "\n".join([f"Preview of the first requests of up to {self.num_users:,} users", *self._lengths()])
         rate = self.num_requests / max(self.duration_us, 1) * SECOND
         lines = [
             f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}: {rate:,.2f} requests/s"
         ]
-        for name, lengths in (("input", self.input_tokens), ("output", self.output_tokens)):
-            median, high, longest = np.percentile(lengths, _MEDIAN_TO_LONGEST)
-            shown = f"mean {lengths.mean():,.1f}, median {median:,.0f}, p99 {high:,.0f}, max {longest:,.0f}"
-            lines.append(f"  {name} tokens: {shown}")
+        lines += self._lengths()
         if self.num_sessions:
             lines.append(f"  {self.num_sessions:,} sessions with up to {self.max_further_rounds:,} further rounds")
         shares = self.client_shares()
@@ -166,6 +171,14 @@ class Preview(Rendered):
             + (f" and {len(shares) - _NAMED_CLIENTS:,} others" if len(shares) > _NAMED_CLIENTS else "")
         )
         return "\n".join(lines)
+
+    def _lengths(self) -> list[str]:
+        lines = []
+        for name, lengths in (("input", self.input_tokens), ("output", self.output_tokens)):
+            median, high, longest = np.percentile(lengths, _MEDIAN_TO_LONGEST)
+            shown = f"mean {lengths.mean():,.1f}, median {median:,.0f}, p99 {high:,.0f}, max {longest:,.0f}"
+            lines.append(f"  {name} tokens: {shown}")
+        return lines
 
 
 def preview_of(workload: GeneratedWorkload) -> Preview:
@@ -182,6 +195,20 @@ def preview_of(workload: GeneratedWorkload) -> Preview:
         clients=clients,
         num_sessions=len(workload.sessions),
         max_further_rounds=sum(session.max_rounds - 1 for session in workload.sessions),
+    )
+
+
+def preview_of_users(workload: UserProfile, streams: RandomStreams) -> Preview:
+    """Summarize the first requests of closed-loop users; see `UserWorkload.preview`."""
+    stage = workload.all_stages[0]
+    starts = [number * stage.ramp // stage.users for number in range(stage.users)]
+    requests = [UserRequests(workload, number, streams).next(start) for number, start in enumerate(starts)]
+    return Preview(
+        arrived_at=_column(starts),
+        input_tokens=_column(request.input_tokens for request in requests),
+        output_tokens=_column(request.output_tokens for request in requests),
+        clients=[request.client for request in requests],
+        num_users=workload.max_users,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blis_simpy.settings.bounds import MAX_COUNT, MAX_REQUESTS
 from blis_simpy.settings.field_types import Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField, check_cv
-from blis_simpy.workload.spec.length_distribution import LENGTHS, LengthField
+from blis_simpy.workload.spec.length_distribution import LENGTHS, LengthField, default_lengths
 from blis_simpy.workload.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ def _default_arrivals() -> Any:
     from blis_simpy.workload.arrivals import ConstantArrivals
 
     return ConstantArrivals()
-
-
-def _default_lengths() -> Any:
-    from blis_simpy.workload.lengths import Gaussian
-
-    return Gaussian(512, 256, 2, 7000)
 
 
 @settings_class
@@ -61,13 +56,14 @@ class Workload(Traffic):
         help="Number of requests; 0 means all that arrive before the horizon.",
         unit="requests",
         ge=0,
+        le=MAX_REQUESTS,
         flag="--num-requests",
     )
     arrivals: ArrivalField = setting(
         factory=_default_arrivals, help="Arrival process.", kind="arrivals", forms=ARRIVALS
     )
     prompt: LengthField = setting(
-        factory=_default_lengths,
+        factory=default_lengths,
         help="Prompt lengths, without the shared prefix.",
         flag="--prompt-tokens",
         unit="tokens",
@@ -75,7 +71,7 @@ class Workload(Traffic):
         forms=LENGTHS,
     )
     output: LengthField = setting(
-        factory=_default_lengths,
+        factory=default_lengths,
         help="Output lengths.",
         flag="--output-tokens",
         unit="tokens",
@@ -87,7 +83,15 @@ class Workload(Traffic):
         help="Length of a prefix that all prompts share, in addition to their own length.",
         unit="tokens",
         ge=0,
+        le=MAX_COUNT,
         flag="--prefix-tokens",
+    )
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
+        flag="--max-in-flight",
     )
     preset: str | None = setting(
         default=None, help="Preset of the defaults file, whose lengths and prefix replace those given here."
@@ -121,6 +125,14 @@ class Workload(Traffic):
         )
         return evolved(self, preset=None, prompt=prompt, output=output, prefix_tokens=preset.prefix_tokens)
 
+    def mean_rate(self) -> float:
+        """Return the rate."""
+        return self.rate
+
+    def with_rate(self, rate_per_s: float) -> Workload:
+        """Return the same workload with another rate; see `Traffic.with_rate`."""
+        return evolved(self, rate=rate_per_s)
+
     def specification(self, defaults: str | None = None) -> WorkloadSpec:
         """Return the same traffic as a specification with one client.
 
@@ -139,7 +151,12 @@ class Workload(Traffic):
         from blis_simpy.workload.workload_spec import WorkloadSpec
 
         client = self.with_preset(defaults)._client()
-        return WorkloadSpec(clients=(client,), aggregate_rate=self.rate, num_requests=self.num_requests)
+        return WorkloadSpec(
+            clients=(client,),
+            aggregate_rate=self.rate,
+            num_requests=self.num_requests,
+            max_in_flight=self.max_in_flight,
+        )
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Return the only client; see `Traffic.sources`."""

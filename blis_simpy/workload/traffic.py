@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
@@ -17,9 +21,11 @@ _DEFAULT_SEED = 42
 
 
 class Traffic:
-    """Base class of workloads: `Workload` is the short form, `WorkloadSpec` the long one.
+    """Base class of workloads, from which a simulation gets its requests.
 
-    A subclass lists its traffic sources; generation and preview are the same for all.
+    `Workload` and `WorkloadSpec` describe open-loop traffic, `UserWorkload` closed-loop users, `TraceWorkload` a
+    recorded trace and `RequestWorkload` requests made by hand. A subclass lists its traffic sources, or overrides
+    `generate`.
 
     Attributes
     ----------
@@ -37,9 +43,43 @@ class Traffic:
         return None
 
     @property
+    def max_in_flight(self) -> int | None:
+        """Largest number of requests in flight at a time; None means no limit."""
+        return None
+
+    @property
     def default_seed(self) -> int:
         """Seed of the requests where no scenario sets one."""
         return _DEFAULT_SEED
+
+    def mean_rate(self) -> float:
+        """Return the mean number of requests, or of starts of sessions, per second.
+
+        Raises
+        ------
+        ScenarioError
+            If this kind of workload has none.
+        """
+        raise ScenarioError.at("rate", f"does not apply to a {type(self).__name__}")
+
+    def with_rate(self, rate_per_s: float) -> Self:
+        """Return the same traffic with another mean rate.
+
+        Parameters
+        ----------
+        rate_per_s : float or str
+            Requests, or starts of sessions, per second.
+
+        Raises
+        ------
+        ScenarioError
+            If this kind of workload has no rate, or the rate is out of range.
+        """
+        raise ScenarioError.at("rate", f"does not apply to a {type(self).__name__}", rate_per_s)
+
+    def content(self) -> Any:
+        """Return what the requests follow from, with the content of files in place of their names."""
+        return self
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
         """Clients and members of cohorts, in the order in which simultaneous arrivals are sorted.
@@ -85,9 +125,9 @@ class Traffic:
         """
         from blis_simpy.workload.generator import generate_requests
 
-        return generate_requests(
-            self.sources(defaults), self.num_requests, streams, self.ends_at if horizon is None else horizon
-        )
+        end = self.ends_at if horizon is None else horizon
+        workload = generate_requests(self.sources(defaults), self.num_requests, streams, end)
+        return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
     def preview(self, *, seed: int | None = None, horizon: int | None = None, defaults: str | None = None) -> Preview:
         """Draw one sample of the traffic; nothing is served.

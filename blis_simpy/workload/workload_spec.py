@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.bounds import MAX_REQUESTS
 from blis_simpy.settings.field_types import Duration, OptionalPart, Parts, Rate
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_yaml
@@ -59,7 +60,7 @@ class WorkloadSpec(Traffic):
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"version", "seed", "category", "clients", "aggregate_rate"})
 
     version: str = setting(default="2", help="Version of the file format.")
-    seed: int = setting(default=0, help="Seed of the requests where no scenario sets one.")
+    seed: int = setting(default=0, help="Seed of the requests where no scenario sets one.", le=2**63 - 1)
     category: str = setting(default="", help="Label; empty means none.", choices=CATEGORIES, absent="")
     clients: Parts[Client] = setting(default=(), help="Clients.")
     cohorts: Parts[Cohort] = setting(default=(), help="Populations of equal clients.")
@@ -75,6 +76,7 @@ class WorkloadSpec(Traffic):
         default=0,
         help="End of simulated time unless the scenario sets one; 0 means none.",
         unit="ticks",
+        le=2**63 - 1,
         dimension="duration",
     )
     num_requests: int = setting(
@@ -82,6 +84,13 @@ class WorkloadSpec(Traffic):
         help="Number of requests, without those that sessions add in the simulation; 0 means all before the horizon.",
         unit="requests",
         ge=0,
+        le=MAX_REQUESTS,
+    )
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
     )
     servegen_data: OptionalPart[ServegenData] = setting(
         default=None, help="Clients from measured data in the layout of ServeGen."
@@ -124,6 +133,25 @@ class WorkloadSpec(Traffic):
     def default_seed(self) -> int:
         """Its seed."""
         return self.seed
+
+    def mean_rate(self) -> float:
+        """Return the aggregate rate, or that of the stages of `inference_perf`."""
+        if self.has_own_rates:
+            raise ScenarioError.at("rate", "is not known: windows of the clients set the rates")
+        return self.with_clients_listed().aggregate_rate
+
+    def with_rate(self, rate_per_s: float) -> WorkloadSpec:
+        """Return the same traffic with another aggregate rate; see `Traffic.with_rate`."""
+        if self.servegen_data is not None:
+            return evolved(self, aggregate_rate=rate_per_s)
+        if self.has_own_rates:
+            raise ScenarioError.at("rate", "cannot be set: windows of the clients set the rates", rate_per_s)
+        # The stages of an inference-perf benchmark set the rate; listed, they are clients.
+        return evolved(self.with_clients_listed(), aggregate_rate=rate_per_s)
+
+    def content(self) -> WorkloadSpec:
+        """Return the specification with a list of clients in place of the names of files."""
+        return self.with_clients_listed()
 
     def with_clients_listed(self) -> WorkloadSpec:
         """Return the same traffic with a list of clients in place of `inference_perf` or `servegen_data`.

@@ -157,7 +157,7 @@ def test_rotary_parameters_count_in_the_architecture_only():
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ScenarioError) as caught:
         load_model_config(tmp_path, "acme/model")
-    assert str(caught.value) == f"{tmp_path / 'config.json'}: cannot be read: no such file or directory"
+    assert str(caught.value) == f"{tmp_path / 'config.json'}: cannot be read: No such file or directory"
 
 
 def test_other_json_is_no_model_configuration(tmp_path):

@@ -62,7 +62,7 @@ def test_a_report_is_written(blis, folder):
 
 
 MISTAKES = [
-    ((), ["scenario is required"]),
+    ((), ["--model is required; or name a scenario: 'blis list scenarios' lists them"]),
     (("fast.yaml",), ["--slo is required"]),
     (("fast.yaml", "--slo", "ttft_p99_ms"), ["--slo must be METRIC=LIMIT, got 'ttft_p99_ms'"]),
     (
@@ -95,4 +95,4 @@ def test_a_mistake_is_one_line(blis, words, lines):
 def test_an_unknown_metric_is_named(blis):
     status, out, lines = blis("capacity", "fast.yaml", "--slo", "ttft_p99=3")
     assert (status, out, len(lines)) == (2, "", 1)
-    assert lines[0].startswith("--slo is of an unknown metric, got 'ttft_p99'; did you mean 'ttft_p99_ms'?")
+    assert lines[0].startswith("--slo is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?")

@@ -110,7 +110,7 @@ def test_a_flag_without_effect_is_warned_of_once(capsys, words, warning):
             "--routing-scorers[1] is unknown, got 'load'; known: kv-utilization",
         ),
         (["--fitness-weights", "speed:1"], "--fitness-weights must name fitness metrics, got 'speed'"),
-        (["--policy-config", "nowhere.yaml"], "nowhere.yaml: cannot be read: no such file or directory"),
+        (["--policy-config", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(capsys, words, lines):

@@ -155,7 +155,7 @@ MISTAKES = [
     (("fast.yaml", "fast.yaml"), ["scenario is given twice, got 'fast.yaml'"]),
     (
         ("fast.yaml", "no.yaml", "neither.yaml"),
-        [f"{name}.yaml: cannot be read: no such file or directory" for name in ("no", "neither")],
+        [f"{name}.yaml: cannot be read: No such file or directory" for name in ("no", "neither")],
     ),
     (("fast.yaml", "--variant", "x"), ["--variant must be NAME:SETTING=VALUE, got 'x'"]),
     (("fast.yaml", "--variant", "x:"), ["--variant must be NAME:SETTING=VALUE, got 'x:'"]),
@@ -186,7 +186,7 @@ MISTAKES = [
         ("fast.yaml", "slow.yaml", "--correction", "x"),
         ["--correction is unknown, got 'x'; known: holm, bonferroni, none"],
     ),
-    (("fast.yaml", "slow.yaml", "--seed", "-1"), ["--seed must be an integer >= 0, got -1"]),
+    (("fast.yaml", "slow.yaml", "--seed", "-1"), ["--seed must be >= 0, got -1"]),
     (("fast.yaml", "slow.yaml", "--workers", "0"), ["--workers must be an integer >= 1, got 0"]),
     (("fast.yaml", "slow.yaml", "--warm-up", "-1s"), ["--warm-up must be >= 0, got '-1s'"]),
     (("fast.yaml", "slow.yaml", "--executor", "dask"), ["--cluster is required with --executor dask"]),

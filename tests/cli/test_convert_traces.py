@@ -33,7 +33,7 @@ def outcome(capsys, *words):
         (
             "burstgpt --path burstgpt-v1.csv",
             2,
-            ["1 of 3 requests that failed are left out"],
+            ["1 of 3 requests are left out: failed"],
         ),
         ("burstgpt --path burstgpt-v2.csv", 4, ["not kept: elapsed times"]),
         ("mooncake --path mooncake.jsonl", 6, ["not kept: {shared}"]),
@@ -41,7 +41,7 @@ def outcome(capsys, *words):
         (
             "vllm-benchmark --path vllm-benchmark.json",
             2,
-            ["1 of 3 requests that failed are left out", "not kept: the single gaps between tokens"],
+            ["1 of 3 requests are left out: failed", "not kept: the single gaps between tokens"],
         ),
         (
             "table --path table.csv --columns arrival=ts,input_tokens=prompt,output_tokens=completion",

@@ -54,7 +54,7 @@ def test_flags_describe_the_server_where_there_is_no_file(files, capsys):
     ("words", "line"),
     [
         (["server.yaml"], "--trace-data is required"),
-        (["--trace-data", "real.csv"], "--model is required"),
+        (["--trace-data", "real.csv"], "--model is required; or name a scenario: 'blis list scenarios' lists them"),
         (
             ["server.yaml", "--trace-data", "real.csv", "--held-out", "2"],
             "--held-out must be from 0.1 to 0.9, got 2",

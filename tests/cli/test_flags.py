@@ -130,7 +130,7 @@ def test_the_scenario_has_the_flags_of_the_reference():
         *("--admission-policy", "--admission-latency", "--token-bucket-capacity", "--token-bucket-refill-rate"),
         *("--routing-policy", "--routing-latency", "--routing-scorers", "--snapshot-refresh-interval"),
         *("--trace-level", "--counterfactual-k"),
-        *("--engine-profile", "--kv-capacity-rules"),  # ours
+        *("--engine-profile", "--kv-capacity-rules", "--max-in-flight"),  # ours
         *(f"--{side}-tokens{end}" for side in ("prompt", "output") for end in ("", "-stdev", "-min", "-max")),
     }
 

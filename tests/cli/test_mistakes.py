@@ -47,7 +47,7 @@ MISTAKES = [
         ["rnu"],
         (
             "command is unknown, got 'rnu'; did you mean 'run'? known: run, replay, observe, calibrate, fit, compare, "
-            "sweep, capacity, explain, workload, compose, convert, schema"
+            "sweep, capacity, explain, workload, compose, convert, list, completion, schema"
         ),
     ),
     (["run", "a.yaml", "b.yaml"], "unexpected argument 'b.yaml'"),
@@ -55,13 +55,13 @@ MISTAKES = [
         ["run", "quikstart"],
         (f"scenario is unknown, got 'quikstart'; did you mean 'quickstart'? known: {', '.join(shipped_scenarios())}"),
     ),
-    (["run"], "--model is required"),
+    (["run"], "--model is required; or name a scenario: 'blis list scenarios' lists them"),
     (["explain"], "explain needs a topic; known: latency"),
     (["explain", "latncy"], "explain is unknown, got 'latncy'; did you mean 'latency'? known: latency"),
-    (["explain", "latency"], "--model is required"),
+    (["explain", "latency"], "--model is required; or name a scenario: 'blis list scenarios' lists them"),
     (["explain", "latency", "--model", "x", "--decodes", "0"], "--decodes must be an integer >= 1, got 0"),
     (["explain", "latency", "--model", "x", "--context", "1.5"], "--context must be an integer >= 1, got '1.5'"),
-    (["run", "--model", ""], "--model is required"),
+    (["run", "--model", ""], "--model is required; or name a scenario: 'blis list scenarios' lists them"),
     ([*MODEL, "--tpp", "2"], "--tpp is not a flag; did you mean --tp?"),
     ([*MODEL, "--replicas", "4"], "--replicas is not a flag; did you mean --num-instances?"),
     ([*MODEL, "--max-num-seqs", "4"], "--max-num-seqs is not a flag; did you mean --max-num-running-reqs?"),
@@ -70,7 +70,7 @@ MISTAKES = [
     ([*MODEL, "-x"], "-x is not a flag"),
     ([*MODEL, "--tp"], "--tp needs a value"),
     # scenario files
-    (["run", "missing.yaml"], "missing.yaml: cannot be read: no such file or directory"),
+    (["run", "missing.yaml"], "missing.yaml: cannot be read: No such file or directory"),
     (
         ["run", "broken.yaml"],
         "broken.yaml: is not valid YAML: while parsing a flow node, did not find expected node content (line 2)",
@@ -162,7 +162,7 @@ MISTAKES = [
     ([*MODEL, "--results-path", "no/x.json"], "no/x.json: cannot be written: there is no directory no"),
     ([*MODEL, "--results-path", "."], ".: cannot be written: it is a directory"),
     # catalog
-    ([*MODEL, "--model-config-folder", "nowhere"], "nowhere: cannot be read: no such file or directory"),
+    ([*MODEL, "--model-config-folder", "nowhere"], "nowhere: cannot be read: No such file or directory"),
     (
         [*MODEL, "--hardware", "h100"],
         (

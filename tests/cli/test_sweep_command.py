@@ -134,7 +134,7 @@ def test_without_a_store_an_interrupted_sweep_says_what_would_have_kept_it(blis,
 
 
 MISTAKES = [
-    ((), ["scenario is required"]),
+    ((), ["--model is required; or name a scenario: 'blis list scenarios' lists them"]),
     (("fast.yaml",), ["--grid is required"]),
     (("fast.yaml", "slow.yaml"), ["unexpected argument 'slow.yaml'"]),
     (("fast.yaml", "--grid", "replicas"), ["--grid must be SETTING=VALUE,VALUE,..., got 'replicas'"]),

@@ -154,7 +154,7 @@ def test_workload_samples_differ_by_seed(capsys, folder):
     ("words", "line"),
     [
         ("compose", "--from is required"),
-        ("compose --from none.yaml", "none.yaml: cannot be read: no such file or directory"),
+        ("compose --from none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("compose --form=a.yaml", "--form is not a flag; did you mean --from?"),
         ("convert", f"convert needs a source; known: {SOURCES}"),
         (
@@ -185,7 +185,7 @@ def test_workload_samples_differ_by_seed(capsys, folder):
         ("convert inference-perf --spec a.yaml", "a.yaml: inference_perf is required"),
         ("workload", "workload needs a file or the name of a scenario"),
         ("workload --seed 1", "workload needs a file or the name of a scenario"),
-        ("workload none.yaml", "none.yaml: cannot be read: no such file or directory"),
+        ("workload none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("workload a.yaml", "--num-requests must be > 0 unless a horizon is set, got 0"),
         ("workload a.yaml --seed x", "--seed must be an integer, got 'x'"),
         ("workload a.yaml b.yaml", "unexpected argument 'b.yaml'"),

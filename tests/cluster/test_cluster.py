@@ -105,6 +105,9 @@ def cases(draw):
     pools = ()
     if draw(st.integers(0, 4)) == 0:
         pools = (NodePool(name="p", gpu_type="H100", gpus_per_node=2, initial_nodes=draw(st.integers(1, 3))),)
+    profile = draw(st.sampled_from(["blis", "vllm"]))
+    max_num_seqs = draw(st.integers(1, 8))
+    cpu_blocks = draw(st.sampled_from([0, 0, 0, 9])) if profile == "blis" else 0
     scenario = blis.Scenario(
         model="any/model",
         hardware="H100",
@@ -127,13 +130,14 @@ def cases(draw):
             backend="blackbox", alpha=draw(st.sampled_from(ALPHAS)), beta=draw(st.sampled_from(BETAS))
         ),
         engine=blis.EngineSettings(
-            max_num_seqs=draw(st.integers(1, 8)),
-            max_num_batched_tokens=draw(st.integers(4, 120)),
+            profile=profile,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max(draw(st.integers(4, 120)), max_num_seqs if profile == "vllm" else 1),
             max_model_len=0,
             scheduler=draw(st.sampled_from(["fcfs", "fcfs", "sjf", "priority-fcfs"])),
             priority=draw(st.sampled_from(["constant", "slo-based"])),
         ),
-        kv=blis.KVSettings(blocks=blocks, block_size=block_size, cpu_blocks=draw(st.sampled_from([0, 0, 0, 9]))),
+        kv=blis.KVSettings(blocks=blocks, block_size=block_size, cpu_blocks=cpu_blocks),
         lifecycle=lifecycle,
         node_pools=pools,
     )

@@ -125,4 +125,4 @@ def test_a_mistake_is_named_with_file_and_line(load, text, lines):
 def test_a_missing_file_is_named():
     with pytest.raises(ScenarioError) as caught:
         load_policy_bundle("nowhere.yaml")
-    assert str(caught.value) == "nowhere.yaml: cannot be read: no such file or directory"
+    assert str(caught.value) == "nowhere.yaml: cannot be read: No such file or directory"

@@ -87,9 +87,11 @@ def test_weighted_adds_each_weighted_score_in_turn():
     assert decision == RoutingDecision(0, f"weighted-scoring (score={total:.3f})", [total, 0.0])
 
 
-def test_weighted_clips_scores():
+def test_weighted_clips_scores_with_one_warning_a_scorer(caplog):
     policy = begun(Weighted([(Fixed(-3.0, math.inf), 1)]))
     assert policy.route(request(), state()).scores == [0.0, 1.0]
+    policy.route(request(), state())
+    assert caplog.messages == ["scorer Fixed gives -3: scores below 0 count as 0, those above 1 as 1"]
 
 
 def test_weighted_draws_among_exactly_equal_scores():

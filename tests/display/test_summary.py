@@ -18,13 +18,15 @@ def printed(result):
 def test_summary_says_what_happened(three):
     """TTFT 105, 110 and 190 µs; gaps of 120, 120 and 130 µs; E2E 105, 310 and 360 µs."""
     lines = printed(three)
-    assert lines[:3] == [
+    assert lines[:4] == [
         "any/model on H100 tp 1, latency model blackbox",
         "3 of 3 requests completed",
         "2.105ms simulated: 1,425.18 requests/s, 2,850.4 output tokens/s",
+        "5.0% of the run lies after the last arrival: 1,500.00 requests/s arrived until then",
     ]
-    assert lines[5] == "TTFT, time to first token 0.135 0.110 0.174 0.182 0.188"
-    assert lines[7] == "E2E, arrival to last token 0.258 0.310 0.350 0.355 0.359"
+    assert lines[6] == "TTFT, time to first token 0.135 0.110 0.174 0.182 0.188"
+    assert lines[7] == "TPOT, time per output token 0.122 0.122 0.124 0.125 0.125"
+    assert lines[9] == "E2E, arrival to last token 0.258 0.310 0.350 0.355 0.359"
     assert lines[-1] == "KV cache: prefix hit rate 0.0%, 0 preemptions"
 
 

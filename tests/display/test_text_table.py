@@ -76,3 +76,33 @@ def test_values_are_shown_by_their_kind(value, shown):
 def test_a_notebook_shows_the_table_as_html_and_print_as_text(table):
     assert table._repr_html_() == table.html()
     assert str(table) == table.text()
+
+
+NARROW = TextTable(
+    [
+        TextColumn("metric", align="left", wraps=True),
+        TextColumn("mean"),
+        TextColumn("p50", drop=1),
+        TextColumn("p95", drop=2),
+    ],
+    [("time to the first token of a request", 1000, 2000, 3000)],
+)
+
+
+def test_a_table_is_as_wide_as_its_content():
+    assert page_text([NARROW]).splitlines()[-1] == " time to the first token of a request   1,000   2,000   3,000"
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"), [(60, "mean p50 p95"), (50, "mean p50 p95"), (46, "mean p50"), (38, "mean")]
+)
+def test_a_narrow_page_wraps_text_and_lacks_less_important_columns(width, columns):
+    lines = page_text([NARROW], width).splitlines()
+    assert lines[0].split()[1:] == columns.split()
+    assert max(map(len, lines)) <= max(width, 36)
+    assert "1,000" in lines[2]
+    assert " ".join(line[1:25].strip() for line in lines[2:]).split()[:3] == ["time", "to", "the"]
+
+
+def test_lines_of_a_narrow_page_wrap_at_words():
+    assert page_text([("one two three",)], 8) == "one two\nthree"

@@ -34,6 +34,7 @@ class RequestSpec:
     content: tuple[tuple[str, int, int], ...] = ()
     named_output: bool = False
     slo_class: str = ""
+    priority: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +69,7 @@ class Case:
             horizon=self.horizon,
             latency=blis.LatencySettings(**latency),
             engine=blis.EngineSettings(
+                profile="blis",
                 max_num_seqs=self.max_num_seqs,
                 max_num_batched_tokens=self.max_num_batched_tokens,
                 long_prefill_token_threshold=self.long_prefill_token_threshold,
@@ -92,6 +94,7 @@ class Case:
                 content=tuple(Span(*span) for span in spec.content) or None,
                 output_stream=f"output_{index}" if spec.named_output else None,
                 slo_class=spec.slo_class,
+                priority=spec.priority,
             )
             for index, spec in enumerate(self.requests)
         ]

@@ -85,8 +85,25 @@ def run(case, sample_gaps, other, *, macro_steps):
 
 
 def laws(case, simulation, result, other):
+    """Check what holds for every engine, and what is true of one whose steps take effect at their start."""
+    engine_laws(case, simulation, result, other)
     replica = simulation.replicas[0]
     latency = simulation.deployment.latency
+    # What a request was told adds up.
+    token_us = latency.output_token_processing_time()
+    missed = {r.id for r, _, _ in replica.log.skipped_tokens}
+    for r in simulation.requests:
+        if r.outcome is RequestOutcome.COMPLETED:
+            assert r.e2e == r.ttft + r.itl_sum + (latency.post_decode_overhead() if r.output_tokens else 0)
+            if r.id not in missed:
+                overheads = (1 + r.itl_count) * token_us + (latency.post_decode_overhead() if r.output_tokens else 0)
+                assert r.e2e == r.finished_at - r.arrived_at + overheads
+            assert r.generated_tokens == (r.itl_count + 1 if r.length_capped else r.output_tokens)
+
+
+def engine_laws(case, simulation, result, other):
+    """Check what holds for every engine."""
+    replica = simulation.replicas[0]
     steps, block = result.steps, result.summary
     ended = {RequestOutcome.COMPLETED, RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED}
     counts = {outcome: sum(r.outcome is outcome for r in simulation.requests) for outcome in RequestOutcome}
@@ -103,17 +120,7 @@ def laws(case, simulation, result, other):
     if all(r.outcome in ended or r.outcome is RequestOutcome.PENDING for r in simulation.requests):
         assert replica.kv_blocks.level == case.blocks - replica.kv_blocks.held_externally
         assert replica.slots.count == len(replica.slots.users)
-    # What a request was told adds up.
-    token_us = latency.output_token_processing_time()
-    missed = {r.id for r, _, _ in replica.log.skipped_tokens}
-    for r in simulation.requests:
-        if r.outcome is RequestOutcome.COMPLETED:
-            assert r.e2e == r.ttft + r.itl_sum + (latency.post_decode_overhead() if r.output_tokens else 0)
-            if r.id not in missed:
-                overheads = (1 + r.itl_count) * token_us + (latency.post_decode_overhead() if r.output_tokens else 0)
-                assert r.e2e == r.finished_at - r.arrived_at + overheads
-            assert r.generated_tokens == (r.itl_count + 1 if r.length_capped else r.output_tokens)
-            assert r.scheduled_at >= r.arrived_at
+    assert all(r.scheduled_at >= r.arrived_at for r in simulation.requests if r.outcome is RequestOutcome.COMPLETED)
     # A step keeps its limits, and one begins when or after the one before is over.
     assert (steps["decode_tokens"] + steps["prefill_tokens"] <= case.max_num_batched_tokens).all()
     assert (steps["batch_size"] <= case.max_num_seqs).all()

@@ -40,7 +40,7 @@ def test_the_greatest_is_best_where_more_is_better():
     assert up.behind["a"] == pytest.approx((0.0, 1.5))
 
 
-def test_the_best_is_selected_as_often_as_promised():
+def test_the_best_is_selected_as_often_as_stated():
     """Three of four are worse by just the indifference: of 400, at least 367 (three deviations below 380)."""
     rng = np.random.default_rng(1)
     right = 0

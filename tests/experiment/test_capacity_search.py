@@ -63,7 +63,7 @@ def test_a_value_is_confirmed_with_seeds_that_had_no_part_in_choosing_it(poisson
     assert last.confidence >= 0.975
 
 
-def test_the_service_level_holds_at_the_value_as_promised(poisson):
+def test_the_service_level_holds_at_the_value_as_often_as_stated(poisson):
     """Six searches; at each value found, 20 further runs: at 95 % their mean breaks the limit hardly ever, or once."""
     poisson = poisson.with_(**{"workload.num_requests": 100})
     broken = found_any = 0

@@ -139,7 +139,7 @@ def test_verdicts_are_adjusted_for_their_number(made_up):
     assert sorted(verdict.p_value for verdict in bonferroni.verdicts) == pytest.approx([3 * p for p in plain])
 
 
-def test_false_alarms_are_as_rare_as_promised(made_up):
+def test_false_alarms_are_as_rare_as_stated(made_up):
     """Two candidates, three metrics, nothing different: in 200 comparisons, at most 19 (three deviations above 10)."""
     rng = np.random.default_rng(2)
     alarms = 0

@@ -43,7 +43,7 @@ def test_equivalence_is_found_within_the_margin_only():
     assert not equivalence_test(first, near, by=margin * 0.999).holds(0.95)
 
 
-def test_at_the_edge_of_the_margin_equivalence_is_found_by_mistake_as_rarely_as_promised():
+def test_false_equivalence_at_the_margin_is_as_rare_as_stated():
     """1000 samples at the edge: at 95 %, at most 71 mistakes (three standard deviations above 50)."""
     rng = np.random.default_rng(9)
     mistakes = 0

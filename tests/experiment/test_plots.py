@@ -33,6 +33,17 @@ def test_a_comparison_draws_each_change_with_its_interval(small):
     assert ax.get_xlabel() == "change from one (%)"
 
 
+def test_a_comparison_draws_one_metric(small):
+    metrics = ["ttft_p99_ms", "e2e_mean_ms", "rejected"]
+    found = blis.compare(
+        {"one": small, "two": small.with_(replicas=2)}, 3, metrics=metrics, executor="serial", progress=False
+    )
+    assert [label.get_text() for label in found.plot("ttft_p99_ms").get_yticklabels()] == ["ttft_p99_ms"]
+    assert found.plot().get_title() == "without an interval: rejected"
+    with pytest.raises(blis.ScenarioError, match="metric is not reported, got 'ttft'"):
+        found.plot("ttft")
+
+
 def test_a_comparison_draws_its_runs_by_scenario(small):
     found = blis.compare({"one": small, "two": small.with_(replicas=2)}, 3, executor="serial", progress=False)
     ax = found.plot.runs("e2e_mean_ms")

@@ -106,7 +106,7 @@ def test_rows_have_the_figures_of_the_table(small):
         ({"n": True}, "n must be an integer >= 1, got True"),
         ({"n": 1, "precision": {"ttft_p99_ms": 0.1}}, "n must be an integer >= 2, got 1"),
         ({"precision": {"ttft_p99_ms": 2}}, "precision['ttft_p99_ms'] must be > 0 and < 1, got 2"),
-        ({"precision": {"ttft": 0.1}}, "precision is of an unknown metric, got 'ttft'"),
+        ({"precision": {"ttft": 0.1}}, "precision is unknown, got 'ttft'; 'blis list metrics' lists all of them"),
         ({"confidence": 95}, "confidence must be > 0 and < 1, got 95"),
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),
         ({"warm_up": "-1s"}, "warm_up must be >= 0, got '-1s'"),

@@ -255,3 +255,20 @@ def test_progress_is_shown_where_it_is_wanted_and_nowhere_else(capsys):
     assert "working" in shown.err
     assert "2/3 runs," in shown.err
     assert "left" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: blis.compare([s, s]), "scenarios must be a mapping of names to scenarios"),
+        (lambda s: blis.capacity(s, "ttft_p99_ms<100"), "slo must be a mapping of metrics to limits"),
+        (
+            lambda s: blis.replicate(s, 2, metric="completed"),
+            "metric is not an option of experiments",
+        ),
+    ],
+)
+def test_a_wrong_call_is_an_error_of_the_library(small, call, message):
+    with pytest.raises(blis.ScenarioError) as caught:
+        call(small)
+    assert str(caught.value).startswith(message)

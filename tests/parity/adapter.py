@@ -49,6 +49,8 @@ except ImportError:
 PARITY = Path(check.HERE) if check is not None else Path(__file__).parent / "data"
 
 DEFAULT_BACKEND = "roofline"
+PROFILE = "blis"
+"""Engine profile of the reference."""
 SETTINGS = {
     "model": "model",
     "hardware": "hardware",
@@ -112,7 +114,7 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
     for name in ("latency.alpha", "latency.beta"):
         if name in settings:
             settings[name] = tuple(map(float, settings[name]))
-    # The recordings know nothing of our default backend, nor of our catalog.
+    # The recordings know nothing of our defaults, nor of our catalog.
     settings.setdefault("latency.backend", "blackbox" if "latency.beta" in settings else DEFAULT_BACKEND)
     if case.get("model_config"):
         settings["model_config"] = str(PARITY / "model_configs" / case["model_config"])
@@ -122,6 +124,7 @@ def _scenario(case: dict[str, Any], folder: Path) -> blis.Scenario:
         settings["router.stream"] = RecordedDraws(case["router_draws"])
     base = blis.Scenario(
         model=settings.pop("model"),
+        engine={"profile": PROFILE},
         defaults=str(folder / "no-defaults.yaml"),
         hardware_config=str(PARITY / "hardware.json"),
     )
@@ -343,6 +346,7 @@ def replay_trained_physics(case: dict[str, Any]) -> list[dict[str, int]]:
         horizon=config["horizon_us"],
         latency=blis.LatencySettings(backend=latency),
         engine=blis.EngineSettings(
+            profile=PROFILE,
             max_num_seqs=config["max_num_seqs"],
             max_num_batched_tokens=config["max_num_batched_tokens"],
             long_prefill_token_threshold=config["long_prefill_token_threshold"],
@@ -387,7 +391,7 @@ def generate_trace(
     settings = read_flags([*cli_flags, *(engine_flags or ())], flags, command="run", about="")
     with _quiet():
         workload = blis.Workload() if spec is None else load_workload(spec)
-        scenario = blis.Scenario(model="any/model", workload=workload).with_(**settings)
+        scenario = blis.Scenario(model="any/model", engine={"profile": PROFILE}, workload=workload).with_(**settings)
         steps: dict[str, Any] = {}
         assert scenario.workload is not None
         generated = scenario.workload.generate(RandomStreams(seed), scenario.end, defaults=scenario.defaults)

@@ -139,7 +139,7 @@ def test_an_event_that_comes_in_pieces_is_one(observed, spec):
 @pytest.mark.parametrize(
     ("settings", "tokens", "how"),
     [
-        ({}, 2, "by their chunks, or four bytes a token if not streamed"),
+        ({}, 2, "by chunks, or as one token per four bytes if not streamed"),
         ({"tokenizer": list}, 5, "by the tokenizer"),
     ],
 )
@@ -147,7 +147,7 @@ def test_tokens_of_an_answer_without_usage_are_counted_with_a_warning(observed, 
     answer = replies(events(event("hi "), event("ho", "stop"), b"data: [DONE]"))
     recording, _ = observed(answer, spec(2), **settings)
     assert column(recording, "output_tokens") == [tokens, tokens]
-    assert caplog.messages == [f"2 answers came without usage: their tokens are counted {how}"]
+    assert caplog.messages == [f"2 responses have no usage: their tokens are counted {how}"]
 
 
 def test_tokens_of_an_answer_in_one_piece_without_usage_are_estimated(observed, spec):
@@ -219,13 +219,19 @@ BROKEN = {
         "HTTP 307: redirected to /there",
     ),
     "a success other than 200": (plain(b"", "201 Created"), "HTTP 201:"),
-    "no answer": (b"", "HTTP error: the server closed the connection without an answer"),
-    "no HTTP": (b"garbage\r\n\r\n", "HTTP error: the answer is no HTTP: b'garbage"),
-    "a stream that just ends": (events(event("hi"), event("ho")), "the stream ended after 2 chunks, before the answer"),
-    "no stream at all": (plain({"choices": []}), "the stream ended without any event, before the answer was complete"),
+    "no answer": (b"", "HTTP error: the server closed the connection without a response"),
+    "no HTTP": (b"garbage\r\n\r\n", "HTTP error: the response is not HTTP: b'garbage"),
+    "a stream that just ends": (
+        events(event("hi"), event("ho")),
+        "the stream ended after 2 chunks, before the response",
+    ),
+    "no stream at all": (
+        plain({"choices": []}),
+        "the stream ended without any event, before the response was complete",
+    ),
     "a stream that breaks off": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + event("hi") + b"\n\n",
-        "HTTP error: the stream broke after 1 chunks: the connection was closed before the answer was complete",
+        "HTTP error: the stream broke after 1 chunks: the connection was closed before the response was complete",
     ),
     "an error in the stream": (
         events(event("hi"), b'data: {"error": {"message": "out of memory"}}', b"data: [DONE]"),
@@ -293,7 +299,7 @@ def test_an_endless_answer_times_out(observed, spec):
 
     recording, _ = observed(answer, spec(1, output=40), timeout="300ms")
     fields = ("status", "error_message", "output_tokens", "last_chunk_time_us")
-    assert only(recording, *fields) == ["timeout", "no full answer within 300ms", 40, 0]
+    assert only(recording, *fields) == ["timeout", "no complete response within 300ms", 40, 0]
 
 
 def test_a_deadline_is_enforced(observed, spec):
@@ -305,7 +311,7 @@ def test_a_deadline_is_enforced(observed, spec):
     recording, _ = observed(answer, spec(2, timeout=200_000), max_concurrency=1)
     assert column(recording, "status") == ["timeout", "timeout"]
     assert column(recording, "deadline_us") == [210_000, 220_000]
-    assert column(recording, "error_message")[0] == "no full answer by the deadline, 210ms after the start"
+    assert column(recording, "error_message")[0] == "no complete response by the deadline, 210ms after the start"
 
 
 def test_what_is_too_late_is_not_sent(observed, spec):

@@ -163,7 +163,7 @@ def test_stopping_gives_up_what_is_under_way_and_keeps_what_was_measured(spec):
     recording = asyncio.run(run())
     assert not recording.is_complete
     assert by_id(recording, "status")[:2] == ["ok", "ok"]
-    assert by_id(recording, "error_message")[2] == "HTTP error: given up, as the run was interrupted"
+    assert by_id(recording, "error_message")[2] == "HTTP error: cancelled, because the run was interrupted"
     assert 3 <= len(recording.trace) < 100
     assert ", interrupted" in repr(recording)
 

@@ -91,7 +91,7 @@ def test_a_server_that_never_responds_is_one_line(spec):
     """The system accepts the connection; no process reads from it."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        with pytest.raises(blis.ScenarioError, match=r"url cannot be reached: no answer within 0\.2s"):
+        with pytest.raises(blis.ScenarioError, match=r"url cannot be reached: no response within 0\.2s"):
             observe(url, spec(2), timeout="200ms")
 
 

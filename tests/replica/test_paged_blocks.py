@@ -1,8 +1,4 @@
-"""Segments of blocks behave like single blocks: both stores against one that keeps and moves each block by itself."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+"""What the KV stores on the GPU have in common: counts, and a free list of segments. Blocks of 4."""
 
 import pytest
 from hypothesis import given
@@ -16,177 +12,110 @@ from blis_simpy.replica.block_pool import BlockPool
 from blis_simpy.replica.kv_store import SingleTier
 from blis_simpy.replica.running_request import RunningRequest
 
-if TYPE_CHECKING:
-    from blis_simpy.replica.paged_blocks import PagedBlocks
-
-SIZE = 2
-Key = tuple[Any, ...]
+SIZE = 4
+STORES = pytest.mark.parametrize("store", [SingleTier, BlockPool])
 
 
-class OneBlock:
-    def __init__(self) -> None:
-        self.key: Key | None = None
-        self.holders = 0
+def leg_of(tokens, stream=None):
+    content = None if stream is None else (Span(stream, 0, tokens),)
+    return RunningRequest(Request(f"{stream}-{tokens}", 0, tokens, 5, content=content), 0, Phase.BOTH, 0)
 
 
-class SingleBlockStore:
-    """The rules of both stores for single blocks; keys are all tokens up to the end of a block."""
-
-    def __init__(self, capacity: int, *, like_vllm: bool) -> None:
-        self.like_vllm = like_vllm
-        self.free = [OneBlock() for _ in range(capacity)]
-        self.named: list[OneBlock] = []
-        self.held: dict[str, list[OneBlock]] = {}
-
-    def lookup(self, keys: list[Key], limit: int) -> list[OneBlock]:
-        prefix: list[OneBlock] = []
-        for key in keys[:limit]:
-            same = [block for block in self.named if block.key == key]
-            if not same:
-                break
-            prefix.append(same[0] if self.like_vllm else same[-1])
-        return prefix
-
-    def take(self, blocks: int) -> list[OneBlock]:
-        taken, self.free = self.free[:blocks], self.free[blocks:]
-        for block in taken:
-            if block in self.named:
-                self.named.remove(block)
-            block.key = None
-        return taken
-
-    def name(self, request: str, keys: list[Key], tokens: int) -> None:
-        for block, key in zip(self.held[request][: tokens // SIZE], keys, strict=False):
-            if block.key is None:
-                block.key = key
-                if not self.like_vllm:  # an older block with this key is found no more, not even later
-                    self.named = [other for other in self.named if other.key != key]
-                self.named.append(block)
-
-    def admit(self, request: str, keys: list[Key], limit: int, end: int) -> bool:
-        prefix = self.lookup(keys, limit)
-        new = -(-end // SIZE) - len(prefix)
-        if new + sum(not block.holders for block in prefix) > len(self.free):
-            return False
-        self.free = [block for block in self.free if block not in prefix]
-        self.held[request] = prefix + self.take(new)
-        for block in self.held[request]:
-            block.holders += 1
-        self.name(request, keys, end)
-        return True
-
-    def extend(self, request: str, keys: list[Key], end: int) -> bool:
-        new = -(-end // SIZE) - len(self.held[request])
-        if new > len(self.free):
-            return False
-        taken = self.take(new)
-        for block in taken:
-            block.holders += 1
-        self.held[request] += taken
-        self.name(request, keys, end)
-        return True
-
-    def release(self, request: str, tokens: int) -> None:
-        blank: list[OneBlock] = []
-        for index, block in reversed(list(enumerate(self.held.pop(request)))):
-            block.holders -= 1
-            if block.holders:
-                continue
-            # vLLM's blocks without a hash are used first; full ones have a hash, though nobody may look for it.
-            (blank if self.like_vllm and index >= tokens // SIZE else self.free).append(block)
-        self.free = blank + self.free
+@STORES
+def test_blocks_of_chunks_are_counted_once_a_block(store):
+    """Chunks of 3, 3 and 7 tokens: 1 block, 1 more, 2 more."""
+    kv, leg = store(KVBlocks(Environment(), 9), SIZE), leg_of(13)
+    assert kv.admit(leg, (), 3)
+    assert [kv.blocks_to_extend(leg, end) for end in (4, 5, 6, 13)] == [0, 1, 1, 3]
+    assert kv.extend(leg, 6)
+    assert kv.extend(leg, 13)
+    assert (leg.num_blocks, kv.pool.free, kv.misses, kv.hits) == (4, 5, 4, 0)
 
 
-def free_keys(store: PagedBlocks, names: dict[int, Key]) -> list[Key | None]:
-    keys: list[Key | None] = [None] * store._blank
-    for part in store._free:
-        first = (part.line << 32) + part.position
-        keys += [names[first + at] if part.line else None for at in reversed(range(part.length))]
-    return keys
+@STORES
+def test_allocation_that_does_not_fit_changes_nothing(store):
+    kv, leg = store(KVBlocks(Environment(), 2), SIZE), leg_of(20)
+    assert not kv.admit(leg, (), 9)
+    assert kv.admit(leg, (), 8)
+    assert not kv.extend(leg, 9)
+    assert not kv.take(1)
+    assert (leg.num_blocks, kv.pool.free, kv.misses, kv.free_list_length()) == (2, 0, 2, 0)
 
 
-contents = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(1, 7)), max_size=3)
-operations = st.one_of(
-    st.tuples(st.just("admit"), contents, st.integers(0, 4), st.integers(1, 24)),
-    st.tuples(st.just("extend"), st.integers(0, 9), st.integers(1, 8)),
-    st.tuples(st.just("release"), st.integers(0, 9)),
-    st.tuples(st.just("preempt"), st.integers(0, 9)),
-    st.tuples(st.just("external"), st.integers(1, 3)),
-)
+@STORES
+def test_free_blocks_taken_are_new_ones_and_cached_ones_that_nobody_holds(store):
+    """A prompt of two blocks is released while one with the same first block runs: one block is held, one is free."""
+    kv, first, second, leg = store(KVBlocks(Environment(), 9), SIZE), leg_of(9, "p"), leg_of(6, "p"), leg_of(13, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 9)
+    assert kv.admit(second, kv.cached_prefix(second), 6)
+    kv.release(first, 9, 9)
+    prefix = kv.cached_prefix(leg)
+    assert kv.free_blocks_taken(leg, (), 13) == kv.blocks_to_admit(leg, (), 13) == 4
+    assert (len(prefix), kv.blocks_to_admit(leg, prefix, 13)) == (2, 2)
+    assert kv.free_blocks_taken(leg, prefix, 13) == 3
 
 
-@pytest.mark.parametrize("kind", [SingleTier, BlockPool])
-@given(st.lists(operations, max_size=40), st.integers(6, 30))
-def test_segments_are_found_shared_and_evicted_like_single_blocks(kind, operations, capacity):
-    pool = KVBlocks(Environment(), capacity)
-    store = kind(pool, SIZE)
-    plain = SingleBlockStore(capacity, like_vllm=kind is BlockPool)
-    running: dict[str, tuple[RunningRequest, list[Key], int]] = {}
-    names: dict[int, Key] = {}
-    for number, (operation, *details) in enumerate(operations):
-        if operation == "admit":
-            spans, more, chunk = details
-            content = tuple(Span(*span) for span in spans)
-            tokens = [(span.stream, span.start + at) for span in content for at in range(span.tokens)]
-            named = len(tokens) // SIZE
-            tokens += [(f"r{number}", at) for at in range(more + 1)]
-            request = Request(f"r{number}", 0, len(tokens), 1, content=content or None)
-            leg = RunningRequest(request, 0, Phase.BOTH, 0)
-            keys = [tuple(tokens[: end * SIZE]) for end in range(1, len(tokens) // SIZE + 1)]
-            prefix = store.cached_prefix(leg)
-            names |= zip(leg.keys, keys, strict=False)
-            limit = (len(tokens) - 1) // SIZE
-            assert len(prefix) == len(plain.lookup(keys[:named], limit))
-            end = min(len(tokens), len(prefix) * SIZE + chunk)
-            admitted = store.admit(leg, prefix, end)
-            assert admitted == plain.admit(request.id, keys[:named], limit, end)
-            if admitted:
-                running[request.id] = (leg, keys, end)
-        elif operation == "external":
-            blocks = min(details[0], pool.free)
-            pool.take(blocks)
-            store.external_get(blocks)
-            for block in plain.take(blocks):
-                plain.free.insert(0, block) if plain.like_vllm else plain.free.append(block)
-            store.external_put(blocks)
-            pool.put_back(blocks)
+@STORES
+def test_admission_stays_blocked_only_if_the_new_blocks_do_not_fit(store):
+    """Two free blocks for 2 new ones and a cached one that is free: no fit, but a shorter prefix might do."""
+    kv, first, leg = store(KVBlocks(Environment(), 2), SIZE), leg_of(5, "p"), leg_of(12, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 5)
+    kv.release(first, 5, 5)
+    prefix = kv.cached_prefix(leg)
+    assert len(prefix) == 1
+    assert kv.free_blocks_taken(leg, prefix, 12) == 3
+    assert not kv.stays_blocked(leg, prefix, 12, 0)
+    assert kv.stays_blocked(leg, prefix, 12, 1)
+    assert kv.stays_blocked(leg, (), 12, 0)
+
+
+@STORES
+def test_hit_rate_counts_claimed_and_allocated_blocks(store):
+    kv, first, second = store(KVBlocks(Environment(), 9), SIZE), leg_of(12, "p"), leg_of(14, "p")
+    assert kv.hit_rate == 0.0
+    assert kv.admit(first, kv.cached_prefix(first), 12)
+    assert kv.admit(second, kv.cached_prefix(second), 14)
+    assert (kv.hits, kv.misses, kv.hit_rate) == (3, 4, 3 / 7)
+    assert kv.thrashing_rate == 0.0
+
+
+@STORES
+@given(st.data())
+def test_no_block_is_lost_or_counted_twice(store, data):
+    """Random prompts with shared beginnings come, grow by output and go, beside another process."""
+    kv = store(KVBlocks(Environment(), 12), SIZE)
+    running: list[tuple[RunningRequest, int]] = []
+    outside = 0
+    for number in range(data.draw(st.integers(1, 25))):
+        action = data.draw(st.sampled_from(["admit", "grow", "release", "preempt", "outside", "clear"]))
+        if action == "admit":
+            leg = leg_of(data.draw(st.integers(1, 30)), data.draw(st.sampled_from(["a", "b", f"own{number}"])))
+            if kv.admit(leg, kv.cached_prefix(leg), leg.input_tokens):
+                running.append((leg, leg.input_tokens))
+        elif action == "clear":
+            kv.clear_cache()
+        elif action == "outside":
+            # Another process holds blocks, or gives them back.
+            if outside:
+                kv.external_put(outside)
+                kv.pool.put_back(outside)
+                outside = 0
+            elif kv.pool.take(blocks := data.draw(st.integers(0, kv.pool.free))):
+                kv.external_get(blocks)
+                outside = blocks
         elif running:
-            name = list(running)[details[0] % len(running)]
-            leg, keys, stored = running[name]
-            named = len(leg.keys)
-            if operation == "extend":
-                end = min(leg.input_tokens, stored + details[1])
-                extended = store.extend(leg, end)
-                assert extended == plain.extend(name, keys[:named], end)
-                running[name] = (leg, keys, end if extended else stored)
+            leg, stored = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            if action == "grow":
+                if stored % SIZE or kv.take(1):
+                    stored += 1
+                running.append((leg, stored))
+            elif action == "release":
+                kv.release(leg, stored, stored)
             else:
-                del running[name]
-                if operation == "preempt":
-                    store.preempt(leg, stored, stored, stored)
-                    names |= zip(leg.keys, keys, strict=False)
-                    plain.name(name, keys, stored)
-                else:
-                    store.release(leg, stored, stored)
-                plain.release(name, stored)
-        assert free_keys(store, names) == [block.key for block in plain.free]
-        assert pool.free == len(plain.free)
-
-
-def serving(store: PagedBlocks, name: str, blocks: int, shared: int) -> None:
-    """One request after the other: 16 tokens a block, the beginning shared, all in one chunk."""
-    content = (Span("shared", 0, 16 * shared), Span(name, 0, 16 * (blocks - shared)))
-    leg = RunningRequest(Request(name, 0, 16 * blocks + 1, 1, content=content), 0, Phase.BOTH, 0)
-    prefix = store.cached_prefix(leg)
-    assert store.admit(leg, prefix, leg.input_tokens)
-    store.release(leg, leg.input_tokens, leg.input_tokens)
-
-
-@pytest.mark.parametrize("kind", [SingleTier, BlockPool])
-@pytest.mark.parametrize("blocks", [10, 1000])
-def test_the_segments_of_a_store_do_not_grow_with_the_length_of_the_prompts(kind, blocks):
-    """Ten prompts of 10 or of 1000 blocks, the first half shared: one segment for the beginning, one a prompt."""
-    store = kind(KVBlocks(Environment(), 100_000), 16)
-    for number in range(10):
-        serving(store, f"r{number}", blocks, blocks // 2)
-    assert sum(len(found) for found in store._found.values()) == 11
-    assert sum(1 for part in store._free if part.line) == 11
+                kv.preempt(leg, stored, stored, min(stored, leg.input_tokens))
+        assert kv.free_list_length() == kv.pool.free
+        held = [list(leg.blocks.backwards()) for leg, _ in running]
+        distinct = {segment for segments in held for segment in segments}
+        unnamed = sum(-(-stored // SIZE) - len(leg.blocks) for leg, stored in running)
+        assert kv.pool.free == 12 - outside - sum(segment.length for segment in distinct) - unnamed
+        assert all(segment.num_holders == sum(segment in segments for segments in held) for segment in distinct)

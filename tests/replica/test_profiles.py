@@ -135,8 +135,8 @@ def test_profile_sets_store_and_capacity(profile, expected):
             {"profile": "vllm"},
             {"cpu_blocks": 5},
             (
-                "kv.cpu_blocks must be 0 with the KV store block-pool, got 5; set kv.store to two-tier and "
-                "engine.resume to restart"
+                "kv.cpu_blocks must be 0 with the KV store block-pool, got 5; set engine.profile (--engine-profile) "
+                "to blis, or kv.store to two-tier and engine.resume to restart"
             ),
         ),
         (

@@ -4,6 +4,7 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.results.by_label import latencies, routed_by_label, routed_over_time
+from blis_simpy.results.metrics import latency_families
 
 
 def test_latencies_of_all_requests_are_those_of_the_summary(three):
@@ -44,7 +45,10 @@ def test_no_latency_where_nothing_completed(unserved, nothing):
     [
         (
             {"metric": "tfft"},
-            "metric is unknown, got 'tfft'; did you mean 'ttft'? known: ttft, itl, e2e, scheduling_delay",
+            (
+                "metric is unknown, got 'tfft'; did you mean 'ttft'? "
+                f"known: {', '.join(family.name for family in latency_families())}"
+            ),
         ),
         (
             {"metric": "ttft", "by": "colour"},

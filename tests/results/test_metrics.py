@@ -22,7 +22,7 @@ from blis_simpy.results.percentiles import Percentiles
 
 @pytest.fixture
 def result(three):
-    """TTFT 105, 110 and 190 µs; gaps of 120, 120 and 130 µs; 6 tokens in 2105 µs."""
+    """TTFT 105, 110 and 190 µs; gaps of 120 | 120 and 130 µs; 35 + 6 tokens in 2105 µs, last arrival at 2000."""
     return three
 
 
@@ -38,6 +38,16 @@ def metric(name="mine", **options):
         ("ttft_p0_ms", 0.105),
         ("ttft_p50_ms", 0.110),
         ("ttft_p100_ms", 0.190),
+        ("ttft_min_ms", 0.105),
+        ("ttft_max_ms", 0.190),
+        ("ttft_std_ms", math.sqrt((30**2 + 25**2 + 55**2) / 3) / 1000),
+        ("first_ttft_mean_ms", 0.135),
+        ("tpot_mean_ms", 0.1225),
+        ("tpot_max_ms", 0.125),
+        ("ntpot_p0_ms", 0.105),
+        ("ntpot_max_ms", 0.155),
+        ("longest_gap_mean_ms", 0.125),
+        ("longest_gap_max_ms", 0.130),
         ("itl_p100_ms", 0.130),
         ("e2e_p50_ms", 0.310),
         ("scheduling_delay_p100_ms", 0.060),
@@ -47,7 +57,17 @@ def metric(name="mine", **options):
         ("preemptions", 0),
         ("duration_s", 0.002105),
         ("requests_per_s", 3 / 0.002105),
+        ("offered_requests_per_s", 3 / 0.002),
+        ("input_tokens_per_s", 35 / 0.002105),
         ("output_tokens_per_s", 6 / 0.002105),
+        ("total_tokens_per_s", 41 / 0.002105),
+        ("input_tokens", 35),
+        ("output_tokens", 6),
+        ("cached_tokens", 0),
+        ("prefix_hit_rate", 0),
+        ("recomputed_tokens", 0),
+        ("replica_seconds", 0.002105),
+        ("gpu_seconds", 0.002105),
         ("preemption_rate", 0),
     ],
 )
@@ -62,7 +82,7 @@ def test_a_percentile_may_have_decimals(result):
 
 def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
     known = known_metrics()
-    assert len(known) == 33
+    assert len(known) == 94
     for name, found in known.items():
         assert found.name == name
         assert found.unit
@@ -71,12 +91,14 @@ def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
 
 
 def test_latencies_come_first_and_in_the_usual_order():
-    assert [family.name for family in latency_families()] == ["ttft", "itl", "e2e", "scheduling_delay"]
+    names = ["ttft", "tpot", "itl", "e2e"]
+    names += ["e2e_from_due", "first_ttft", "longest_gap", "ntpot", "scheduling_delay", "ttft_from_due"]
+    assert [family.name for family in latency_families()] == names
     assert list(known_metrics())[:2] == ["ttft_mean_ms", "ttft_p50_ms"]
 
 
 def test_a_summary_has_all_metrics_that_are_not_of_the_whole_run(result):
-    whole = {"preemption_rate", "cache_hit_rate", "kv_thrashing_rate"}
+    whole = {"preemption_rate", "cache_hit_rate", "kv_thrashing_rate", "replica_seconds", "gpu_seconds"}
     assert set(result.where(slo_class="batch").summary) == set(known_metrics()) - whole
 
 
@@ -90,7 +112,14 @@ def test_a_metric_of_the_whole_run_is_none_of_some_requests(result):
     ("name", "message"),
     [
         ("ttft_p99", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
-        ("speed", "metric is unknown, got 'speed'; known: ttft_mean_ms, "),
+        ("speed", "metric is unknown, got 'speed'; 'blis list metrics' lists all of them"),
+        (5, "metric must be the name of a metric, got 5"),
+        (
+            "ttft_p99_ms{slo=chat}",
+            "metric has an unknown label 'slo', got 'ttft_p99_ms{slo=chat}'; known: replica, slo_class",
+        ),
+        ("ttft_p99{tenant=a}", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
+        ("cache_hit_rate{replica=0}", "metric is defined for a whole run only, got 'cache_hit_rate{replica=0}'"),
         ("ttft", "metric is unknown, got 'ttft'; "),
         ("ttft_p101_ms", "metric is unknown, got 'ttft_p101_ms'; did you mean 'ttft_p"),
         ("completed_mean_ms", "metric is unknown, got 'completed_mean_ms'; "),
@@ -121,7 +150,9 @@ def test_a_label_has_the_unit(name, label):
 
 def test_higher_is_better_where_the_metric_says_so():
     better = {name for name in known_metrics() if higher_is_better(name)}
-    assert better == {"requests_per_s", "output_tokens_per_s", "completed", "cache_hit_rate"}
+    tokens = {"input_tokens_per_s", "output_tokens_per_s", "total_tokens_per_s", "cached_tokens"}
+    rates = {"requests_per_s", "cache_hit_rate", "prefix_hit_rate", "resumed_hit_rate"}
+    assert better == {"completed"} | tokens | rates
     assert not higher_is_better("unknown")
 
 

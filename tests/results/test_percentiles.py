@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.results.percentiles import Percentiles, ecdf, histogram
-from blis_simpy.results.run_record import inter_token_latencies
 
 VALUES = st.lists(st.integers(0, 10**7), max_size=40)
 
@@ -44,31 +43,6 @@ def test_mean_is_exact_and_0_without_values(values):
     assert distribution.mean_ms == distribution.mean / 1000
 
 
-@given(st.data())
-def test_gaps_by_step_are_the_gaps_of_all_requests(data):
-    durations = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=12))
-    spans, skipped = [], []
-    for _ in range(data.draw(st.integers(0, 6))):
-        first = data.draw(st.integers(0, len(durations)))
-        end = data.draw(st.integers(first, len(durations)))
-        spans.append((first, end))
-        skipped.append([step for step in range(first, end) if data.draw(st.booleans())])
-    gaps = [
-        durations[step] + 3
-        for (first, end), without in zip(spans, skipped, strict=True)
-        for step in range(first, end)
-        if step not in without
-    ]
-    values, weights = inter_token_latencies(
-        np.array(durations, dtype=np.int64),
-        np.array([first for first, _ in spans], dtype=np.int64),
-        np.array([end for _, end in spans], dtype=np.int64),
-        np.array([step for steps in skipped for step in steps], dtype=np.int64),
-        3,
-    )
-    assert sorted(np.repeat(values, weights).tolist()) == sorted(gaps)
-
-
 def whole(*values):
     return np.array(values, dtype=np.int64)
 
@@ -104,3 +78,22 @@ def test_histogram_of_equal_values_has_them_in_the_middle():
     edges, shares = histogram({"": Percentiles.of(whole(1000, 1000))}, bins=5)
     assert np.allclose(edges, [0.9, 0.94, 0.98, 1.02, 1.06, 1.1])
     assert shares[""].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_deviation_is_that_of_the_values_and_not_of_a_sample():
+    """2, 4, 4 and 6 µs: mean 4, squared deviations 4, 0, 0 and 4, so the variance is 8 / 4."""
+    assert Percentiles.of(whole(2, 4, 4, 6)).std == math.sqrt(2)
+    assert Percentiles.of(whole(2, 4, 6), whole(1, 2, 1)).std == math.sqrt(2)
+    assert Percentiles.of(whole()).std == 0.0
+
+
+def test_values_may_have_decimals():
+    distribution = Percentiles.of(np.array([0.5, 1.25, 0.25]))
+    assert distribution.total == 2.0
+    assert distribution.percentile(50) == 0.5
+    assert distribution.percentile(75) == 0.875
+
+
+def test_the_sum_of_decimals_does_not_depend_on_the_order_of_addition():
+    """Added one after the other, the three ones are lost beside 1e16."""
+    assert Percentiles.of(np.array([1e16, 1.0, 1.0, 1.0])).total == 1e16 + 3

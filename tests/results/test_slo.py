@@ -24,7 +24,7 @@ def table(*rows):
     return RequestTable.of_requests(requests)
 
 
-def test_a_request_that_takes_just_as_long_as_promised_meets_its_target():
+def test_a_request_with_a_latency_equal_to_its_target_meets_it():
     requests = table(("chat", 100), ("chat", 101))
     assert attainment(requests, {"chat": 100}) == 0.5
 

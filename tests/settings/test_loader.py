@@ -145,13 +145,13 @@ def test_lines_are_known_for_keys_and_list_items():
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(ScenarioError) as caught:
         load(tmp_path / "x.yaml")
-    assert str(caught.value) == f"{tmp_path / 'x.yaml'}: cannot be read: no such file or directory"
+    assert str(caught.value) == f"{tmp_path / 'x.yaml'}: cannot be read: No such file or directory"
 
 
 def test_a_folder_in_place_of_a_file_is_one_line(tmp_path):
     with pytest.raises(ScenarioError) as caught:
         load(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: cannot be read: is a directory"
+    assert str(caught.value) == f"{tmp_path}: cannot be read: Is a directory"
 
 
 def test_a_file_that_is_not_text_is_one_line(tmp_path):
@@ -159,7 +159,7 @@ def test_a_file_that_is_not_text_is_one_line(tmp_path):
     path.write_bytes(b"a: \xff\xfe")
     with pytest.raises(ScenarioError) as caught:
         load(path)
-    assert str(caught.value) == f"{path}: cannot be read: it is not UTF-8 text"
+    assert str(caught.value) == f"{path}: must be UTF-8 text, got b'\\xff' (line 1)"
 
 
 @given(st.one_of(st.text(), st.text(alphabet="{}[],:&*!|>'\"%@`-? \n\tabc019.e~#<")))

@@ -34,7 +34,7 @@ DEPLOYMENT = """
     spread = blis.Scenario(
         model="any/model", hardware="H100", tp=1, engine_version="any", replicas=2,
         latency=blis.LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(5000.0, 1.0, 100.0)),
-        engine=blis.EngineSettings(max_num_seqs=4), kv=blis.KVSettings(blocks=10_000),
+        engine=blis.EngineSettings(profile="blis", max_num_seqs=4), kv=blis.KVSettings(blocks=10_000),
         workload=blis.Workload(rate=40, num_requests=50, arrivals="poisson",
             prompt=blis.Gaussian(100, 30, 10, 200), output=blis.Constant(20)),
     )

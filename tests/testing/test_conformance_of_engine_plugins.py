@@ -206,12 +206,12 @@ BATCHING = [
     (
         "test_steady_steps_need_no_decision",
         AlwaysSteady,
-        "is_steady promised that form gives each decoding request its token and does nothing else",
+        "form must only grant each decoding request its token after is_steady has returned True",
     ),
     (
         "test_steady_steps_need_no_decision",
         PausesWhileSteady,
-        "is_steady promised that form gives each decoding request its token and does nothing else",
+        "form must only grant each decoding request its token after is_steady has returned True",
     ),
 ]
 CASES = [

@@ -146,7 +146,7 @@ def pairs(number, count, ratio, seed):
         (lower(by=20, absolute=True), 0.8),
     ],
 )
-def test_false_alarms_are_as_rare_as_promised(claim, ratio):
+def test_false_alarms_are_as_rare_as_stated(claim, ratio):
     """At the edge of what is claimed, where a mistake is likeliest: 5 % of 2000, three standard deviations are 1.5 %.
 
     As often it is refuted; nine times of ten it says that it cannot tell.

@@ -32,6 +32,25 @@ def test_mine_that_are_shown_pass_and_are_listed(project):
     assert project.runs == 5
 
 
+def test_an_experiment_without_an_assertion_is_a_warning(project):
+    project.tests(
+        """
+        def test_nothing(policy_experiment):
+            policy_experiment(baseline=first, candidate=spread, replications=2)
+
+        def test_looked_at(policy_experiment):
+            assert len(policy_experiment(baseline=first, candidate=spread, replications=2).comparison) == 2
+
+        def test_failed(policy_experiment):
+            policy_experiment(baseline=first, candidate=spread, replications=2)
+            assert False
+        """
+    )
+    result = project.run()
+    result.assert_outcomes(passed=2, failed=1, errors=1)  # warnings are errors in this project
+    result.stdout.fnmatch_lines(["*PytestWarning: test_mine.py::test_nothing: nothing is asserted about the outcome*"])
+
+
 def test_a_claim_that_is_refuted_fails_with_its_figures(project):
     project.tests(
         """
@@ -184,7 +203,7 @@ def test_a_policy_that_breaks_shows_its_own_line(project):
             ">   *return state.snapshots*",
             "policies.py:3: TypeError",
             ">   *policy_experiment(baseline=first, candidate=spread, replications=5)",
-            "E  *PluginError: baseline: policy First raised TypeError(*) in route; seed *",
+            "E  *PluginError: baseline: policy First raised TypeError(*) in route (request *, tick *); seed *",
         ]
     )
     result.stdout.no_fnmatch_line("*cannot be identified*")

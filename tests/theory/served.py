@@ -92,11 +92,22 @@ _ONE_TOKEN = constant(1)
 _POISSON = PoissonArrivals()
 
 
-def scenario(backend: type, **changes: Any) -> blis.Scenario:
+def scenario(backend: type, profile: str, **changes: Any) -> blis.Scenario:
+    """One server, unless said otherwise: a replica with one batch slot, in an engine profile.
+
+    The profile ``vllm`` schedules synchronously here: with a step ahead a request may wait for one step more, and the
+    engine pauses when it drains, neither of which the theory knows.
+    """
     plain = blis.Scenario(
         model="qwen/qwen3-14b",
         latency=blis.LatencySettings(backend=backend),
-        engine=blis.EngineSettings(max_num_seqs=1, max_num_batched_tokens=1_000_000, max_model_len=0),
+        engine=blis.EngineSettings(
+            profile=profile,
+            async_scheduling=False,
+            max_num_seqs=1,
+            max_num_batched_tokens=1_000_000,
+            max_model_len=0,
+        ),
         kv=blis.KVSettings(blocks=1_000_000),
     )
     return plain.with_(**changes)

@@ -157,9 +157,9 @@ TABLES = {
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
         "5.0,GPT-4,10.0,5.0,15.0,API log\n6.0,GPT-4,20.0,6.0,26.0,API log\n7,GPT-4,9,0,9,API log\n",
         TWO,
-        warnings=("1 of 3 requests that failed are left out",),
+        warnings=("1 of 3 requests are left out: failed",),
     ),
-    "empty prompt": File("table", USUAL + "0,0,5\n1,20,6\n", [(0, 1, 5), (SECOND, 20, 6)], warnings=("1 empty prompts are taken as one token",)),
+    "empty prompt": File("table", USUAL + "0,0,5\n1,20,6\n", [(0, 1, 5), (SECOND, 20, 6)], warnings=("1 empty prompts count as one token each",)),
 }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ TRACES = {
         "mooncake",
         lines(row(0, 20, 5, hash_ids=[1, 2]), row(1000, 33, 6, hash_ids=[1, 3, 4])),
         [(0, 20, 5), (SECOND, 33, 6)],
-        warnings=("by their number, hashes stand for 16 tokens each, not 512",),
+        warnings=("the numbers of hashes fit 16 tokens per hash, not 512",),
     ),
     "sessions with delays": File(
         "mooncake",
@@ -195,7 +195,7 @@ TRACES = {
         ),
         [(0, 1200, 5), (1500 * MS, 900, 7)],
         sessions=["s1", "s1"],
-        not_kept=("delays after answers, taken as delays after arrivals",),
+        not_kept=("delays after responses, which become delays after arrivals",),
     ),
     "sessions that accumulate": File(
         "mooncake",
@@ -206,7 +206,7 @@ TRACES = {
         [(0, 10, 5), (SECOND, 35, 6)],
         {"context": "accumulate"},
         sessions=["s1", "s1"],
-        not_kept=("delays after answers, taken as delays after arrivals",),
+        not_kept=("delays after responses, which become delays after arrivals",),
     ),
     "sessions of text": File(
         "mooncake",
@@ -217,7 +217,7 @@ TRACES = {
         [(0, 2, 5), (250 * MS, 3, 6)],
         AT_ONCE,
         sessions=["7", "7"],
-        not_kept=("delays after answers, taken as delays after arrivals",),
+        not_kept=("delays after responses, which become delays after arrivals",),
     ),
     "messages with times": File(
         "mooncake",
@@ -286,7 +286,7 @@ def without(values, *keys):
 SGLANG = without({"dataset_name": "random", **benchmark(backend="sglang")}, "model_id", "num_prompts")
 SHORT = [(0, 10, 3), (SECOND, 20, 2)]
 GAPS = ("the single gaps between tokens",)
-EVENLY = "has no start_times; requests arrive as the benchmark planned: evenly, 1 a second"
+EVENLY = "has no start_times; arrivals follow the plan of the benchmark: at equal gaps, 1 per second"
 METRICS = {
     "input_sequence_length": {"value": 10, "unit": "tokens"},
     "output_sequence_length": {"value": 3, "unit": "tokens"},
@@ -364,28 +364,28 @@ RESULTS = {
         "vllm-benchmark",
         json.dumps(benchmark(request_rate="inf")),
         [(0, 10, 3), (0, 20, 2)],
-        warnings=("has no start_times; requests arrive as the benchmark planned: all at once",),
+        warnings=("has no start_times; arrivals follow the plan of the benchmark: all at once",),
         not_kept=GAPS,
     ),
     "vllm, one at a time": File(
         "vllm-benchmark",
         json.dumps(benchmark(request_rate="inf", max_concurrency=1)),
         [(0, 10, 3), (220 * MS, 20, 2)],
-        warnings=("has no start_times; requests arrive as the benchmark planned: all at once, at most 1 at a time",),
+        warnings=("has no start_times; arrivals follow the plan of the benchmark: all at once, at most 1 at a time",),
         not_kept=GAPS,
     ),
     "vllm with a failed request": File(
         "vllm-benchmark",
         json.dumps(benchmark(start_times=[1.0, 2.0], output_lens=[3, 0], itls=[[0.05, 0.07], []], errors=["", "down"])),
         SHORT[:1],
-        warnings=("1 of 2 requests that failed are left out",),
+        warnings=("1 of 2 requests are left out: failed",),
         not_kept=GAPS,
     ),
     "vllm, two appended runs": File(
         "vllm-benchmark",
         lines(benchmark(start_times=[50.5, 51.5]), benchmark(start_times=[8.0, 9.0])),
         [*SHORT, (2 * SECOND, 10, 3), (3 * SECOND, 20, 2)],
-        warnings=("has 2 runs, replayed one after the other; run=1 is the first alone",),
+        warnings=("has 2 runs, replayed one after another; run=1 selects the first",),
         not_kept=GAPS,
     ),
     "vllm, the second run": File(
@@ -400,14 +400,14 @@ RESULTS = {
         "sglang-benchmark",
         lines(SGLANG, SGLANG),
         [*SHORT, (2 * SECOND, 10, 3), (3 * SECOND, 20, 2)],
-        warnings=("has 2 runs, replayed one after the other; run=1 is the first alone", EVENLY),
+        warnings=("has 2 runs, replayed one after another; run=1 selects the first", EVENLY),
         not_kept=GAPS,
     ),
     "SGLang with Infinity": File(
         "sglang-benchmark",
         lines({**SGLANG, "request_rate": float("inf")}),
         [(0, 10, 3), (0, 20, 2)],
-        warnings=("has no start_times; requests arrive as the benchmark planned: all at once",),
+        warnings=("has no start_times; arrivals follow the plan of the benchmark: all at once",),
         not_kept=GAPS,
     ),
     "aiperf": File("aiperf", lines(aiperf(0), aiperf(1)), [(0, 10, 3), (SECOND, 10, 3)]),
@@ -420,7 +420,7 @@ RESULTS = {
             aiperf(3, None, {"code": 500, "message": "x"}, was_cancelled=True),
         ),
         [(0, 10, 3)],
-        warnings=("1 of 4 requests of other phases are left out", "2 of 3 requests that failed are left out"),
+        warnings=("1 of 4 requests are left out: other phases", "2 of 3 requests are left out: failed"),
     ),
     "aiperf of older releases": File(
         "aiperf",
@@ -432,7 +432,7 @@ RESULTS = {
         "guidellm",
         json.dumps({"benchmarks": [report(old_guidellm(0), incomplete=[old_guidellm(0.5, output_tokens=None)]), report(old_guidellm(9))]}),
         [(0, 10, 3), (9 * SECOND, 10, 3)],
-        warnings=("1 of 3 requests that failed are left out",),
+        warnings=("1 of 3 requests are left out: failed",),
         not_kept=TEXTS,
     ),
     "GuideLLM, the second benchmark": File(
@@ -455,8 +455,8 @@ RESULTS = {
         experiments(genai_perf(0, event("a"), event("b")), genai_perf(1, event("abcd" * 3))),
         [(0, 2, 2), (SECOND, 2, 3)],
         warnings=(
-            ("2 of 2 requests have no numbers of tokens; prompts are taken as a token for every four bytes, answers as one "
-            "for each response"),
+            ("2 of 2 requests have no token counts; estimated as one token per four bytes of the prompt and one per "
+            "response"),
         ),
         not_kept=TEXTS,
     ),
@@ -474,7 +474,7 @@ RESULTS = {
             indent=1,
         ),
         [(0, 10, 3), (SECOND, 10, 3)],
-        warnings=("1 of 3 requests that failed are left out",),
+        warnings=("1 of 3 requests are left out: failed",),
         not_kept=TEXTS,
     ),
 }  # fmt: skip
@@ -582,7 +582,7 @@ MISTAKES = {
         "table",
         "ts,time,isl,osl\n1,1,1,1\n",
         {},
-        "arrival may be any of ts, time (line 1); name one: columns arrival=ts",
+        "arrival matches several columns: ts, time (line 1); choose one, such as columns arrival=ts",
     ),
     "missing column": (
         "table",
@@ -649,7 +649,7 @@ def test_mistake_is_named_with_its_place(name):
 @pytest.mark.parametrize(
     ("format_name", "content", "options", "expected"),
     [
-        ("table", "p,c\n1,1\n", {"columns": "input_tokens=p,output_tokens=c"}, "rate must be given: the file has no column of arrivals; there are: p, c; if one of them is, say so with columns: arrival=NAME"),
+        ("table", "p,c\n1,1\n", {"columns": "input_tokens=p,output_tokens=c"}, "rate must be given: the file has no column of arrivals; there are: p, c; if one has the arrivals, set columns to arrival=NAME"),
         ("mooncake", lines({"input_length": 1, "output_length": 1}), {}, "rate must be given: the file has no timestamps"),
         ("sharegpt", lines({"messages": MESSAGES}), {}, "rate must be given: conversations have no times"),
         ("vllm-benchmark", json.dumps(benchmark()), {"run": 2}, "run must be at most 1, the runs of the file, got 2"),

@@ -223,7 +223,7 @@ def test_requests_without_prompt_and_output_are_left_out(caplog):
     edited("azure-2023.csv", "110,27", "0,0")
     with caplog.at_level(logging.WARNING, "blis_simpy"):
         assert len(load_trace("azure-2023.csv")) == 3
-    assert caplog.messages == ["azure-2023.csv: 1 of 4 requests without prompt and output are left out"]
+    assert caplog.messages == ["azure-2023.csv: 1 of 4 requests are left out: no prompt and no output"]
 
 
 def test_file_without_requests_is_one_line():
@@ -241,7 +241,7 @@ def test_burstgpt_leaves_failed_requests_out(caplog):
     assert column(trace, "client_id") == ["ChatGPT", "GPT-4"]
     assert column(trace, "tenant_id") == ["Conversation log", "API log"]
     assert column(trace, "model") == ["", ""]
-    assert caplog.messages == ["burstgpt-v1.csv: 1 of 3 requests that failed are left out"]
+    assert caplog.messages == ["burstgpt-v1.csv: 1 of 3 requests are left out: failed"]
 
 
 def test_burstgpt_sessions_have_rounds():
@@ -414,10 +414,8 @@ def test_sharegpt_mistakes_are_named_with_their_place(old, new, expected):
 
 def test_wrong_tokenizer_is_named_with_the_text():
     (line, *_) = lines_of_error("sharegpt.json", rate=1, tokenizer=lambda text: None)
-    assert (
-        line
-        == "sharegpt.json: [0].conversations[0].value must become tokens or their number by the tokenizer, not None"
-    )
+    rule = "must be converted to tokens or their number by the tokenizer, not None"
+    assert line == f"sharegpt.json: [0].conversations[0].value {rule}"
 
 
 # ---------------------------------------------------------------------------------------------------- vLLM
@@ -435,7 +433,7 @@ def test_vllm_benchmark_becomes_a_recording(caplog):
         "vllm",
         "qwen/qwen3-14b",
     )
-    assert caplog.messages == ["vllm-benchmark.json: 1 of 3 requests that failed are left out"]
+    assert caplog.messages == ["vllm-benchmark.json: 1 of 3 requests are left out: failed"]
 
 
 def without(*keys):
@@ -450,7 +448,7 @@ def test_vllm_benchmark_without_times_arrives_at_its_own_rate(caplog):
     with caplog.at_level(logging.WARNING, "blis_simpy"):
         assert column(load_trace(file), "arrival_time_us") == [0, 500_000]
     assert caplog.messages[0] == (
-        "v.json: has no start_times; requests arrive as the benchmark planned: evenly, 2 a second"
+        "v.json: has no start_times; arrivals follow the plan of the benchmark: at equal gaps, 2 per second"
     )
     assert column(load_trace(file, rate=4), "arrival_time_us") == [0, 250_000]
     assert lines_of_error(without("start_times", "request_rate"), error=ScenarioError) == [

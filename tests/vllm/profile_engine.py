@@ -164,7 +164,9 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
     admitted = [r for r in served if r.first_scheduled_at >= 0]
     found = sum(r.cached_tokens for r in admitted)
     looked_up = admitted if case["settings"]["enable_prefix_caching"] else []
-    resumed = log.resumed_lookups
+    resumed = log.resumptions
+    resumed_hits = sum(resumption.cached_tokens for resumption in resumed)
+    resumed_lookups = resumed if case["settings"]["enable_prefix_caching"] else []
     return {
         "steps": steps if not macro_steps else None,
         "num_steps": len(table["start_us"]) + sum(not step["tokens"] for step in steps),
@@ -175,14 +177,14 @@ def outcome(case: dict[str, Any], variant: str, *, named: bool = True, macro_ste
         "preempted_times": {r.id: r.num_preemptions for r in served},
         "preemptions": len(log.preemptions),
         "computed_tokens": int(table["decode_tokens"].sum() + table["prefill_tokens"].sum()),
-        "cached_tokens": found + resumed.cached_tokens,
+        "cached_tokens": found + resumed_hits,
         "prefix_cache": {
             "requests": len(looked_up),
             "queries": sum(r.input_tokens for r in looked_up),
             "hits": found,
-            "preempted_requests": resumed.requests,
-            "preempted_queries": resumed.queried_tokens,
-            "preempted_hits": resumed.cached_tokens,
+            "preempted_requests": len(resumed_lookups),
+            "preempted_queries": sum(resumption.queried_tokens for resumption in resumed_lookups),
+            "preempted_hits": resumed_hits,
         },
         "gaps": np.repeat(latencies.values, np.diff(latencies.cumulative, prepend=0)).tolist(),
     }

@@ -37,7 +37,7 @@ def random_case(seed: int) -> dict[str, Any]:
         "id": f"random-{seed}",
         "settings": settings,
         "step_time": random.choice(STEP_TIMES),
-        "pause_us": random.choice((1000, 1000, 0, 7)),
+        "pause_us": random.choice((1000, 1000, 1, 7)),
         "requests": requests,
     }
 

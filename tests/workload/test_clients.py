@@ -4,9 +4,9 @@ import pytest
 from workloads import client, generated, spec, turns
 
 import blis_simpy as blis
-from blis_simpy.core.environment import Environment
+from blis_simpy.core.environment import FOLLOWING_ARRIVAL, Environment
 from blis_simpy.core.request import Leg, Request, RequestOutcome
-from blis_simpy.workload.clients import FOLLOWING, ClientProcesses
+from blis_simpy.workload.clients import ClientProcesses
 from blis_simpy.workload.generator import GeneratedWorkload
 
 BLACKBOX = blis.LatencySettings(alpha=(0, 0, 0), beta=(5000, 10, 10))
@@ -106,7 +106,7 @@ def test_later_rounds_come_after_the_requests_of_the_workload_in_the_same_tick()
     chat = client("chat", reasoning=turns(2, 1_000_000, single_session=True))
     log = sink.run(generated(chat, client("plain"), aggregate_rate=2.0, num_requests=4))
     assert log[:4] == [(1_000_000, "chat"), (1_000_000, "plain"), (2_000_000, "plain"), (2_000_000, "chat")]
-    assert FOLLOWING > 2**32 - 1
+    assert FOLLOWING_ARRIVAL > 2**32 - 1
 
 
 @pytest.mark.parametrize("clients", [1, 2, 5])

@@ -279,7 +279,7 @@ def test_file_is_read_and_named(tmp_path):
     path.write_text("seed: 1\n")
     with pytest.raises(ScenarioError, match=r"w\.yaml: clients must not be empty"):
         load_workload(path)
-    with pytest.raises(ScenarioError, match=r"gone\.yaml: cannot be read: no such file or directory"):
+    with pytest.raises(ScenarioError, match=r"gone\.yaml: cannot be read: No such file or directory"):
         load_workload(tmp_path / "gone.yaml")
 
 

@@ -83,7 +83,7 @@ def test_chunk_without_traffic_is_left_out_unread(tmp_path, chunk):
         ("0,1,1,\n0,1,1\n", TABLES, "trace.csv: must have as many columns in each row as in the first (4), got 3"),
         ("0,1,-2,gamma\n", TABLES, "trace.csv: arrival.cv must be > 0, got -2.0"),
         ("0,inf,1,\n", TABLES, "trace.csv: rate_fraction must be a finite number, got inf"),
-        ("0,1,1,\n", None, "dataset.json: cannot be read: no such file or directory"),
+        ("0,1,1,\n", None, "dataset.json: cannot be read: No such file or directory"),
         ("0,1,1,\n", "[]", "dataset.json: must be a JSON object of objects of text"),
         ("0,1,1,\n", {"0": {"input_tokens": 5}}, "dataset.json: must be a JSON object of objects of text"),
         ("0,1,1,\n", {"0": {"input_tokens": "1: 1", "output_tokens": "{1: 1}"}}, "dataset.json: 0.input_tokens must be a table in braces, got '1: 1'"),

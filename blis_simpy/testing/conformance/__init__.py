@@ -1,5 +1,4 @@
-"""Conformance suites: tests of the rules that each kind of plug-in has to keep, one module a kind.
+"""Conformance suites: tests of the rules of each kind of plug-in, one module per kind.
 
-Their names are in `blis_simpy.testing`. They need no test framework but a runner that collects the methods named
-``test_*``, such as pytest.
+`blis_simpy.testing` exports them. Any test runner that collects methods named ``test_*`` can run them, such as pytest.
 """

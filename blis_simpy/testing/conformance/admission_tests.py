@@ -27,7 +27,7 @@ class AdmissionPolicyTests(PolicySuite):
         return decision.admitted, decision.reason
 
     def test_admit_returns_a_decision_or_a_bool(self) -> None:
-        """The answer is a bool or an `AdmissionDecision`; other values that Python takes for true are refused."""
+        """The answer is a bool or an `AdmissionDecision`; other truthy values are invalid."""
         policy = self.make()
         started(policy, policy_context(1))
         for request, state in router_cases(1):
@@ -38,7 +38,7 @@ class AdmissionPolicyTests(PolicySuite):
             require(good, policy, rule, returned=answer, request=request.id, tick=state.now)
 
     def test_admit_answers_without_any_replica(self) -> None:
-        """No replica may be routable when a request arrives: all have failed or are not loaded yet."""
+        """The policy answers without snapshots, because all replicas may have failed or may be loading."""
         policy = self.make()
         started(policy, policy_context(1))
         for request, state in router_cases(1):
@@ -49,7 +49,7 @@ class AdmissionPolicyTests(PolicySuite):
                 require(False, policy, rule, raised=error, request=request.id)
 
     def test_decisions_on_arrival_do_not_depend_on_the_replica(self) -> None:
-        """`may_decide_on_arrival` says that on a cluster of one replica its figures do not matter; it must be true."""
+        """With `may_decide_on_arrival`, a decision is independent of the state of a single replica."""
         policy = self.make()
         if not declares(policy, "may_decide_on_arrival", "admit") or not self.is_reproducible():
             return

@@ -22,8 +22,8 @@ class ArrivalProcessTests(DrawingSuite):
     Attributes
     ----------
     rate_tolerance : float, fraction
-        How far the rate of 20,000 requests may be from the one that is asked for. Raise it for a process whose gaps
-        vary or depend on each other so much that so many do not show its rate.
+        Tolerance of the mean rate of 20,000 requests. Increase it for a process with a high variance or strong
+        correlation of its gaps.
     """
 
     rate_tolerance = 0.1
@@ -35,7 +35,7 @@ class ArrivalProcessTests(DrawingSuite):
         return plugin.inter_arrival_times(rng, _RATE_PER_S, n)
 
     def test_rate_is_the_one_asked_for(self) -> None:
-        """`rate_per_s` is the mean number of requests per second, whatever the distribution of the gaps."""
+        """`rate_per_s` is the mean number of requests per second, for any distribution of the gaps."""
         process = self.make()
         for rate in (_RATE_PER_S, 0.01):
             gaps = process.inter_arrival_times(self.stream(), rate, _NUM_GAPS)
@@ -45,7 +45,7 @@ class ArrivalProcessTests(DrawingSuite):
             require(good, process, rule, rate_per_s=rate, found=round(found, 4), gaps=_NUM_GAPS)
 
     def test_gaps_are_at_least_a_tick_at_any_rate(self) -> None:
-        """Very high rates give gaps of 1 µs, very low ones still fit into the clock."""
+        """Gaps are at least 1 µs at very high rates, and valid ticks at very low rates."""
         process = self.make()
         for rate in (1e-9, 1e9):
             gaps = process.inter_arrival_times(self.stream(), rate, 100)

@@ -1,4 +1,4 @@
-"""Conformance suite for batch policies: they are watched while a replica works with them."""
+"""Conformance suite for batch policies, which are checked in simulations of a replica."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ if TYPE_CHECKING:
 __all__ = ["BatchPolicyTests"]
 
 _MAX_STEPS = 5000
-"""Steps after which a policy counts as one that makes no progress; one request at a time takes 1,877 at most."""
+"""Maximum number of steps of a case; with one request at a time, a case takes at most 1,877."""
 
 
 class BatchPolicyTests(ReplicaSuite):
     """Tests of the rules of `blis_simpy.replica.batch_policies.BatchPolicy` and `SteadyBatchPolicy`."""
 
     def watch(self, case: ReplicaCase) -> Violations:
-        """Simulate a case step by step and return what the policy violates."""
+        """Simulate a case with single steps, and return the violations of the policy."""
         return _watched(self.make(), case)[1]
 
     def test_the_token_budget_is_kept(self) -> None:
-        """No token is granted, and no request admitted, once `token_budget` is used up."""
+        """No token is granted and no request admitted with a `token_budget` of 0."""
         self.check("budget")
 
     def test_a_request_is_admitted_into_a_free_slot(self) -> None:
-        """`admit` is called only while `num_waiting` and `free_slots` are greater than 0."""
+        """`admit` is called only with `num_waiting` > 0 and `free_slots` > 0."""
         self.check("slots")
 
     def test_tokens_are_granted_to_running_requests(self) -> None:
-        """A request that `grant` has preempted in the same step runs no more: its `batch_position` is -1."""
+        """No tokens are granted to a request that was preempted in the same step (`batch_position` -1)."""
         self.check("running")
 
     def test_all_requests_are_served(self) -> None:
-        """Every request completes, or times out, within a limited number of steps."""
+        """Every request completes or times out within a limited number of steps."""
         self.check("progress")
 
     def test_equal_runs_are_equal(self) -> None:
-        """New instances decide alike in equal situations."""
+        """New instances take equal decisions in equal situations."""
         for case in replica_cases():
             policy = self.make()
             one, other = (_watched(instance, case)[0] for instance in (policy, self.make()))
             _require_equal_outcomes(policy, "must decide alike in equal situations", case, one, other)
 
     def test_steady_steps_need_no_decision(self) -> None:
-        """`is_steady` promises that `form` gives each decoding request its token and does nothing else."""
+        """After `is_steady` returns True, `form` only grants each decoding request its token."""
         self.check("steady")
         for case, violations in zip(replica_cases(), self.violations(), strict=True):
             policy = self.make()
@@ -80,11 +80,11 @@ def _require_equal_outcomes(policy: object, rule: str, case: ReplicaCase, one: S
 
 
 def _watched(policy: BatchPolicy, case: ReplicaCase) -> tuple[Simulation, Violations]:
-    """Simulate a case step by step and return what the policy did wrong."""
+    """Simulate a case with single steps; return the simulation and the violations of the policy."""
     violations = Violations(policy, case.name)
     steady = isinstance(policy, SteadyBatchPolicy)
     watched = (_WatchedSteadyPolicy if steady else _WatchedPolicy)(policy, case, violations)
-    # A function, since the simulation would work with a copy of an instance.
+    # Passed as a function, because the simulation copies an instance.
     simulation = case.simulation(macro_steps=False, batching=lambda: watched)
     with suppress(ViolationFoundError):
         simulation.run()
@@ -97,14 +97,14 @@ def _watched(policy: BatchPolicy, case: ReplicaCase) -> tuple[Simulation, Violat
 
 
 class _WatchedPolicy:
-    """Passes each step to a policy, and looks at what it does with it."""
+    """Batch policy that calls another one and checks its calls of the builder."""
 
     def __init__(self, policy: Any, case: ReplicaCase, violations: Violations) -> None:
         self.num_steps = 0
         self._policy = policy
         self._case = case
         self._violations = violations
-        # Members and number of waiting requests for which the policy has said that its steps are steady.
+        # Running requests and number of waiting ones for which `is_steady` returned True.
         self._steady_for: tuple[list[int], int] | None = None
 
     def form(self, step: BatchBuilder) -> None:
@@ -113,48 +113,48 @@ class _WatchedPolicy:
             raise ViolationFoundError
         running = step.running()
         situation = [leg.batch_position for leg in running], step.num_waiting
-        promised = self._promises(step, situation)
+        steady = self._is_steady_now(step, situation)
         watched = _WatchedStep(step, self._violations)
         self._policy.form(watched)
-        # With few blocks, a steady step may have to preempt; the engine takes it singly.
-        if promised and self._case.has_ample_blocks:
+        # With few blocks, a step may have to preempt even after `is_steady`; the planner excludes such steps.
+        if steady and self._case.has_ample_blocks:
             decodes = {leg.batch_position for leg in running if leg.decoding}
             if watched.granted != decodes or watched.others:
                 self._violations.add(
                     "steady",
-                    "is_steady promised that form gives each decoding request its token and does nothing else",
+                    "form must only grant each decoding request its token after is_steady has returned True",
                     decoding=sorted(decodes),
                     granted=sorted(watched.granted),
                     other_calls=watched.others,
                     tick=step.now,
                 )
 
-    def _promises(self, step: BatchBuilder, situation: tuple[list[int], int]) -> bool:
+    def _is_steady_now(self, step: BatchBuilder, situation: tuple[list[int], int]) -> bool:
         return False
 
 
 class _WatchedSteadyPolicy(_WatchedPolicy):
-    """The same for a policy that says when its steps are steady."""
+    """The same for a policy with `is_steady`."""
 
     def is_steady(self, step: BatchBuilder) -> bool:
         return bool(self._policy.is_steady(step))
 
-    def _promises(self, step: BatchBuilder, situation: tuple[list[int], int]) -> bool:
-        # The promise holds until a request arrives or leaves, which the situation shows.
+    def _is_steady_now(self, step: BatchBuilder, situation: tuple[list[int], int]) -> bool:
+        # The answer is valid until a request arrives or leaves, which changes the situation.
         if situation != self._steady_for:
             self._steady_for = situation if self.is_steady(step) else None
         return self._steady_for is not None
 
 
 class _WatchedStep:
-    """The step under formation, whose verbs first check whether they may be called.
+    """Batch builder that checks the calls of a batch policy.
 
     Attributes
     ----------
     granted : set of int
-        Batch positions of the decoding requests that were granted a token.
+        Batch positions of decoding requests with a granted token.
     others : list of str
-        Other verbs that had an effect.
+        Other calls with an effect.
     """
 
     def __init__(self, step: BatchBuilder, violations: Violations) -> None:
@@ -189,7 +189,7 @@ class _WatchedStep:
         if leg.batch_position < 0:
             rule = "must grant tokens to running requests only (batch_position >= 0)"
             self._violated("running", rule, request=leg.request.id)
-        # A prefill chunk is cut to what is left of the budget, and may be empty.
+        # A prefill chunk is cut to the remaining budget, and may be empty.
         left = self._step.token_budget
         if left < 0 or (leg.decoding and left == 0):
             rule = "must grant no token once token_budget is used up"

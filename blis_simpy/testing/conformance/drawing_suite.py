@@ -1,4 +1,4 @@
-"""Rules of all plug-ins that draw a series of numbers: arrival processes and length distributions."""
+"""Common rules of plug-ins that draw random numbers: arrival processes and length distributions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _SPLITS = ((1, 1), (1, 9), (64, 36), (500, 500))
 
 
 class DrawingSuite(ConformanceSuite):
-    """Tests of what arrival processes and length distributions have in common."""
+    """Tests of the common rules of arrival processes and length distributions."""
 
     method: ClassVar[str]
     least: ClassVar[int]
 
     def draw(self, plugin: Any, rng: np.random.Generator, n: int) -> Any:
-        """Ask for the next numbers of a series."""
+        """Return the next `n` numbers."""
         raise NotImplementedError
 
     def stream(self, seed: int = 1) -> np.random.Generator:
-        """Return a new random stream, equal to every other one of this seed."""
+        """Return a new random stream, determined by the seed."""
         return RandomStreams(seed).generator("client")
 
     def test_numbers_are_whole_and_in_range(self) -> None:
-        """The answer is an int64 array of shape (n,), without a number below the least that is allowed."""
+        """The returned array has dtype int64, shape (n,), and no number below the minimum."""
         plugin = self.make()
         for n in (1, 2, 1000):
             drawn = self.draw(plugin, self.stream(n), n)
@@ -39,14 +39,14 @@ class DrawingSuite(ConformanceSuite):
             require(drawn.min() >= self.least, plugin, f"must draw numbers >= {self.least}", least_drawn=drawn.min())
 
     def test_equal_streams_give_equal_numbers(self) -> None:
-        """All chance comes from the stream: two instances with equal streams draw the same."""
+        """The stream is the only source of randomness: two instances with equal streams draw equal numbers."""
         plugin = self.make()
         one, other = self._drawn(plugin, 100), self._drawn(self.make(), 100)
         rule = "must draw from the given stream alone, so that equal streams give equal numbers"
         require(one == other, plugin, rule, first=one[:8], second=other[:8])
 
     def test_one_instance_serves_several_clients(self) -> None:
-        """What one client draws does not depend on another that uses the same instance."""
+        """The numbers of a client are independent of other clients that use the same instance."""
         if self._drawn(self.make(), 100) != self._drawn(self.make(), 100):
             return
         plugin, instance = self.make(), self.make()
@@ -61,7 +61,7 @@ class DrawingSuite(ConformanceSuite):
         require(together == alone, plugin, rule, alone=alone[:40], together=together[:40])
 
     def test_asking_twice_equals_asking_once(self) -> None:
-        """N numbers and then m are the same as n + m at once: how many are drawn at a time must not matter."""
+        """The numbers do not depend on how many are drawn per call: n and then m equal n + m at once."""
         if self._drawn(self.make(), 100) != self._drawn(self.make(), 100):
             return
         plugin = self.make()

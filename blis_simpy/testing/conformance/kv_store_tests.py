@@ -1,4 +1,4 @@
-"""Conformance suite for KV stores: they are watched while a replica works with them."""
+"""Conformance suite for KV stores, which are checked in simulations of a replica."""
 
 from __future__ import annotations
 
@@ -37,14 +37,13 @@ _POLL_US = 10_000
 class KVStoreTests(ReplicaSuite):
     """Tests of the rules of `blis_simpy.replica.kv_store.KVStore` and `HostTier`.
 
-    ``make(pool, block_size)`` returns a store for the blocks of a `KVBlocks` of so many tokens each.
+    ``make(pool, block_size)`` returns a store for the blocks of a `KVBlocks`, with a number of tokens per block.
 
     Attributes
     ----------
     reloads_on_failure : bool
-        Whether an allocation that fails may have brought blocks back from another tier, as that of ``two-tier`` does.
-        Then a failed `extend` may leave the request with more blocks, and only the count of free blocks is compared
-        after other failures.
+        Whether a failed allocation may reload blocks from another tier, as in ``two-tier``. Then a failed `extend` may
+        leave the request with more blocks, and other failures may change everything but the number of free blocks.
     """
 
     reloads_on_failure = False
@@ -54,7 +53,7 @@ class KVStoreTests(ReplicaSuite):
         raise NotImplementedError(f"{type(self).__name__}.make must return a new instance of the plug-in")
 
     def watch(self, case: ReplicaCase) -> Violations:
-        """Simulate a case, with another process that takes blocks, and return what the store violates."""
+        """Simulate a case, with another process that takes blocks, and return the violations of the store."""
         stores: list[WatchedKVStore] = []
 
         def make(pool: KVBlocks, block_size: int) -> WatchedKVStore:
@@ -84,11 +83,11 @@ class KVStoreTests(ReplicaSuite):
         self.check("count")
 
     def test_an_allocation_that_fits_succeeds(self) -> None:
-        """`take` and `extend` succeed if as many blocks are free as they need."""
+        """`take` and `extend` succeed if enough blocks are free."""
         self.check("fits")
 
     def test_blocks_to_admit_is_a_lower_bound(self) -> None:
-        """`admit` fails with fewer free blocks than `blocks_to_admit`; a replica waits for so many."""
+        """`admit` fails with fewer free blocks than `blocks_to_admit`, for which a blocked replica waits."""
         self.check("lower bound")
 
     def test_a_blocked_request_stays_blocked(self) -> None:
@@ -96,27 +95,27 @@ class KVStoreTests(ReplicaSuite):
         self.check("blocked")
 
     def test_all_blocks_come_back(self) -> None:
-        """When no request runs, all blocks are free again; never more than there are."""
+        """All blocks are free while no request is running, and never more than the capacity."""
         self.check("conservation")
 
     def test_blocks_that_come_back_can_be_taken(self) -> None:
-        """After all requests, another process can take all blocks, and a request that needs all of them is served."""
+        """After all requests have ended, another process, or one request, can take all blocks."""
         self.check("reuse")
 
     def test_a_cached_prefix_leaves_the_last_prompt_token(self) -> None:
-        """The last prompt token is computed even if the whole prompt is cached: it gives the first output token."""
+        """The cached prefix excludes the last prompt token, whose computation gives the first output token."""
         self.check("last token")
 
     def test_a_cached_prefix_was_stored_before(self) -> None:
-        """A block is found only if its tokens, and all tokens before it, equal those of a prompt or output in store."""
+        """A block is found only if its tokens and all tokens before it were stored before."""
         self.check("content")
 
     def test_a_taken_block_loses_its_content(self) -> None:
-        """After all free blocks were taken, or after `clear_cache`, only content of running requests is found."""
+        """After all free blocks were taken, or `clear_cache` was called, only blocks of running requests are found."""
         self.check("eviction")
 
     def test_questions_change_nothing(self) -> None:
-        """`cached_prefix`, `stays_blocked`, `blocks_to_admit` and `blocks_to_extend` only answer."""
+        """`cached_prefix`, `stays_blocked`, `blocks_to_admit` and `blocks_to_extend` change nothing."""
         self.check("questions")
 
     def test_rates_are_fractions(self) -> None:
@@ -124,11 +123,11 @@ class KVStoreTests(ReplicaSuite):
         self.check("rates")
 
     def test_transfer_time_is_claimed_once(self) -> None:
-        """`claim_transfer` returns whole microseconds, and 0 until there is another transfer."""
+        """`claim_transfer` returns an integer number of µs, and then 0 until the next transfer."""
         self.check("transfer")
 
     def test_macro_steps_change_no_figure(self) -> None:
-        """`stays_blocked` and `offload_is_constant` must be true, for the engine then computes many steps at once."""
+        """Macro-steps, which rely on `stays_blocked` and `offload_is_constant`, change no figure."""
         for case, violations in zip(replica_cases(), self.violations(), strict=True):
             if violations:
                 continue
@@ -149,7 +148,7 @@ class KVStoreTests(ReplicaSuite):
 
 
 def _borrow_blocks(simulation: Simulation) -> Generator[Event, Any, None]:
-    """Hold a few blocks now and then, as another process may."""
+    """Hold a few blocks three times, as another process may."""
     blocks = simulation.replicas[0].kv_blocks
     for pause in (300, 2_000, 5_000):
         yield simulation.env.timeout(pause)
@@ -159,7 +158,7 @@ def _borrow_blocks(simulation: Simulation) -> Generator[Event, Any, None]:
 
 
 def _empty_and_fill(simulation: Simulation, store: WatchedKVStore) -> Generator[Event, Any, None]:
-    """Let all requests end; send one prompt with its cache kept, taken and cleared, and one that fills all blocks."""
+    """Wait for all requests; send one prompt before and after evictions, and one that fills all blocks."""
     env, blocks = simulation.env, simulation.replicas[0].kv_blocks
     while any(request.outcome < RequestOutcome.COMPLETED for request in simulation.requests):
         yield env.timeout(_POLL_US)

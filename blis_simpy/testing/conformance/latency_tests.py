@@ -25,13 +25,13 @@ class LatencyModelTests(ConformanceSuite):
     Attributes
     ----------
     is_monotone : bool
-        Whether the model says that a step never takes less time with more tokens, longer contexts or another request.
+        Whether more tokens, longer contexts or more requests never make a step of the model shorter.
     """
 
     is_monotone = False
 
     def test_step_time_is_whole_microseconds(self) -> None:
-        """A step takes a whole number of µs, at least 1; one without members may return 0, which the engine raises."""
+        """A step takes an integer number of µs, at least 1, or 0 without members."""
         model = self.make()
         empty = model.step_time(_batch([]))
         require(
@@ -43,7 +43,7 @@ class LatencyModelTests(ConformanceSuite):
             require(type(time) is int and 1 <= time <= MAX_TICKS, model, rule, returned=time, batch=members)
 
     def test_equal_batches_take_equal_times(self) -> None:
-        """A model is immutable: what it was asked before changes no answer."""
+        """A step time does not depend on earlier calls."""
         model = self.make()
         batches = _batches()
         first = [model.step_time(_batch(members)) for members in batches]
@@ -67,7 +67,7 @@ class LatencyModelTests(ConformanceSuite):
                     require(one == other, model, rule, step=j, in_run=one, single=other, contexts=contexts)
 
     def test_decode_step_times_are_one_duration_a_step(self) -> None:
-        """`decode_step_times` returns one int for all steps, or a sequence of whole µs >= 1 with one for each."""
+        """`decode_step_times` returns one int for all steps, or one int per step; all >= 1."""
         model = self.make()
         has_runs: bool = isinstance(model, DecodeRuns)
         if not has_runs:
@@ -81,7 +81,7 @@ class LatencyModelTests(ConformanceSuite):
                 require(good, model, rule, steps=steps, returned=returned)
 
     def test_delays_are_whole_microseconds(self) -> None:
-        """The delays outside the engine are whole numbers of µs, at least 0, and the same each time."""
+        """Request delays are integer numbers of µs, at least 0, and do not depend on earlier calls."""
         model = self.make()
         questions: list[tuple[str, tuple[int, ...]]] = [("queueing_time", (tokens,)) for tokens in _PROMPTS]
         questions += [("output_token_processing_time", ()), ("post_decode_overhead", ())]
@@ -93,7 +93,7 @@ class LatencyModelTests(ConformanceSuite):
             )
 
     def test_more_work_takes_no_less_time_if_it_says_so(self) -> None:
-        """With `is_monotone`, another request, another token of a prompt or a longer context makes no step shorter."""
+        """With `is_monotone`, more requests, prompt tokens or context make no step shorter."""
         if not self.is_monotone:
             return
         model = self.make()
@@ -106,7 +106,7 @@ class LatencyModelTests(ConformanceSuite):
 
 
 def _batches() -> list[list[StepMember]]:
-    """Draw batches: prefills only, decodes only, both; one member and many."""
+    """Draw batches with prefills, decodes or both, of one member to many."""
     random = seeded("latency/batches")
     batches = []
     for _ in range(_NUM_BATCHES):
@@ -154,7 +154,7 @@ def _are_whole(durations: Any) -> bool:
 
 
 def _more_work(members: list[StepMember]) -> list[tuple[str, list[StepMember]]]:
-    """Return larger batches, each with what has been added."""
+    """Return larger batches with a label of the addition."""
     first, *others = members
     changes = [("another decoding request", [*members, StepMember(100, 150, 1, 500)])]
     if first.progress >= first.input_tokens:

@@ -17,14 +17,14 @@ __all__ = ["MetricTests"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FEW_BLOCKS = 1
-"""Number of the case with preemptions and time-outs."""
+"""Index of the case with preemptions and timeouts."""
 
 
 class MetricTests(ConformanceSuite):
     """Tests of the rules of `blis_simpy.results.metrics.Metric` and `LatencyFamily`; `make` returns one."""
 
     def test_it_describes_itself(self) -> None:
-        """Name, label and definition are text that tables, plots and the reference page can show."""
+        """Name, label, unit and definition are non-empty text, for tables, plots and the metrics page."""
         metric = self.make()
         name = f"metric {getattr(metric, 'name', metric)!r}"
         require(
@@ -39,7 +39,7 @@ class MetricTests(ConformanceSuite):
         require(metric.direction in better, name, f"direction must be one of {better}", found=metric.direction)
 
     def test_values_are_numbers_for_any_requests(self) -> None:
-        """A value is a finite number, or NaN where there is none, such as for a run without requests."""
+        """A value is a finite number, or NaN if it is undefined, such as for a run without requests."""
         metric = self.make()
         for figure in _figures(metric):
             for label, source in _sources(figure):
@@ -51,7 +51,7 @@ class MetricTests(ConformanceSuite):
                 require(isinstance(value, float), f"metric {figure.name!r}", "must have numbers as values", found=value)
 
     def test_equal_runs_have_equal_values(self) -> None:
-        """A value depends on the run alone, and asking for it changes nothing."""
+        """A value depends only on the run, and computing it does not change the result."""
         metric = self.make()
         for figure, same in zip(_figures(metric), _figures(self.make()), strict=True):
             for (label, one), (_, other) in zip(_sources(figure), _sources(same), strict=True):
@@ -62,7 +62,7 @@ class MetricTests(ConformanceSuite):
 
 
 def _value(figure: Metric, source: Any) -> float:
-    """Return a value; NaN where the function fails, which another test reports."""
+    """Return a value; NaN if the function raises an exception, which another test reports."""
     try:
         return figure.value(source)
     except Exception:
@@ -74,9 +74,9 @@ def _figures(metric: Any) -> list[Metric]:
 
 
 def _sources(metric: Metric) -> list[tuple[str, Any]]:
-    """Return what the function is given: results, or the requests of results."""
+    """Return arguments of the function with labels: results, or requests of results."""
     results: list[tuple[str, Result]] = [
-        ("with preemptions and time-outs", replica_cases()[_FEW_BLOCKS].simulation(macro_steps=True).run()),
+        ("with preemptions and timeouts", replica_cases()[_FEW_BLOCKS].simulation(macro_steps=True).run()),
         ("none", replica_cases()[0].simulation(macro_steps=True, requests=[]).run()),
     ]
     paused = replica_cases()[0].simulation(macro_steps=True)
@@ -84,4 +84,4 @@ def _sources(metric: Metric) -> list[tuple[str, Any]]:
     if metric.scope == "run":
         return list(results)
     sources: list[tuple[str, Any]] = [(label, result.where()) for label, result in results]
-    return [*sources, ("none of a tenant", results[0][1].where(tenant="nobody"))]
+    return [*sources, ("none of a tenant", results[0][1].where(tenant="unknown"))]

@@ -1,4 +1,4 @@
-"""Rules that hold for all policies in front of the replicas: their answers depend on what they may see, and no more."""
+"""Common rules of admission policies, routing policies and scorers: their answers depend only on their input."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ __all__ = ["PolicySuite"]
 
 
 class PolicySuite(ConformanceSuite):
-    """Tests of what admission policies, routing policies and scorers have in common.
+    """Tests of the common rules of admission policies, routing policies and scorers.
 
     Attributes
     ----------
     knows_output_length : bool
-        Whether the policy may read `Request.output_tokens`, which no real router knows.
+        Whether the policy may read `Request.output_tokens`, which a real router does not know.
     """
 
     knows_output_length = False
 
     def ask(self, policy: Any, request: Request, state: StateView) -> Any:
-        """Return the answer of the policy, in a form that can be compared."""
+        """Return the answer of the policy in a comparable form."""
         raise NotImplementedError
 
     def run(self, policy: Any, cases: Iterable[Case], seed: int = 1) -> list[Any]:
-        """Start a run and return the answers to all its questions."""
+        """Start a run and return the answers to all cases."""
         started(policy, policy_context(seed))
         return [self.ask(policy, *case) for case in cases]
 
     def is_reproducible(self) -> bool:
-        """Whether two new instances give the same answers; if not, other rules cannot be judged."""
+        """Whether two new instances give equal answers; if not, some tests are skipped."""
         return _equal(self.run(self.make(), router_cases(1)), self.run(self.make(), router_cases(1)))
 
     def test_equal_runs_have_equal_answers(self) -> None:
-        """New instances answer alike if they are asked alike and get the same random streams."""
+        """New instances give equal answers to equal cases with equal random streams."""
         policy = self.make()
         first, second = self.run(policy, router_cases(1)), self.run(self.make(), router_cases(1))
         rule = "must draw random numbers from context.streams alone, so that equal runs are equal"
         _require_equal(policy, rule, first_run=first, second_run=second)
 
     def test_one_instance_can_serve_several_runs(self) -> None:
-        """`start` discards what an instance knows from the run before."""
+        """`start` resets the state of an instance."""
         if not self.is_reproducible():
             return
         policy = self.make()
-        # A prime number of questions, so that a counter that goes on does not fit by chance.
+        # A prime number of cases, so that a counter that is not reset does not fit by chance.
         self.run(policy, router_cases(2)[:37], seed=2)
         later, alone = self.run(policy, router_cases(1)), self.run(self.make(), router_cases(1))
         rule = "must begin each run anew: state that belongs to a run is made in start"
         _require_equal(policy, rule, in_a_new_instance=alone, after_another_run=later)
 
     def test_requests_are_left_unchanged(self) -> None:
-        """A policy reads requests; it changes none of their fields."""
+        """A policy does not change requests."""
         policy = self.make()
         cases = router_cases(1)
         before = [fields_of(case.request) for case in cases]
@@ -75,7 +75,7 @@ class PolicySuite(ConformanceSuite):
                 )
 
     def test_answers_do_not_depend_on_the_planned_output(self) -> None:
-        """`output_tokens` is what the simulated model will generate, which is not known when a request arrives."""
+        """`output_tokens` is the planned output length, which a real router does not know."""
         if self.knows_output_length or not self.is_reproducible():
             return
         policy = self.make()
@@ -87,7 +87,7 @@ class PolicySuite(ConformanceSuite):
         _require_equal(policy, rule, answer=expected, with_another_output=found)
 
     def test_snapshots_are_used_during_the_call_only(self) -> None:
-        """A snapshot is valid during the call that it is handed to; a policy that keeps one reads another state."""
+        """A snapshot is valid only during the call that it is passed to."""
         policy = self.make()
         call = _Call()
         started(policy, policy_context(1))
@@ -98,7 +98,7 @@ class PolicySuite(ConformanceSuite):
 
 
 def _require_equal(policy: object, rule: str, **answers: list[Any]) -> None:
-    """Fail unless two lists of answers are equal; the message shows the first pair that is not."""
+    """Raise an error unless two lists of answers are equal; the message shows the first difference."""
     __tracebackhide__ = True
     for number, pair in enumerate(zip(*answers.values(), strict=True)):
         found = dict(zip(answers, pair, strict=True))
@@ -115,7 +115,7 @@ class _Call:
 
 
 class _ExpiringView:
-    """A snapshot that refuses to be read after the call."""
+    """A snapshot that reports accesses after the call."""
 
     def __init__(self, policy: object, call: _Call, view: object) -> None:
         self._policy = policy

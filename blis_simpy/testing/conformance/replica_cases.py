@@ -1,4 +1,4 @@
-"""Simulations of one replica in which a suite watches a plug-in, and the violations that it finds."""
+"""Simulations of one replica for conformance suites, and the violations found in them."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ _HORIZON_US = 2_000_000
 
 @attrs.frozen(kw_only=True)
 class ReplicaCase:
-    """Limits of a replica, and the requests that it serves.
+    """Limits and requests of a replica.
 
     Attributes
     ----------
     name : str
-        What is special about it.
+        Name of the case.
     seed : int
-        Of the requests.
+        Seed of the requests.
     blocks : int
         KV blocks of 4 tokens.
     max_num_seqs, max_num_batched_tokens, long_prefill_token_threshold : int
         As in `EngineSettings`.
-    num_requests, longest_output : int
-        Of the workload; each request fits into the blocks by itself.
+    num_requests : int
+        Maximum number of requests; those that do not fit the KV blocks are left out.
+    longest_output : int
+        Maximum output length, tokens.
     gap_us : int, µs
-        Longest gap between arrivals.
+        Maximum gap between arrivals.
     """
 
     name: str
@@ -57,11 +59,11 @@ class ReplicaCase:
 
     @property
     def has_ample_blocks(self) -> bool:
-        """Whether no request ever lacks a block."""
+        """Whether there are enough blocks for all requests together."""
         return self.blocks >= _AMPLE_BLOCKS
 
     def requests(self) -> list[Request]:
-        """Draw the requests: some share a prefix, some name their output, some repeat it in a later prompt."""
+        """Draw the requests: some share a prefix, some prompts contain the output of an earlier request."""
         random = seeded(f"{self.name}/{self.seed}")
         now = 0
         requests: list[Request] = []
@@ -79,7 +81,7 @@ class ReplicaCase:
                 content = (Span(random.choice("xy"), 0, shared),)
             own = random.choice((0, 1, random.randint(1, _LONGEST_PROMPT)))
             input_tokens = max(shared + own, 1)
-            # A prompt of named tokens only: what follows it in the stream of its output can be named, too.
+            # The output can be shared only if all prompt tokens have a name.
             stream = f"output-{number}" if content and shared == input_tokens and random.random() < 0.7 else None
             if input_tokens + output_tokens > self.blocks * _BLOCK_SIZE:
                 continue
@@ -100,7 +102,7 @@ class ReplicaCase:
     def simulation(
         self, *, macro_steps: bool, requests: Sequence[Request] | None = None, batching: Any = None, store: Any = None
     ) -> Simulation:
-        """Set up a simulation: a step takes 100 µs, and 1 more for each prompt token and 10 for each decode token."""
+        """Build a simulation with steps of 100 µs, and 1 µs per prompt token and 10 µs per decode token."""
         engine: dict[str, Any] = {} if batching is None else {"batching": batching}
         kv: dict[str, Any] = {} if store is None else {"store": store}
         scenario = Scenario(
@@ -111,6 +113,7 @@ class ReplicaCase:
             horizon=_HORIZON_US,
             latency=LatencySettings(backend="blackbox", alpha=(0.0, 0.0, 0.0), beta=(100.0, 1.0, 10.0)),
             engine=EngineSettings(
+                profile="blis",
                 max_num_seqs=self.max_num_seqs,
                 max_num_batched_tokens=self.max_num_batched_tokens,
                 long_prefill_token_threshold=self.long_prefill_token_threshold,
@@ -124,7 +127,7 @@ class ReplicaCase:
 
 
 def replica_cases() -> list[ReplicaCase]:
-    """Return the cases: enough of everything, few KV blocks, a small token budget, few slots, long outputs."""
+    """Return the cases: ample resources, few KV blocks, a small token budget, few slots, long outputs."""
     return [
         ReplicaCase(name="ample", seed=1, blocks=_AMPLE_BLOCKS, max_num_seqs=8, max_num_batched_tokens=64),
         ReplicaCase(name="few blocks", seed=2, blocks=22, max_num_seqs=8, max_num_batched_tokens=64, gap_us=100),
@@ -153,7 +156,7 @@ def replica_cases() -> list[ReplicaCase]:
 
 
 def outcomes(simulation: Simulation) -> list[tuple[Any, ...]]:
-    """Return what has become of each request."""
+    """Return outcome, timestamps and latencies of each request."""
     return [
         (
             request.id,
@@ -170,11 +173,11 @@ def outcomes(simulation: Simulation) -> list[tuple[Any, ...]]:
 
 
 class ViolationFoundError(Exception):
-    """Ends a simulation in which a violation was found."""
+    """Ends a simulation after a violation."""
 
 
 class Violations:
-    """The first violation that a watched plug-in commits in a case, which it ends: what follows may be a consequence.
+    """The first violation of a plug-in in a case; it ends the case, because later ones may be consequences.
 
     Parameters
     ----------
@@ -199,36 +202,36 @@ class Violations:
         return bool(self._test)
 
     def add(self, test: str, rule: str, **found: object) -> None:
-        """Record a violation of a rule, under a short name of its test, and end the simulation with an exception."""
+        """Record a violation, with a short name of its test, and end the simulation with an exception."""
         if not self:
             self._test = test
             self._message = message(self.plugin, rule, **found, case=self._case)
         raise ViolationFoundError
 
     def check(self, test: str) -> None:
-        """Fail if the rule of a test was violated."""
+        """Raise an error if the rule of a test was violated."""
         __tracebackhide__ = True
         if test == self._test:
             raise AssertionError(self._message)
 
 
 class ReplicaSuite(ConformanceSuite):
-    """Base class of suites that watch a plug-in in simulations; each case is simulated once for all tests."""
+    """Base class of suites that check a plug-in in simulations; each case is simulated once for all tests."""
 
     _found: ClassVar[list[Violations]]
 
     def watch(self, case: ReplicaCase) -> Violations:
-        """Simulate a case with a new plug-in and return what it violates."""
+        """Simulate a case with a new plug-in, and return its violations."""
         raise NotImplementedError
 
     def violations(self) -> list[Violations]:
-        """Return what the plug-in violates in each case."""
+        """Return the violations of the plug-in in each case."""
         if "_found" not in vars(type(self)):
             type(self)._found = [self.watch(case) for case in replica_cases()]
         return self._found
 
     def check(self, test: str) -> None:
-        """Fail if the plug-in violates the rule of a test in one of the cases."""
+        """Raise an error if the plug-in violates the rule of a test in any case."""
         __tracebackhide__ = True
         for violations in self.violations():
             violations.check(test)

@@ -1,4 +1,4 @@
-"""What policies in front of the replicas are asked in a suite: requests that arrive, and snapshots of replicas."""
+"""Cases for policies of the router: arriving requests, with snapshots of the replicas."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SLO_CLASSES = ("", "critical", "batch")
 
 @attrs.frozen
 class SnapshotView:
-    """A snapshot with given figures; see `blis_simpy.cluster.policies.Snapshot`."""
+    """A snapshot with given values; see `blis_simpy.cluster.policies.Snapshot`."""
 
     replica: int
     queue_depth: int = 0
@@ -55,31 +55,31 @@ class SnapshotView:
 
     @property
     def effective_load(self) -> int:
-        """Queue, batch and requests in flight together."""
+        """Number of requests in queue, in batch and in flight."""
         return self.queue_depth + self.batch_size + self.in_flight
 
 
 class StateView(NamedTuple):
-    """The tick, and the snapshots of the replicas that may get the request."""
+    """Tick, and snapshots of the replicas that can serve the request."""
 
     now: int
     snapshots: Sequence[SnapshotView]
 
 
 class Case(NamedTuple):
-    """One question to a policy."""
+    """Request and state of one decision."""
 
     request: Request
     state: StateView
 
 
 def policy_context(seed: int) -> PolicyContext:
-    """Return what a policy may know when a run starts."""
+    """Return the argument of the method ``start`` of a policy."""
     return PolicyContext(streams=RandomStreams(seed), num_replicas=NUM_REPLICAS, block_size=_BLOCK_SIZE)
 
 
 def router_cases(seed: int) -> list[Case]:
-    """Draw the questions of one run: several requests at a tick, hidden replicas, equal loads, shared prompts."""
+    """Draw the cases of one run: several requests per tick, hidden replicas, equal loads, shared prefixes."""
     random = seeded(f"router/{seed}")
     now = 0
     cases = []
@@ -123,5 +123,5 @@ def _snapshots(random: Random, replicas: list[int]) -> list[SnapshotView]:
 
 
 def fields_of(request: Request) -> dict[str, object]:
-    """Return all that a policy must leave unchanged in a request."""
+    """Return the fields of a request, which a policy must not change."""
     return {field.name: getattr(request, field.name) for field in attrs.fields(Request)}

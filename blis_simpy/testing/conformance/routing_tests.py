@@ -45,14 +45,14 @@ class RoutingPolicyTests(PolicySuite):
             yield _decision(policy.route(request, state)), {"shown": shown, "request": request.id, "tick": state.now}
 
     def test_route_returns_the_index_of_a_shown_replica(self) -> None:
-        """The answer is the index of one of `state.snapshots`: not its position, and no replica that was hidden."""
+        """The answer is the index of a replica in `state.snapshots`, not a position in the list."""
         policy = self.make()
         for decision, asked in self._decisions(policy):
             rule = "route must return the index of a replica that it is shown, or a RoutingDecision with it"
             require(_as_index(decision.replica) in asked["shown"], policy, rule, returned=decision.replica, **asked)
 
     def test_scores_of_a_decision_are_one_number_a_snapshot(self) -> None:
-        """Scores, if a decision has any, are finite numbers in the order of the snapshots; its reason is text."""
+        """Scores are None, or finite numbers in the order of the snapshots; the reason is text."""
         policy = self.make()
         for decision, asked in self._decisions(policy):
             require(isinstance(decision.reason, str), policy, "the reason must be text", returned=decision.reason)

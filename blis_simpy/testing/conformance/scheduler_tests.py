@@ -1,4 +1,4 @@
-"""Conformance suites for schedulers and priority policies: the order of the wait queue."""
+"""Conformance suites for schedulers and priority policies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LATER_US = (0, 1, 1_000, 999_999, 30_000_000, 3_600_000_000)
 
 
 def _waiting(seed: int) -> list[Request]:
-    """Draw requests that wait at one time, some of them alike in everything but their name."""
+    """Draw waiting requests, two of them equal except for their id."""
     random = seeded(f"queue/{seed}")
     requests = []
     for number in range(12):
@@ -42,22 +42,22 @@ def _waiting(seed: int) -> list[Request]:
 
 
 _NOW = 6_000_000
-"""A tick at which all of them have arrived."""
+"""Tick after the last arrival."""
 
 
 class _OrderSuite(ConformanceSuite):
-    """Tests of what schedulers and priority policies have in common.
+    """Tests of the common rules of schedulers and priority policies.
 
     Attributes
     ----------
     knows_output_length : bool
-        Whether the plug-in may read `Request.output_tokens`, which no real engine knows.
+        Whether the plug-in may read `Request.output_tokens`, which a real engine does not know.
     """
 
     knows_output_length = False
 
     def values(self, plugin: Any, requests: Sequence[Request], now: int) -> list[Any]:
-        """Return the value by which each request is ordered."""
+        """Return the key or score of each request."""
         raise NotImplementedError
 
     def _all_values(self, plugin: Any, change: Callable[[Request], None] | None = None) -> list[list[Any]]:
@@ -71,17 +71,17 @@ class _OrderSuite(ConformanceSuite):
         return found
 
     def test_the_same_request_at_the_same_tick_has_the_same_value(self) -> None:
-        """The engine asks as often as sorting takes, so an answer must not depend on the number of questions."""
+        """A value does not depend on the number of calls, because the engine calls as often as it sorts."""
         plugin = self.make()
         for seed in range(3):
             requests = _waiting(seed)
             first, again = (self.values(plugin, requests, _NOW) for _ in range(2))
             for one, other in zip(first, again, strict=True):
-                good = one == other or repr(one) == repr(other)  # NaN is reported as such
+                good = one == other or repr(one) == repr(other)  # another test reports NaN
                 require(good, plugin, "must give equal answers to equal questions", first=one, second=other)
 
     def test_order_does_not_change_with_the_clock_if_it_says_so(self) -> None:
-        """`time_invariant` says that the order of waiting requests is the same at every tick; it must be true."""
+        """With `time_invariant`, the order of waiting requests is the same at every tick."""
         plugin = self.make()
         if not getattr(plugin, "time_invariant", False):
             return
@@ -102,7 +102,7 @@ class _OrderSuite(ConformanceSuite):
                     )
 
     def test_requests_are_left_unchanged(self) -> None:
-        """The plug-in reads requests; it changes none of their fields."""
+        """The plug-in does not change requests."""
         plugin = self.make()
         requests = _waiting(0)
         before = [fields_of(request) for request in requests]
@@ -113,7 +113,7 @@ class _OrderSuite(ConformanceSuite):
                 require(value == fields[name], plugin, rule, before=fields[name], after=value)
 
     def test_order_does_not_depend_on_the_planned_output(self) -> None:
-        """`output_tokens` is what the simulated model will generate, which is not known while a request waits."""
+        """`output_tokens` is the planned output length, which a real engine does not know."""
         if self.knows_output_length:
             return
         plugin = self.make()
@@ -134,7 +134,7 @@ class SchedulerTests(_OrderSuite):
     """Tests of the rules of `blis_simpy.replica.schedulers.Scheduler`."""
 
     def values(self, plugin: Any, requests: Sequence[Request], now: int) -> list[Any]:
-        """Return the sort keys for priorities some of which are equal; a constant if there is no key."""
+        """Return the sort keys for priorities with ties; constant without a key."""
         random = seeded("priorities")
         priorities = [random.choice((0.0, 0.0, -1.5, 2.5, 1e6)) for _ in requests]
         if plugin.key is None:
@@ -142,7 +142,7 @@ class SchedulerTests(_OrderSuite):
         return [plugin.key(request, score, now) for request, score in zip(requests, priorities, strict=True)]
 
     def test_keys_are_in_a_total_order(self) -> None:
-        """Any two keys can be compared, and the comparisons agree with each other; NaN is in no order."""
+        """All keys can be compared, and the comparisons form a total order, which NaN has not."""
         scheduler = self.make()
         for keys in self._all_values(scheduler):
             for one, other in combinations(keys, 2):
@@ -165,7 +165,7 @@ class PriorityPolicyTests(_OrderSuite):
         return [plugin.score(request, now) for request in requests]
 
     def test_scores_are_numbers(self) -> None:
-        """A score is an int or a float; NaN is no number."""
+        """A score is an int or a float other than NaN."""
         policy = self.make()
         for scores in self._all_values(policy):
             for score in scores:
@@ -174,7 +174,7 @@ class PriorityPolicyTests(_OrderSuite):
 
 
 def _order(one: Any, other: Any) -> int:
-    """-1, 0 or 1: whether the first value comes before, beside or behind the second; 0 if they cannot be compared."""
+    """-1, 0 or 1 if the first value is less than, equal to or greater than the second; 0 if they are not comparable."""
     try:
         return bool(other < one) - bool(one < other)
     except TypeError:

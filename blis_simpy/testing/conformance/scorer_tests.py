@@ -22,7 +22,7 @@ class ScorerTests(PolicySuite):
     """Tests of the rules of `blis_simpy.cluster.policies.Scorer`."""
 
     def ask(self, policy: Any, request: Request, state: StateView) -> Any:
-        """Return the scores as a list, and let the scorer observe a decision for the best of them."""
+        """Return the scores as a list; then the scorer observes a decision for the best replica."""
         scores = list(policy.score(request, state.snapshots))
         if hasattr(policy, "observe"):
             best = scores.index(max(scores)) if scores else 0
@@ -38,7 +38,7 @@ class ScorerTests(PolicySuite):
                 scorer.observe(request, shown[0])
 
     def test_score_returns_one_number_for_each_snapshot(self) -> None:
-        """The answer is a sequence of numbers in the order of the snapshots; NaN is no number."""
+        """The scores are numbers other than NaN, in the order of the snapshots."""
         scorer = self.make()
         for scores, asked in self._answers(scorer):
             good = not isinstance(scores, dict) and len(scores) == len(asked["shown"]) and all(map(_is_number, scores))
@@ -46,7 +46,7 @@ class ScorerTests(PolicySuite):
             require(good, scorer, rule, returned=scores, **asked)
 
     def test_scores_lie_between_0_and_1(self) -> None:
-        """0 means avoid, 1 means prefer; scores outside are clipped, which makes different replicas equal."""
+        """Scores lie between 0 (avoid) and 1 (prefer). Others are clipped, which can make different replicas equal."""
         scorer = self.make()
         for scores, asked in self._answers(scorer):
             good = not any(_is_number(score) and not 0 <= score <= 1 for score in scores)

@@ -1,4 +1,4 @@
-"""What all conformance suites share."""
+"""Base class of the conformance suites, and their failure messages."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ _MOST_CHARACTERS = 200
 
 
 class ConformanceSuite:
-    """Base class of the suites: tests of the rules that a kind of plug-in has to keep.
+    """Base class of the conformance suites.
 
-    A subclass makes the plug-in; pytest collects it if its name starts with ``Test``. All cases are drawn from fixed
-    seeds, so that a suite passes or fails the same way every time.
+    The method `make` of a subclass returns the plug-in. pytest collects a subclass if its name starts with ``Test``.
+    Random cases have fixed seeds, so the outcome of a suite is reproducible.
     """
 
-    # With these parameters, type checkers accept any others in a subclass.
+    # Type checkers accept any parameters in a subclass, because of these.
     def make(self, *arguments: Any, **options: Any) -> Any:
-        """Return a new instance of the plug-in; takes no arguments unless a suite says so."""
+        """Return a new instance of the plug-in; has no parameters unless the suite documents some."""
         raise NotImplementedError(f"{type(self).__name__}.make must return a new instance of the plug-in")
 
 
 def seeded(name: str) -> Random:
-    """Return the random numbers of some cases, which are the same on every machine."""
-    return Random(name)  # noqa: S311 - cases are no secrets
+    """Return a random generator for cases, with equal numbers on every platform."""
+    return Random(name)  # noqa: S311 - not used for security
 
 
 def require(holds: object, plugin: object, rule: str, **found: object) -> None:
-    """Fail unless a rule holds.
+    """Raise an error unless a rule holds.
 
     Parameters
     ----------
     holds : object
-        Whether it does.
+        Whether the rule holds.
     plugin : object
-        The plug-in, whose class the message names.
+        The plug-in; the message contains the name of its class.
     rule : str
-        The rule, as the predicate of a sentence about the plug-in: ``route must return ...``.
+        The rule, such as ``route must return ...``.
     **found : object
-        What shows the violation, in the order of the message.
+        Values that show the violation, in the order of the message.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def require(holds: object, plugin: object, rule: str, **found: object) -> None:
 
 
 def violated(plugin: object, rule: str, **found: object) -> NoReturn:
-    """Fail with the message of `require`."""
+    """Raise the error of `require`."""
     __tracebackhide__ = True
     raise AssertionError(message(plugin, rule, **found))
 
 
 def message(plugin: object, rule: str, **found: object) -> str:
-    """Name the plug-in, the rule that it violates, and what shows the violation."""
+    """Return the message of a violation: plug-in, rule and values."""
     name = plugin if isinstance(plugin, str) else type(plugin).__name__
     shown = "".join(f"\n  {label.replace('_', ' ')}: {_short(value)}" for label, value in found.items())
     return f"{name}: {rule}{shown}"

@@ -1,4 +1,4 @@
-"""Conformance suite for formats of workload traces."""
+"""Conformance suite for trace formats."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _START_BYTES = 4096
 
 
 class BrokenFile(NamedTuple):
-    """A file with one mistake, and where the error has to say that it is.
+    """A file with one error, and the location that the error message has to state.
 
     Attributes
     ----------
     content : bytes or str
-        The file.
+        Content of the file.
     path : str
         Column or key, as `Problem.path`.
     line : int or None
-        Line, from 1, as `Problem.line`; None where the format has no lines.
+        Line, from 1, as `Problem.line`; None if the format has no lines.
     """
 
     content: bytes | str
@@ -53,13 +53,13 @@ class TraceFormatTests(ConformanceSuite):
     Attributes
     ----------
     file_name : str
-        Name of the file, which a format may look at.
+        Name of the file.
     is_recognised : bool
-        Whether the format tells its files by their start; one that never does has to be named.
+        Whether the format recognises its files by name or start; otherwise users have to name the format.
     is_text : bool
         Whether its files may be gzipped.
     keeps_ticks : bool
-        Whether the arrivals are those of the file; else the first request arrives at tick 0.
+        Whether arrival times are those of the file; otherwise the first request arrives at tick 0.
     """
 
     file_name = "trace.csv"
@@ -68,19 +68,19 @@ class TraceFormatTests(ConformanceSuite):
     keeps_ticks = False
 
     def content(self) -> bytes | str:
-        """Return a file of this format, with three records or more."""
+        """Return the content of a file with at least three records."""
         raise NotImplementedError(f"{type(self).__name__}.content must return a file of the format")
 
     def broken(self) -> Iterable[BrokenFile]:
-        """Return files with one mistake each."""
+        """Return files with one error each."""
         raise NotImplementedError(f"{type(self).__name__}.broken must return files with one mistake each")
 
     def write(self, trace: Trace, path: str) -> None:
-        """Write a trace in this format; override it if the format can be written."""
+        """Write a trace in this format; override it if the library can write the format."""
         raise NotImplementedError
 
     def test_it_is_a_settings_class(self) -> None:
-        """A format is a frozen attrs class with a docstring, whose options have defaults."""
+        """A format is a frozen attrs class with a docstring, and its options have defaults."""
         plugin = self.make()
         good = attrs.has(type(plugin)) and _is_frozen(plugin)
         require(good, plugin, "must be a frozen attrs class, whose fields are its options", found=type(plugin))
@@ -90,7 +90,7 @@ class TraceFormatTests(ConformanceSuite):
         require(not required, plugin, "every option must have a default", without=required)
 
     def test_it_recognises_its_files_and_no_others(self) -> None:
-        """A file of the format is recognised by it and by no other, except general formats; other files are not."""
+        """The format recognises only its own files, and no other format except general ones recognises them."""
         if not self.is_recognised:
             return
         plugin = self.make()
@@ -106,7 +106,7 @@ class TraceFormatTests(ConformanceSuite):
                 require(not other.recognises(self.file_name, start), plugin, rule, other=name, start=start)
 
     def test_requests_can_be_made_of_it(self) -> None:
-        """Each request has a name of its own, an arrival and lengths; the first one arrives at tick 0."""
+        """Requests have unique names, arrival times and lengths; the first one arrives at tick 0."""
         plugin = self.make()
         with self._file(self._bytes()) as path:
             trace = plugin.read(path, None)
@@ -124,14 +124,14 @@ class TraceFormatTests(ConformanceSuite):
             require(first == 0, plugin, "the first request must arrive at tick 0 (or set keeps_ticks = True)", at=first)
 
     def test_reading_twice_gives_the_same(self) -> None:
-        """A file is read the same way each time."""
+        """Two reads of a file give equal traces."""
         plugin = self.make()
         with self._file(self._bytes()) as path:
             one, other = plugin.read(path, None), self.make().read(path, None)
         _require_equal(plugin, "must read a file the same way each time", one, other)
 
     def test_gzipped_files_are_read(self) -> None:
-        """A gzipped text file is read as the text in it."""
+        """A gzipped text file is read like the plain file."""
         if not self.is_text:
             return
         plugin = self.make()
@@ -147,7 +147,7 @@ class TraceFormatTests(ConformanceSuite):
         _require_equal(plugin, "must read a gzipped file as the text in it", plain, packed)
 
     def test_reading_stops_after_max_rows(self) -> None:
-        """With `max_rows`, only so many rows or records are read."""
+        """`max_rows` limits the number of rows or records."""
         plugin = self.make()
         with self._file(self._bytes()) as path:
             everything = plugin.read(path, None)
@@ -157,7 +157,7 @@ class TraceFormatTests(ConformanceSuite):
         require(good, plugin, rule, requests_of_1_2_and_all_rows=sizes, requests=len(everything))
 
     def test_mistakes_are_named_with_file_line_and_column(self) -> None:
-        """A wrong value raises a `WorkloadTraceError` that says where it is."""
+        """An invalid value raises a `WorkloadTraceError` with file, line and column."""
         plugin = self.make()
         for broken in self.broken():
             with self._file(_as_bytes(broken.content)) as path:
@@ -170,7 +170,7 @@ class TraceFormatTests(ConformanceSuite):
             require(found == (path, broken.path, broken.line), plugin, rule, expected=(path, *broken[1:]), named=found)
 
     def test_missing_files_are_named(self) -> None:
-        """A file that cannot be read raises a `WorkloadTraceError` that names it."""
+        """A missing or empty file raises a `WorkloadTraceError` with the name of the file."""
         plugin = self.make()
         with self._file(b"") as path:
             for missing in (path + ".missing", path):
@@ -181,7 +181,7 @@ class TraceFormatTests(ConformanceSuite):
                 require(error.problems[0].file == missing, plugin, "the error must name the file", raised=str(error))
 
     def test_damaged_files_are_read_or_refused(self) -> None:
-        """Whatever has happened to a file, it is read, or refused with a `WorkloadTraceError` that names it."""
+        """A damaged file is read, or raises a `WorkloadTraceError` with the name of the file."""
         plugin = self.make()
         for damaged in _damaged(self._bytes()):
             with self._file(damaged) as path:
@@ -192,7 +192,7 @@ class TraceFormatTests(ConformanceSuite):
                     require(named == {path}, plugin, rule, named=named, raised=str(error))
 
     def test_what_is_written_is_read_back(self) -> None:
-        """A suite whose `write` is overridden writes a trace and reads the same columns."""
+        """If `write` is overridden, a written trace is read with equal columns."""
         if type(self).write is TraceFormatTests.write:
             return
         plugin = self.make()
@@ -215,7 +215,7 @@ class TraceFormatTests(ConformanceSuite):
             yield str(path)
 
     def _error(self, plugin: Any, path: str, content: bytes = b"") -> WorkloadTraceError | None:
-        """Return the error of reading a file, None if it is read."""
+        """Return the error of reading a file; None without one."""
         __tracebackhide__ = True
         try:
             plugin.read(path, None)
@@ -244,7 +244,7 @@ def _as_bytes(content: bytes | str) -> bytes:
 
 
 def _damaged(content: bytes) -> Iterator[bytes]:
-    """Cut a file, repeat parts of it, and put pieces in it."""
+    """Yield variants of a file: cut, with repeated parts, with inserted pieces."""
     random = seeded("damaged")
     for _ in range(_NUM_DAMAGED):
         start, end = sorted(random.randrange(len(content) + 1) for _ in range(2))
@@ -260,7 +260,7 @@ def _require_equal(plugin: object, rule: str, one: Trace, other: Trace) -> None:
 
 
 def _difference(one: Trace, other: Trace) -> dict[str, object]:
-    """Return the first part in which two traces differ; empty if they are equal."""
+    """Return the first difference of two traces; empty if they are equal."""
     names = list(one.columns), list(other.columns)
     if names[0] != names[1]:
         return {"first": names[0], "second": names[1]}

@@ -1,4 +1,4 @@
-"""A KV store in front of another, which checks each call of the engine and what came of it."""
+"""A KV store that passes all calls to another one, and checks arguments and results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["WatchedKVStore", "WatchedTwoTierStore"]
 
 _Tokens = tuple[tuple[str, int], ...]
-"""Identity of each stored token: its stream and its offset there."""
+"""Stream and offset of each stored token."""
 
 
 class WatchedKVStore:
-    """Passes all calls to a KV store.
+    """Passes all calls to a KV store, and checks them.
 
     Parameters
     ----------
@@ -27,15 +27,15 @@ class WatchedKVStore:
     pool : KVBlocks
         Its blocks.
     block_size : int
-        Tokens a block.
+        Tokens per block.
     violations : Violations
-        Takes what is wrong.
+        Records violations.
     strict : bool
-        Whether a failed allocation must change nothing at all.
+        Whether a failed allocation must change nothing.
     """
 
     keeps_evicted = False
-    """Whether content that left the GPU can be found again."""
+    """Whether lookups may find evicted content again."""
 
     def __init__(self, store: Any, pool: KVBlocks, block_size: int, violations: Violations, *, strict: bool) -> None:
         self.block_size = block_size
@@ -46,7 +46,7 @@ class WatchedKVStore:
         self._stored: dict[RunningRequest, int] = {}
         self._free: list[_Tokens] = []
         self._ever: set[_Tokens] = set()
-        # Requests that are said to be blocked, with the end of the chunk; until a block is put back.
+        # Requests with True from `stays_blocked`, and the end of their chunk; cleared when a block is put back.
         self._blocked: dict[RunningRequest, int] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -56,7 +56,7 @@ class WatchedKVStore:
         self.violations.add(test, rule, **found, free_blocks=self._pool.free)
 
     def cached_prefix(self, leg: RunningRequest) -> Sized:
-        """Pass on, and compare what is found with what was stored."""
+        """Pass on; compare the found content with the stored content."""
         prefix: Sized = self._asked("cached_prefix", leg)
         tokens = len(prefix) * self.block_size
         if not tokens:
@@ -76,7 +76,7 @@ class WatchedKVStore:
         return prefix
 
     def stays_blocked(self, leg: RunningRequest, prefix: Sized, end: int, kept: int) -> bool:
-        """Pass on, and remember the answer."""
+        """Pass on; record the answer."""
         blocked = bool(self._asked("stays_blocked", leg, prefix, end, kept))
         if blocked and not kept:
             self._blocked[leg] = end
@@ -164,7 +164,7 @@ class WatchedKVStore:
         return {"free": self._pool.free, "hits": store.hits, "misses": store.misses}
 
     def _state(self, leg: RunningRequest | None) -> dict[str, object]:
-        """Return what a failed allocation must not change."""
+        """Return the state that a failed allocation must not change."""
         state: dict[str, object] = {"free": self._pool.free}
         if self._strict:
             state |= self._counts() | {"hit_rate": self._store.hit_rate}
@@ -174,7 +174,7 @@ class WatchedKVStore:
         return state
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
-        """Pass on; from now on the output can be found."""
+        """Pass on; lookups may find the output afterwards."""
         self._store.name_output(leg, tokens)
         if leg in self._stored:
             self._stored[leg] = max(self._stored[leg], tokens)
@@ -190,7 +190,7 @@ class WatchedKVStore:
     def _put_back(self, put_back: Callable[[], None], leg: RunningRequest, tokens: int) -> None:
         content = _tokens_of(leg, max(tokens, self._stored.pop(leg, 0)))
         self._ever.add(content)
-        # Before: a waiting process may take blocks at once.
+        # Recorded before the call, because a waiting process may take the blocks immediately.
         self._free.append(content)
         self._blocked.clear()
         put_back()
@@ -209,7 +209,7 @@ class WatchedKVStore:
         self._blocked.clear()
 
     def clear_cache(self) -> None:
-        """Pass on; the content of free blocks is gone."""
+        """Pass on; lookups must not find content of free blocks afterwards."""
         self._store.clear_cache()
         self._free.clear()
 
@@ -225,7 +225,7 @@ class WatchedKVStore:
             self._violated("rates", rule, hit_rate=hit_rate, thrashing_rate=thrashing_rate)
 
     def _check_idle(self) -> None:
-        """Check that no block is missing, now that no request has any."""
+        """Check that all blocks are free, while no request holds any."""
         pool = self._pool
         elsewhere = pool.held_externally + pool.num_reserved
         if pool.free + elsewhere != pool.capacity:
@@ -256,7 +256,7 @@ class WatchedTwoTierStore(WatchedKVStore):
 
 
 def _tokens_of(leg: RunningRequest, count: int) -> _Tokens:
-    """Return the identity of the first tokens of a request, prompt and output."""
+    """Return stream and offset of the first tokens of prompt and output."""
     request = leg.request
     tokens = [(stream, start + offset) for stream, start, length in request.content or () for offset in range(length)]
     own = f"prompt of {request.id}"

@@ -1,4 +1,4 @@
-"""Records of aiperf: one object a line with metadata, metrics and error of each request (``profile_export.jsonl``)."""
+"""Records of aiperf: one object per request, with metadata, metrics and error (``profile_export.jsonl``)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AIPerf:
         found = list(islice(each_record(path, json_lines(path), self._request), max_rows))
         requests = [request for request in found if request is not None]
         if others := len(found) - len(requests):
-            _log.warning("%s: %d of %d requests of other phases are left out", path, others, len(found))
+            _log.warning("%s: %d of %d requests are left out: other phases", path, others, len(found))
         return measured_trace(path, requests)
 
     def _request(self, record: Record) -> Measured | None:
@@ -80,7 +80,7 @@ class AIPerf:
 
 
 def _session(metadata: Record) -> str:
-    """Conversation of a request, if it has more than one turn or may have."""
+    """Session of a request; empty without turns."""
     turn = metadata.get("turn_index", count, None)
     return metadata.get("x_correlation_id", str, "") if turn is not None else ""
 
@@ -90,18 +90,18 @@ def _inside(record: Record, key: str) -> str:
 
 
 def _first_of(record: Record, keys: tuple[str, ...]) -> str:
-    """Choose the first of some keys that a record has; the first one of all if it has none."""
+    """Return the first of some keys that a record has; the first key if it has none."""
     return next((key for key in keys if record.values.get(key) is not None), keys[0])
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError("must be an object")  # noqa: TRY004  # what cannot be read is one kind of error to the caller
+        raise ValueError("must be an object")  # noqa: TRY004  # the caller handles all invalid values alike
     return value
 
 
 def _metric(value: Any) -> tuple[Any, str]:
-    """Value and unit of a metric, which stands alone in older files."""
+    """Value and unit of a metric; older files have no unit."""
     if isinstance(value, Mapping):
         return value.get("value"), str(value.get("unit", ""))
     return value, ""

@@ -46,7 +46,7 @@ class Azure:
         return names_columns(start, *(column.name for column in _COLUMNS))
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file; its dates have ten millionths of a second, of which the last digit is cut off."""
+        """Read a file; its dates have a resolution of 0.1 µs, and the last digit is cut off."""
         columns: dict[str, Any] = read_any_table(path, _layout_of, max_rows)
         return build_trace(
             path,

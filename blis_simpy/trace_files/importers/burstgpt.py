@@ -38,7 +38,7 @@ class BurstGPT:
     """BurstGPT traces, with or without session ids (CSV); failed requests are left out."""
 
     fields: ClassVar[str] = (
-        "Timestamp, Model (as client_id), Request tokens, Response tokens, Log Type (as tenant_id), Session ID if there"
+        "Timestamp, Model (as client_id), Request tokens, Response tokens, Log Type (as tenant_id); optional Session ID"
     )
     times: ClassVar[str] = "s"
     not_kept: ClassVar[str] = "failed requests (no response tokens), elapsed times"
@@ -49,10 +49,10 @@ class BurstGPT:
         return names_columns(start, *(column.name for column in _COLUMNS))
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file. A request failed if it has no response tokens.
+        """Read a file. Requests without response tokens have failed.
 
-        The called model becomes the client and the type of the log the tenant: a ``model`` in the trace would have to
-        be the one that is simulated.
+        The model becomes the client and the log type the tenant, because the ``model`` of a trace must be a simulated
+        one.
         """
         lost: list[str] = []
 

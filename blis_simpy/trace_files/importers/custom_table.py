@@ -1,4 +1,4 @@
-"""Tables with one request a row: CSV, TSV, JSON lines or Parquet, with columns of any names."""
+"""Tables with one row per request: CSV, TSV, JSON lines or Parquet, with columns of any names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["CustomTable"]
 _FIGURES = ("arrival", "input_tokens", "output_tokens")
 _LABELS = ("client_id", "tenant_id", "slo_class", "session_id", "model")
 _NAMES = (*_FIGURES, *_LABELS)
-# Names of other programs, without blanks, points, dashes and underscores, and arrivals without the ending of a unit.
+# Common names, without spaces, dots, dashes and underscores; arrivals without the suffix of a unit.
 _USUAL = {
     "arrival": "arrival arrivaltime arrivaltimestamp arrivedat timestamp time ts starttime starttimestamp requesttime "
     "requeststart requeststarttime requesttimestamp sendtime senttime submittime datetime",
@@ -51,19 +51,19 @@ def _as_mapping(columns: Any) -> Any:
 
 @settings_class
 class CustomTable(Paced):
-    """Tables with a row a request (CSV, TSV, JSON lines or Parquet), with columns of any names."""
+    """Tables with one row per request (CSV, TSV, JSON lines or Parquet), with columns of any names."""
 
     columns: Any = setting(
         factory=dict,
         convert=_as_mapping,
-        help=f"What the file calls {', '.join(_NAMES)}: arrival=ts,input_tokens=prompt,...; names that are usual need "
-        "not be given. In JSON, a.b is the key b of the object a.",
+        help="Names of columns in the file, as arrival=ts,input_tokens=prompt,...; optional for common names. Columns: "
+        f"{', '.join(_NAMES)}. In JSON, a.b is the key b of the object a.",
         flag="--columns",
     )
     time_unit: str | None = setting(
         default=None,
-        help="Unit of the arrivals; iso means dates with times. Unset: by the name of the column (arrival_ms), "
-        "or its first value.",
+        help="Unit of the arrivals; iso means dates with times. Unset means by the name of the column (arrival_ms), or "
+        "else by its first value.",
         choices=(*TIME_UNITS, "iso"),
         flag="--time-unit",
     )
@@ -82,15 +82,15 @@ class CustomTable(Paced):
                 raise ScenarioError.at(f"columns.{name}", f"must be another column than {first}", theirs)
 
     fields: ClassVar[str] = (
-        "arrival, input_tokens, output_tokens; client_id, tenant_id, slo_class, session_id, model if there"
+        "arrival, input_tokens, output_tokens; optional client_id, tenant_id, slo_class, session_id, model"
     )
-    times: ClassVar[str] = "time_unit: s, ms, us, ns or iso; else as the column shows; or rate"
+    times: ClassVar[str] = "time_unit (s, ms, us, ns, iso), by default detected; or rate"
     not_kept: ClassVar[str] = "other columns"
     is_general: ClassVar[bool] = True
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file is Parquet, or its columns have usual names."""
+        """Whether the file is Parquet, or its columns have common names."""
         names = column_names(start)
         return start.startswith(PARQUET) or all(_usual(figure, names) for figure in _FIGURES[1:])
 
@@ -116,12 +116,12 @@ class CustomTable(Paced):
 
 
 class _Choice:
-    """Which column of a file is what.
+    """Assignment of the columns of a file.
 
     Attributes
     ----------
     sources : dict of str to str
-        Names in the file by ours.
+        Name in the file by name of the column.
     others : list of str
         Columns that are not read.
     """
@@ -161,7 +161,7 @@ class _Choice:
         return layout
 
     def _figure(self, figure: str, names: Sequence[str]) -> str | Problem | None:
-        """Name of the column of a figure; None if arrivals are to be made."""
+        """Name of a numeric column in the file; None for arrivals at a rate."""
         if given := self._options.columns.get(figure):
             return str(given)
         if any(normalised(name) == figure for name in names):
@@ -171,19 +171,19 @@ class _Choice:
         if len(usual) == 1:
             return usual[0].strip()
         if len(usual) > 1:
-            rule = f"may be any of {', '.join(map(str.strip, usual))}"
-            return Problem(path=figure, rule=rule, hint=f"name one: columns {figure}={usual[0].strip()}")
+            rule = f"matches several columns: {', '.join(map(str.strip, usual))}"
+            return Problem(path=figure, rule=rule, hint=f"choose one, such as columns {figure}={usual[0].strip()}")
         if figure != "arrival":
             return figure
         if self._options.rate is None and names:
             shown = ", ".join(map(str.strip, names[:12])) + (", ..." if len(names) > 12 else "")
-            hint = f"there are: {shown}; if one of them is, say so with columns: arrival=NAME"
+            hint = f"there are: {shown}; if one has the arrivals, set columns to arrival=NAME"
             raise self._options.no_rate("the file has no column of arrivals", hint)
         return None
 
 
 def _others(names: Sequence[str], read: Sequence[str]) -> list[str]:
-    """Columns that are not read, without the objects that hold those that are, and without what is in others."""
+    """Columns that are not read, without objects that contain a read column, and without members of the others."""
     others: list[str] = []
     for name in names:
         holds_read = any(f"{one}.".startswith(f"{name}.") for one in read)
@@ -193,13 +193,13 @@ def _others(names: Sequence[str], read: Sequence[str]) -> list[str]:
 
 
 def _first(name: str, names: Sequence[str], first: Sequence[str]) -> str:
-    """First value of a column; empty if there is none."""
+    """First value of a column; empty = none."""
     places = [place for place, other in enumerate(names) if normalised(other) == normalised(name)]
     return first[places[0]] if places and places[0] < len(first) else ""
 
 
 def _usual(figure: str, names: Iterable[str]) -> list[str]:
-    """Those columns of a file whose names are usual for a figure."""
+    """Columns with a common name of a numeric column."""
     usual = set(_USUAL[figure].split())
     return [
         name for name in names if _plain(name) in usual or (figure == "arrival" and _plain(_unitless(name)) in usual)
@@ -211,5 +211,5 @@ def _unitless(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Letters and digits of a name in lower case; of a nested one, of its last key."""
+    """Letters and digits of a name in lower case; for a nested name, of its last key."""
     return re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].casefold())

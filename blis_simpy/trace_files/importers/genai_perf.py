@@ -1,7 +1,7 @@
 """Profiles of GenAI-Perf: payloads, and each response with its time (``profile_export.json``).
 
-They have texts, not numbers of tokens. The numbers that a server reports in its last response count; else a tokenizer
-does; else a prompt has a token for every four bytes, and an answer one for each response with text.
+They have texts instead of token counts. The counts in the last response of the server have precedence, then those of
+the tokenizer. Otherwise counts are estimated: one token per four bytes of a prompt, one per response with text.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ANSWER_KEYS = ("content", "reasoning_content", "reasoning", "text", "text_outpu
 
 
 class _Response(NamedTuple):
-    """What a response says."""
+    """Content of one response."""
 
     at: int
     text: str
@@ -67,8 +67,8 @@ class GenAIPerf:
         requests = list(each_record(path, records, lambda record: self._request(record, estimated)))
         if any(estimated) and self.tokenizer is None:
             _log.warning(
-                "%s: %d of %d requests have no numbers of tokens; prompts are taken as a token for every four bytes, "
-                "answers as one for each response",
+                "%s: %d of %d requests have no token counts; estimated as one token per four bytes of the prompt and "
+                "one per response",
                 path,
                 sum(estimated),
                 len(requests),
@@ -121,7 +121,7 @@ def _counted(record: Record, key: str, text: str, tokenizer: Callable[[str], Any
 
 
 def _prompt(inputs: Mapping[str, Any]) -> str:
-    """Text of a request's payload."""
+    """Text of the payload of a request."""
     payload = inputs.get("payload", inputs)
     values = _json_object(payload) if isinstance(payload, str) else payload
     if isinstance(values, list):

@@ -10,7 +10,7 @@ import attrs
 import yaml
 
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
-from blis_simpy.files.text_files import read_text
+from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.trace_files.json_records import Record, count, each_record, listed, parse_json
 from blis_simpy.trace_files.measured import Measured, measured_trace
@@ -37,7 +37,7 @@ class GuideLLM:
 
     run: int | None = setting(
         default=None,
-        help="Number of the benchmark in the file, from 1; unset: all, at their times.",
+        help="Number of the benchmark in the file, from 1; unset means all, at their times.",
         ge=1,
         flag="--run",
     )
@@ -74,7 +74,7 @@ class GuideLLM:
 
 
 def _parsed(path: str) -> Any:
-    text = read_text(path, WorkloadTraceError)
+    text = read_text(path, WorkloadTraceError, max_bytes=DATA_BYTES)
     if text.lstrip().startswith("{"):
         return parse_json(text, path)
     try:

@@ -1,8 +1,8 @@
-"""Traces of Mooncake and their relatives: lengths, and hashes that tell which blocks of the prompts are equal.
+"""Traces of Mooncake and similar ones: lengths and hashes of prompt blocks.
 
-A hash stands for a block of tokens and all that are before it, so the blocks that two prompts share are those of a
-common beginning of their lists. The last block may be shorter. These hashes become the contents of the prompts,
-and so what the prefix cache of a replica finds, whatever the size of its own blocks.
+A hash identifies a block of tokens and all blocks before it, so two prompts share the blocks of the common prefix of
+their lists of hashes. The last block may be shorter. The hashes become the content of the prompts, for the prefix cache
+of a replica with any block size.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class _Row:
     Attributes
     ----------
     line : int or None
-        Where it is.
+        Line of the file.
     arrival, delay : int or None, ticks
-        When it arrives, or how long after the round before.
+        Arrival time, or time since the arrival of the previous round.
     input_tokens, output_tokens : int
         Lengths.
     hashes : tuple of int
-        Blocks of the prompt.
+        Hashes of the blocks of the prompt.
     texts : TokenSpans
-        Prompt that is given as text.
+        Content of a prompt given as text.
     session, parent : str
-        Conversation, and the one that it continues; empty if none.
+        Session, and the session that it continues; empty = none.
     """
 
     line: int | None
@@ -77,32 +77,32 @@ class Mooncake(Paced):
 
     block_size: int | None = setting(
         default=None,
-        help="Tokens that a hash stands for. Unset: 512, or the power of two that fits all prompts.",
+        help="Tokens per hash; unset means the usual size of the format, or the power of two that fits all prompts.",
         unit="tokens",
         ge=1,
         flag="--block-size",
     )
     context: str = setting(
         default="recorded",
-        help="Whether a row of a session has its whole prompt (recorded), or only what comes after the earlier prompts "
-        "and answers (accumulate), as aiperf sends it.",
+        help="Content of the rows of a session: whole prompts (recorded), or only the part after the earlier prompts "
+        "and outputs (accumulate), as in files of aiperf.",
         choices=("recorded", "accumulate"),
         flag="--context",
     )
     tokenizer: Any = setting(default=None, help=TOKENIZER_HELP)
 
     fields: ClassVar[str] = (
-        "timestamp, input_length, text_input or messages, output_length, and if there hash_ids, session_id, delay"
+        "timestamp, input_length, text_input or messages, output_length; optional hash_ids, session_id, delay"
     )
     times: ClassVar[str] = "ms; without timestamps by rate"
-    not_kept: ClassVar[str] = "delays after answers, taken as delays after arrivals"
+    not_kept: ClassVar[str] = "delays after responses, which become delays after arrivals"
     unit: ClassVar[str] = "ms"
     session_key: ClassVar[str] = "session_id"
     usual_block_size: ClassVar[int] = 512
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the first object has the length or the text of a prompt, and no date."""
+        """Whether the first object has the length or text of a prompt, and keys of this format."""
         keys = set(names_of(start)) if start.lstrip().startswith(b"{") else set()
         return (
             "chat_id" not in keys
@@ -111,7 +111,7 @@ class Mooncake(Paced):
         )
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file; times are milliseconds, requests without hashes share nothing."""
+        """Read a file; times are milliseconds, and requests without hashes share no prefix."""
         rows = list(islice(each_record(path, json_lines(path), self._row), max_rows))
         sessions = self.sessions(rows)
         arrivals = self._arrivals(path, rows, sessions)
@@ -130,7 +130,7 @@ class Mooncake(Paced):
         return trace
 
     def sessions(self, rows: Sequence[_Row]) -> list[str]:
-        """Conversation of each row; empty if it has none."""
+        """Return the session of each row; empty = none."""
         return [row.session for row in rows]
 
     def _row(self, record: Record) -> _Row:
@@ -166,7 +166,7 @@ class Mooncake(Paced):
             raise record.error(key, str(broken)) from None
 
     def _arrivals(self, path: str, rows: Sequence[_Row], sessions: Sequence[str]) -> NDArray[np.int64]:
-        """Arrivals in file order: recorded, or of first rounds at a rate; delays count from the round before."""
+        """Arrivals in file order: recorded, or at a rate; delays count from the arrival of the previous round."""
         first_place: dict[str, int] = {}
         for place, session in enumerate(sessions):
             first_place.setdefault(session or f"row {place}", place)
@@ -200,7 +200,7 @@ class Mooncake(Paced):
     def _prompts(
         self, path: str, rows: Sequence[_Row], sessions: Sequence[str]
     ) -> tuple[list[int], list[TokenSpans | None], list[str | None]]:
-        """Length and content of each prompt, and the stream of each output that a later prompt contains."""
+        """Length and content of each prompt, and the stream of each output in a later prompt."""
         block_size = self._block_size(path, rows)
         known: dict[tuple[int, int], Span] = {}
         earlier: defaultdict[str, TokenSpans] = defaultdict(tuple)
@@ -224,14 +224,14 @@ class Mooncake(Paced):
         return inputs, contents, streams
 
     def _block_size(self, path: str, rows: Iterable[_Row]) -> int:
-        """Tokens that a hash stands for; refuses rows that contradict it."""
+        """Return the number of tokens per hash; rows that contradict it raise an error."""
         size = self.block_size or self.usual_block_size
         hashed = [row for row in rows if row.hashes]
         wrong = [row for row in hashed if len(row.hashes) > -(-row.input_tokens // size)]
         if wrong and self.block_size is None:
             for other in _BLOCK_SIZES:
                 if all(len(row.hashes) == -(-row.input_tokens // other) for row in hashed):
-                    _log.warning("%s: by their number, hashes stand for %d tokens each, not %d", path, other, size)
+                    _log.warning("%s: the numbers of hashes fit %d tokens per hash, not %d", path, other, size)
                     return int(other)
         if wrong:
             blocks = -(-wrong[0].input_tokens // size)
@@ -242,9 +242,9 @@ class Mooncake(Paced):
 
 @settings_class
 class Bailian(Mooncake):
-    """Traces of Alibaba's Bailian with chat_id and parent_chat_id (JSON lines); hashes stand for 16 tokens."""
+    """Traces of Alibaba's Bailian with chat_id and parent_chat_id (JSON lines); 16 tokens per hash."""
 
-    fields: ClassVar[str] = "chat_id, parent_chat_id, timestamp, input_length, output_length, hash_ids if there"
+    fields: ClassVar[str] = "chat_id, parent_chat_id, timestamp, input_length, output_length; optional hash_ids"
     times: ClassVar[str] = "s"
     not_kept: ClassVar[str] = "types"
     unit: ClassVar[str] = "s"
@@ -257,7 +257,7 @@ class Bailian(Mooncake):
         return start.lstrip().startswith(b"{") and {"chat_id", "parent_chat_id", "timestamp"} <= set(names_of(start))
 
     def sessions(self, rows: Sequence[_Row]) -> list[str]:
-        """Conversation of each row: the first chat that its parents lead to."""
+        """Return the session of each row: the first chat in the chain of its parents."""
         roots: dict[str, str] = {}
         for row in rows:
             parent = "" if row.parent == "-1" else row.parent
@@ -266,7 +266,7 @@ class Bailian(Mooncake):
 
 
 def _content(row: _Row, block_size: int, known: dict[tuple[int, int], Span]) -> TokenSpans:
-    """Blocks of a prompt; equal ones are one object."""
+    """Content of a prompt; equal blocks share an object."""
 
     def block(place: int, number: int) -> Span:
         held = min(block_size, row.input_tokens - place * block_size)
@@ -282,7 +282,7 @@ def _hashes(value: Any) -> tuple[int, ...]:
 
 
 def _name(value: Any) -> str:
-    """Take a label from JSON, a number too."""
+    """Read a label, which may be a number."""
     if isinstance(value, str) or type(value) is int:
         return str(value)
     raise ValueError("must be text or a whole number")

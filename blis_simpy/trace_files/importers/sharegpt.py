@@ -1,8 +1,8 @@
-"""Conversations as ShareGPT and its successors export them: messages without times and token counts.
+"""Conversations in the format of ShareGPT and its successors: messages without times and token counts.
 
-Each answer of the model becomes a request, a round of the conversation, whose prompt is all earlier messages. Equal
-texts are equal tokens, so a replica finds earlier rounds in its prefix cache, and beginnings that conversations have
-in common. Lengths are counted by a tokenizer, or estimated.
+Each answer of the model becomes a request: a round of a session, with all earlier messages as its prompt. Equal texts
+are equal tokens, so the prefix cache of a replica finds earlier rounds, and common beginnings of conversations. Lengths
+are counted by a tokenizer, or estimated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from blis_simpy.errors import WorkloadTraceError
-from blis_simpy.files.text_files import is_special, read_start
+from blis_simpy.files.paths import is_special
+from blis_simpy.files.text_files import read_start
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.trace_files.json_records import Record, each_record, json_lines, listed, read_json
 from blis_simpy.trace_files.pace import Paced
@@ -57,7 +58,7 @@ class ShareGPT(Paced):
     )
     think_time: int = setting(
         default=10_000_000,
-        help="From the arrival of a round to that of the next one, ticks or text like 30s.",
+        help="Time from the arrival of a round to that of the next: ticks, or text such as 30s.",
         unit="us",
         ge=0,
         dimension="duration",
@@ -66,14 +67,14 @@ class ShareGPT(Paced):
     tokenizer: Any = setting(default=None, help=TOKENIZER_HELP)
 
     fields: ClassVar[str] = (
-        "conversations, conversation or messages: a list of from and value, or role and content; id if there"
+        "conversations, conversation or messages: a list of from and value, or role and content; optional id"
     )
     times: ClassVar[str] = "none: rate and think_time"
     not_kept: ClassVar[str] = "the texts, messages after the last answer"
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file begins with an object that has a list of messages and no times."""
+        """Whether the file starts with an object with messages and without times."""
         text = start.lstrip()
         begins = any(f'"{key}"'.encode() in text for key in _LISTS) and any(
             f'"{key}"'.encode() in text for key in _SPEAKERS
@@ -83,9 +84,9 @@ class ShareGPT(Paced):
         )
 
     def read(self, path: str, max_rows: int | None) -> Trace:
-        """Read a file; `max_rows` is the number of conversations.
+        """Read a file; `max_rows` limits the number of conversations.
 
-        Messages after the last answer, and answers that are empty, are left out.
+        Messages after the last answer, and empty answers, are left out.
         """
         if self.rate is None:
             raise self.no_rate("conversations have no times")
@@ -123,7 +124,7 @@ class ShareGPT(Paced):
             message = Record(values, place, record.line)
             is_answer = message.get(_present(message, _SPEAKERS), _speaker) in _MODELS
             source = _present(message, _TEXTS)
-            # A call of a tool has no content; a message must have the key all the same.
+            # The content may be null, as in a tool call, but the key is required.
             text = message.get(source, plain_text, *([""] if _has(message, source) else []))
             try:
                 tokens = num_tokens(text, self.tokenizer)
@@ -136,7 +137,7 @@ class ShareGPT(Paced):
 
 
 def _records(path: str) -> Iterator[Record]:
-    """Conversations of a file: a list of them, or one a line."""
+    """Conversations of a file: a list, or one per line."""
     if not is_special(path) and read_start(path, WorkloadTraceError).lstrip().startswith(b"["):
         yield from (Record(values, f"[{number}]") for number, values in enumerate(read_json(path)))
     else:
@@ -148,7 +149,7 @@ def _records(path: str) -> Iterator[Record]:
 
 
 def _present(record: Record, keys: tuple[str, ...]) -> str:
-    """Choose the first of some keys that a record has; the first one of all if it has none."""
+    """Return the first of some keys that a record has; the first key if it has none."""
     return next((key for key in keys if _has(record, key)), keys[0])
 
 
@@ -159,7 +160,7 @@ def _has(record: Record, key: str) -> bool:
 def _rounds(messages: list[tuple[bool, Span]]) -> Iterator[_Round]:
     last = max((place for place, (is_answer, _) in enumerate(messages) if is_answer), default=0)
     for place, (is_answer, span) in enumerate(messages):
-        # Two answers in a row are one request for each; an answer before any question is part of later prompts.
+        # Each of two consecutive answers is a request; an answer without a question is only part of later prompts.
         if is_answer and place:
             content = tuple(earlier for _, earlier in messages[:place])
             yield _Round(

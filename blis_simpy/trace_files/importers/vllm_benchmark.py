@@ -31,22 +31,22 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen
 class _Run:
-    """What one benchmark measured.
+    """Measurement of one benchmark run.
 
     Attributes
     ----------
     starts : ndarray of int64, shape (num_requests,), ticks
-        When its requests were sent, from the start of the run.
+        Time of sending of its requests, from the start of the run.
     requests : list of Measured
-        Its requests, sent at tick 0.
+        Its requests, with times relative to their sending.
     duration : int, ticks
-        How long it took.
+        Duration of the run.
     plan : str
-        How its starts were made, if the file does not have them.
+        Plan of the arrivals, if the file has no start times.
     model : str
-        Model that was asked.
+        Name of the model.
     has_gaps : bool
-        Whether the gaps between tokens were in the file.
+        Whether the file has the gaps between tokens.
     """
 
     starts: NDArray[np.int64]
@@ -62,10 +62,13 @@ class VLLMBenchmark(Paced):
     """Results of vllm bench serve with --save-detailed (JSON, JSON lines); failed requests are left out."""
 
     run: int | None = setting(
-        default=None, help="Which run of the file to take, from 1. Unset: all, one after the other.", ge=1, flag="--run"
+        default=None,
+        help="Number of the run in the file, from 1; unset means all, one after another.",
+        ge=1,
+        flag="--run",
     )
 
-    fields: ClassVar[str] = "input_lens, output_lens, and if there start_times, ttfts, itls, errors"
+    fields: ClassVar[str] = "input_lens, output_lens; optional start_times, ttfts, itls, errors"
     times: ClassVar[str] = "s; without start_times by request_rate and max_concurrency, or rate"
     not_kept: ClassVar[str] = "failed requests, the single gaps between tokens"
     server: ClassVar[str] = "vllm"
@@ -73,13 +76,13 @@ class VLLMBenchmark(Paced):
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file is an object with figures of a benchmark of vLLM."""
+        """Whether the file is an object with results of a benchmark of vLLM."""
         return _is_benchmark(start) and not _is_of_sglang(start)
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a file; latencies become times of chunks, for a calibration.
 
-        Without start_times, requests arrive evenly at the rate of the benchmark, at most as many at a time as its
+        Without start_times, requests arrive at equal gaps at the rate of the benchmark, limited by its
         max_concurrency.
         """
         records = json_values(path)
@@ -88,10 +91,10 @@ class VLLMBenchmark(Paced):
                 raise ScenarioError.at("run", f"must be at most {len(records)}, the runs of the file", self.run)
             records = [records[self.run - 1]]
         elif len(records) > 1:
-            _log.warning("%s: has %d runs, replayed one after the other; run=1 is the first alone", path, len(records))
+            _log.warning("%s: has %d runs, replayed one after another; run=1 selects the first", path, len(records))
         runs = list(each_record(path, records, self._run))
         for plan in dict.fromkeys(run.plan for run in runs if run.plan):
-            _log.warning("%s: has no start_times; requests arrive as the benchmark planned: %s", path, plan)
+            _log.warning("%s: has no start_times; arrivals follow the plan of the benchmark: %s", path, plan)
         requests: list[Measured] = []
         begins = 0
         for run in runs:
@@ -141,7 +144,7 @@ class VLLMBenchmark(Paced):
         )
 
     def _starts(self, record: Record, requests: Sequence[Measured]) -> tuple[NDArray[np.int64], str]:
-        """When requests are sent, and how that was found if the file does not say."""
+        """Return the times of sending, and the plan of the arrivals if the file has no start times."""
         size = len(requests)
         starts = record.optional_items("start_times", _seconds, size)
         if self.rate is not None:
@@ -153,7 +156,7 @@ class VLLMBenchmark(Paced):
         if rate is None:
             raise self.no_rate("the file has neither start_times nor a request_rate")
         planned = self.arrivals_at(rate, size)
-        plan = "all at once" if math.isinf(rate) else f"evenly, {rate:g} a second"
+        plan = "all at once" if math.isinf(rate) else f"at equal gaps, {rate:g} per second"
         places = record.get("max_concurrency", count, None)
         if places and any(request.last_chunk_at for request in requests):
             return _with_places(planned, requests, places), f"{plan}, at most {places} at a time"
@@ -169,7 +172,7 @@ class SGLangBenchmark(VLLMBenchmark):
 
     @classmethod
     def recognises(cls, name: str, start: bytes) -> bool:
-        """Whether the file is an object with figures of a benchmark of SGLang."""
+        """Whether the file is an object with results of a benchmark of SGLang."""
         return start.lstrip().startswith(b"{") and _is_of_sglang(start)
 
 
@@ -184,7 +187,7 @@ def _is_of_sglang(start: bytes) -> bool:
 
 
 def _with_places(scheduled: NDArray[np.int64], requests: Sequence[Measured], places: int) -> NDArray[np.int64]:
-    """When requests are sent by a client that waits while so many are under way."""
+    """Return the times of sending of a client with a maximum number of concurrent requests."""
     free_at = [0] * places
     heapify(free_at)
     starts = []
@@ -208,7 +211,7 @@ def _sent_at(request: Measured, sent: int) -> Measured:
 
 
 def _rate(value: Any) -> float:
-    """Take a rate from JSON, infinite or not; none where arrivals came from a file."""
+    """Read a rate, which may be infinite; a benchmark with arrivals from a file has none."""
     if value in ("inf", "Infinity", math.inf):
         return math.inf
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:

@@ -46,8 +46,10 @@ class Window:
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"start_us", "end_us"})
 
-    start_us: Duration = setting(default=0, help="First tick inside.", unit="ticks", dimension="duration")
-    end_us: Duration = setting(default=0, help="First tick after the interval.", unit="ticks", dimension="duration")
+    start_us: Duration = setting(default=0, help="First tick inside.", unit="ticks", le=2**63 - 1, dimension="duration")
+    end_us: Duration = setting(
+        default=0, help="First tick after the interval.", unit="ticks", le=2**63 - 1, dimension="duration"
+    )
     rate: OptionalRate = setting(
         default=None,
         help="Requests per second in the interval, independent of the aggregate rate; the arrival process starts anew "

@@ -18,7 +18,7 @@ from blis_simpy.settings.fields import setting, settings_class
 if TYPE_CHECKING:
     from blis_simpy.workload.lengths import LengthSampler
 
-__all__ = ["LENGTHS", "OPTIONAL_LENGTHS", "LengthDistribution", "LengthField", "OptionalLengthField"]
+__all__ = ["LENGTHS", "OPTIONAL_LENGTHS", "LengthDistribution", "LengthField", "OptionalLengthField", "default_lengths"]
 
 _LONGEST = 2**31 - 1
 _PARETO_LOGNORMAL = ("alpha", "xm", "mu", "sigma", "mix_weight")
@@ -221,3 +221,10 @@ LENGTHS = PluginForms(_to_required_lengths, (int, LengthDistribution))
 """Forms of a length distribution beside a mapping of type and options."""
 OPTIONAL_LENGTHS = PluginForms(_to_lengths, (int, LengthDistribution))
 """The same where a distribution may be absent."""
+
+
+def default_lengths() -> LengthSampler:
+    """Return the lengths of prompts and outputs where none are given, as in the reference."""
+    from blis_simpy.workload.lengths import Gaussian
+
+    return Gaussian(512, 256, 2, 7000)

@@ -15,12 +15,13 @@ from bisect import bisect_right
 from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import attrs
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.files.paths import files_in
+from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.units import SECOND
 from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
@@ -29,6 +30,7 @@ from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from blis_simpy.workload.arrivals import ArrivalProcess
     from blis_simpy.workload.lengths import LengthSampler
@@ -119,7 +121,7 @@ class ServegenData:
         return self._all(chunks, clients)
 
     def _chunks(self) -> list[_Chunk]:
-        traces = sorted(Path(self.path).glob("chunk-*-trace.csv"), key=str)
+        traces = files_in(self.path, "chunk-*-trace.csv")
         if not traces:
             raise ScenarioError.at("servegen_data.path", "must be a folder with chunk-*-trace.csv files", self.path)
         return [_Chunk(trace) for trace in traces]
@@ -167,7 +169,7 @@ class _Chunk:
     def texts(self) -> dict[str, dict[str, str]]:
         """Tables of the windows that have all that is needed, by start; in the order of the starts as text."""
         try:
-            windows = json.loads(_text(self.dataset))
+            windows = json.loads(read_text(self.dataset, max_bytes=DATA_BYTES))
         except (ValueError, RecursionError) as error:
             raise ScenarioError.at("", f"is not valid JSON: {error}", file=str(self.dataset)) from None
         if not isinstance(windows, dict) or not all(_is_text_table(window) for window in windows.values()):
@@ -252,14 +254,6 @@ def _ticks(second: float) -> int:
     return 2**63 - 1 if math.isinf(second) else round(second * SECOND)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ScenarioError.at("", f"cannot be read: {reason.lower()}", file=str(path)) from None
-
-
 def _is_text_table(window: Any) -> bool:
     return isinstance(window, dict) and all(isinstance(value, str) for value in window.values())
 
@@ -278,7 +272,7 @@ def _is_number(text: str) -> bool:
 def _rows(trace: Path) -> list[_Row]:
     """Rows that can be read, in file order; one warning if there are others."""
     try:
-        lines = [line for line in csv.reader(_text(trace).splitlines()) if line]
+        lines = [line for line in csv.reader(read_text(trace, max_bytes=DATA_BYTES).splitlines()) if line]
     except csv.Error as error:
         raise ScenarioError.at("", f"is not valid CSV: {error}", file=str(trace)) from None
     for line in lines:

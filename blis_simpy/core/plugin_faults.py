@@ -1,0 +1,138 @@
+"""Faults of plug-ins, hooks and processes: exceptions that they raise, named with class, method, request and tick.
+
+Nothing is wrapped beforehand, so that calls cost nothing: the traceback of an exception says whose code raised it.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from blis_simpy.core.request import Leg, Request
+from blis_simpy.core.request_view import RequestView
+from blis_simpy.errors import PluginError, ScenarioError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType, FrameType
+
+__all__ = ["is_own", "named_faults", "place_of"]
+
+_KINDS = {
+    "admit": "admission policy",
+    "decode_step_times": "latency model",
+    "form": "batch policy",
+    "key": "scheduler",
+    "observe": "scorer",
+    "output_token_processing_time": "latency model",
+    "post_decode_overhead": "latency model",
+    "queueing_time": "latency model",
+    "route": "routing policy",
+    "score": "priority policy",
+    "step_time": "latency model",
+}
+"""Kind of a plug-in by the method that raises. Faults of scorers are named where they are called."""
+
+
+def is_own(plugin: object) -> bool:
+    """Whether a plug-in is one of the library, which needs no checks of what it returns."""
+    return type(plugin).__module__.startswith("blis_simpy.")
+
+
+def place_of(request: Request | RequestView | Leg | None, now: int | None) -> str:
+    """Say at which request and tick something happened."""
+    parts = []
+    if request is not None:
+        parts.append(f"request {request.request.id if isinstance(request, Leg) else request.id}")
+    if now is not None:
+        parts.append(f"tick {now}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+@contextmanager
+def named_faults(now: Callable[[], int] | None = None) -> Iterator[None]:
+    """Name the plug-in, hook or process whose code raises an exception within a ``with`` block.
+
+    Parameters
+    ----------
+    now : callable, optional
+        Returns the current tick.
+
+    Raises
+    ------
+    PluginError
+        Raised from the exception. One that is of this library, or that no code of the user has raised, is not changed.
+    ScenarioError
+        If a time is beyond 64 bits.
+    """
+    try:
+        yield
+    except PluginError as error:
+        if now is None or any("tick " in str(problem) for problem in error.problems):
+            raise
+        hint = f"tick {now()}"
+        placed = (attrs.evolve(p, hint=f"{p.hint}; {hint}" if p.hint else hint) for p in error.problems)
+        raise PluginError(placed) from error.__cause__
+    except Exception as error:
+        if type(error).__module__.startswith("blis_simpy."):
+            raise
+        tick = None if now is None else now()
+        fault = _fault(error, tick)
+        if fault is not None:
+            raise fault from error
+        if isinstance(error, OverflowError):
+            raise ScenarioError(f"a time is beyond 2**62 us, the largest tick{place_of(None, tick)}") from error
+        raise
+
+
+def _fault(error: Exception, now: int | None) -> PluginError | None:
+    frame = _foreign_frame(error)
+    if frame is None:
+        return None
+    code = frame.f_code
+    owner = frame.f_locals.get("self")
+    name = code.co_qualname.rpartition("<locals>.")[2]
+    kind = _KINDS.get(code.co_name, "plug-in") if owner is not None else "function"
+    if owner is not None:
+        name = type(owner).__name__
+    values = [v for local in frame.f_locals.values() for v in (local if isinstance(local, tuple) else (local,))]
+    request = next((value for value in values if isinstance(value, Request | RequestView | Leg)), None)
+    rule = f"raised {error!r} in {code.co_name}{place_of(request, now)}"
+    return PluginError.at(f"{kind} {name}", rule, code="plugin_raised")
+
+
+def _foreign_frame(error: Exception) -> FrameType | None:
+    """Outermost frame of code that belongs to neither the library nor those that it calls."""
+    trace: Any = error.__traceback__
+    while trace is not None:
+        if _is_foreign(trace.tb_frame.f_code):
+            return trace.tb_frame  # type: ignore[no-any-return]
+        trace = trace.tb_next
+    return None
+
+
+@cache
+def _is_foreign(code: CodeType) -> bool:
+    path = Path(code.co_filename)
+    if code.co_filename.startswith("<frozen") or any(path.is_relative_to(root) for root in _own_roots()):
+        return False
+    standard = Path(sysconfig.get_path("stdlib"))
+    return not path.is_relative_to(standard) or "site-packages" in path.parts
+
+
+@cache
+def _own_roots() -> tuple[Path, ...]:
+    import attr
+    import attrs
+    import cattrs
+    import numpy as np
+    import simpy
+
+    package = Path(__file__).parents[1]
+    libraries = (attr, attrs, cattrs, np, simpy)
+    return package, *(Path(library.__file__).parent for library in libraries if library.__file__)

@@ -1,0 +1,268 @@
+"""Workloads whose requests exist already: a recorded trace, or requests made by hand or from a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import file_digest
+from operator import index
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from blis_simpy.core.request import Request
+from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
+from blis_simpy.settings.field_types import Accepts, OptionalDuration, Plugin
+from blis_simpy.settings.fields import evolved, fields_of, setting, settings_class
+from blis_simpy.trace_files.trace import Trace
+from blis_simpy.units import SECOND
+from blis_simpy.workload.clients import validate_requests
+from blis_simpy.workload.generator import GeneratedWorkload
+from blis_simpy.workload.traffic import Traffic
+
+if TYPE_CHECKING:
+    from blis_simpy.core.random_streams import RandomStreams
+
+__all__ = ["RequestWorkload", "TraceWorkload"]
+
+_CHOSEN = tuple(field.name for field in attrs.fields(Request) if field.init)
+"""Attributes of a request that the workload decides."""
+_COLUMNS = {"arrived_at_us": "arrived_at", "deadline_us": "deadline"}
+"""Other names of attributes: those of the columns of a result."""
+
+
+def _checked_trace(value: Any) -> Any:
+    if isinstance(value, str | Trace):
+        return value
+    raise ScenarioError.at("", "must be the name of a file, or a Trace", value)
+
+
+@settings_class
+class TraceWorkload(Traffic):
+    """Requests of a recorded trace, which arrive at their recorded times whatever happens.
+
+    A run ends when all requests have ended, unless the scenario has a horizon. The seed of a run changes nothing in the
+    requests: only policies that draw random numbers differ between replications.
+
+    Examples
+    --------
+    >>> TraceWorkload(trace="azure.csv", format="azure", start="10min", limit=5_000, scale=0.5).scale
+    0.5
+    """
+
+    trace: Accepts[Any, str | PathLike[str] | Trace] = setting(
+        help="File of the trace, or in Python the `Trace` that `load_trace` returns.",
+        convert=_checked_trace,
+        is_path=True,
+    )
+    format: Accepts[Plugin, Plugin | str | Mapping[str, Any] | None] = setting(
+        default=None,
+        help="Format of the file, with its options beside it; unset means that the file shows it.",
+        kind="trace_format",
+        inline=True,
+    )
+    limit: int | None = setting(default=None, help="Rows or records of the file to read at most.", ge=1)
+    start: OptionalDuration = setting(
+        default=None,
+        help="Leave out what arrives earlier after the first arrival.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    end: OptionalDuration = setting(
+        default=None,
+        help="Leave out what arrives so long after the first arrival, or later.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
+    scale: float = setting(default=1.0, help="Stretch the time between arrivals; 0.5 doubles the rate.", gt=0)
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
+    )
+
+    @property
+    def num_requests(self) -> int:  # type: ignore[override]
+        """Largest number of requests; 0 = no limit."""
+        return self.limit or 0
+
+    def load(self) -> Trace:
+        """Read the file and take the chosen part.
+
+        Raises
+        ------
+        WorkloadTraceError
+            If the file is not as it should be; names file, line or record, and column.
+        """
+        from blis_simpy.trace_files.load_trace import Excerpt, load_trace  # rarely needed
+
+        excerpt: dict[str, Any] = {"start": self.start, "end": self.end, "scale": self.scale}
+        if isinstance(self.trace, Trace):
+            return Excerpt(limit=self.limit, **excerpt).of(self.trace, "trace")
+        options = dict(self.format) if isinstance(self.format, Mapping) else {"type": self.format}
+        name = options.pop("type")
+        return load_trace(self.trace, format=name, limit=self.limit, **excerpt, **options)
+
+    def generate(
+        self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
+    ) -> GeneratedWorkload:
+        """Make the requests of the trace anew.
+
+        Raises
+        ------
+        WorkloadTraceError
+            As `load` does.
+        """
+        workload = GeneratedWorkload.of_requests(self.load().requests())
+        return attrs.evolve(workload, max_in_flight=self.max_in_flight)
+
+    def with_rate(self, rate_per_s: float) -> Self:
+        """Return the same trace with its time stretched so that it has a mean rate between first and last arrival.
+
+        Raises
+        ------
+        ScenarioError
+            If all requests arrive at once.
+        """
+        rate = self.mean_rate()
+        if math.isinf(rate):
+            raise ScenarioError.at("rate", "cannot be set: all requests of the trace arrive at once", rate_per_s)
+        return evolved(self, scale=self.scale * rate / rate_per_s)
+
+    def mean_rate(self) -> float:
+        """Return the mean number of requests per second between the first and the last arrival."""
+        arrivals = self.load().arrivals
+        duration_us = max(arrivals) - min(arrivals)
+        return (len(arrivals) - 1) * SECOND / duration_us if duration_us else math.inf
+
+    def content(self) -> Any:
+        """Return the settings with the content of the files in place of their names."""
+        if isinstance(self.trace, Trace):
+            return self
+        options = self.format.values() if isinstance(self.format, Mapping) else ()
+        files = [self.trace, *(path for path in options if isinstance(path, str) and Path(path).is_file())]
+        others = {field.name: getattr(self, field.name) for field in fields_of(TraceWorkload) if field.name != "trace"}
+        return others, [_digest(path) for path in files]
+
+
+def _digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WorkloadTraceError.at("", f"cannot be read: {error.strerror}", file=path) from None
+
+
+def _copied(requests: Any) -> Any:
+    if isinstance(requests, tuple):
+        return tuple(map(_copy, validate_requests(requests)))
+    raise ScenarioError.at("", "must be a list of requests", requests)
+
+
+def _copy(request: Request) -> Request:
+    return Request(*(getattr(request, name) for name in _CHOSEN))
+
+
+@settings_class(kw_only=False)
+class RequestWorkload(Traffic):
+    """Requests that are made by hand, or from a table; each run serves copies of them.
+
+    Raises
+    ------
+    ScenarioError
+        If an item is not a new request, two have the same id, or a number is not an integer >= 0.
+
+    Examples
+    --------
+    >>> from blis_simpy import Scenario
+    >>> table = {"arrived_at_us": [0, 500_000], "input_tokens": [100, 200], "output_tokens": [20, 30]}
+    >>> scenario = Scenario(model="qwen/qwen3-14b", workload=RequestWorkload.of_table(table))
+    >>> scenario.run().requests["output_tokens"].tolist()
+    [20, 30]
+    """
+
+    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(help="The requests.", convert=_copied)
+    max_in_flight: int | None = setting(
+        default=None,
+        help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
+        unit="requests",
+        ge=1,
+    )
+
+    @classmethod
+    def of_table(cls, table: Mapping[str, Any], **options: Any) -> Self:
+        """Make the workload of a table with a row per request: a data frame, a mapping of columns, a `Table`.
+
+        Parameters
+        ----------
+        table : mapping of str to sequence, or pandas.DataFrame
+            Columns are attributes of `Request`: ``input_tokens`` and ``output_tokens`` are needed, and one of
+            ``arrived_at_us`` (ticks), ``arrived_at`` (the same) and ``arrived_at_s`` (seconds). Without ``id``,
+            requests are named ``request_0``, ``request_1``, ...
+        **options
+            Other settings of the workload.
+
+        Raises
+        ------
+        ScenarioError
+            If a column is missing or unknown, or a value is wrong.
+        """
+        columns = {str(name): list(table[name]) for name in table}
+        num_rows = len(next(iter(columns.values()), ()))
+        if "arrived_at_s" in columns:
+            columns["arrived_at"] = [round(float(seconds) * SECOND) for seconds in columns.pop("arrived_at_s")]
+        columns = {_COLUMNS.get(name, name): values for name, values in columns.items()}
+        columns.setdefault("id", [f"request_{row}" for row in range(num_rows)])
+        if "max_output_tokens" not in columns and "output_tokens" in columns:
+            columns["max_output_tokens"] = columns["output_tokens"]
+        unknown = [name for name in columns if name not in _CHOSEN]
+        missing = [name for name in ("arrived_at", "input_tokens", "output_tokens") if name not in columns]
+        problems = [
+            *(Problem(path=name, rule="is not a column of requests", hint=nearest(name, _CHOSEN)) for name in unknown),
+            *(Problem(path=name, rule="is required as a column") for name in missing),
+        ]
+        if problems:
+            raise ScenarioError(problems)
+        rows = zip(*(map(_plain, columns[name]) for name in columns), strict=True)
+        return cls([Request(**dict(zip(columns, row, strict=True))) for row in rows], **options)
+
+    @property
+    def num_requests(self) -> int:  # type: ignore[override]
+        """Number of requests."""
+        return len(self.requests)
+
+    def generate(
+        self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
+    ) -> GeneratedWorkload:
+        """Copy the requests."""
+        workload = GeneratedWorkload.of_requests([_copy(request) for request in self.requests])
+        return attrs.evolve(workload, max_in_flight=self.max_in_flight)
+
+    def content(self) -> Any:
+        """Return what the requests ask for, row by row."""
+        return [[getattr(request, name) for name in _CHOSEN] for request in self.requests], self.max_in_flight
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two workloads have the same requests."""
+        return isinstance(other, RequestWorkload) and self.content() == other.content()
+
+    def __hash__(self) -> int:
+        return hash(tuple(request.id for request in self.requests))
+
+    def __repr__(self) -> str:
+        return f"RequestWorkload({len(self.requests)} requests)"
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy's as one of Python's."""
+    if isinstance(value, bool | str) or value is None:
+        return value
+    try:
+        return index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else value

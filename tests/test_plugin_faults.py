@@ -1,0 +1,223 @@
+"""Plug-ins, hooks, processes and metrics that raise, return nonsense, change what they must not, or do nothing."""
+
+import re
+
+import numpy as np
+import pytest
+
+import blis_simpy as blis
+from blis_simpy.experiment.measurement import Metrics, measure
+
+BASE = blis.Scenario(
+    model="my/model",
+    hardware="H100",
+    tp=1,
+    engine={"profile": "blis", "max_num_seqs": 4},
+    kv=blis.KVSettings(blocks=200),
+    latency=blis.LatencySettings(alpha=(0, 0, 0), beta=(5000, 10, 1)),
+    workload=blis.Workload(rate=50, num_requests=12),
+)
+
+
+def fail():
+    return 1 // 0
+
+
+class Latency:
+    def __init__(self, inputs):
+        pass
+
+    def step_time(self, batch):
+        return 5000
+
+    def queueing_time(self, num_tokens):
+        return 0
+
+    def output_token_processing_time(self):
+        return 0
+
+    def post_decode_overhead(self):
+        return 0
+
+
+def named(name, function):
+    """Return a method of a name, as tracebacks show it."""
+
+    def method(self, *_arguments):
+        return function()
+
+    method.__code__ = method.__code__.replace(co_name=name, co_qualname=f"Mine.{name}")
+    return method
+
+
+def latency(**methods):
+    made = {name: named(name, function) for name, function in methods.items()}
+    return {"latency.backend": type("Mine", (Latency,), made), "workload.rate": 2}
+
+
+def plugin(**methods):
+    return type("Mine", (), {name: named(name, function) for name, function in methods.items()})
+
+
+def scheduler(key):
+    return {"engine.scheduler": plugin(key=key)}
+
+
+def priority(score):
+    return {"engine.scheduler": "priority-fcfs", "engine.priority": plugin(score=score)}
+
+
+class Changing:
+    def route(self, request, state):
+        request.arrived_at = 10**12
+        return 0
+
+
+class Peeking:
+    def route(self, request, state):
+        return request.output_tokens % 1
+
+
+class NeverAdmits:
+    def form(self, step):
+        pass
+
+
+AT = r".*tick \d+"
+CASES = {
+    "scheduler raises": (
+        scheduler(fail),
+        r"scheduler Mine raised ZeroDivisionError\(.*\) in key \(request" + AT,
+    ),
+    "scheduler gives NaN": (scheduler(lambda: (1, np.nan)), r"scheduler Mine key must .* got \(1, nan\); request" + AT),
+    "scheduler gives None": (scheduler(lambda: None), "scheduler Mine key must return .*, got None; request" + AT),
+    "scheduler gives what has no order": (
+        scheduler(lambda: 1j),
+        "scheduler Mine gives keys that cannot be sorted" + AT,
+    ),
+    "priority raises": (priority(fail), r"Mine raised ZeroDivisionError\(.*\) in score \(request" + AT),
+    "priority gives None": (priority(lambda: None), "priority Mine score must return a number, got None; request" + AT),
+    "priority gives NaN": (priority(lambda: np.nan), "priority Mine score must return a number, got nan" + AT),
+    "latency raises": (
+        latency(step_time=fail),
+        r"latency model Mine raised ZeroDivisionError.* in step_time" + AT,
+    ),
+    "step of negative time": (latency(step_time=lambda: -3), "latency model Mine step_time must be >= 0, got -3" + AT),
+    "step of fractional time": (
+        latency(step_time=lambda: 0.5),
+        "Mine step_time must return a whole number .* got 0.5" + AT,
+    ),
+    "queueing in the past": (latency(queueing_time=lambda: -5), "Mine queueing_time must return .* >= 0, got -5" + AT),
+    "queueing for None": (latency(queueing_time=lambda: None), "Mine queueing_time must return .* >= 0, got None" + AT),
+    "token before it is made": (
+        latency(output_token_processing_time=lambda: -1),
+        "Mine output_token_processing_time must return a whole number of microseconds >= 0, got -1",
+    ),
+    "end before the last token": (
+        latency(post_decode_overhead=lambda: 0.5),
+        "Mine post_decode_overhead must return a whole number of microseconds >= 0, got 0.5",
+    ),
+    "decode steps of negative time": (
+        latency(decode_step_times=lambda: -5),
+        "Mine decode_step_times must return whole numbers of microseconds >= 1, got -5" + AT,
+    ),
+    "decode steps of fractional time": (
+        latency(decode_step_times=lambda: 0.5),
+        "Mine decode_step_times must return whole numbers of microseconds >= 1, got 0.5" + AT,
+    ),
+    "batch policy raises": (
+        {"engine.batching": plugin(form=fail)},
+        r"batch policy Mine raised ZeroDivisionError.* in form" + AT,
+    ),
+    "batch policy makes no progress": (
+        {"engine.batching": NeverAdmits},
+        "batch policy NeverAdmits form makes no progress" + AT,
+    ),
+    "batch policy makes no progress in vllm": (
+        {"engine.batching": NeverAdmits, "engine.profile": "vllm"},
+        "batch policy NeverAdmits form makes no progress" + AT,
+    ),
+    "router changes a request": (
+        {"router": Changing},
+        "policy Changing raised AttributeError.*must not change request.arrived_at",
+    ),
+    "router reads the output length": (
+        {"router": Peeking},
+        "policy Peeking raised AttributeError.*must not use request.output_tokens",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plugin_that_breaks_its_protocol_is_named(case, monkeypatch):
+    monkeypatch.setattr("blis_simpy.replica.engine._MAX_EMPTY_STEPS", 100)
+    changes, message = CASES[case]
+    with pytest.raises(blis.PluginError, match=message) as caught:
+        BASE.with_(**changes).run()
+    assert len(caught.value.problems) == 1
+
+
+def test_an_oracle_gets_the_output_length():
+    class Oracle(Peeking):
+        knows_output_length = True
+
+    assert BASE.with_(router=Oracle).run().summary["completed_requests"] == 12
+
+
+def test_views_of_a_request_are_equal():
+    seen = {}
+
+    class Counting:
+        def admit(self, request, state):
+            seen[request] = seen.get(request, 0) + 1
+            return True
+
+        def route(self, request, state):
+            seen[request] += 1
+            return 0
+
+    BASE.with_(admission=Counting, router=Counting).run()
+    assert set(seen.values()) == {2}
+
+
+def test_a_process_and_a_hook_that_raise_are_named():
+    def fails(simulation):
+        yield simulation.env.timeout(7)
+        raise ValueError("mine")
+
+    with pytest.raises(blis.PluginError, match=re.escape("function fails raised ValueError('mine') in fails (tick 7)")):
+        BASE.with_(processes=[fails]).run()
+
+
+def test_a_metric_that_raises_is_named():
+    result = BASE.run()
+    metrics = Metrics.of({"mine": lambda part: part.nothing})
+    with pytest.raises(blis.PluginError, match="raised AttributeError"):
+        measure(result, metrics)
+
+
+def test_the_point_and_the_seed_of_an_experiment_are_named():
+    with pytest.raises(blis.PluginError, match=r"workload.rate=7: scheduler Mine raised .*seed \d+"):
+        blis.sweep(BASE.with_(**scheduler(fail)), {"workload.rate": [7.0]}, replications=2, executor="serial")
+
+
+def test_figures_until_an_error_are_available_and_the_simulation_does_not_go_on():
+    class Fails:
+        def __init__(self):
+            self.left = 6
+
+        def route(self, request, state):
+            self.left -= 1
+            return 0 // self.left
+
+    simulation = blis.Simulation(BASE.with_(router=Fails, replicas=2))
+    with pytest.raises(blis.PluginError, match="policy Fails raised ZeroDivisionError"):
+        simulation.run()
+    assert simulation.result().summary["completed_requests"] < 12
+    with pytest.raises(blis.ScenarioError, match="cannot go on: an error ended the simulation at tick"):
+        simulation.run()
+
+
+def test_a_time_beyond_64_bits_is_one_line():
+    with pytest.raises(blis.ScenarioError, match=r"a time is beyond 2\*\*62 us"):
+        BASE.with_(**{"latency.beta": (1e18, 0, 0), "workload.rate": 1}).run()

@@ -1,0 +1,154 @@
+"""Traces and requests made by hand as the workload of a scenario."""
+
+import numpy as np
+import pytest
+
+import blis_simpy as blis
+from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.fingerprint import scenario_form
+from blis_simpy.load_files import load_scenario
+
+SMALL = {"model": "qwen/qwen3-14b", "hardware": "H100", "tp": 1}
+ROWS = "arrived_at,num_prefill_tokens,num_decode_tokens\n" + "".join(
+    f"{second},{100 + second},{10 + second}\n" for second in range(8)
+)
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(ROWS)
+    return path
+
+
+def options(trace, **others):
+    columns = {"arrival": "arrived_at", "input_tokens": "num_prefill_tokens", "output_tokens": "num_decode_tokens"}
+    return {"trace": str(trace), "format": {"type": "table", "columns": columns}, **others}
+
+
+def arrivals(scenario):
+    return scenario.run().requests["arrived_at_us"].tolist()
+
+
+def test_a_scenario_file_names_a_trace_relative_to_its_folder(trace):
+    file = trace.with_name("scenario.yaml")
+    file.write_text(
+        "model: qwen/qwen3-14b\nhardware: H100\ntp: 1\nworkload:\n  trace: table.csv\n  format: table\n  columns: "
+        "{arrival: arrived_at, input_tokens: num_prefill_tokens, output_tokens: num_decode_tokens}\n  limit: 3\n"
+    )
+    scenario = load_scenario(file)
+    assert scenario.run().requests["output_tokens"].tolist() == [10, 11, 12]
+    scenario.write(trace.with_name("again.yaml"))
+    assert load_scenario(trace.with_name("again.yaml")) == scenario
+
+
+def test_start_end_limit_and_scale_choose_a_part_of_a_trace(trace):
+    scenario = blis.Scenario(**SMALL, workload=options(trace, start="2s", end="5s", scale=0.5))
+    assert arrivals(scenario) == [0, 500_000, 1_000_000]
+
+
+def test_a_trace_in_memory_gives_the_figures_of_a_replay(trace):
+    loaded = blis.TraceWorkload(**options(trace)).load()
+    scenario = blis.Scenario(**SMALL, workload=loaded)
+    assert scenario.run().summary == blis.replay(blis.Scenario(**SMALL), loaded).summary
+
+
+def test_the_rate_of_a_trace_changes_by_stretching_its_time(trace):
+    workload = blis.TraceWorkload(**options(trace)).with_rate(4)
+    assert workload.scale == 0.25
+    assert arrivals(blis.Scenario(**SMALL, workload=workload)) == [250_000 * row for row in range(8)]
+
+
+def test_a_sweep_over_the_rate_of_a_trace(trace):
+    sweep = blis.sweep(
+        blis.Scenario(**SMALL, workload=options(trace)),
+        {"workload.rate": [1.0, 4.0]},
+        metrics="duration_s",
+        executor="serial",
+        progress=False,
+    )
+    durations = [row["duration_s_mean"] for row in sweep.rows]
+    assert durations[0] > 7 > durations[1] > 1.75
+
+
+def test_routers_are_compared_on_a_trace(trace):
+    base = blis.Scenario(**SMALL, replicas=2, workload=options(trace))
+    found = blis.compare(
+        {"least-loaded": base.with_(router="least-loaded"), "round-robin": base.with_(router="round-robin")},
+        replications=2,
+        metrics="completed",
+        executor="serial",
+        progress=False,
+    )
+    assert found.values("round-robin", "completed").tolist() == [8.0, 8.0]
+
+
+def test_the_digest_follows_the_content_of_the_trace_not_its_name(trace):
+    scenario = blis.Scenario(**SMALL, workload=options(trace))
+    first = scenario_form(scenario)
+    copy = trace.with_name("copy.csv")
+    copy.write_text(ROWS)
+    assert scenario_form(blis.Scenario(**SMALL, workload=options(copy))) == first
+    assert scenario_form(scenario.with_(**{"workload.limit": 3})) != first
+    trace.write_text(ROWS.replace("101", "999"))
+    assert scenario_form(scenario) != first
+
+
+def test_a_cap_holds_for_a_trace(trace):
+    scenario = blis.Scenario(**SMALL, workload=options(trace, scale=0.001, max_in_flight=1))
+    held = scenario.run().requests["due_at_us"]
+    assert (held >= 0).sum() == 7
+
+
+def test_a_wrong_trace_workload_names_the_setting(trace):
+    with pytest.raises(ScenarioError, match=r"workload.format is unknown, got 'azur'; did you mean 'azure'"):
+        blis.Scenario(**SMALL, workload={"trace": "a.csv", "format": "azur"})
+    with pytest.raises(ScenarioError, match=r"workload.scale must be > 0"):
+        blis.Scenario(**SMALL, workload={"trace": "a.csv", "scale": 0})
+    with pytest.raises(blis.WorkloadTraceError, match=r"nothing.csv: cannot be read: No such file"):
+        blis.Scenario(**SMALL, workload={"trace": "nothing.csv", "format": "azure"}).run()
+
+
+def test_requests_made_by_hand_are_served_anew_in_every_run():
+    requests = [blis.Request(f"r{number}", 1000 * number, input_tokens=10, output_tokens=5) for number in range(3)]
+    scenario = blis.Scenario(**SMALL, workload=requests)
+    assert scenario.run().summary == scenario.run().summary
+    assert [request.outcome.name for request in requests] == ["PENDING"] * 3
+    replications = blis.replicate(scenario, 2, metrics="completed", executor="serial", progress=False)
+    assert replications.values("completed").tolist() == [3.0, 3.0]
+
+
+def test_requests_with_the_same_content_have_the_same_digest():
+    def scenario(tokens):
+        return blis.Scenario(**SMALL, workload=[blis.Request("r", 0, input_tokens=tokens, output_tokens=5)])
+
+    assert scenario_form(scenario(10)) == scenario_form(scenario(10)) != scenario_form(scenario(11))
+    assert scenario(10) == scenario(10) != scenario(11)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_table_of_requests_is_a_workload(as_frame):
+    table = {
+        "arrived_at_s": np.array([0.0, 0.5]),
+        "input_tokens": np.array([100, 200]),
+        "output_tokens": [20.0, 30.0],
+        "tenant": ["a", "b"],
+    }
+    if as_frame:
+        table = pytest.importorskip("pandas").DataFrame(table)
+    result = blis.Scenario(**SMALL, workload=blis.RequestWorkload.of_table(table)).run()
+    assert result.requests["arrived_at_us"].tolist() == [0, 500_000]
+    assert result.requests["tenant"].tolist() == ["a", "b"]
+    assert result.summary["completed_requests"] == 2
+
+
+def test_wrong_columns_of_a_table_are_reported_together():
+    with pytest.raises(ScenarioError) as caught:
+        blis.RequestWorkload.of_table({"arrived_at": [0], "input_token": [1], "output_tokens": [1]})
+    assert [problem.path for problem in caught.value.problems] == ["input_token", "input_tokens"]
+
+
+def test_a_workload_of_requests_has_no_rate():
+    scenario = blis.Scenario(**SMALL, workload=[blis.Request("r", 0, input_tokens=1, output_tokens=1)])
+    with pytest.raises(ScenarioError, match="rate does not apply to a RequestWorkload"):
+        scenario.workload.with_rate(5)
