@@ -144,7 +144,7 @@ class KernelTimes:
                 time = decode_us(members, context)
                 time += layers
                 time += requests
-                few.append(int(max(host, time)) or 1)
+                few.append(int(time if time > host else host) or 1)  # noqa: FURB136 - max() costs a call
             return few
         times = self._attention.decode_times(members, first, steps, layers + requests)
         ticks: IntTicks = times.astype(np.int64)

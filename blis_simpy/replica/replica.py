@@ -92,6 +92,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens per KV block.
+    token_budget : int
+        Most tokens of a step.
     changed : set of int
         The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
@@ -118,6 +120,8 @@ class Replica:
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None
+        assert settings.max_num_batched_tokens is not None
+        self.token_budget = settings.max_num_batched_tokens
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency

@@ -101,7 +101,8 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     if known is None:
         return value
     # Settings that are parts of others were checked when they were made; a copy with changes passes all parts again.
-    if nested_class(hint) is hint and type(value) is hint and known.convert is None:
+    part = nested_class(hint)
+    if part is not None and type(value) is part and known.convert is None:
         return value
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
@@ -110,7 +111,6 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
         value = known.convert(value)
     if known.forms is not None:
         value = known.forms.convert(value)
-    part = nested_class(hint)
     if part is not None:
         value = _accept_part(value, part, lenient)
     elif isinstance(value, tuple):

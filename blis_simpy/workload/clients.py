@@ -60,7 +60,7 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
 class SubmitRequest(Protocol):
     """Function that accepts a request, see `Router.accept`."""
 
-    def __call__(self, request: Request, *, ends_turn: bool = False) -> None: ...
+    def __call__(self, request: Request, *, ends_turn: bool = ...) -> None: ...
 
 
 class ClientProcesses:

@@ -45,7 +45,7 @@ class InFlightCap:
     def submit(self, request: Request, *, ends_turn: bool = False) -> None:
         """Submit a request now, if there is a slot, or else as soon as there is one.
 
-        `ends_turn` is as for `Router.accept`; here the process that holds the slot starts after the submission.
+        `ends_turn` is not passed on: the process that holds the slot starts in the same event.
         """
         slot = self._slots.request()
         request.done = request.done or self._env.event()

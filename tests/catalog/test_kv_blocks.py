@@ -174,7 +174,8 @@ def scenario(tmp_path, rules="vllm", tp=1, backend="roofline", **changes):
         hardware="H100",
         tp=tp,
         latency=blis.LatencySettings(backend=backend),
-        kv=blis.KVSettings(capacity_rules=rules),
+        engine=blis.EngineSettings(profile="blis"),
+        kv=blis.KVSettings(capacity_rules=rules, gpu_memory_utilization=0.9),
     )
 
 
@@ -182,7 +183,10 @@ def test_rules_are_chosen_by_a_setting(tmp_path):
     mixture = {"model_type": "acme", "num_local_experts": 8, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2}
     found = {rules: scenario(tmp_path, rules, tp=4, **mixture).resolve().num_blocks for rules in ("blis", "vllm")}
     assert found["blis"] < found["vllm"]
-    assert scenario(tmp_path, None, tp=4, **mixture).resolve().num_blocks == found["blis"]
+    default = scenario(tmp_path, None, tp=4, **mixture)
+    assert default.resolve().num_blocks == found["blis"]
+    # One block is set aside by the profile vllm.
+    assert default.with_(**{"engine.profile": "vllm"}).resolve().num_blocks == found["vllm"] - 1
 
 
 def test_length_of_the_sequences_is_the_maximum_length(tmp_path):

@@ -27,6 +27,7 @@ def runs(draw):
         lifecycle=blis.LifecycleSettings(warm_up_requests=draw(st.integers(0, 3)), warm_up_ttft_factor=1.7),
         latency=blis.LatencySettings(backend="blackbox", alpha=(3, 0, 2), beta=(100, 1, 10)),
         engine=blis.EngineSettings(
+            profile="blis",
             max_num_batched_tokens=draw(st.sampled_from([1, 7, 64])),
             max_num_seqs=4,
             max_model_len=draw(st.sampled_from([0, 50])),

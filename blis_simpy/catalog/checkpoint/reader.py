@@ -123,7 +123,7 @@ class _Reader:
             raise view.error("is_encoder_decoder", rule, True, code="unsupported")
         vocab = view.count("vocab_size", "padded_vocab_size")
         if not vocab:
-            raise view.error("vocab_size", "must be given", code="bad_vocab")
+            raise view.missing("vocab_size", code="bad_vocab")
         plans = layer_plans(view)
         has_experts = any(plan.mlp in ("moe", "both") for plan in plans)
         groups = self._groups(plans, has_experts)
