@@ -106,7 +106,8 @@ def main() -> int:
     calibration_s = calibrate()
     rows = []
     for profile in ("blis", "vllm"):
-        loads = [load for key in "ac" if (load := recorded(key, profile))] or [generated("decode-heavy", 5_000, profile)]
+        loads = [load for key in "ac" if (load := recorded(key, profile))]
+        loads = loads or [generated("decode-heavy", 5_000, profile)]
         loads.append(generated("sparse-decode", 2_000, profile))
         rows += [measured(load, rounds, plain=True) for load in loads]
         growth = (2_000, 20_000) if quick else (2_000, 20_000, 200_000)

@@ -66,7 +66,12 @@ class Scenario(ScenarioSettings):
         return self.workload.preview(seed=seed, horizon=self.end, defaults=self.defaults)
 
     def run(
-        self, *, seed: int | None = None, until: int | str | None = None, progress: Progress | None = None
+        self,
+        *,
+        seed: int | None = None,
+        until: int | str | None = None,
+        progress: Progress | None = None,
+        check: str | None = None,
     ) -> Result:
         """Simulate the scenario.
 
@@ -76,6 +81,8 @@ class Scenario(ScenarioSettings):
             Seed of all random streams, in place of the scenario's.
         until, progress
             As for `blis_simpy.Simulation.run`.
+        check : {"full"}, optional
+            As for `blis_simpy.Simulation`.
 
         Raises
         ------
@@ -85,4 +92,4 @@ class Scenario(ScenarioSettings):
         # Imported here, because SimPy and numpy take three times as long to import as the settings.
         from blis_simpy.simulation import Simulation
 
-        return Simulation(self, seed=seed).run(until, progress=progress)
+        return Simulation(self, seed=seed, check=check).run(until, progress=progress)

@@ -22,6 +22,7 @@ from simpy.events import Event, Process
 
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
+from blis_simpy.cluster.invariants import CHECKS, InvariantChecker
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.processes import start_process
@@ -32,7 +33,7 @@ from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
-from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
@@ -72,6 +73,9 @@ class Simulation:
         Seed of all random streams, in place of the scenario's.
     requests : iterable of Request, optional
         Requests to serve in place of the scenario's workload; each can be served once.
+    check : {"full"}, optional
+        Check the invariants of the simulation while it runs, see `blis_simpy.cluster.invariants`. It takes several
+        times as long, with the same figures.
 
     Attributes
     ----------
@@ -102,10 +106,18 @@ class Simulation:
     """
 
     def __init__(
-        self, scenario: ScenarioSettings, *, seed: int | None = None, requests: Iterable[Request] | None = None
+        self,
+        scenario: ScenarioSettings,
+        *,
+        seed: int | None = None,
+        requests: Iterable[Request] | None = None,
+        check: str | None = None,
     ) -> None:
+        if check is not None and check not in CHECKS:
+            raise ScenarioError.at("check", "is unknown", check, hint=nearest(str(check), CHECKS))
         with named_faults():
             self._build(scenario, seed, requests)
+        self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
 
     def _build(self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | None) -> None:
         self.scenario = scenario
@@ -280,6 +292,12 @@ class Simulation:
 
     def result(self) -> Result:
         """Return the figures as of now; once the simulation is over, also those of planned steps up to the horizon."""
+        with named_faults(lambda: self.env.now):
+            return self._collected()
+
+    def _collected(self) -> Result:
+        if self._checker is not None and self._failed_at is None:
+            self._checker.check_all()
         if self.is_over:
             ended_at = [replica.finish(self.horizon) for replica in self.replicas]
         else:
@@ -345,7 +363,9 @@ class Simulation:
             raise ScenarioError.at(place, rule, request.arrived_at, hint=hint)
         self._announced(request)
         request.done = request.done or self.env.event()
-        self.env.call_at(request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request))
+        self.env.call_at(
+            request.arrived_at, FOLLOWING_ARRIVAL, lambda _event: self.router.accept(request, ends_turn=True)
+        )
         return request.done
 
     def process(self, steps: Generator[Event, Any, Any], *, daemon: bool = False) -> Process:
@@ -554,6 +574,7 @@ def replay(
     *,
     seed: int | None = None,
     progress: Progress | None = None,
+    check: str | None = None,
 ) -> Result:
     """Simulate the requests of a workload trace.
 
@@ -568,6 +589,8 @@ def replay(
         Seed of all random streams, in place of the scenario's.
     progress : callable, optional
         As for `Simulation.run`.
+    check : {"full"}, optional
+        As for `Simulation`.
 
     Raises
     ------
@@ -584,7 +607,7 @@ def replay(
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
-    result = Simulation(scenario, seed=seed, requests=requests).run(progress=progress)
+    result = Simulation(scenario, seed=seed, requests=requests, check=check).run(progress=progress)
     cut = sum(request.outcome < RequestOutcome.COMPLETED for request in requests) if has_default_horizon else 0
     if cut:
         _log.warning(

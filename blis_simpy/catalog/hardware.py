@@ -16,6 +16,7 @@ import attrs
 from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.text_files import read_text
+from blis_simpy.settings.bounds import broken_bound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +124,8 @@ def _gpu(name: str, figures: object, entries: Mapping[str, object], file: str) -
         number = as_number(value)
         if number is None:
             raise ScenarioError.at(f"{name}.{key}", "must be a number", value, file=file)
+        if rule := broken_bound(number):
+            raise ScenarioError.at(f"{name}.{key}", rule, value, file=file)
         known[field] = float(number)
     return Gpu(name, **known, kernels=_kernels(name, figures, entries, file))
 

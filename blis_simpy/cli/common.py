@@ -13,6 +13,7 @@ import attrs
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
 from blis_simpy.cli.policy_flags import POLICY_FLAGS, effective_changes
+from blis_simpy.cluster.invariants import CHECKS
 from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest, printable
 from blis_simpy.files.paths import exists, record_input
 from blis_simpy.load_files import load_scenario, shipped_scenarios
@@ -66,6 +67,12 @@ DEPLOYMENT_FLAGS = (
         target="plain_steps",
         hint=bool,
         help="Simulate each step separately: slower, with the same results.",
+    ),
+    Flag(
+        name="--check",
+        target="check",
+        choices=CHECKS,
+        help="Check the invariants of the simulation while it runs: slower, with the same results.",
     ),
     Flag(
         name="--policy-config",

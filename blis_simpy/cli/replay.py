@@ -78,6 +78,7 @@ def replay(argv: Sequence[str]) -> None:
                     scenario,
                     read_with_options(data, name, format_options, seed=given.get("seed"), header=header),
                     progress=progress,
+                    check=options["check"],
                 )
         with written_together():
             if options["results_path"] is not None:

@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
             inputs = [("the scenario", None if file is None else str(file)), *read]
             check_outputs(scenario, "run", options, read=inputs, written=written)
             with request_counter() as progress:
-                result = scenario.run(progress=progress)
+                result = scenario.run(progress=progress, check=options["check"])
         with written_together():
             if options["results_path"] is not None:
                 result.write_metrics(options["results_path"])

@@ -8,7 +8,7 @@ sent to it or ended there, or by a planned step that takes KV blocks.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.policies import Snapshot
     from blis_simpy.core.environment import Environment
 
-__all__ = ["LoadBoard", "SnapshotGroup", "effective_loads", "kv_utilizations", "replica_values"]
+__all__ = ["ARRAYS_FROM", "LoadBoard", "SnapshotGroup", "effective_loads", "kv_utilizations", "replica_values"]
 
-_ARRAYS_FROM = 40
-"""Number of replicas from which arrays are faster than lists."""
+ARRAYS_FROM = 40
+"""Number of replicas from which the board is faster than reading each snapshot."""
 
 _FIRST_STEP = event_priority(replica_actor(0), ReplicaEvent.STEP)
 
 Loads: TypeAlias = "list[int] | NDArray[np.int64]"
 Fractions: TypeAlias = "list[float] | NDArray[np.float64]"
+
+
+S = TypeVar("S", bound="Snapshot")
 
 
 class LoadBoard:
@@ -55,8 +58,8 @@ class LoadBoard:
         self._env = env
         self._snapshots: list[Snapshot] = []
         self._unchanged_until: list[Callable[[], int]] = []
-        self._loads: Loads = []
-        self._fractions: Fractions = []
+        self._loads = np.zeros(ARRAYS_FROM, np.int64)
+        self._fractions = np.zeros(ARRAYS_FROM)
         # Replicas whose utilization may have changed, and when that of the others will: tick and replica.
         self._stale: set[int] = set()
         self._changes: list[tuple[int, int]] = []
@@ -77,13 +80,7 @@ class LoadBoard:
         self._unchanged_until.append(unchanged_until)
         self._next_change.append(FOREVER)
         self.changed.add(index)
-        if isinstance(self._loads, list) and isinstance(self._fractions, list):
-            self._loads.append(0)
-            self._fractions.append(0.0)
-            if len(self._loads) >= _ARRAYS_FROM:
-                self._loads = np.array(self._loads)
-                self._fractions = np.array(self._fractions)
-        elif index >= len(self._loads):
+        if index >= len(self._loads):
             # Twice as many, so that adding replicas one by one does not copy all of them each time.
             self._loads = np.concatenate((self._loads, np.zeros(index, np.int64)))
             self._fractions = np.concatenate((self._fractions, np.zeros(index)))
@@ -93,7 +90,7 @@ class LoadBoard:
             self._loads[replica] = self._snapshots[replica].effective_load
             self.num_reads += 1
 
-    def loads(self) -> Loads:
+    def loads(self) -> NDArray[np.int64]:
         """Return the effective loads by index; must not be changed, and is valid until the next event."""
         changed = self.changed
         if changed:
@@ -102,7 +99,7 @@ class LoadBoard:
             changed.clear()
         return self._loads
 
-    def fractions(self) -> Fractions:
+    def fractions(self) -> NDArray[np.float64]:
         """Return the KV utilizations by index; must not be changed, and is valid until the next event."""
         env, changes, next_change = self._env, self._changes, self._next_change
         stale = self._stale
@@ -126,7 +123,7 @@ class LoadBoard:
         return self._fractions
 
 
-class SnapshotGroup(tuple["Snapshot", ...]):  # noqa: SLOT001 - a tuple subclass cannot have slots
+class SnapshotGroup(tuple[S, ...]):  # noqa: SLOT001 - a tuple subclass cannot have slots
     """Snapshots of the replicas of a model, with their values on the board.
 
     Attributes
@@ -140,7 +137,7 @@ class SnapshotGroup(tuple["Snapshot", ...]):  # noqa: SLOT001 - a tuple subclass
     _indices: NDArray[np.int64] | None
 
     @classmethod
-    def of(cls, snapshots: Sequence[Snapshot], board: LoadBoard, num_replicas: int) -> SnapshotGroup:
+    def of(cls, snapshots: Sequence[S], board: LoadBoard, num_replicas: int) -> SnapshotGroup[S]:
         """Group some of the snapshots of a board, in the order of their replicas."""
         group = cls(snapshots)
         group.replicas = [snapshot.replica for snapshot in snapshots]
@@ -148,23 +145,19 @@ class SnapshotGroup(tuple["Snapshot", ...]):  # noqa: SLOT001 - a tuple subclass
         group._indices = None if len(group) == num_replicas else np.array(group.replicas, np.int64)
         return group
 
-    def effective_loads(self) -> Loads:
+    def effective_loads(self) -> NDArray[np.int64]:
         """Return the effective load of each snapshot."""
         loads = self._board.loads()
-        if isinstance(loads, list):
-            return loads if self._indices is None else [loads[replica] for replica in self.replicas]
         return loads[: len(self)] if self._indices is None else loads[self._indices]
 
-    def kv_utilizations(self) -> Fractions:
+    def kv_utilizations(self) -> NDArray[np.float64]:
         """Return the KV utilization of each snapshot."""
         fractions = self._board.fractions()
-        if isinstance(fractions, list):
-            return fractions if self._indices is None else [fractions[replica] for replica in self.replicas]
         return fractions[: len(self)] if self._indices is None else fractions[self._indices]
 
     def values_of(self, by_replica: dict[int, int]) -> Loads:
         """Return a number for each snapshot; 0 where the mapping by replica has none."""
-        if len(self) < _ARRAYS_FROM or self._indices is not None:
+        if self._indices is not None:
             return [by_replica.get(replica, 0) for replica in self.replicas]
         values = np.zeros(len(self), np.int64)
         values[list(by_replica)] = list(by_replica.values())

@@ -8,9 +8,10 @@ blocks of a request are one entry under its id, so the cost per request depends 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from blis_simpy.core.block_keys import BlockHasher
+from blis_simpy.core.block_keys import NO_KEYS, BlockHasher, BlockKeys
 
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
@@ -50,10 +51,19 @@ class PrefixIndex:
         # Replicas of each key or request id, as a bit set.
         self._holders: dict[int | str, int] = {}
         self._everyone = 0
+        self._last_request: Request | None = None
+        self._last_keys = NO_KEYS
 
     def num_blocks(self, request: Request) -> int:
         """Return the number of full blocks of a prompt."""
         return request.input_tokens // self._block_size
+
+    def _shared_keys(self, request: Request) -> BlockKeys:
+        # A request is recorded right after it was matched.
+        if request is not self._last_request:
+            self._last_request = request
+            self._last_keys = self._keys.shared(request.content, request.input_tokens)
+        return self._last_keys
 
     def matched(self, request: Request) -> dict[int, int]:
         """Return the number of leading blocks of a prompt on each replica; does not renew their entries.
@@ -70,9 +80,9 @@ class PrefixIndex:
         """
         found: dict[int, int] = {}
         holders = self._holders
-        shared = self._keys.shared(request.content, request.input_tokens)
+        shared = self._shared_keys(request)
         left = self._everyone
-        for depth, key in enumerate(shared):
+        for depth, key in enumerate(chain.from_iterable(shared.ranges())):
             still = left & holders.get(key, 0)
             if still != left:
                 _note(found, left ^ still, depth)
@@ -99,14 +109,15 @@ class PrefixIndex:
             recency = self._recency[replica] = _Recency()
             self._everyone |= 1 << replica
         items, holders, bit = recency.items, self._holders, 1 << replica
-        shared = self._keys.shared(request.content, request.input_tokens)
-        for key in shared:
-            if key in items:
-                items.move_to_end(key)
-            else:
-                items[key] = 1
-                recency.blocks += 1
-                holders[key] = holders.get(key, 0) | bit
+        shared = self._shared_keys(request)
+        for keys in shared.ranges():
+            for key in keys:
+                if key in items:
+                    items.move_to_end(key)
+                else:
+                    items[key] = 1
+                    recency.blocks += 1
+                    holders[key] = holders.get(key, 0) | bit
         own = self.num_blocks(request) - len(shared)
         if own:
             recency.blocks += own - items.pop(request.id, 0)

@@ -93,8 +93,13 @@ class DelayStage:
         self._delay_us = delay_us
         self._decide = decide
         self.pending: deque[tuple[int, Request]] = deque()
-        self._wakeup = Wakeup(env, event_priority(CONTROL_PLANE, kind))
+        self._priority = event_priority(CONTROL_PLANE, kind)
+        self._wakeup = Wakeup(env, self._priority)
         self._wakeup.process = env.process(self.serve())
+
+    def takes_place_now(self) -> bool:
+        """Move to the place of the stage in this tick, unless it has a delay or another event precedes it."""
+        return not self._delay_us and self._env.advance(self._env.now, self._priority)
 
     def put(self, request: Request) -> None:
         """Add a request."""
@@ -171,22 +176,36 @@ class Router:
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
-    def accept(self, request: Request) -> None:
-        """Accept a request that arrives now."""
+    def accept(self, request: Request, *, ends_turn: bool = False) -> None:
+        """Accept a request that arrives now.
+
+        Parameters
+        ----------
+        request : Request
+            The request.
+        ends_turn : bool, default False
+            Whether the caller does nothing else in this event. Then the request is decided on at once if no other event
+            precedes the decisions, which saves their events.
+        """
         if self._observers.arrived is not None:
             self._observers.arrived(request)
-        if (
-            not self._decides_on_arrival
-            or self._snapshots.num_replicas > 1
-            # Requests that were resubmitted at this tick, and are pending, come first.
-            or self._admissions.pending
-            or self._routings.pending
-        ):
+        # Requests that were resubmitted at this tick, and are pending, come first.
+        if self._admissions.pending or self._routings.pending:
             self._admissions.put(request)
-            return
-        state = self._state(request)
-        if self._admit(request, state):
-            self._route(request, state)
+        elif self._decides_on_arrival and self._snapshots.num_replicas == 1:
+            state = self._state(request)
+            if self._admit(request, state):
+                self._route(request, state)
+        elif ends_turn and self._admissions.takes_place_now():
+            state = self._state(request)
+            if not self._admit(request, state):
+                return
+            if self._routings.takes_place_now():
+                self._route(request, state)
+            else:
+                self._routings.put(request)
+        else:
+            self._admissions.put(request)
 
     def resubmit(self, request: Request) -> None:
         """Accept a request withdrawn from its replica, at any place in the tick; it is admitted and routed again."""

@@ -6,7 +6,6 @@ Ties are broken at random, with one draw per tie.
 from __future__ import annotations
 
 import logging
-from operator import add
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -162,19 +161,18 @@ class Weighted(_TieBreaking):
             if isinstance(scores, dict):  # `zip` would take its keys for scores
                 raise _unscored(scorer, "number", scores, snapshots)
             # Always added in the order of the scorers: float addition is not associative, and ties need equal totals.
-            if _are_fractions(scores, len(snapshots)):
+            if type(scores) is not list and _are_fractions(scores, len(snapshots)):
                 totals = totals + scores * weight
                 continue
             try:
-                added = [
-                    (score if 0.0 <= score <= 1.0 else _clipped(score, scorer, self._clipped)) * weight
-                    for _, score in zip(snapshots, scores, strict=True)
+                totals = [
+                    total + (score if 0.0 <= score <= 1.0 else _clipped(score, scorer, self._clipped)) * weight
+                    for total, score in zip(totals, scores, strict=True)
                 ]
             except TypeError:
                 raise _unscored(scorer, "number", scores, snapshots) from None
             except ValueError:
                 raise _unscored(scorer, "score", scores, snapshots) from None
-            totals = list(map(add, totals, added)) if isinstance(totals, list) else totals + added
         best = max(totals) if isinstance(totals, list) else float(totals.max())
         replica = snapshots[self._one_of(totals, best)].replica
         for observer, view in self._observers:

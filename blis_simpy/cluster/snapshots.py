@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.cluster.load_board import LoadBoard, SnapshotGroup
+from blis_simpy.cluster.load_board import ARRAYS_FROM, LoadBoard, SnapshotGroup
 from blis_simpy.core.environment import FOREVER
 from blis_simpy.replica.observation import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blis_simpy.cluster.policies import Snapshot
     from blis_simpy.core.environment import Environment
     from blis_simpy.replica.replica import Replica
 
@@ -197,8 +196,8 @@ class SnapshotTable:
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._routable: set[int] = set()
         # Snapshots of the routable replicas by model, with all of them under the empty name; None if they must be
-        # grouped again.
-        self._by_model: dict[str, SnapshotGroup] | None = None
+        # grouped again. Tuples, because policies get them.
+        self._by_model: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] | None = None
         # By model: the tick of the first refresh of these snapshots.
         self._fresh_until: dict[str, int] = {}
 
@@ -224,26 +223,26 @@ class SnapshotTable:
             self._by_model = None
             self._fresh_until = {}
 
-    def _grouped(self) -> dict[str, SnapshotGroup]:
+    def _grouped(self) -> dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]]:
         by_model: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
         for snapshot in self._snapshots:
             if snapshot.replica in self._routable:
                 by_model[""].append(snapshot)
                 by_model.setdefault(snapshot.model, []).append(snapshot)
-        count = len(self._snapshots)
-        return {model: SnapshotGroup.of(snapshots, self._board, count) for model, snapshots in by_model.items()}
+        if len(self._snapshots) < ARRAYS_FROM:
+            return {model: tuple(snapshots) for model, snapshots in by_model.items()}
+        board, count = self._board, len(self._snapshots)
+        return {model: SnapshotGroup.of(snapshots, board, count) for model, snapshots in by_model.items()}
 
-    def snapshots_for(self, now: int, model: str) -> Sequence[Snapshot]:
+    def snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
         """Return the snapshots of the routable replicas of a model, refreshed if due; an empty name means all."""
         if self._by_model is None:
             self._by_model = self._grouped()
         model = model.lower()
-        snapshots = self._by_model.get(model)
-        if snapshots is None:
-            return ()
+        snapshots = self._by_model.get(model, ())
         if self._interval_us and snapshots and now >= self._fresh_until.get(model, now):
-            self._fresh_until[model] = min([self._snapshots[replica].refresh(now) for replica in snapshots.replicas])
-            self._board.changed.update(snapshots.replicas)
+            self._fresh_until[model] = min([snapshot.refresh(now) for snapshot in snapshots])
+            self._board.changed.update([snapshot.replica for snapshot in snapshots])
         return snapshots
 
     @property

@@ -46,9 +46,12 @@ class BlockKeys:
         return self.num_blocks
 
     def __iter__(self) -> Iterator[int]:
-        for line, blocks in self.runs:
-            first = line << _BITS
-            yield from range(first, first + blocks)
+        for keys in self.ranges():
+            yield from keys
+
+    def ranges(self) -> list[range]:
+        """Return the keys as ranges of integers."""
+        return [range(line << _BITS, (line << _BITS) + blocks) for line, blocks in self.runs]
 
     def first(self, blocks: int) -> BlockKeys:
         """Return the keys of the first blocks; of all if there are fewer."""

@@ -218,6 +218,26 @@ class Environment(simpy.Environment):
             # `BlisError`.
             raise event._value
 
+    def advance(self, tick: int, priority: int) -> bool:
+        """Move to a place in the total order, if no event precedes it.
+
+        A process that calls it last in its turn, and goes on, saves the event that would resume it at this place.
+
+        Returns
+        -------
+        bool
+            False if there is such an event, or one at the same place; then nothing has changed.
+        """
+        queue = self._queue
+        if queue and (queue[0][0] < tick or (queue[0][0] == tick and queue[0][1] <= priority)):
+            return False
+        if tick != self._now:
+            self._now = tick
+            self.tick_position = priority
+        elif priority > self.tick_position:
+            self.tick_position = priority
+        return True
+
     def stop(self, _event: Event | None = None) -> None:
         """End `run`; can be used as a callback."""
         raise StopSimulation(None)

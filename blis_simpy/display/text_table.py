@@ -187,8 +187,14 @@ def print_page(parts: Iterable[Line | TextTable], file: TextIO | None = None) ->
     terminal = Console(file=file, highlight=False)
     # In a pipe as wide as the content, so that output can be compared and nothing is cut.
     console = terminal if terminal.is_terminal else Console(file=file, width=_WIDTH, highlight=False, soft_wrap=True)
+    console.on_broken_pipe = _reraise  # type: ignore[method-assign]
     for part in parts:
         _print(console, part)
+
+
+def _reraise() -> None:
+    """Let a broken pipe be an exception, not the end of the program with status 1 as in rich."""
+    raise
 
 
 def page_text(parts: Iterable[Line | TextTable], width: int | None = None) -> str:

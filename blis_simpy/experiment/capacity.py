@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Capacity", "capacity"]
 
+_PERCENTILE = re.compile(r"_p([0-9.]+)_ms")
+_LEAST_BEYOND = 10
+"""Requests beyond a percentile in a run, without which the mean of its estimates is biased."""
+_COARSE = 1.5
+"""Multiple of the requested resolution from which the answer states the one that was reached."""
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class Capacity(ExperimentFindings):
@@ -54,6 +62,8 @@ class Capacity(ExperimentFindings):
         Whether no value met the service level beyond one that misses it; if one did, the capacity may be larger.
     probes : list of Probe
         All values that were simulated, in order.
+    requested_resolution : float, fraction
+        Resolution that was asked for.
     """
 
     _kind = "capacity"
@@ -66,11 +76,22 @@ class Capacity(ExperimentFindings):
     misses_at: float | None
     monotone: bool
     probes: list[Probe]
+    requested_resolution: float
 
     @property
     def decided(self) -> bool:
         """Whether a value was confirmed."""
         return self.value is not None
+
+    @property
+    def resolution(self) -> float:
+        """Ratio, minus 1, of the nearest rate that clearly misses the service level to the capacity; inf if none did.
+
+        It is larger than the requested one where the replications do not decide the rates in between.
+        """
+        if self.value is None or self.misses_at is None:
+            return math.inf
+        return max(self.value, self.misses_at) / min(self.value, self.misses_at) - 1
 
     @property
     def _more_is_harder(self) -> bool:
@@ -89,6 +110,11 @@ class Capacity(ExperimentFindings):
         text = f"{edge} that meets {level} with {confidence} confidence: {format_number(self.value)}"
         if self.misses_at is not None:
             text += f"; at {format_number(self.misses_at)} it is missed"
+            if self._more_is_harder and self.resolution > _COARSE * self.requested_resolution:
+                text += (
+                    f" (resolution {format_percent(self.resolution)} instead of "
+                    f"{format_percent(self.requested_resolution)}: more replications narrow it)"
+                )
         elif self._more_is_harder or self.value > 1:
             text += f"; no probe from {self._range()} clearly misses it"
         if not self.monotone:
@@ -96,7 +122,21 @@ class Capacity(ExperimentFindings):
         served = next(probe.served for probe in reversed(self.probes) if probe.value == self.value)
         if served < 1:
             text += f"; {format_percent(1 - served)} of the requests did not complete and have no latency"
-        return text
+        return text + self._short_runs()
+
+    def _short_runs(self) -> str:
+        """Say so if a percentile of the service level has too few requests beyond it."""
+        answer = next(probe for probe in reversed(self.probes) if probe.value == self.value)
+        requests = answer.replications.mean("requests")
+        shares = [(limit.metric, match[1]) for limit in self.limits if (match := _PERCENTILE.search(limit.metric))]
+        for metric, percent in shares:
+            beyond = requests * (1 - float(percent) / 100)
+            if beyond < _LEAST_BEYOND:
+                return (
+                    f"; short runs: {format_number(beyond)} of {format_number(requests)} requests are beyond {metric}, "
+                    f"{_LEAST_BEYOND} or more make it reliable"
+                )
+        return ""
 
     def _range(self) -> str:
         values = [probe.value for probe in self.probes]
@@ -114,6 +154,8 @@ class Capacity(ExperimentFindings):
                 "outcome": probe.outcome,
                 "replications": len(probe.replications),
                 "completed_share": probe.served,
+                "ttft_growth": probe.growth,
+                "stationary": probe.stationary,
             }
             for metric, (low, high) in probe.bounds.items():
                 row |= {f"{metric}_mean": probe.replications.mean(metric), f"{metric}_low": low, f"{metric}_high": high}
@@ -156,7 +198,7 @@ class Capacity(ExperimentFindings):
                 ),
                 len(probe.replications),
                 format_percent(probe.served),
-                probe.outcome,
+                probe.outcome if probe.stationary else "misses: not stationary",
             )
             for probe in self.probes
         ]
@@ -181,7 +223,8 @@ def capacity(
     Parameters
     ----------
     scenario : Scenario
-        The settings that do not change. Its runs must be long enough for the queue of an overloaded replica to grow.
+        The settings that do not change. Its runs must be long enough for the queue of an overloaded replica to grow;
+        where the rate is searched, runs at a higher rate than the scenario's have more requests, to last as long.
     slo : mapping of str to float or str
         Limits of the means of metrics over replications, all of which must be met: ``{"ttft_p99_ms": 200}``; for the
         other direction text, such as ``{"share_in_time": ">= 0.95"}``.
@@ -215,20 +258,19 @@ def capacity(
 
     Notes
     -----
-    The search assumes that a higher rate, or fewer replicas, never improves a metric of the service level;
+    A value at which TTFT clearly grows within the runs counts as a miss: it would not meet the service level in the
+    long run. The search assumes that a higher rate, or fewer replicas, never improves a metric of the service level;
     `Capacity.monotone` is False if the probes contradict that. See `blis_simpy.experiment.capacity_search` for the
     procedure.
 
     Examples
     --------
-    >>> scenario = Scenario(
-    ...     model="qwen/qwen3-14b", hardware="H100", tp=1, workload=Workload(num_requests=100, arrivals="poisson")
-    ... )
+    >>> scenario = Scenario(model="qwen/qwen3-14b", hardware="H100", tp=1, workload=Workload(num_requests=100))
     >>> found = capacity(
-    ...     scenario, {"ttft_p99_ms": 70}, low=1, high=64, resolution=0.2, replications=3, executor="serial"
+    ...     scenario, {"e2e_mean_ms": 10_000}, low=1, high=4, resolution=0.2, replications=3, executor="serial"
     ... )
-    >>> found.decided and found.value < 64
-    True
+    >>> found.decided, found.value
+    (True, 4)
     """
     if vary not in ("workload.rate", "replicas"):
         raise ScenarioError.at("vary", "must be one of workload.rate, replicas", vary)
@@ -262,4 +304,5 @@ def capacity(
         misses_at=search.misses_at(value),
         monotone=search.is_monotone,
         probes=search.probes,
+        requested_resolution=resolution,
     )

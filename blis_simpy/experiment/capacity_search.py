@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 import attrs
+import numpy as np
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
@@ -22,17 +23,25 @@ from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.service_level import Compliance, Limit
 from blis_simpy.scenario import Scenario
+from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 
 __all__ = ["CapacitySearch", "Probe"]
 
 _MOST_DOUBLINGS = 10
 _ATTEMPTS = 5
+# Of a rate that is not confirmed: a finer resolution than the replications decide must not use up the attempts.
+_LEAST_STEP = 0.02
 # Multiple of the requested replications where these leave unclear whether a value meets the service level.
 _MOST_REPLICATIONS = 4
+_GROWTH = 0.1
+_CONFIDENCE_OF_GROWTH = 0.99
 
 
 @attrs.frozen(kw_only=True)
@@ -53,6 +62,11 @@ class Probe:
         Confidence of the bounds.
     served : float, fraction
         Share of the requests that completed.
+    growth : float, fraction
+        Mean growth of TTFT within the runs; NaN if runs are too short to say.
+    stationary : bool
+        Whether the runs do not show that a queue grows. A value at which one grows misses the service level: longer
+        runs would have higher latencies.
     replications : Replications
         Figures at this value.
     """
@@ -63,7 +77,13 @@ class Probe:
     bounds: dict[str, tuple[float, float]]
     confidence: float
     served: float
+    growth: float
+    stationary: bool
     replications: Replications
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the replications."""
+        return self.replications.mean(metric)
 
 
 @attrs.define(kw_only=True)
@@ -169,9 +189,15 @@ class CapacitySearch:
         count = self.replications
         while True:
             probe = self._measured(value, replication_seeds(self.seed, count), self.confidence, "search")
-            if probe.outcome != "unclear" or 2 * count > _MOST_REPLICATIONS * self.replications:
+            if probe.outcome != "unclear":
                 self.probes.append(probe)
                 return probe.outcome
+            if 2 * count > _MOST_REPLICATIONS * self.replications:
+                self.probes.append(probe)
+                # The means decide where to search on: counting it as a miss would lower every answer. Only the
+                # confirmation decides what is answered.
+                means = [limit.judge((mean, mean)) for limit in self.limits for mean in [probe.mean(limit.metric)]]
+                return "meets" if all(found == "meets" for found in means) else "misses"
             count *= 2
 
     def _confirmed(self, value: float, easy: float | None) -> float | None:
@@ -185,7 +211,8 @@ class CapacitySearch:
             if probe.outcome == "meets":
                 return value
             first += len(seeds)
-            value = int(value) + 1 if self._whole else value / (1 + self.resolution * 2 ** (attempt - 1))
+            step = max(self.resolution, _LEAST_STEP) * 2 ** (attempt - 1)
+            value = int(value) + 1 if self._whole else value / (1 + step)
             if easy is not None and self._is_harder(easy, value):
                 return None
         return None
@@ -193,7 +220,7 @@ class CapacitySearch:
     def _measured(
         self, value: float, seeds: list[int], confidence: float, purpose: Literal["search", "confirm"]
     ) -> Probe:
-        changed = changed_scenario(self.scenario, {self.vary: value})
+        changed = self._scenario_at(value)
         name = f"{self.vary}={format_number(value)}"
         new = [seed for seed in seeds if (value, seed) not in self.measured]
         found = self.runner.run([Job(changed, seed, label=name) for seed in new], f"{purpose}ing {name}")
@@ -205,6 +232,10 @@ class CapacitySearch:
         outcome: Compliance = "meets"
         if any(found != "meets" for found in outcomes):
             outcome = "misses" if "misses" in outcomes else "unclear"
+        growth = np.array([measurement.growth for measurement in found])
+        stationary = not _grows(growth)
+        if not stationary:
+            outcome = "misses"
         requests = float(runs.values("requests").sum())
         return Probe(
             value=value,
@@ -213,5 +244,28 @@ class CapacitySearch:
             bounds=bounds,
             confidence=confidence,
             served=float(runs.values("completed").sum()) / requests if requests else 1.0,
+            growth=_mean_growth(growth),
+            stationary=stationary,
             replications=runs,
         )
+
+    def _scenario_at(self, value: float) -> Scenario:
+        """Return the scenario at a value; runs at a higher rate have more requests, so that they last as long."""
+        changed = changed_scenario(self.scenario, {self.vary: value})
+        workload = changed.workload
+        if self._whole or not isinstance(workload, Workload | WorkloadSpec) or not workload.num_requests:
+            return changed
+        longer = math.ceil(workload.num_requests * value / self._own_value())
+        return changed.with_(**{"workload.num_requests": max(workload.num_requests, longer)})
+
+
+def _grows(growth: NDArray[np.float64]) -> bool:
+    """Whether TTFT clearly grows within the runs: by a tenth or more on average, and not by chance."""
+    if not np.isfinite(growth).all() or _mean_growth(growth) < _GROWTH:
+        return False
+    return one_sided_bounds(np.log1p(growth), _CONFIDENCE_OF_GROWTH)[0] > 0
+
+
+def _mean_growth(growth: NDArray[np.float64]) -> float:
+    """Geometric mean of the ratios: the arithmetic one of noisy ratios exceeds 1 without any growth."""
+    return float(np.expm1(np.log1p(growth).mean()))

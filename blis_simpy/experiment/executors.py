@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any
@@ -153,12 +157,42 @@ def _threads(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> 
     return parallel(delayed(_perform)(task, kit) for task in tasks)  # type: ignore[no-any-return]
 
 
+_WATCH_S = 0.5
+
+
 def _loky(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Done:
     from joblib import Parallel, delayed
 
     packed = pickled(kit)
     parallel = Parallel(n_jobs=workers or -1, backend="loky", return_as="generator_unordered")
-    return parallel(delayed(_perform_elsewhere)(task, packed) for task in tasks)  # type: ignore[no-any-return]
+    num_finished = 0
+    try:
+        for finished in parallel(delayed(_perform_in_child)(task, packed) for task in tasks):
+            yield finished
+            num_finished += 1
+    except BrokenExecutor as error:
+        rule = f"has lost a process, which was killed or ran out of memory, after {num_finished} of {len(tasks)} runs"
+        hint = "use fewer workers; with a store, runs that are finished are kept"
+        raise PluginError.at("executor 'loky'", rule, hint=hint) from error
+
+
+def _perform_in_child(task: RunTask, packed: bytes) -> _Finished:
+    """Carry out one run in a process that ends with its parent."""
+    _end_with_parent()
+    return _perform_elsewhere(task, packed)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """End this process within a second after its parent, which may be killed without a word."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _dask(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Done:

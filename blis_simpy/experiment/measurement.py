@@ -7,6 +7,7 @@ that are not in common use are measured if they are asked for.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.warm_up import mser
 from blis_simpy.results.metrics import get_metric, known_metrics, to_number
+from blis_simpy.results.stationarity import stationarity
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Measurement:
         Digest of arrivals and lengths of all first rounds, which do not depend on what is simulated.
     warm_up_us : int, µs
         Requests that arrived earlier are left out of all metrics.
+    growth : float, fraction
+        Growth of TTFT within the run; see `blis_simpy.results.stationarity`.
     samples : list of dict
         Columns of the table of each sampler, as lists; see `blis_simpy.Result.samples`.
     """
@@ -103,6 +107,7 @@ class Measurement:
     metrics: dict[str, float]
     traffic: str
     warm_up_us: int
+    growth: float = math.nan
     samples: list[dict[str, list[float]]] = attrs.field(factory=list)
 
 
@@ -160,7 +165,13 @@ def _measured(result: Result, metrics: Metrics, warm_up: WarmUp) -> Measurement:
     for name, function in metrics.functions.items():
         figures[name] = to_number(name, function(part))
     samples = [{name: column.tolist() for name, column in table.items()} for table in result.samples]
-    return Measurement(metrics=figures, traffic=_traffic(result), warm_up_us=cut, samples=samples)
+    return Measurement(
+        metrics=figures,
+        traffic=_traffic(result),
+        warm_up_us=cut,
+        growth=stationarity(subset.requests).growth,
+        samples=samples,
+    )
 
 
 def _detected(result: Result) -> int:

@@ -136,7 +136,7 @@ class Replications(Findings):
             Name of the metric.
         method : {"t", "bootstrap"}
             Student's t; or the bootstrap (bias-corrected and accelerated), which does not assume normal values but
-            needs at least twenty of them.
+            needs many of them: of twenty skewed ones, its intervals are narrower than their confidence says.
         confidence : float, fraction, optional
             Default is the confidence of the replications.
 

@@ -89,7 +89,7 @@ def _changes(comparison: Comparison) -> Iterator[Picture]:
     what, level = "Ratio to" if is_wide(shown) else "Change from", format_percent(comparison.confidence, 4)
     left_out = len(comparison.verdicts) - len(shown)
     yield Picture(
-        partial(plot_comparison, comparison),
+        partial(plot_comparison, comparison, None),
         caption=f"{what} {comparison.baseline} with {level} confidence intervals."
         + (f" {left_out} without a finite interval left out." if left_out else ""),
         alt="; ".join(map(str, shown)),

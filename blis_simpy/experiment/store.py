@@ -62,7 +62,14 @@ class Store:
                 {str(name): [float(value) for value in column] for name, column in table.items()}
                 for table in data["samples"]
             ]
-            return Measurement(metrics=found, traffic=data["traffic"], warm_up_us=data["warm_up_us"], samples=samples)
+            growth = math.nan if data["growth"] is None else float(data["growth"])
+            return Measurement(
+                metrics=found,
+                traffic=data["traffic"],
+                warm_up_us=data["warm_up_us"],
+                growth=growth,
+                samples=samples,
+            )
         except BlisError as error:
             reason = "; ".join(problem.rule for problem in error.problems)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -88,7 +95,8 @@ class Store:
             If it cannot be written.
         """
         metrics = {name: None if math.isnan(value) else value for name, value in measurement.metrics.items()}
-        data = {**about, **attrs.asdict(measurement), "metrics": metrics}
+        growth = None if math.isnan(measurement.growth) else measurement.growth
+        data = {**about, **attrs.asdict(measurement), "metrics": metrics, "growth": growth}
         data["checksum"] = _checksum(key, data)
         target = self.path(key)
         make_folder(target.parent)

@@ -144,7 +144,7 @@ class KernelTimes:
                 time = decode_us(members, context)
                 time += layers
                 time += requests
-                few.append(int(max(host, time)) or 1)
+                few.append(int(time if time > host else host) or 1)  # noqa: FURB136 - max() costs a call
             return few
         times = self._attention.decode_times(members, first, steps, layers + requests)
         ticks: IntTicks = times.astype(np.int64)
@@ -220,7 +220,7 @@ class Kernels(KernelTimes):
 
     Notes
     -----
-    Source: docs, latency models, "kernels". Coefficients of the GPU stand in the hardware file; a GPU without any has
+    Source: docs, latency models, "kernels". Coefficients of the GPU are in the hardware file; a GPU without any has
     typical ones. Estimated, because no kernel times were measured: latent attention, sliding windows, linear
     attention, data-parallel attention (checked on one run), and all GPUs that the table of the docs marks so.
     """

@@ -244,7 +244,7 @@ class EndOfStepEngine(Engine):
         last_start: int,
         end: int,
         last_formed_at: int,
-        durations: Iterable[int],
+        durations: Sequence[int] | NDArray[np.int64],
         blocks_by_step: list[int],
     ) -> None:
         """Form planned decode steps; the formation of each step delivers the oldest pending one."""

@@ -492,7 +492,7 @@ class Engine(ABC):
         last_start: int,
         end: int,
         last_formed_at: int,
-        durations: Iterable[int],
+        durations: Sequence[int] | NDArray[np.int64],
         blocks_by_step: list[int],
     ) -> None:
         """Form planned decode steps, with one token per decoding request and step.

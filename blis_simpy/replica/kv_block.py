@@ -78,46 +78,42 @@ class HeldBlocks:
     ----------
     num_blocks : int
         Number of blocks.
+    parts : list of (Segment, int)
+        Segments with the number of their blocks. If a segment has fewer, it was split since, and the others follow as
+        its `rest`. Only read.
     """
 
-    __slots__ = ("_parts", "num_blocks")
+    __slots__ = ("num_blocks", "parts")
 
     def __init__(self) -> None:
-        # Segment, and number of its blocks. If the segment has fewer, it was split since, and the others follow as its
-        # `rest`.
-        self._parts: list[tuple[Segment, int]] = []
+        self.parts: list[tuple[Segment, int]] = []
         self.num_blocks = 0
 
     def __len__(self) -> int:
         return self.num_blocks
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HeldBlocks) and self._parts == other._parts
+        return isinstance(other, HeldBlocks) and self.parts == other.parts
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
-    def parts(self) -> list[tuple[Segment, int]]:
-        """Segments with the number of their blocks, for a prefix that was just looked up."""
-        return self._parts
-
     def append(self, segment: Segment, blocks: int) -> None:
         """Add the first blocks of a segment."""
-        self._parts.append((segment, blocks))
+        self.parts.append((segment, blocks))
         self.num_blocks += blocks
 
     def lengthen(self, blocks: int) -> None:
         """Add blocks at the end, by which the last segment has become longer."""
-        segment, length = self._parts[-1]
-        self._parts[-1] = (segment, length + blocks)
+        segment, length = self.parts[-1]
+        self.parts[-1] = (segment, length + blocks)
         self.num_blocks += blocks
 
     @property
     def last(self) -> Segment | None:
         """The last segment; None without blocks."""
-        if not self._parts:
+        if not self.parts:
             return None
-        segment, blocks = self._parts[-1]
+        segment, blocks = self.parts[-1]
         while segment.length < blocks:
             blocks -= segment.length
             assert segment.rest is not None
@@ -126,7 +122,7 @@ class HeldBlocks:
 
     def backwards(self) -> Iterator[Segment]:
         """Yield the segments that a request holds, the deepest first."""
-        for segment, blocks in reversed(self._parts):
+        for segment, blocks in reversed(self.parts):
             if segment.length == blocks:
                 yield segment
                 continue
@@ -142,36 +138,35 @@ class HeldBlocks:
 
 
 class FreeList:
-    """Segments that no request holds, in the order in which their blocks are taken: a linked list."""
+    """Segments that no request holds, in the order in which their blocks are taken: a linked list.
 
-    __slots__ = ("_anchor",)
+    Attributes
+    ----------
+    anchor : Segment
+        Its neighbours are the last and the first segment of the list; itself, if the list is empty.
+    """
+
+    __slots__ = ("anchor",)
 
     def __init__(self) -> None:
-        self._anchor = anchor = Segment(NO_LINE, 0, 0)
+        self.anchor = anchor = Segment(NO_LINE, 0, 0)
         anchor.before = anchor.after = anchor
 
     def __iter__(self) -> Iterator[Segment]:
-        segment = self._anchor.after
-        while segment is not self._anchor:
+        segment = self.anchor.after
+        while segment is not self.anchor:
             yield segment
             segment = segment.after
 
-    @property
-    def first(self) -> Segment:
-        """The segment whose blocks are taken next; there must be one."""
-        segment = self._anchor.after
-        assert segment is not self._anchor
-        return segment
-
     def append(self, segment: Segment) -> None:
         """Add a segment at the end."""
-        self.insert(segment, self._anchor)
+        self.insert(segment, self.anchor)
 
     def append_blocks(self, blocks: int) -> None:
         """Add blocks without a key at the end."""
         # Those at the tail are all alike, so they join the segment that is there.
-        last = self._anchor.before
-        if last.line == NO_LINE and last is not self._anchor:
+        last = self.anchor.before
+        if last.line == NO_LINE and last is not self.anchor:
             last.length += blocks
         else:
             self.append(Segment(NO_LINE, 0, blocks))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,10 @@ _STRETCH_COLUMNS = (
     "queue_depth",
     "used_blocks",
 )
+
+
+_START = _STRETCH_COLUMNS.index("start")
+_LARGEST = 2**31 - 1
 
 
 class Resumption(NamedTuple):
@@ -96,34 +100,55 @@ class StepLog:
     """
 
     def __init__(self) -> None:
-        self._durations = array("q")
-        self._blocks_taken = array("q")
-        self._stretches = array("q")
+        # 32 bits each: a replica takes millions of steps. Only a duration of 36 minutes or more needs 64.
+        self._durations = array("i")
+        self._blocks_taken = array("i")
+        self._starts = array("q")
+        self._stretches = array("i")
 
     def step(
         self, start: int, duration: int, decode_tokens: int, prefill_tokens: int, batch: int, queue: int, used: int
     ) -> None:
         """Record a step; `used` is the number of KV blocks in use before its completions."""
-        self._durations.append(duration)
+        try:
+            self._durations.append(duration)
+        except OverflowError:
+            self._durations = array("q", self._durations)
+            self._durations.append(duration)
         self._blocks_taken.append(0)
-        self._stretches.extend((1, start, decode_tokens, prefill_tokens, batch, queue, used))
+        self._starts.append(start)
+        self._stretches.extend((1, decode_tokens, prefill_tokens, batch, queue, used))
 
     def run(
-        self, start: int, durations: Iterable[int], blocks_taken: list[int], batch: int, queue: int, used: int
+        self,
+        start: int,
+        durations: Sequence[int] | NDArray[np.int64],
+        blocks_taken: list[int],
+        batch: int,
+        queue: int,
+        used: int,
     ) -> None:
         """Record decode steps of one batch; `used` is the number of KV blocks in use before the first."""
         if isinstance(durations, np.ndarray):
-            self._durations.frombytes(durations.astype(np.int64, copy=False).tobytes())
+            if int(durations.max()) > _LARGEST:
+                self._durations = array("q", self._durations)
+            self._durations.frombytes(durations.astype(self._durations.typecode).tobytes())
         else:
-            self._durations.extend(durations)
+            recorded = len(self._durations)
+            try:
+                self._durations.extend(durations)
+            except OverflowError:
+                self._durations = array("q", self._durations[:recorded])
+                self._durations.extend(durations)
         self._blocks_taken.extend(blocks_taken)
-        self._stretches.extend((len(blocks_taken), start, batch, 0, batch, queue, used))
+        self._starts.append(start)
+        self._stretches.extend((len(blocks_taken), batch, 0, batch, queue, used))
 
     def copy(self) -> StepLog:
         """Return a copy, which later steps do not change."""
         copy = StepLog()
         copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
-        copy._stretches = self._stretches[:]
+        copy._starts, copy._stretches = self._starts[:], self._stretches[:]
         return copy
 
     def to_arrays(self) -> dict[str, NDArray[np.int64]]:
@@ -131,17 +156,24 @@ class StepLog:
         return {
             "durations": self.durations(),
             "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
-            "stretches": np.array(self._stretches, dtype=np.int64),
+            "stretches": self._table().ravel(),
         }
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[np.int64]]) -> StepLog:
         """Build a log from the arrays of `to_arrays`."""
         log = cls()
-        log._durations.frombytes(arrays["durations"].tobytes())
-        log._blocks_taken.frombytes(arrays["blocks_taken"].tobytes())
-        log._stretches.frombytes(arrays["stretches"].tobytes())
+        stretches = arrays["stretches"].reshape(-1, len(_STRETCH_COLUMNS))
+        log._durations = array("q", arrays["durations"].tobytes())
+        log._blocks_taken = array("i", arrays["blocks_taken"].astype(np.int32).tobytes())
+        log._starts = array("q", stretches[:, _START].tobytes())
+        log._stretches = array("i", np.delete(stretches, _START, axis=1).astype(np.int32).tobytes())
         return log
+
+    def _table(self) -> NDArray[np.int64]:
+        """Return the stretches, shape (num_stretches, 7)."""
+        others = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS) - 1)
+        return np.insert(others, _START, np.array(self._starts, dtype=np.int64), axis=1)
 
     def __len__(self) -> int:
         return len(self._durations)
@@ -149,7 +181,7 @@ class StepLog:
     @property
     def num_stretches(self) -> int:
         """Number of stretches."""
-        return len(self._stretches) // len(_STRETCH_COLUMNS)
+        return len(self._starts)
 
     def end_of(self, step: int) -> int:
         """Return the end of a step, tick."""
@@ -160,7 +192,7 @@ class StepLog:
         gaps = self.durations()
         if not len(gaps):
             return gaps
-        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        stretches = self._table()
         first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
         # There are no pauses within a stretch.
         ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
@@ -169,7 +201,7 @@ class StepLog:
 
     @property
     def _first_start(self) -> int:
-        return self._stretches[_STRETCH_COLUMNS.index("start")]
+        return self._starts[0]
 
     def durations(self) -> NDArray[np.int64]:
         """Return the duration of each step, µs."""
@@ -177,7 +209,7 @@ class StepLog:
 
     def queue_depth_mean(self) -> float:
         """Return the mean number of waiting requests over all steps; 0 without steps."""
-        stretches = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        stretches = self._table()
         return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
 
     def table(self) -> dict[str, NDArray[np.int64]]:
@@ -190,7 +222,7 @@ class StepLog:
             requests at the start of the step), ``queue_depth`` (waiting requests after the formation), ``used_blocks``
             (KV blocks in use during the step, including those of other processes).
         """
-        table = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS))
+        table = self._table()
         counts = table[:, 0]
         spread = {
             name: np.repeat(table[:, column], counts) for column, name in enumerate(_STRETCH_COLUMNS) if column > 0

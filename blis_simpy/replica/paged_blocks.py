@@ -63,6 +63,8 @@ class PagedBlocks(ABC):
         keys = leg.keys
         if keys is None:
             keys = leg.keys = self._keys_of(leg)
+        if not keys:
+            return _NO_BLOCKS
         assert isinstance(keys, BlockKeys)
         prefix = HeldBlocks()
         left = (leg.input_tokens - 1) // self.block_size
@@ -99,15 +101,15 @@ class PagedBlocks(ABC):
         """Claim the cached prefix, and allocate blocks for the known tokens up to `end`."""
         new = self.blocks_to_admit(leg, prefix, end)
         # Prefix blocks on the free list leave it, so they need a free block like new ones.
-        if not self.pool.take(new + _num_idle(prefix)):
+        if not self.pool.take(new + _num_idle(prefix) if prefix else new):
             return False
-        held = HeldBlocks()
+        held = HeldBlocks() if leg.keys else _NO_BLOCKS
         if prefix:
             assert isinstance(prefix, HeldBlocks)
             for segment, blocks in prefix.parts:
                 self._claim(segment, blocks)
                 held.append(segment, blocks)
-        self.hits += held.num_blocks
+            self.hits += held.num_blocks
         leg.blocks = held
         leg.num_blocks = held.num_blocks
         leg.extra_stored = 0 if end or not new else 1
@@ -219,17 +221,25 @@ class PagedBlocks(ABC):
         self._pop(blocks)
 
     def _pop(self, blocks: int) -> None:
-        if self._blank:
-            blank = min(self._blank, blocks)
-            self._blank -= blank
+        blank = self._blank
+        if blank:
+            if blank >= blocks:
+                self._blank = blank - blocks
+                return
+            self._blank = 0
             blocks -= blank
+        anchor = self._free.anchor
         while blocks:
-            segment = self._free.first
-            taken = min(segment.length, blocks)
-            blocks -= taken
-            segment.length -= taken
-            if not segment.length:
+            segment = anchor.after
+            assert segment is not anchor
+            taken = segment.length
+            if taken > blocks:
+                taken = blocks
+                segment.length -= blocks
+            else:
+                segment.length = 0
                 self._free.remove(segment)
+            blocks -= taken
             if segment.line:
                 self._evict(segment, taken)
 
@@ -246,6 +256,9 @@ class PagedBlocks(ABC):
     def _put_back_named(self, leg: RunningRequest) -> int:
         """Append blocks with keys that no request holds to the free list, last one first; return their number."""
         held = leg.blocks
+        leg.num_blocks = 0
+        if not held:
+            return 0
         assert isinstance(held, HeldBlocks)
         freed = 0
         for segment in held.backwards():
@@ -255,7 +268,6 @@ class PagedBlocks(ABC):
                 self._free.append(segment)
                 freed += segment.length
         leg.blocks = _NO_BLOCKS
-        leg.num_blocks = 0
         return freed
 
     def name_output(self, leg: RunningRequest, tokens: int) -> None:
@@ -276,6 +288,8 @@ class PagedBlocks(ABC):
             missing = max(leg.input_tokens, findable) // self.block_size - len(keys)
             if missing > 0:
                 leg.keys = keys.followed_by(self._keys.fresh(missing))
+                if not leg.blocks:
+                    leg.blocks = HeldBlocks()
             self._name_blocks(leg, findable)
         self.release(leg, tokens, hashed)
 

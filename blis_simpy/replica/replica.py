@@ -92,6 +92,8 @@ class Replica:
         Name of the model.
     block_size : int
         Tokens per KV block.
+    token_budget : int
+        Most tokens of a step.
     changed : set of int
         The replica adds its index at each change of queue, batch or KV blocks.
     intake : Intake
@@ -118,6 +120,8 @@ class Replica:
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None
+        assert settings.max_num_batched_tokens is not None
+        self.token_budget = settings.max_num_batched_tokens
         self.slots = BatchSlots(env, settings.max_num_seqs)
         self.kv_blocks = KVBlocks(env, num_blocks)
         self._latency = latency
@@ -156,9 +160,10 @@ class Replica:
     def serve(self) -> Generator[Event, None, None]:
         """Form steps while there is work, and sleep otherwise."""
         env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup
-        due = wakeup.never()
+        due: Event | None = wakeup.never()
         while True:
-            yield due
+            if due is not None:
+                yield due
             self.changed.add(self.index)
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
@@ -170,7 +175,9 @@ class Replica:
             if engine.responses:
                 self._send_responses()
             if next_turn_at is not None:
-                due = wakeup.at(planner.plan(next_turn_at))
+                tick = planner.plan(next_turn_at)
+                # Most steps of a calm replica end before anything else happens: they need no event.
+                due = None if env.advance(tick, self._step_priority) else wakeup.at(tick)
             else:
                 due = wakeup.never()
                 self._asleep = True

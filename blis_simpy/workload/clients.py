@@ -7,7 +7,7 @@ order of the workload, however many processes send them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOLLOWING_ARRIVAL, ControlEvent, event_priority
 from blis_simpy.core.request import Request, RequestOutcome
@@ -57,6 +57,12 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     return requests
 
 
+class SubmitRequest(Protocol):
+    """Function that accepts a request, see `Router.accept`."""
+
+    def __call__(self, request: Request, *, ends_turn: bool = ...) -> None: ...
+
+
 class ClientProcesses:
     """The processes of one simulation that send requests.
 
@@ -76,7 +82,7 @@ class ClientProcesses:
         self,
         env: Environment,
         *,
-        submit: Callable[[Request], None],
+        submit: SubmitRequest,
         on_request: Callable[[Request], None],
         on_session_end: Callable[[], None],
     ) -> None:
@@ -106,7 +112,7 @@ class ClientProcesses:
             )
             self._env.process(users.run_stages())
 
-    def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, None, None]:
+    def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, Any, None]:
         """Submit the requests of one client, or of all members of a cohort, at their arrivals.
 
         Parameters
@@ -117,14 +123,17 @@ class ClientProcesses:
             Positions of the requests to send, ascending by arrival.
         """
         env, submit, sessions = self._env, self._submit, self._sessions
-        for rank in ranks:
-            request = requests[rank]
-            yield env.event_at(request.arrived_at, _FIRST_ARRIVAL + rank)
+        arrivals = (env.event_at(requests[rank].arrived_at, _FIRST_ARRIVAL + rank, requests[rank]) for rank in ranks)
+        arrival = next(arrivals, None)
+        while arrival is not None:
+            request = yield arrival
+            # The next arrival comes first: with it in its queue, the environment shows whether it precedes a decision.
+            arrival = next(arrivals, None)
             if sessions and request.session in sessions:
                 # Before the submission, because the request may end at once.
                 request.done = request.done or env.event()
                 env.process(self.converse(sessions[request.session], request, request.done))
-            submit(request)
+            submit(request, ends_turn=True)
 
     def converse(self, session: SessionBlueprint, first: Request, ended: Event) -> Generator[Event, None, None]:
         """Send the later rounds of a session: wait for the end of a round, think, send the next one.
@@ -150,5 +159,5 @@ class ClientProcesses:
             self._num_rounds += 1
             self._on_request(request)
             yield env.event_at(request.arrived_at, FOLLOWING_ARRIVAL)
-            self._submit(request)
+            self._submit(request, ends_turn=True)
         self._on_session_end()

@@ -42,8 +42,11 @@ class InFlightCap:
         self._slots = simpy.Resource(env, limit)
         self._submit = submit
 
-    def submit(self, request: Request) -> None:
-        """Submit a request now, if there is a slot, or else as soon as there is one."""
+    def submit(self, request: Request, *, ends_turn: bool = False) -> None:
+        """Submit a request now, if there is a slot, or else as soon as there is one.
+
+        `ends_turn` is not passed on: the process that holds the slot starts in the same event.
+        """
         slot = self._slots.request()
         request.done = request.done or self._env.event()
         is_free = slot.triggered

@@ -368,6 +368,7 @@ def test_layers_may_override_figures_one_by_one():
     ("changes", "message"),
     [
         ({"num_hidden_layers": None}, "config.json: num_hidden_layers must be given"),
+        ({"num_hidden_layers": 0}, "config.json: num_hidden_layers must be > 0, got 0"),
         ({"hidden_size": "wide"}, "config.json: hidden_size must be a whole number >= 0, got 'wide'"),
         ({"num_hidden_layers": 10**6}, "config.json: num_hidden_layers must be at most 10000, got 1000000"),
         ({"head_dim": -1}, "config.json: head_dim must be a whole number >= 0, got -1"),

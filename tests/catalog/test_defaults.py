@@ -33,7 +33,7 @@ def small():
 
 def test_bundled_file_has_the_published_entries(bundled):
     sizes = {s: len(bundled.names(s)) for s in ("deployments", "blackbox", "global_coefficients", "presets", "models")}
-    assert sizes == {"deployments": 135, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 135}
+    assert sizes == {"deployments": 139, "blackbox": 31, "global_coefficients": 3, "presets": 4, "models": 139}
 
 
 def test_every_bundled_entry_is_well_formed(bundled):
@@ -174,8 +174,25 @@ def test_every_model_of_the_catalog_runs_at_its_own_deployment(name):
         engine=blis.EngineSettings(profile="vllm"),
         workload=blis.Workload(rate=1, num_requests=1, prompt=100, output=2),
     )
-    assert scenario.resolve().num_blocks * 16 >= min(scenario.resolve().model.max_position_embeddings, 32_768)
-    assert scenario.run().summary["completed_requests"] == 1
+    simulation = blis.Simulation(scenario)
+    deployment = simulation.deployment
+    assert deployment.num_blocks * 16 >= min(deployment.model.max_position_embeddings, 32_768)
+    assert simulation.run().summary["completed_requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "published_billions", "kv_bytes_per_token"),
+    [
+        ("Qwen/Qwen3-Coder-30B-A3B-Instruct", 30.5, 98_304),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 80, 24_576),
+        ("zai-org/GLM-4.5-Air", 106, 188_416),
+        ("zai-org/GLM-4.6", 355, 376_832),
+    ],
+)
+def test_sizes_of_the_catalog_are_those_of_the_model_card(bundled, name, published_billions, kv_bytes_per_token):
+    architecture = bundled.model(name).architecture
+    assert architecture.parameters / 1e9 == pytest.approx(published_billions, rel=0.01)
+    assert architecture.kv_numbers_per_token * architecture.compute_bytes == kv_bytes_per_token
 
 
 def test_every_deployment_is_that_of_a_model_of_the_catalog(bundled):

@@ -189,7 +189,7 @@ def test_an_unreachable_hub_is_one_line(ask, server):
     ("model", "what"),
     [
         ("acme/broken", r"is not valid JSON: Expecting property name enclosed in double quotes \(line 1\)"),
-        ("acme/headless", "num_attention_heads must be given"),
+        ("acme/headless", "num_attention_heads must be > 0, got 0"),
     ],
 )
 def test_a_bad_file_is_named_with_where_it_came_from(ask, model, what):

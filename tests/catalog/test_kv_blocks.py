@@ -173,9 +173,9 @@ def scenario(tmp_path, rules="vllm", tp=1, backend="roofline", **changes):
         model_config=str(tmp_path),
         hardware="H100",
         tp=tp,
-        engine={"profile": "blis"},
         latency=blis.LatencySettings(backend=backend),
-        kv=blis.KVSettings(capacity_rules=rules),
+        engine=blis.EngineSettings(profile="blis"),
+        kv=blis.KVSettings(capacity_rules=rules, gpu_memory_utilization=0.9),
     )
 
 

@@ -157,7 +157,7 @@ def cases(draw):
 
 def run(case, *, macro_steps):
     scenario = case.scenario.with_(**{"engine.macro_steps": macro_steps})
-    simulation = blis.Simulation(scenario, requests=case.requests())
+    simulation = blis.Simulation(scenario, requests=case.requests(), check="full")
     cluster, env = simulation.cluster, simulation.env
     seen = []
 

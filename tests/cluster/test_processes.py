@@ -217,7 +217,7 @@ def test_an_instance_that_cannot_be_copied_is_shared_with_a_warning(caplog):
     assert simulation.settings.router.policy is shared
     assert [record.getMessage() for record in caplog.records] == [
         (
-            "routing Locked cannot be copied, so that simulations share it: cannot pickle '_thread.lock' object; "
-            "give its class, or a function that makes it"
+            "routing Locked cannot be copied, so all simulations share it: cannot pickle '_thread.lock' object; "
+            "pass its class, or a function that returns it"
         )
     ]

@@ -91,7 +91,7 @@ def test_session_thinks_from_the_recorded_end_of_the_answer(asynchronous, alpha)
     heard = {}
     simulation.on_end(lambda request: heard.setdefault(request.id, simulation.env.now))
     table = simulation.run().requests
-    assert (len(table), len(set(table["session"]))) == (32, 8)
+    assert (table.num_rows, len(set(table["session"]))) == (32, 8)
     assert table["finished_at_us"].tolist() == [heard[name] for name in table["id"]]
     for session in set(table["session"]):
         own = table.take(np.flatnonzero(table["session"] == session))

@@ -55,7 +55,7 @@ def look(simulation):
 
 
 def run(case, sample_gaps, other, *, macro_steps):
-    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests())
+    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests(), check="full")
     seen = []
 
     def watch():

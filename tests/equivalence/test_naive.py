@@ -58,7 +58,7 @@ def naive(case, latency, sample_at, kv=None):
 
 
 def compare(case, sample_at=(), *, macro_steps=True, kv=None):
-    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests())
+    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests(), check="full")
     replica = simulation.replicas[0]
     samples = []
 

@@ -36,7 +36,7 @@ def check(simulation, result, case, until):
 @given(cases(), st.lists(st.integers(1, 4000), max_size=4), st.booleans(), st.booleans())
 def test_result_at_a_pause_shows_what_happened_before_that_tick(case, pauses, macro_steps, odd_decodes_yield):
     case = attrs.evolve(case, odd_decodes_yield=odd_decodes_yield)
-    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests())
+    simulation = Simulation(case.scenario(macro_steps=macro_steps), requests=case.fresh_requests(), check="full")
     for pause in sorted(pauses):
         if not simulation.is_over:
             result = simulation.run(until=pause)

@@ -1,5 +1,8 @@
 """Capacity: a service of known rate, and the rate it carries."""
 
+import math
+
+import attrs
 import pytest
 
 import blis_simpy as blis
@@ -12,12 +15,13 @@ def server(small):
     """One request at a time: its prompt is 100 tokens, a step takes 5.1 ms, its answer one token: 196 requests/s."""
     return small.with_(
         **{
+            "engine.profile": "blis",
             "engine.max_num_seqs": 1,
             "latency.beta": (5000.0, 1.0, 0.0),
             "workload.prompt": blis.Constant(100),
             "workload.output": blis.Constant(1),
             "workload.arrivals": "constant",
-            "workload.num_requests": 400,
+            "workload.num_requests": 80,
         }
     )
 
@@ -38,7 +42,7 @@ def test_the_largest_rate_is_that_of_the_server(server):
     assert 196.08 / 1.01 <= found.value <= 196.1
     assert found.value < found.misses_at <= 196.1 * 1.01
     assert found.monotone
-    assert str(found) == (
+    assert str(found).startswith(
         f"largest workload.rate that meets ttft_p99_ms <= 5.200 with 95 % confidence: {found.value:.1f}; "
         f"at {found.misses_at:.1f} it is missed"
     )
@@ -106,12 +110,50 @@ def test_what_nothing_meets_is_said(server):
 def test_where_all_meet_it_the_bound_is_the_answer(server):
     found = blis.capacity(server, {"ttft_p99_ms": 6}, low=1, high=10, replications=2, executor="serial")
     assert (found.value, found.misses_at) == (10, None)
-    assert str(found).endswith("confidence: 10; no probe from 1 to 10 clearly misses it")
+    assert "confidence: 10; no probe from 1 to 10 clearly misses it" in str(found)
+    assert math.isinf(found.resolution)
+
+
+def test_a_rate_at_which_the_queue_grows_is_missed_however_short_the_runs(server):
+    """Sixty requests at 400/s wait 80 ms on average, which meets the limit; in the long run none does above 196/s."""
+    short = server.with_(**{"workload.num_requests": 60, "workload.rate": 400})
+    found = blis.capacity(
+        short, {"ttft_p99_ms": 1000}, low=150, high=400, resolution=0.02, replications=2, executor="serial"
+    )
+    assert 190 < found.value <= 196.1
+    grown = next(probe for probe in found.probes if probe.value == 400)
+    assert (grown.outcome, grown.stationary) == ("misses", False)
+    assert grown.growth == pytest.approx(2 / 3, abs=0.05)
+    assert "misses: not stationary" in found.table().text()
+
+
+def test_runs_at_a_higher_rate_last_as_long(server):
+    found = blis.capacity(server, {"ttft_p99_ms": 6}, low=20, high=100, replications=2, executor="serial")
+    assert [int(probe.mean("requests")) for probe in found.probes] == [80, 400, 400]
+
+
+def test_short_runs_are_said(server):
+    few = server.with_(**{"workload.num_requests": 300})
+    found = blis.capacity(few, {"ttft_p99_ms": 6}, low=10, high=20, replications=2, executor="serial")
+    assert str(found).endswith("short runs: 3.000 of 300 requests are beyond ttft_p99_ms, 10 or more make it reliable")
+    many = server.with_(**{"workload.num_requests": 1_000})
+    assert "short" not in str(
+        blis.capacity(many, {"ttft_p99_ms": 6}, low=10, high=20, replications=2, executor="serial")
+    )
+
+
+def test_the_resolution_that_was_reached_is_said(server):
+    found = blis.capacity(server, {"ttft_p99_ms": 6}, low=10, high=20, replications=2, executor="serial")
+    wide = attrs.evolve(found, misses_at=24.0)
+    assert wide.resolution == pytest.approx(0.2)
+    assert "at 24 it is missed (resolution 20 % instead of 2 %: more replications narrow it)" in str(wide)
+    assert "instead" not in str(attrs.evolve(found, misses_at=20.5))
 
 
 def test_what_the_evidence_does_not_decide_is_said(poisson):
     """The limit is the mean of many runs at the least rate: few runs cannot tell on which side of it they are."""
-    mean = blis.replicate(poisson.with_(**{"workload.rate": 150}), 40, executor="serial").mean("ttft_p99_ms")
+    poisson = poisson.with_(**{"workload.rate": 150, "workload.num_requests": 400})
+    mean = blis.replicate(poisson, 40, executor="serial").mean("ttft_p99_ms")
     found = blis.capacity(poisson, {"ttft_p99_ms": mean}, low=150, high=151, replications=2, seed=1, executor="serial")
     assert not found.decided
     assert str(found).startswith("not decided: no workload.rate was confirmed to meet ttft_p99_ms <= ")

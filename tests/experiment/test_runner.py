@@ -29,7 +29,7 @@ def swept(small):
 
     def swept(**options):
         found = blis.sweep(small, GRID, replications=3, **options)
-        return found.table().text(), {name: column.tolist() for name, column in found.runs.items()}
+        return found.table().text(), {name: repr(column.tolist()) for name, column in found.runs.items()}
 
     return swept
 

@@ -149,7 +149,7 @@ def test_empty_prompt_is_dropped(serve, engine, prompt, outcome):
 
 @BOTH
 def test_runs_of_decode_steps_are_planned(prepare, engine):
-    """Once decisions are known to be rare: the 300 steps of the second request are recorded in a few stretches."""
+    """The 600 steps of two requests, one after the other, are recorded in a few stretches."""
     stretches, starts = {}, {}
     for macro_steps in (True, False):
         simulation = prepare((20, 300, 0), (20, 300, 100_000), macro_steps=macro_steps, **engine)
@@ -160,4 +160,4 @@ def test_runs_of_decode_steps_are_planned(prepare, engine):
     first, second = ([at, *range(at + 120, at + 120 + 299 * 110, 110)] for at in (0, 100_000))
     assert starts[True] == starts[False] == first + second
     assert stretches[False] == 600
-    assert 300 < stretches[True] < 320
+    assert stretches[True] < 30

@@ -47,4 +47,4 @@ def test_a_segment_leaves_the_free_list_from_any_place():
     free.remove(parts[1])
     assert list(free) == [parts[0], parts[2]]
     free.remove(parts[0])
-    assert free.first is parts[2]
+    assert free.anchor.after is parts[2]

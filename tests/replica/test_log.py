@@ -42,3 +42,25 @@ def test_arrays_bring_the_log_back(log):
     assert {name: column.tolist() for name, column in again.table().items()} == {
         name: column.tolist() for name, column in log.table().items()
     }
+
+
+def test_a_duration_beyond_32_bits_is_kept_exactly():
+    """40 minutes are 2.4e9 µs; the log is the same if it is recorded singly, as a list or as an array."""
+    long = 2_400_000_000
+    for record in (list, np.array):
+        log = StepLog()
+        log.step(0, 5, 0, 7, 1, 0, 1)
+        log.run(5, record([6, long]), [0, 1], 1, 0, 1)
+        log.step(11 + long, long, 1, 0, 1, 0, 2)
+        log.run(11 + 2 * long, record([7]), [0], 1, 0, 2)
+        assert log.durations().tolist() == [5, 6, long, long, 7]
+        assert log.table()["start_us"].tolist() == [0, 5, 11, 11 + long, 11 + 2 * long]
+        assert StepLog.of_arrays(log.to_arrays()).table()["start_us"].tolist() == log.table()["start_us"].tolist()
+
+
+def test_a_step_of_its_own_takes_40_bytes_and_a_planned_one_8():
+    log = StepLog()
+    log.step(0, 5, 0, 7, 1, 0, 1)
+    first = sum(column.itemsize * len(column) for column in vars(log).values())
+    log.run(5, [6] * 1000, [0] * 1000, 1, 0, 1)
+    assert (first, sum(column.itemsize * len(column) for column in vars(log).values()) - first) == (40, 8_032)

@@ -6,7 +6,7 @@ from blis_simpy.core.environment import Environment
 from blis_simpy.core.request import Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, KVBlocks
 from blis_simpy.replica.block_pool import BlockPool
-from blis_simpy.replica.kv_block import Block
+from blis_simpy.replica.kv_block import HeldBlocks, Segment
 from blis_simpy.replica.running_batch import RunningBatch
 from blis_simpy.replica.running_request import RunningRequest
 from blis_simpy.replica.step_rules import (
@@ -72,12 +72,16 @@ def test_admission_needs_blocks_for_the_first_chunk_or_for_all_tokens(free, kept
 def test_cached_blocks_that_nobody_holds_count_as_needed():
     """Of a prompt of 14 tokens two blocks are cached, one of them free: 2 new ones, and the free one is taken."""
     kv, leg = store_with(free=3), leg_of(input_tokens=14)
-    held, idle = Block(1), Block(2)
-    held.num_holders, idle.num_holders = 1, 0
-    assert WholeSequenceFits(kv).blocks_needed(leg, (held, idle), 12) == 3
-    assert WholeSequenceFits(kv).fits(leg, (held, idle), 12, 0)
-    assert not WholeSequenceFits(kv).fits(leg, (held, idle), 12, 1)
-    assert FirstChunkFits(kv).fits(leg, (held, idle), 12, 1)
+    prefix = HeldBlocks()
+    for position, num_holders in enumerate((1, 0)):
+        segment = Segment(line=1, position=position, length=1)
+        segment.num_holders = num_holders
+        prefix.append(segment, 1)
+    assert WholeSequenceFits(kv).blocks_needed(leg, prefix, 12) == 3
+    assert WholeSequenceFits(kv).fits(leg, prefix, 12, 0)
+    assert not WholeSequenceFits(kv).fits(leg, prefix, 12, 1)
+    assert not FirstChunkFits(kv).fits(leg, prefix, 14, 1)
+    assert FirstChunkFits(kv).fits(leg, prefix, 12, 1)
 
 
 def test_whole_sequence_of_a_resumed_request_has_its_outputs():

@@ -82,7 +82,7 @@ def test_a_percentile_may_have_decimals(result):
 
 def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
     known = known_metrics()
-    assert len(known) == 94
+    assert {"ttft_p99_ms", "requests_per_s", "kv_thrashing_rate"} <= known.keys()
     for name, found in known.items():
         assert found.name == name
         assert found.unit

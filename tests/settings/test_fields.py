@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
+from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.field_types import Numbers, OptionalDuration, OptionalPath, Plugin, Rate
 from blis_simpy.settings.fields import setting, settings_class
@@ -40,7 +41,7 @@ class Everything:
     pair: tuple[int, ...] = setting(default=(), help="Two numbers.", convert=_pair)
 
 
-PROCESSES = "known: constant, gamma, poisson, weibull"
+PROCESSES = f"known: {', '.join(registry.names('arrivals'))}"
 
 
 @settings_class

@@ -10,6 +10,7 @@ import pytest
 from cars import Wheel
 
 import blis_simpy as blis
+from blis_simpy import registry
 from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.field_types import Duration, Parts, accepted_types
 from blis_simpy.settings.fields import setting, settings_class
@@ -59,7 +60,7 @@ def test_the_docstring_lists_type_default_unit_range_and_choices_before_the_othe
         "colour : str, default 'red'\n"
         "    Colour. One of red, blue.\n"
         "order : object, default 'fcfs'\n"
-        "    Order of the queue at the door. One of fcfs, priority, priority-fcfs, reverse-priority, sjf, or your own.\n"  # noqa: E501
+        f"    Order of the queue at the door. One of {', '.join(registry.names('scheduler'))}, or your own.\n"
         "\n"
         "Raises\n"
         "------\n"

@@ -37,7 +37,7 @@ class Sink:
             self.env, submit=self.submit, on_request=lambda request: None, on_session_end=self.session_over
         )
 
-    def submit(self, request):
+    def submit(self, request, *, ends_turn):
         self.log.append((self.env.now, request.client or request.id))
         if request.done is None:
             return

@@ -34,7 +34,7 @@ def read_attention(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tuple[Att
         If the heads or their width are missing or contradict each other.
     """
     if not sizes.heads:
-        raise view.error("num_attention_heads", "must be given", code="bad_heads")
+        raise view.missing("num_attention_heads", code="bad_heads")
     if view.count("o_lora_rank"):
         return _compressed_attention(view, sizes, plan)
     if view.count("kv_lora_rank"):

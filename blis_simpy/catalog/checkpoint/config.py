@@ -160,6 +160,12 @@ class ConfigView:
         """Build an error about a key, with its file."""
         return ScenarioError.at(key, rule, *value, file=self._file, hint=hint, code=code)
 
+    def missing(self, key: str, code: str = "") -> ScenarioError:
+        """Build an error about a key that is not given, or given as 0."""
+        if self.has(key):
+            return self.error(key, "must be > 0", self.get(key), code=code)
+        return self.error(key, "must be given", code=code)
+
     def _stated(self, *keys: str) -> list[tuple[str, Any]]:
         """Return the keys that the configuration states with their values; if it states none, those with a default."""
         for source in (self._values, self._defaults):

@@ -67,7 +67,7 @@ def _mlp_width(view: ConfigView, sizes: Sizes) -> int:
     dense_keys = ("intermediate_size_mlp", "dense_intermediate_size") if num_experts(view) else ()
     width = view.count(*dense_keys, *_WIDTH_KEYS) or sizes.hidden * view.count("expansion_ratio", "mlp_expansion")
     if not width:
-        raise view.error("intermediate_size", "must be given", code="bad_intermediate")
+        raise view.missing("intermediate_size", code="bad_intermediate")
     width //= view.count("mlp_width_divisor", default=1)
     return _adjusted(view, width) if view.flag("block_auto_adjust_ff_dim") else width
 
@@ -95,7 +95,7 @@ def read_experts(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tuple[Exper
         raise view.error("num_experts_per_tok", rule, per_token, code="bad_experts_per_token")
     width = view.count(*_EXPERT_WIDTH_KEYS) or view.count(*_WIDTH_KEYS)
     if not width:
-        raise view.error("moe_intermediate_size", "must be given", code="bad_intermediate")
+        raise view.missing("moe_intermediate_size", code="bad_intermediate")
     latent = view.count("moe_latent_size", "routed_expert_hidden_size")
     shared_width = view.count(*_SHARED_WIDTH_KEYS) or width * view.count(*_SHARED_COUNT_KEYS)
     inner = latent or hidden

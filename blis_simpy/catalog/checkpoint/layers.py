@@ -135,7 +135,7 @@ def _num_layers(view: ConfigView) -> int:
             if len(value) > MAX_LAYERS:
                 raise view.error(key, f"must have at most {MAX_LAYERS} layers", len(value))
             return len(value)
-    raise view.error("num_hidden_layers", "must be given", code="bad_layers")
+    raise view.missing("num_hidden_layers", code="bad_layers")
 
 
 def _searched_layer(view: ConfigView, index: int, blocks: list[Any]) -> LayerPlan:

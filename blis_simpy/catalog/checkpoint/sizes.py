@@ -81,7 +81,7 @@ def read_sizes(view: ConfigView, compute_bytes: float) -> Sizes:
     """
     hidden = view.count(*HIDDEN_KEYS)
     if not hidden:
-        raise view.error("hidden_size", "must be given", code="bad_hidden")
+        raise view.missing("hidden_size", code="bad_hidden")
     heads = view.count("num_attention_heads", "n_head", "n_heads")
     return Sizes(hidden=hidden, heads=heads, matrices=_num_matrices(view), compute_bytes=compute_bytes)
 

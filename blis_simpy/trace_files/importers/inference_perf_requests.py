@@ -44,11 +44,10 @@ def _request(record: Record) -> Measured:
     sent, ended = record.get("start_time", _seconds), record.get("end_time", _seconds)
     if record.get("error", bool, False):
         return Measured(sent_at=sent, input_tokens=0, output_tokens=0, failed=True)
-    info = record.get("info", dict)
+    info = record.get("info", _object)
     response = _inner(info, "response_metrics") or info
     text = _inner(_inner(info, "request_metrics"), "text")
-    times = Record(response, _inside(record, "info")).get("output_token_times", listed, [])
-    chunks = [_seconds(time) for time in times]
+    chunks = Record(response, _inside(record, "info")).get("output_token_times", _times, [])
     inputs = {"input_tokens": info.get("input_tokens", text.get("input_tokens"))}
     return Measured(
         sent_at=sent,
@@ -67,6 +66,16 @@ def _inside(record: Record, key: str) -> str:
 def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = values.get(key)
     return found if isinstance(found, Mapping) else {}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise ValueError("must be an object")
+
+
+def _times(value: Any) -> list[int]:
+    return [_seconds(time) for time in listed(value)]
 
 
 def _seconds(value: Any) -> int:

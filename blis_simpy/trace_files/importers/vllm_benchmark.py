@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.bounds import MAX_NUMBER
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.trace_files.json_records import Record, count, each_record, json_values, listed
 from blis_simpy.trace_files.measured import Measured, measured_trace
@@ -214,9 +215,9 @@ def _rate(value: Any) -> float:
     """Read a rate, which may be infinite; a benchmark with arrivals from a file has none."""
     if value in ("inf", "Infinity", math.inf):
         return math.inf
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_NUMBER:
         return float(value)
-    raise ValueError("must be a number > 0 or inf, unless a rate is given")
+    raise ValueError(f"must be a number > 0 and <= {MAX_NUMBER:g}, or inf, unless a rate is given")
 
 
 def _seconds(value: Any) -> int:

@@ -202,6 +202,7 @@ class ClientProfile:
     rate_fraction: float = setting(
         help="Share of the aggregate rate, relative to all clients and cohorts; of a cohort, all members together.",
         gt=0,
+        le=1e308,
     )
     arrival: ArrivalField = setting(
         help="Arrival process of the requests, or of the sessions.", kind="arrivals", forms=ARRIVALS

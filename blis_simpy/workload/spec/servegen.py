@@ -251,7 +251,8 @@ def _multimodal(tables: dict[str, LengthSampler]) -> Multimodal:
 
 
 def _ticks(second: float) -> int:
-    return 2**63 - 1 if math.isinf(second) else round(second * SECOND)
+    ticks = second * SECOND
+    return 2**63 - 1 if abs(ticks) >= 2**63 else round(ticks)
 
 
 def _is_text_table(window: Any) -> bool:

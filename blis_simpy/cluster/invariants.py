@@ -1,0 +1,227 @@
+"""Invariants of a simulation, checked while it runs.
+
+The checker is an observer: it follows the state of each request from event to event, and compares what replicas, router
+and nodes report. The first breach ends the run with a `SimulationError` that names tick, replica and request.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from blis_simpy.cluster.gpu_nodes import OTHER_PROCESS
+from blis_simpy.core.observers import EVENTS
+from blis_simpy.core.request import NEVER, RequestOutcome
+from blis_simpy.errors import SimulationError
+
+if TYPE_CHECKING:
+    from blis_simpy.cluster.cluster import Cluster
+    from blis_simpy.core.environment import Environment
+    from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Leg, Request, Route
+    from blis_simpy.replica.replica import Replica
+
+__all__ = ["CHECKS", "InvariantChecker"]
+
+CHECKS = ("full",)
+"""Names of the sets of invariants."""
+
+_AT_ROUTER, _ON_THE_WAY, _QUEUED, _RUNNING, _LEG_ENDED, _ENDED = (
+    "at the router",
+    "on the way to a replica",
+    "queued",
+    "running",
+    "finished by its replica",
+    "ended",
+)
+_ENDS = (RequestOutcome.COMPLETED, RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED)
+
+
+class InvariantChecker:
+    """Checks the invariants of one simulation.
+
+    Parameters
+    ----------
+    env : Environment
+        The environment.
+    cluster : Cluster
+        Router and replicas.
+    observers : Observers
+        Observers of the simulation, to which it is added.
+
+    Raises
+    ------
+    SimulationError
+        In the run, at the first breach.
+    """
+
+    def __init__(self, env: Environment, cluster: Cluster, observers: Observers) -> None:
+        self._env = env
+        self._cluster = cluster
+        self._now = env.now
+        self._states: dict[Request, str] = {}
+        self._replicas: dict[Request, int] = {}
+        for event in EVENTS:
+            if hasattr(self, event):
+                observers.add(event, getattr(self, event))
+        for event in ("enqueued", "leg_finished", "preempted"):
+            observers.add_deferred(event, lambda leg: self._check_replica(self._cluster.replicas[leg.replica]))
+        observers.add_deferred("idle", lambda replica: self._check_replica(self._cluster.replicas[replica]))
+
+    def _fail(self, rule: str, *, replica: int = NEVER, request: Request | None = None) -> NoReturn:
+        parts = [f"tick {self._env.now}"]
+        if replica != NEVER:
+            parts.append(f"replica {replica}")
+        if request is not None:
+            parts.append(f"request {request.id}")
+        raise SimulationError.at("invariant", f"is broken: {rule}", hint=", ".join(parts), code="invariant")
+
+    def _move(self, request: Request, to: str, *allowed: str, replica: int = NEVER) -> None:
+        """Let a request change its state at the present tick."""
+        if self._env.now < self._now:
+            self._fail(f"the clock went back from tick {self._now}", request=request)
+        self._now = self._env.now
+        state = self._states.get(request, "")
+        if state not in allowed:
+            self._fail(f"a request that is {state or 'new'} became one that is {to}", replica=replica, request=request)
+        self._states[request] = to
+
+    def arrived(self, request: Request) -> None:
+        """Check that a request is new and arrives now."""
+        self._move(request, _AT_ROUTER, "")
+        if request.arrived_at != self._env.now:
+            self._fail(f"a request arrived at another tick than {request.arrived_at}", request=request)
+
+    def admitted(self, request: Request, _reason: str) -> None:
+        """Check that a request is at the router."""
+        self._move(request, _AT_ROUTER, _AT_ROUTER)
+
+    def rejected(self, request: Request, _reason: str) -> None:
+        """Check that a request is at the router."""
+        self._move(request, _LEG_ENDED, _AT_ROUTER)
+
+    def routed(self, route: Route) -> None:
+        """Check that a request is at the router, and follow it to its replica."""
+        request, replica = route.request, route.legs[0][0]
+        self._move(request, _ON_THE_WAY, _AT_ROUTER, replica=replica)
+        self._replicas[request] = replica
+
+    def enqueued(self, leg: Leg) -> None:
+        """Check that a request enters the queue of the replica that it was sent to."""
+        self._move(leg.request, _QUEUED, _ON_THE_WAY, replica=leg.replica)
+
+    def scheduled(self, leg: Leg) -> None:
+        """Check that a request joins the batch from the queue."""
+        self._move(leg.request, _RUNNING, _QUEUED, replica=leg.replica)
+
+    def first_token(self, leg: Leg) -> None:
+        """Check that the request runs, and that its token is not made before it arrived."""
+        self._move(leg.request, _RUNNING, _RUNNING, replica=leg.replica)
+        if leg.ttft < 0:
+            self._fail(f"the TTFT is {leg.ttft} us", replica=leg.replica, request=leg.request)
+
+    def preempted(self, leg: Leg) -> None:
+        """Check that the request runs; it is in the queue again."""
+        self._move(leg.request, _QUEUED, _RUNNING, replica=leg.replica)
+
+    def leg_finished(self, leg: Leg) -> None:
+        """Check the stamps of a leg, and that its request was on this replica."""
+        request = leg.request
+        withdrawn = leg.outcome is RequestOutcome.WITHDRAWN
+        to = _AT_ROUTER if withdrawn else _LEG_ENDED
+        self._move(request, to, _ON_THE_WAY, _QUEUED, _RUNNING, replica=leg.replica)
+        if self._replicas.pop(request, NEVER) != leg.replica:
+            self._fail("a request is finished by another replica than its own", replica=leg.replica, request=request)
+        self._check_stamps(leg)
+
+    def _check_stamps(self, leg: Leg) -> None:
+        request, outcome = leg.request, leg.outcome
+        stamps = {
+            "arrival": request.arrived_at,
+            "admission": request.admitted_at,
+            "routing": leg.routed_at,
+            "queue": leg.queued_at,
+            "batch": leg.scheduled_at,
+        }
+        before = "arrival"
+        for name, at in stamps.items():
+            if at != NEVER and at < stamps[before]:
+                self._fail(
+                    f"{name} at {at} is before {before} at {stamps[before]}", replica=leg.replica, request=request
+                )
+            before = name if at != NEVER else before
+        if outcome is not RequestOutcome.COMPLETED:
+            return
+        if leg.e2e < leg.ttft or leg.ttft < 0:
+            self._fail(
+                f"the E2E of {leg.e2e} us is below the TTFT of {leg.ttft} us", replica=leg.replica, request=request
+            )
+        if not leg.length_capped and leg.generated_tokens != request.output_tokens:
+            rule = f"{leg.generated_tokens} of {request.output_tokens} output tokens were generated"
+            self._fail(rule, replica=leg.replica, request=request)
+
+    def ended(self, request: Request) -> None:
+        """Check that a request ends once, with an outcome."""
+        self._move(request, _ENDED, _LEG_ENDED)
+        if request.outcome not in (*_ENDS, RequestOutcome.REJECTED):
+            self._fail(f"a request ended as {request.outcome.name.lower()}", request=request)
+
+    def check_all(self) -> None:
+        """Check all replicas, nodes and steps as of now."""
+        for replica in self._cluster.replicas:
+            self._check_replica(replica)
+            self._check_steps(replica)
+        self._check_gpus()
+
+    def _check_replica(self, replica: Replica) -> None:
+        seen, index = replica.observe(), replica.index
+        blocks, slots = replica.kv_blocks, replica.slots
+        if not 0 <= seen.used_blocks <= blocks.capacity:
+            self._fail(f"{seen.used_blocks} of {blocks.capacity} KV blocks are in use", replica=index)
+        if not slots.count == seen.batch_size + len(slots.users) + slots.num_reserved <= slots.capacity:
+            rule = f"{slots.count} of {slots.capacity} slots are taken by {seen.batch_size} requests and "
+            self._fail(f"{rule}{len(slots.users)} other processes", replica=index)
+        own = Counter(self._states[request] for request, number in self._replicas.items() if number == index)
+        if (own[_QUEUED], own[_RUNNING]) != (seen.queue_depth, seen.batch_size):
+            rule = f"{own[_QUEUED]} requests wait and {own[_RUNNING]} run, but the replica has {seen.queue_depth} and "
+            self._fail(f"{rule}{seen.batch_size}", replica=index)
+        if own.total() != self._cluster.in_flight(index):
+            rule = f"{own.total()} requests are in flight, the router counts {self._cluster.in_flight(index)}"
+            self._fail(rule, replica=index)
+        if replica.is_idle:
+            if seen.used_blocks != blocks.held_externally + blocks.num_reserved:
+                self._fail(f"an idle replica has {seen.used_blocks} KV blocks in use", replica=index)
+            if own[_QUEUED] + own[_RUNNING]:
+                self._fail(f"a replica is idle although {own[_QUEUED]} requests wait", replica=index)
+
+    def _check_steps(self, replica: Replica) -> None:
+        """Check that steps follow each other and keep to the limits of the replica."""
+        table, index = replica.steps.table(), replica.index
+        starts, durations = table["start_us"], table["duration_us"]
+        tokens = table["decode_tokens"] + table["prefill_tokens"]
+        overlaps = np.zeros(len(starts), dtype=bool)
+        overlaps[1:] = starts[1:] < (starts + durations)[:-1]
+        rules = (
+            ("a step has no duration", durations < 1),
+            ("a step begins before the one before it ends", overlaps),
+            ("a step computes more tokens than its budget", tokens > replica.token_budget),
+            ("a step has more requests than slots", table["batch_size"] > replica.slots.capacity),
+            ("a step uses more KV blocks than there are", table["used_blocks"] > replica.kv_blocks.capacity),
+        )
+        for rule, broken in rules:
+            if broken.any():
+                self._fail(f"{rule} (step at {starts[int(np.argmax(broken))]})", replica=index)
+
+    def _check_gpus(self) -> None:
+        placement = self._cluster.placement
+        if placement is None:
+            return
+        node_of: dict[int, str] = {}
+        for node in placement.nodes:
+            if len(node.holders) != node.pool.gpus_per_node:
+                self._fail(f"node {node.name} has {len(node.holders)} of {node.pool.gpus_per_node} GPUs")
+            for holder in {holder for holder in node.holders if holder is not None and holder != OTHER_PROCESS}:
+                if node_of.setdefault(holder, node.name) != node.name:
+                    self._fail(f"a replica has GPUs of the nodes {node_of[holder]} and {node.name}", replica=holder)

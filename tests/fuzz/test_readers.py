@@ -1,0 +1,56 @@
+"""Spoiled inputs of every reader: no traceback, no hang, no file left by a command that failed.
+
+``pytest -m fuzz`` tries 10,000 inputs; without the marker some 2,000 are tried.
+"""
+
+import signal
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from readers import READERS, attempt
+
+SECONDS = 10
+
+
+def fuzz(name, examples, folder):
+    reader = READERS[name]()
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.integers(0, 2**64))
+    def try_one(seed):
+        signal.alarm(SECONDS)
+        try:
+            attempt(reader, Random(seed))
+        finally:
+            signal.alarm(0)
+
+    try_one()
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    def too_slow(_number, _frame):
+        raise TimeoutError(f"took more than {SECONDS} s")
+
+    monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGALRM, too_slow)
+    yield tmp_path
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_input_that_is_not_spoiled_is_read(name):
+    assert attempt(READERS[name](), None) == 0
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_spoiled_inputs_are_read_or_refused(name, in_folder):
+    fuzz(name, 90, in_folder)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", READERS)
+def test_many_spoiled_inputs_are_read_or_refused(name, in_folder):
+    fuzz(name, 460, in_folder)
