@@ -77,6 +77,7 @@ def _recorded(key: str, load: dict[str, Any]) -> Load:
         "trace-header": folder / load["trace_header"],
         "trace-data": folder / load["trace_data"],
         "hardware-config": CORPUS / "hardware.json",
+        "engine-profile": "blis",
         **{
             name: ",".join(map(str, value)) if isinstance(value, list) else value
             for name, value in load["flags"].items()

@@ -31,13 +31,13 @@ def counts(load, measure):
 @pytest.mark.parametrize(
     ("name", "num_requests", "events", "steps"),
     [
-        ("near-saturation", 1000, 2897, 3929),
-        ("decode-heavy", 200, 780, 4004),
-        ("sparse-decode", 50, 222, 27364),
+        ("near-saturation", 1000, 2865, 3931),
+        ("decode-heavy", 200, 1030, 4005),
+        ("sparse-decode", 50, 288, 27367),
     ],
 )
 def test_generated_loads(benchmarks, name, num_requests, events, steps):
-    """Steps need no event of their own where nothing else happens: 123 steps an event in the last load."""
+    """Steps need no event of their own where nothing else happens: 95 steps an event in the last load."""
     loads, measure = benchmarks
     assert counts(loads.generated(name, num_requests), measure) == (num_requests, num_requests, events, steps)
 
