@@ -138,7 +138,7 @@ def _made_part(cls: type, changes: Mapping[str, Any]) -> Any:
     if all(field.default is not attrs.NOTHING for field in attrs.fields(cls)):
         return _changed_part(cls(), changes)
     direct = {path: value for path, value in changes.items() if not _split(path)[1]}
-    part = structure(direct, cls)
+    part: Any = structure(direct, cls)
     return _changed_part(part, {path: value for path, value in changes.items() if path not in direct})
 
 
