@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from blis_simpy.replica.packed_integers import PackedIntegers
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from blis_simpy.core.request import Leg, Request
 
-__all__ = ["ReplicaLog", "Resumption", "StepLog"]
+__all__ = ["BLOCK_STEPS", "ReplicaLog", "Resumption", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -29,6 +31,8 @@ _STRETCH_COLUMNS = (
 
 _START = _STRETCH_COLUMNS.index("start")
 _LARGEST = 2**31 - 1
+BLOCK_STEPS = 1 << 18
+"""Steps of a compressed block."""
 
 
 class Resumption(NamedTuple):
@@ -96,11 +100,13 @@ class StepLog:
     """Steps of one replica.
 
     The steps of a macro-step, which differ only in start, duration and used blocks, are stored as one *stretch*.
-    Reading expands it to a row per step.
+    Reading expands it to a row per step. Durations and blocks of old steps are compressed, because a replica takes
+    millions of steps.
     """
 
     def __init__(self) -> None:
-        # 32 bits each: a replica takes millions of steps. Only a duration of 36 minutes or more needs 64.
+        self._packed: list[tuple[PackedIntegers, PackedIntegers]] = []
+        # 32 bits each; only a duration of 36 minutes or more needs 64.
         self._durations = array("i")
         self._blocks_taken = array("i")
         self._starts = array("q")
@@ -118,6 +124,8 @@ class StepLog:
         self._blocks_taken.append(0)
         self._starts.append(start)
         self._stretches.extend((1, decode_tokens, prefill_tokens, batch, queue, used))
+        if len(self._blocks_taken) >= BLOCK_STEPS:
+            self._pack()
 
     def run(
         self,
@@ -143,10 +151,17 @@ class StepLog:
         self._blocks_taken.extend(blocks_taken)
         self._starts.append(start)
         self._stretches.extend((len(blocks_taken), batch, 0, batch, queue, used))
+        if len(self._blocks_taken) >= BLOCK_STEPS:
+            self._pack()
+
+    def _pack(self) -> None:
+        self._packed.append((PackedIntegers.of(self._durations), PackedIntegers.of(self._blocks_taken)))
+        self._durations, self._blocks_taken = array("i"), array("i")
 
     def copy(self) -> StepLog:
         """Return a copy, which later steps do not change."""
         copy = StepLog()
+        copy._packed = self._packed[:]
         copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
         copy._starts, copy._stretches = self._starts[:], self._stretches[:]
         return copy
@@ -155,7 +170,7 @@ class StepLog:
         """Return the log as arrays that `of_arrays` reads."""
         return {
             "durations": self.durations(),
-            "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
+            "blocks_taken": self._all_blocks_taken(),
             "stretches": self._table().ravel(),
         }
 
@@ -176,7 +191,7 @@ class StepLog:
         return np.insert(others, _START, np.array(self._starts, dtype=np.int64), axis=1)
 
     def __len__(self) -> int:
-        return len(self._durations)
+        return sum(durations.length for durations, _ in self._packed) + len(self._durations)
 
     @property
     def num_stretches(self) -> int:
@@ -185,27 +200,44 @@ class StepLog:
 
     def end_of(self, step: int) -> int:
         """Return the end of a step, tick."""
-        return int(self._first_start + self.gaps()[: step + 1].sum())
+        return int(self._starts[0] + self.gaps()[: step + 1].sum())
+
+    def duration_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the durations of the steps, µs, in blocks of some `BLOCK_STEPS` steps."""
+        for durations, _ in self._packed:
+            yield durations.to_array()
+        if self._durations:
+            yield np.array(self._durations, dtype=np.int64)
+
+    def gap_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the time between the ends of consecutive steps, µs, in blocks; first the duration of step 0."""
+        counts = np.array(self._stretches[:: len(_STRETCH_COLUMNS) - 1], dtype=np.int64)
+        starts, first_steps = np.array(self._starts, dtype=np.int64), np.cumsum(counts) - counts
+        busy_us = first = lag = 0
+        for gaps in self.duration_blocks():
+            begin, end = np.searchsorted(first_steps, (first, first + len(gaps)))
+            if end > begin:
+                places = first_steps[begin:end] - first
+                # Time that the replica has been idle by the start of each stretch: there are no pauses within one.
+                lags = starts[begin:end] - busy_us - (np.cumsum(gaps) - gaps)[places]
+                busy_us += int(gaps.sum())
+                gaps[places] += np.diff(lags, prepend=lag if first else lags[0])
+                lag = lags[-1]
+            else:
+                busy_us += int(gaps.sum())
+            first += len(gaps)
+            yield gaps
 
     def gaps(self) -> NDArray[np.int64]:
         """Return the time between the ends of consecutive steps, µs; first the duration of step 0."""
-        gaps = self.durations()
-        if not len(gaps):
-            return gaps
-        stretches = self._table()
-        first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
-        # There are no pauses within a stretch.
-        ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
-        gaps[first_steps[1:]] += stretches[1:, 1] - ends[:-1]
-        return gaps
-
-    @property
-    def _first_start(self) -> int:
-        return self._starts[0]
+        return _joined(self.gap_blocks())
 
     def durations(self) -> NDArray[np.int64]:
         """Return the duration of each step, µs."""
-        return np.array(self._durations, dtype=np.int64)
+        return _joined(self.duration_blocks())
+
+    def _all_blocks_taken(self) -> NDArray[np.int64]:
+        return _joined([*(taken.to_array() for _, taken in self._packed), np.array(self._blocks_taken, dtype=np.int64)])
 
     def queue_depth_mean(self) -> float:
         """Return the mean number of waiting requests over all steps; 0 without steps."""
@@ -230,7 +262,7 @@ class StepLog:
         durations = self.durations()
         first = np.repeat(np.cumsum(counts) - counts, counts)
         before = np.concatenate(([0], np.cumsum(durations)))
-        taken = np.cumsum(np.array(self._blocks_taken, dtype=np.int64))
+        taken = np.cumsum(self._all_blocks_taken())
         taken_before = np.concatenate(([0], taken))
         return {
             "start_us": spread["start"] + before[:-1] - before[first],
@@ -241,3 +273,7 @@ class StepLog:
             "queue_depth": spread["queue_depth"],
             "used_blocks": spread["used_blocks"] + taken - taken_before[first],
         }
+
+
+def _joined(blocks: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, dtype=np.int64), *blocks])
