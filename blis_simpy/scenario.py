@@ -92,4 +92,9 @@ class Scenario(ScenarioSettings):
         # Imported here, because SimPy and numpy take three times as long to import as the settings.
         from blis_simpy.simulation import Simulation
 
-        return Simulation(self, seed=seed, check=check).run(until, progress=progress)
+        simulation = Simulation(self, seed=seed, check=check)
+        if self.slo and not self.processes:  # which may submit requests of any class
+            from blis_simpy.results.run_judgements import check_slo_classes
+
+            check_slo_classes(self, (request.slo_class for request in simulation.requests))
+        return simulation.run(until, progress=progress)

@@ -22,6 +22,7 @@ from blis_simpy.cluster.settings import (
     Routing,
 )
 from blis_simpy.core.request import Request
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.plain_values import DataFrame
@@ -29,7 +30,7 @@ from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_REPLICAS
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.field_types import Accepts, OptionalDuration, OptionalPath, Part, Parts, Plugin
+from blis_simpy.settings.field_types import Accepts, NamedParts, OptionalDuration, OptionalPath, Part, Parts, Plugin
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.trace import Trace
@@ -161,6 +162,9 @@ class ScenarioSettings:
     )
     lifecycle: Part[LifecycleSettings] = setting(
         factory=LifecycleSettings, help="Loading, warm-up and draining of replicas."
+    )
+    slo: NamedParts[SLOTargets] = setting(
+        factory=dict, help="Targets by SLO class; those under `*` are for the requests of all other classes."
     )
 
     def __attrs_post_init__(self) -> None:

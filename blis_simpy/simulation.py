@@ -318,6 +318,8 @@ class Simulation:
             details=self._details,
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
+            # The first event beyond the horizon ends the run.
+            observed_at=min(self.env.now, self.horizon),
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )

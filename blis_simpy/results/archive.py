@@ -43,6 +43,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in _ARRAYS))
     figures = {
         "seed": record.seed,
+        "observed_at": record.observed_at,
         "routing_rejections": record.routing_rejections,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
         "samples": len(record.samples),
@@ -86,6 +87,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
         ]
         return scenario, {
             "seed": figures["seed"],
+            "observed_at": figures["observed_at"],
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
             "steps": [StepLog.of_arrays(part(f"steps/{index}/")) for index in range(len(replicas))],

@@ -52,6 +52,7 @@ def collect(
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
     samples: Sequence[Table],
+    observed_at: int,
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -73,6 +74,8 @@ def collect(
         The decisions, if they are logged.
     samples : sequence of Table
         What the samplers recorded.
+    observed_at : int, tick
+        Time up to which it was simulated.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
@@ -110,6 +113,7 @@ def collect(
         details=dict(details),
         decisions=decisions,
         samples=samples,
+        observed_at=observed_at,
         wall_clock_s=wall_clock_s,
     )
     return Result(record)

@@ -9,6 +9,7 @@ import numpy as np
 
 from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.core.table import Table
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,10 @@ class RequestTable(Table):
 
 def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
     if name in _INTEGERS:
-        return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        try:
+            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        except OverflowError:
+            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
     if name == "outcome":
         return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
     return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
-from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
+from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
 from blis_simpy.results.archive import write_run
-from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
+from blis_simpy.results.run_judgements import RunJudgements
 from blis_simpy.results.sessions import session_table
 from blis_simpy.results.step_terms import middle_decode_step
 from blis_simpy.results.subset import RequestSubset
@@ -25,9 +25,11 @@ from blis_simpy.results.subset import RequestSubset
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.core.table import Table
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.run_record import RunRecord
+    from blis_simpy.results.slo import SLOReport
 
 __all__ = ["Result"]
 
@@ -86,15 +88,9 @@ class Result(Rendered):
 
     @cached_property
     def _all_requests(self) -> RequestSubset:
-        return RequestSubset(
-            self.requests,
-            np.arange(self.requests.num_rows),
-            replicas=self.record.replicas,
-            ttft=self.record.ttft(),
-            start=0,
-            end=self.aggregate.ended_at,
-            declared=partial(declared_labels, self.scenario),
-        )
+        rows = np.arange(self.requests.num_rows)
+        judged = RunJudgements(self.record)
+        return RequestSubset(self.record, rows, judged=judged, start=0, end=self.aggregate.ended_at)
 
     def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
         """Select requests; see `RequestSubset.where`. Without arguments, all requests.
@@ -124,7 +120,8 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric, or no such label in the scenario and the run.
+            If there is no such metric, no such label in the scenario and the run, or the scenario lacks a setting that
+            the metric needs.
 
         Examples
         --------
@@ -133,6 +130,7 @@ class Result(Rendered):
         9.0
         """
         metric = get_metric(name)
+        metric.check_settings(self.scenario)
         return metric.value(self if metric.scope == "run" else self._all_requests)
 
     @cached_property
@@ -266,13 +264,17 @@ class Result(Rendered):
         """
         return fitness.score(self.evaluation.metrics, weights)
 
-    def slo_attainment(self, targets: Mapping[str, slo.Target | int]) -> float:
-        """Return the share of completed requests that met the target of their SLO class; see `slo.attainment`."""
-        return slo.attainment(self.requests, targets)
+    def slo(self, targets: Mapping[str, SLOTargets | Mapping[str, Any]] | None = None) -> SLOReport:
+        """Compare the requests with the targets of their SLO class; see `RequestSubset.slo`.
 
-    def goodput(self, targets: Mapping[str, slo.Target | int]) -> slo.Goodput:
-        """Return requests and tokens per second that met the target of their SLO class; see `slo.goodput`."""
-        return slo.goodput(self.requests, targets, duration_us=self.aggregate.ended_at)
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> report = result.slo({"*": {"ttft": "1s", "e2e": "1min"}})
+        >>> report.attainment, report.misses
+        (1.0, {'ttft': 0, 'e2e': 0})
+        """
+        return self._all_requests.slo(targets)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, from which `load_result` makes an equal result.

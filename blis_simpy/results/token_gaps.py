@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["counted_gaps", "longest_gaps"]
+__all__ = ["counted_gaps", "longest_gaps", "steps_of_runs"]
 
 
 def counted_gaps(num_steps: int, first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -59,3 +59,21 @@ def longest_gaps(
     longest = np.empty(len(order), dtype=np.int64)
     longest[order] = np.maximum.reduceat(np.append(step_gaps, 0), bounds)[::2]
     return longest
+
+
+def steps_of_runs(first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the steps of some runs, run by run.
+
+    Parameters
+    ----------
+    first_steps, end_steps : ndarray of int64, shape (num_runs,)
+        First step of each run, and the step after its last one.
+
+    Examples
+    --------
+    >>> steps_of_runs(np.array([3, 7, 0]), np.array([5, 7, 2])).tolist()
+    [3, 4, 0, 1]
+    """
+    lengths = end_steps - first_steps
+    starts = np.cumsum(lengths) - lengths
+    return np.asarray(np.repeat(first_steps - starts, lengths) + np.arange(int(lengths.sum())))

@@ -148,3 +148,23 @@ def test_marks_of_a_request_are_in_order_and_its_phases_add_up(result):
             assert explanation.total_us == row["finished_at_us"] - row["arrived_at_us"]
         else:
             assert explanation.total_us == max(result.aggregate.ended_at - row["arrived_at_us"], 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=runs())
+def test_tokens_and_gaps_of_each_request_are_those_of_its_row(result):
+    requests = result.requests
+    for index, replica in enumerate(result.record.replicas):
+        rows = np.flatnonzero(requests.completed & (requests["replica"] == index))
+        owners, gaps = replica.gaps_by_request(requests, rows)
+        tokens_of, times = replica.token_times(requests, rows)
+        assert sorted(owners.tolist()) == owners.tolist()
+        for row in rows.tolist():
+            of_row, delivered = gaps[owners == row], times[tokens_of == row]
+            assert (len(of_row), of_row.sum()) == (requests["itl_count"][row], requests["itl_sum_us"][row])
+            assert len(delivered) == len(of_row) + 1
+            assert delivered[0] == requests["ttft_us"][row]
+            assert (np.diff(delivered) > 0).all()
+            assert delivered[-1] <= requests["e2e_us"][row]
+            if not len(replica.skipped_tokens):
+                assert sorted(np.diff(delivered)) == sorted(of_row)
