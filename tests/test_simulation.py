@@ -40,10 +40,10 @@ def test_request_between_arrival_and_queue_at_the_horizon_is_in_no_counter(serve
 
 def test_progress_is_told_now_and_then(prepare):
     simulation = prepare(*[(1, 1, 10 * i) for i in range(600)])
-    told = []
-    simulation.run(progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (600, 600)
-    assert all(total == 600 for _, total in told)
+    seen = []
+    simulation.run(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (600, 600)
+    assert all(total == 600 for _, total in seen)
 
 
 def test_simulation_needs_something_to_serve():

@@ -124,6 +124,7 @@ class BatchSlots(Resource):
                 self.users.append(event)
             event.usage_since = event.env.now
             event.succeed()
+            # After the count has changed: the owner decides with it whether its plan is still valid.
             self.owner.resources_changed()
 
     def _do_get(self, event: Release) -> None:
@@ -253,6 +254,7 @@ class KVBlocks(Container):
             )
         self.owner.catch_up()
         self.held_externally -= amount
+        # The free list first: `put_back` serves waiting processes, which take blocks off it immediately.
         self.owner.external_put(amount)
         self.put_back(amount)
         event.succeed()

@@ -1,16 +1,18 @@
 """Tables: named columns of equal length, such as the requests and the steps of a run.
 
-A column is a numpy array, computed at its first access, so that an unused table costs nothing.
+A column is a numpy array, computed at its first access, so that an unused table costs nothing. In some arrays, -1 is a
+missing value; rows, data frames, Arrow tables and files have None, ``pd.NA`` or null there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from blis_simpy.core.rendering import Rendered
+from blis_simpy.core.request import NEVER
 from blis_simpy.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     >>> list(table.take(table["queue_depth"] > 0).rows())
     [{'at_us': 0, 'queue_depth': 3}, {'at_us': 9, 'queue_depth': 1}]
     """
+
+    _NEVER: ClassVar[frozenset[str]] = frozenset()
+    """Columns in which -1 is a missing value; in others, such as a priority, it may be a value."""
 
     def __init__(self, columns: Iterable[str], num_rows: int, make: Callable[[str], NDArray[Any]]) -> None:
         self._names = tuple(columns)
@@ -74,11 +79,24 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
             column = self._columns[name] = self._make(name)
         return column
 
+    def missing(self, name: str) -> NDArray[np.bool_]:
+        """Return in which rows a column has no value; shape (num_rows,)."""
+        column = self[name]
+        if name in self._NEVER:
+            return np.asarray(column == NEVER)
+        return np.isnan(column) if column.dtype.kind == "f" else np.zeros(self.num_rows, dtype=np.bool_)
+
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows as dictionaries of Python values."""
-        columns = {name: self[name].tolist() for name in self}
+        """Yield the rows as dictionaries of Python values, with None for missing values."""
+        columns = {name: self._values(name) for name in self}
         for index in range(self.num_rows):
             yield {name: values[index] for name, values in columns.items()}
+
+    def _values(self, name: str) -> list[Any]:
+        values: list[Any] = self[name].tolist()
+        for row in np.flatnonzero(self.missing(name)).tolist():
+            values[row] = None
+        return values
 
     def take(self, rows: NDArray[Any] | slice) -> Self:
         """Return a table of some rows.
@@ -116,6 +134,8 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas DataFrame; requires the extra ``tables``.
 
+        Integer columns that can lack values have the type ``Int64`` with ``pd.NA``, columns of floats have NaN.
+
         Raises
         ------
         PluginError
@@ -125,10 +145,22 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
             import pandas as pd
         except ImportError as error:
             raise PluginError.at("to_pandas", "needs pandas", hint="pip install blis-simpy[tables]") from error
-        return pd.DataFrame({name: self[name] for name in self})
+
+        def series(name: str) -> Any:
+            column = self[name]
+            if name not in self._NEVER:
+                return column
+            missing = self.missing(name)
+            return (
+                np.where(missing, np.nan, column)
+                if column.dtype.kind == "f"
+                else pd.arrays.IntegerArray(column, missing)
+            )
+
+        return pd.DataFrame({name: series(name) for name in self})
 
     def to_arrow(self) -> pa.Table:
-        """Return the table as an Arrow table; requires the extra ``tables``.
+        """Return the table as an Arrow table, with nulls for missing values; requires the extra ``tables``.
 
         Raises
         ------
@@ -139,7 +171,7 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
             import pyarrow as pa
         except ImportError as error:
             raise PluginError.at("to_arrow", "needs pyarrow", hint="pip install blis-simpy[tables]") from error
-        return pa.table({name: pa.array(self[name]) for name in self})
+        return pa.table({name: pa.array(self[name], mask=self.missing(name)) for name in self})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.num_rows} rows: {', '.join(self)}>"

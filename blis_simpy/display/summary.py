@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.core.table import Table
     from blis_simpy.results.evaluation import Group
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
@@ -185,33 +186,32 @@ def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
     return TextTable(columns, rows)
 
 
-def table_page(table: Mapping[str, NDArray[Any]]) -> list[TextTable]:
+def table_page(table: Table) -> list[TextTable]:
     """Describe a table of columns by its first and last rows; see `column_table`."""
     return [column_table(table)]
 
 
-def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> TextTable:
+def column_table(table: Table, max_rows: int = 10) -> TextTable:
     """Describe a table of columns by its first and last rows.
 
     Parameters
     ----------
-    columns : mapping of str to ndarray, shape (num_rows,)
-        Columns whose names have their units, such as ``ttft_us``; in these, -1 means that there is no value.
+    table : Table
+        Its missing values are shown as ``-``.
     max_rows : int, default 10
         Maximum number of rows, >= 2; the first and the last ones if there are more.
     """
-    names = list(columns)
-    num_rows = len(columns[names[0]]) if names else 0
+    names, num_rows = list(table), table.num_rows
     cut = num_rows > max_rows
     head = max_rows - max_rows // 2 if cut else num_rows
     shown = [*range(head), *(range(num_rows - max_rows // 2, num_rows) if cut else ())]
-    picked = {name: columns[name][shown].tolist() for name in names}
-    rows = [[str(row), *(_cell(name, picked[name][i]) for name in names)] for i, row in enumerate(shown)]
+    picked = table.take(np.array(shown, dtype=np.int64)).rows()
+    rows = [[str(row), *values.values()] for row, values in zip(shown, picked, strict=True)]
     if cut:
         rows.insert(head, [_ELLIPSIS] * (1 + len(names)))
-    texts = {name for name in names if columns[name].dtype.kind in "OUb"}
+    texts = {name for name in names if table[name].dtype.kind in "OUb"}
     described = [
-        TextColumn(name, align="left" if name in texts else "right", spec=_spec(columns[name])) for name in names
+        TextColumn(name, align="left" if name in texts else "right", spec=_spec(table[name])) for name in names
     ]
     title = f"{num_rows:,} rows, {len(names)} columns"
     return TextTable([TextColumn("row"), *described], rows, title)
@@ -219,10 +219,6 @@ def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> Tex
 
 def _spec(column: NDArray[Any]) -> str:
     return ",.3f" if column.dtype.kind == "f" else ","
-
-
-def _cell(name: str, value: object) -> object:
-    return None if value == -1 and (name.endswith("_us") or name == "replica") else value
 
 
 def _columns(*metrics: str) -> list[TextColumn]:

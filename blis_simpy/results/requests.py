@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.core.table import Table
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,8 @@ _OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype
 class RequestTable(Table):
     """One row per request, in the order of the workload.
 
-    Times are µs; -1 means that there is no value. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
+    Times are µs. In the arrays, -1 means that there is no value; rows, data frames, Arrow tables and files have a
+    missing value instead. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
     ``input_tokens``, ``output_tokens`` (planned), ``deadline_us`` (0 = none), ``admitted_at_us``, ``routed_at_us``
     (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
@@ -64,6 +66,26 @@ class RequestTable(Table):
     ``round_index``, ``priority``, ``due_at_us`` (planned arrival, if a cap on the requests in flight delayed it), and
     the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
+
+    _NEVER: ClassVar[frozenset[str]] = frozenset(
+        {
+            "admitted_at_us",
+            "routed_at_us",
+            "queued_at_us",
+            "first_scheduled_at_us",
+            "scheduled_at_us",
+            "scheduling_delay_us",
+            "ttft_us",
+            "first_ttft_us",
+            "tpot_us",
+            "ntpot_us",
+            "e2e_us",
+            "itl_first_step",
+            "finished_at_us",
+            "due_at_us",
+            "replica",
+        }
+    )
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> Self:
@@ -99,7 +121,10 @@ class RequestTable(Table):
 
 def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
     if name in _INTEGERS:
-        return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        try:
+            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        except OverflowError:
+            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
     if name == "outcome":
         return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
     return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)

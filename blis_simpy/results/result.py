@@ -317,9 +317,9 @@ class Result(Rendered):
 
         An instant or a duration that a request does not have is an empty field, or ``null``.
         """
-        from blis_simpy.export.tables import NEVER_IN_REQUESTS, write_table
+        from blis_simpy.export.tables import write_table
 
-        write_table(self.requests, path, never=NEVER_IN_REQUESTS)
+        write_table(self.requests, path)
 
     def write_steps(self, path: str | PathLike[str]) -> None:
         """Write the steps as a table, in the formats of `write_requests`."""

@@ -1,8 +1,8 @@
 """Plain data to settings classes, strictly: nothing is coerced, and all errors are reported together, in file order.
 
-Which keys a class has is cattrs' work; what a single value may be is decided by the `Setting` of its field. A mapping
-becomes the class of its field, a list of mappings a tuple of them, and a mapping of names to mappings one of names to
-instances. A mapping with the type of a plug-in is checked against the options that the plug-in describes.
+cattrs checks the keys of a class, the `Setting` of a field its value. A mapping becomes the class of its field, a list
+of mappings a tuple of them, a mapping of names to mappings one of names to settings. The options in a mapping with the
+type of a plug-in are checked against those that the plug-in describes.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class PluginForms:
         Makes the plug-in of one of the forms; it returns any other value as it is, and may raise `ScenarioError` with
         paths that start below the field.
     types : tuple of type
-        The forms: `str` for a registered name, `int`, or a settings class, which a mapping of its keys may stand for.
+        The forms: `str` for a registered name, `int`, or a settings class, which may be given as a mapping of its keys.
     """
 
     convert: Callable[[Any], Any]

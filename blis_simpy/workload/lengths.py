@@ -1,7 +1,7 @@
 """Length distributions: how many tokens a prompt or an output has.
 
-All laws but `Uniform` and `Lognormal` are the reference's. A drawn length is rounded to the nearest integer, halves
-upward, and is at least 1, unless the law has bounds that say otherwise.
+All distributions except `Uniform` and `Lognormal` are those of the reference. A drawn length is rounded to the nearest
+integer, halves upward, and is at least 1, unless the distribution has other bounds.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Lognormal:
 
     @classmethod
     def of_moments(cls, mean: float, std_dev: float, min: int = 1, max: int = _UNBOUNDED) -> Lognormal:  # noqa: A002
-        """Make the law that has a mean and a standard deviation before clamping.
+        """Make the distribution with a mean and a standard deviation before clamping.
 
         Parameters
         ----------

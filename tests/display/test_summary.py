@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 
+from blis_simpy.core.table import Table
 from blis_simpy.display.summary import class_table, column_table, group_table, replica_table, summary_page
 from blis_simpy.display.text_table import print_page
 from blis_simpy.results.phases import PHASES
@@ -77,9 +78,13 @@ def test_a_selection_shows_its_own_figures(cluster, read):
     assert "3 requests, 3 completed" in html
 
 
+class Visits(Table):
+    _NEVER = frozenset({"ttft_us"})
+
+
 def test_table_shows_first_and_last_rows():
     columns = {"id": np.array([f"r{i}" for i in range(100)], dtype=object), "ttft_us": np.arange(100) * 1000 - 1}
-    lines = column_table(columns, max_rows=5).text().splitlines()
+    lines = column_table(Visits.of(columns), max_rows=5).text().splitlines()
     assert lines[0] == "100 rows, 2 columns"
     assert [line.split() for line in lines[3:]] == [
         ["0", "r0", "-"],
@@ -93,14 +98,14 @@ def test_table_shows_first_and_last_rows():
 
 def test_short_tables_are_shown_whole():
     columns = {"n": np.arange(10), "share": np.full(10, 0.5), "flag": np.ones(10, dtype=bool)}
-    lines = column_table(columns).text().splitlines()
+    lines = column_table(Table.of(columns)).text().splitlines()
     assert len(lines) == 3 + 10
     assert lines[-1].split() == ["9", "9", "0.500", "yes"]
 
 
 def test_tables_without_rows_or_columns_are_shown():
-    assert column_table({"n": np.arange(0)}).text().splitlines()[0] == "0 rows, 1 columns"
-    assert column_table({}).text().splitlines()[0] == "0 rows, 0 columns"
+    assert column_table(Table.of({"n": np.arange(0)})).text().splitlines()[0] == "0 rows, 1 columns"
+    assert column_table(Table.of({})).text().splitlines()[0] == "0 rows, 0 columns"
 
 
 def test_labels_in_tables_are_escaped(cluster, read):

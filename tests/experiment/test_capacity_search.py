@@ -15,6 +15,7 @@ def server(small):
     """One request at a time: its prompt is 100 tokens, a step takes 5.1 ms, its answer one token: 196 requests/s."""
     return small.with_(
         **{
+            "engine.profile": "blis",
             "engine.max_num_seqs": 1,
             "latency.beta": (5000.0, 1.0, 0.0),
             "workload.prompt": blis.Constant(100),

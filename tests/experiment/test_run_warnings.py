@@ -70,14 +70,14 @@ def test_an_experiment_in_several_parts_says_it_once(with_vain_alternatives, cap
 
 
 def test_other_records_are_shown_while_runs_are_made(small, caplog):
-    def told(result):
-        logging.getLogger("elsewhere").warning("of somebody else")
+    def measured(result):
+        logging.getLogger("elsewhere").warning("of another library")
         return share_of_first(result)
 
     with caplog.at_level(logging.INFO):
-        blis.replicate(small, 2, metrics={"told": told, "mine": warn_twice}, executor="serial")
+        blis.replicate(small, 2, metrics={"measured": measured, "mine": warn_twice}, executor="serial")
     texts = [record.getMessage() for record in caplog.records]
-    assert texts.count("of somebody else") == 2
+    assert texts.count("of another library") == 2
     assert texts.count("no warning") == 2
 
 

@@ -39,8 +39,8 @@ def test_histogram_has_parts_of_equal_whole_width(lengths, bins, edges, counts):
 
 
 def test_histogram_counts_every_request_once():
-    law = {"type": "exponential", "params": {"mean": 300}}
-    found = preview(client(prompt=law), num_requests=500)
+    distribution = {"type": "exponential", "params": {"mean": 300}}
+    found = preview(client(prompt=distribution), num_requests=500)
     for bins in (1, 2, 7, 10, 1000):
         edges, counts = found.histogram("input_tokens", bins)
         assert counts.sum() == 500

@@ -79,9 +79,9 @@ def read_architecture(config: Mapping[str, Any], name: str, file: str | None = N
     ----------
     config : mapping
         The object, as parsed from JSON; of a multimodal model, its language model counts. A ``hf_quant_config.json``
-        stands under ``quantization_config``.
+        is under ``quantization_config``.
     name : str
-        Model name; tells the bits of the weights (``w4a16``, ``fp8``) where the configuration has no quantisation.
+        Model name; states the bits of the weights (``w4a16``, ``fp8``) if the configuration has no quantisation.
     file : str, optional
         Where it came from, for messages.
 
