@@ -32,7 +32,23 @@ _STRETCH_COLUMNS = (
 _START = _STRETCH_COLUMNS.index("start")
 _LARGEST = 2**31 - 1
 BLOCK_STEPS = 1 << 18
-"""Steps of a compressed block."""
+"""Steps after which they are compressed: a block of whole stretches."""
+
+
+class _Block(NamedTuple):
+    """Compressed steps.
+
+    Attributes
+    ----------
+    durations, blocks_taken : PackedIntegers
+        A number a step.
+    stretches : tuple of PackedIntegers
+        Columns of the stretches.
+    """
+
+    durations: PackedIntegers
+    blocks_taken: PackedIntegers
+    stretches: tuple[PackedIntegers, ...]
 
 
 class Resumption(NamedTuple):
@@ -100,12 +116,11 @@ class StepLog:
     """Steps of one replica.
 
     The steps of a macro-step, which differ only in start, duration and used blocks, are stored as one *stretch*.
-    Reading expands it to a row per step. Durations and blocks of old steps are compressed, because a replica takes
-    millions of steps.
+    Reading expands it to a row per step. Old steps are compressed, because a replica takes millions of them.
     """
 
     def __init__(self) -> None:
-        self._packed: list[tuple[PackedIntegers, PackedIntegers]] = []
+        self._packed: list[_Block] = []
         # 32 bits each; only a duration of 36 minutes or more needs 64.
         self._durations = array("i")
         self._blocks_taken = array("i")
@@ -155,8 +170,12 @@ class StepLog:
             self._pack()
 
     def _pack(self) -> None:
-        self._packed.append((PackedIntegers.of(self._durations), PackedIntegers.of(self._blocks_taken)))
+        stretches = tuple(map(PackedIntegers.of, self._latest_stretches().T))
+        self._packed.append(
+            _Block(PackedIntegers.of(self._durations), PackedIntegers.of(self._blocks_taken), stretches)
+        )
         self._durations, self._blocks_taken = array("i"), array("i")
+        self._starts, self._stretches = array("q"), array("i")
 
     def copy(self) -> StepLog:
         """Return a copy, which later steps do not change."""
@@ -185,47 +204,52 @@ class StepLog:
         log._stretches = array("i", np.delete(stretches, _START, axis=1).astype(np.int32).tobytes())
         return log
 
-    def _table(self) -> NDArray[np.int64]:
-        """Return the stretches, shape (num_stretches, 7)."""
+    def _latest_stretches(self) -> NDArray[np.int64]:
+        """Return the stretches that are not compressed; shape (num_stretches, 7)."""
         others = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS) - 1)
         return np.insert(others, _START, np.array(self._starts, dtype=np.int64), axis=1)
 
+    def _stretch_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the stretches, in blocks of shape (num_stretches, 7)."""
+        for block in self._packed:
+            yield np.stack([column.to_array() for column in block.stretches], axis=1)
+        if self._starts:
+            yield self._latest_stretches()
+
+    def _table(self) -> NDArray[np.int64]:
+        """Return all stretches; shape (num_stretches, 7)."""
+        nothing = np.empty((0, len(_STRETCH_COLUMNS)), dtype=np.int64)
+        return np.concatenate([nothing, *self._stretch_blocks()])
+
     def __len__(self) -> int:
-        return sum(durations.length for durations, _ in self._packed) + len(self._durations)
+        return sum(block.durations.length for block in self._packed) + len(self._durations)
 
     @property
     def num_stretches(self) -> int:
         """Number of stretches."""
-        return len(self._starts)
+        return sum(block.stretches[0].length for block in self._packed) + len(self._starts)
 
     def end_of(self, step: int) -> int:
         """Return the end of a step, tick."""
-        return int(self._starts[0] + self.gaps()[: step + 1].sum())
+        return int(next(self._stretch_blocks())[0, _START] + self.gaps()[: step + 1].sum())
 
     def duration_blocks(self) -> Iterator[NDArray[np.int64]]:
         """Return the durations of the steps, µs, in blocks of some `BLOCK_STEPS` steps."""
-        for durations, _ in self._packed:
-            yield durations.to_array()
+        for block in self._packed:
+            yield block.durations.to_array()
         if self._durations:
             yield np.array(self._durations, dtype=np.int64)
 
     def gap_blocks(self) -> Iterator[NDArray[np.int64]]:
         """Return the time between the ends of consecutive steps, µs, in blocks; first the duration of step 0."""
-        counts = np.array(self._stretches[:: len(_STRETCH_COLUMNS) - 1], dtype=np.int64)
-        starts, first_steps = np.array(self._starts, dtype=np.int64), np.cumsum(counts) - counts
-        busy_us = first = lag = 0
-        for gaps in self.duration_blocks():
-            begin, end = np.searchsorted(first_steps, (first, first + len(gaps)))
-            if end > begin:
-                places = first_steps[begin:end] - first
-                # Time that the replica has been idle by the start of each stretch: there are no pauses within one.
-                lags = starts[begin:end] - busy_us - (np.cumsum(gaps) - gaps)[places]
-                busy_us += int(gaps.sum())
-                gaps[places] += np.diff(lags, prepend=lag if first else lags[0])
-                lag = lags[-1]
-            else:
-                busy_us += int(gaps.sum())
-            first += len(gaps)
+        last_end: int | None = None
+        for gaps, stretches in zip(self.duration_blocks(), self._stretch_blocks(), strict=True):
+            counts, starts = stretches[:, 0], stretches[:, _START]
+            first_steps = np.cumsum(counts) - counts
+            # There are no pauses within a stretch.
+            ends = starts + np.add.reduceat(gaps, first_steps)
+            gaps[first_steps] += starts - np.append(starts[0] if last_end is None else last_end, ends[:-1])
+            last_end = int(ends[-1])
             yield gaps
 
     def gaps(self) -> NDArray[np.int64]:
@@ -237,12 +261,13 @@ class StepLog:
         return _joined(self.duration_blocks())
 
     def _all_blocks_taken(self) -> NDArray[np.int64]:
-        return _joined([*(taken.to_array() for _, taken in self._packed), np.array(self._blocks_taken, dtype=np.int64)])
+        packed = (block.blocks_taken.to_array() for block in self._packed)
+        return _joined((*packed, np.array(self._blocks_taken, dtype=np.int64)))
 
     def queue_depth_mean(self) -> float:
         """Return the mean number of waiting requests over all steps; 0 without steps."""
-        stretches = self._table()
-        return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
+        total = sum(int(stretches[:, 0] @ stretches[:, 5]) for stretches in self._stretch_blocks())
+        return total / len(self) if len(self) else 0.0
 
     def table(self) -> dict[str, NDArray[np.int64]]:
         """Return columns with one row per step.

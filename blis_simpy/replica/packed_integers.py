@@ -49,7 +49,7 @@ class PackedIntegers:
     data: bytes
 
     @classmethod
-    def of(cls, values: Sequence[int]) -> PackedIntegers:
+    def of(cls, values: Sequence[int] | NDArray[np.int64]) -> PackedIntegers:
         """Pack at least one integer of 64 bits."""
         numbers = np.array(values, dtype=np.int64)
         steps = np.diff(numbers)
