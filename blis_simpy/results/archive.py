@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
@@ -21,6 +22,7 @@ from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
 from blis_simpy.results.token_gaps import StepGaps
+from blis_simpy.settings.serialize import to_plain
 from blis_simpy.workload.request_builders import RequestDetails
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         "gaps_include_pauses": [replica.step_gaps.includes_pauses for replica in record.replicas],
         "samples": len(record.samples),
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
+        "slo_targets": {str(row): to_plain(targets) for row, targets in record.slo_targets.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
     arrays = {"rejected": record.rejected, "slowed": record.slowed}
@@ -101,6 +104,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "slowed": arrays["slowed"],
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
+            "slo_targets": {int(row): SLOTargets(**given) for row, given in figures["slo_targets"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
             "samples": [Table.of(part(f"samples/{index}/")) for index in range(figures["samples"])],
             "wall_clock_s": nan,

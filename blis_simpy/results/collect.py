@@ -115,6 +115,9 @@ def collect(
         slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
+        slo_targets={
+            row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
+        },
         decisions=decisions,
         samples=samples,
         observed_at=observed_at,

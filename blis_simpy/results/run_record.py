@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
@@ -273,6 +274,8 @@ class RunRecord:
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
         Modalities of the requests that have any, by id.
+    slo_targets : mapping of int to SLOTargets
+        Targets of the requests that have some of their own, by row.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
     samples : sequence of Table
@@ -292,6 +295,7 @@ class RunRecord:
     slowed: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
+    slo_targets: Mapping[int, SLOTargets]
     decisions: DecisionLog | None
     samples: Sequence[Table] = ()
     observed_at: int
