@@ -401,9 +401,9 @@ def report(result: Result, command: str, options: Mapping[str, Any]) -> None:
     weights, summarize = options["fitness_weights"], bool(options["summarize_trace"])
     form = options["report"] or ("summary" if sys.stdout.isatty() and not (weights or summarize) else "blis")
     if form == "summary":
-        from blis_simpy.display.summary import summary_page
+        from blis_simpy.display.summary import result_page
         from blis_simpy.display.text_table import print_page
 
-        print_page(summary_page(result))
+        print_page(result_page(result))
     elif form == "blis":
         sys.stdout.write(result.blis_report(command, fitness_weights=weights, summarize_trace=summarize))

@@ -115,6 +115,7 @@ def collect(
         samples=samples,
         observed_at=observed_at,
         wall_clock_s=wall_clock_s,
+        is_over=is_over,
     )
     return Result(record)
 
