@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
-from blis_simpy.results.by_label import subsets
+from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
 from blis_simpy.results.remarks import remarks
@@ -68,13 +68,7 @@ def summary_page(result: Result) -> list[Line | TextTable]:
 
 def result_page(result: Result) -> list[Line | TextTable]:
     """Describe a run: the summary, and tables of replicas, SLO classes, models and tenants if there are several."""
-    page = summary_page(result)
-    if len(result.total_blocks) > 1:
-        page.append(label_table(result, "replica"))
-    several = (
-        by for by in ("slo_class", "model", "tenant") if len(set(result.requests[by].tolist()) - {"default"}) > 1
-    )
-    return [*page, *(label_table(result, by) for by in several)]
+    return [*summary_page(result), *(label_table(result, by) for by in several(result))]
 
 
 def subset_page(subset: RequestSubset) -> list[Line | TextTable]:

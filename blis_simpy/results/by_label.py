@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from blis_simpy.results.result import Result
     from blis_simpy.results.subset import RequestSubset
 
-__all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time", "subsets"]
+__all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time", "several", "subsets"]
 
 _MOST_LINES = 8
 _MOST_ROWS = 16
@@ -55,6 +55,13 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
         chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
         found = {name: family.function(result.where(**labels)) for name, labels in chosen.items()}
     return {name: latency for name, latency in found.items() if latency.count}
+
+
+def several(result: Result) -> list[str]:
+    """Return which of replica, SLO class, model and tenant have several values: the sections of a summary."""
+    by_name = ("slo_class", "model", "tenant")
+    labels = [by for by in by_name if len({name or "default" for name in set(result.requests[by].tolist())}) > 1]
+    return [*(["replica"] if len(result.total_blocks) > 1 else []), *labels]
 
 
 def subsets(result: Result, by: str) -> dict[str, RequestSubset]:

@@ -384,6 +384,28 @@ class Result(Rendered):
             decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
+    def report(self, form: str = "text") -> str:
+        """Return the summary that ``print(result)`` and ``blis run`` show.
+
+        Parameters
+        ----------
+        form : str
+            ``text``; ``json`` (outcomes, all metrics, sections and remarks, see
+            `blis_simpy.results.plain_report.plain_report`); ``html``, or any other renderer.
+
+        Raises
+        ------
+        PluginError
+            If there is no such renderer.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.report().splitlines()[1]
+        '9 of 9 requests completed'
+        """
+        return self.render(form)
+
     @property
     def plot(self) -> Plots:
         """Plots of the run as methods, such as ``result.plot.timeline()``; they need the extra ``plot``."""
