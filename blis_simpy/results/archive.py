@@ -47,6 +47,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in others))
     figures = {
         "seed": record.seed,
+        "is_over": record.is_over,
         "observed_at": record.observed_at,
         "routing_rejections": record.routing_rejections,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
@@ -96,6 +97,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
         ]
         return scenario, {
             "seed": figures["seed"],
+            "is_over": figures["is_over"],
             "observed_at": figures["observed_at"],
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,

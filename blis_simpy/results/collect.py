@@ -122,6 +122,7 @@ def collect(
         samples=samples,
         observed_at=observed_at,
         wall_clock_s=wall_clock_s,
+        is_over=is_over,
     )
     return Result(record)
 

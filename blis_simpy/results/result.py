@@ -384,15 +384,43 @@ class Result(Rendered):
             decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
+    def report(self, form: str = "text") -> str:
+        """Return the summary that ``print(result)`` and ``blis run`` show.
+
+        Parameters
+        ----------
+        form : str
+            ``text``; ``json`` (outcomes, all metrics, sections and remarks, see
+            `blis_simpy.results.plain_report.plain_report`); ``html``, or any other renderer.
+
+        Raises
+        ------
+        PluginError
+            If there is no such renderer.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.report().splitlines()[1]
+        '9 of 9 requests completed'
+        """
+        return self.render(form)
+
     @property
     def plot(self) -> Plots:
         """Plots of the run as methods, such as ``result.plot.timeline()``; they need the extra ``plot``."""
         return Plots(self)
 
+    def __str__(self) -> str:
+        return self.render("terminal")
+
     def __repr__(self) -> str:
-        s = self.summary
+        outcomes = self.requests.outcomes
+        others = (
+            f", {count} {name.replace('_', ' ')}" for name, count in outcomes.items() if name != "completed" and count
+        )
         return (
-            f"<Result: {s['completed_requests']} of {self.requests.num_rows} requests completed in "
-            f"{s['vllm_estimated_duration_s']:.3f} s, mean TTFT {s['ttft_mean_ms']:.3f} ms, "
-            f"mean E2E {s['e2e_mean_ms']:.3f} ms>"
+            f"<Result: {outcomes['completed']} of {self.requests.num_rows} requests completed{''.join(others)} in "
+            f"{self.aggregate.ended_at / 1e6:.3f} s, mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, "
+            f"mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )

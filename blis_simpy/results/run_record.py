@@ -284,6 +284,8 @@ class RunRecord:
         Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
         Real time that the simulation took.
+    is_over : bool
+        Whether the run has ended; False at a pause.
     """
 
     scenario: ScenarioSettings
@@ -300,6 +302,7 @@ class RunRecord:
     samples: Sequence[Table] = ()
     observed_at: int
     wall_clock_s: float
+    is_over: bool = True
 
     def ttft(self) -> NDArray[np.int64]:
         """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""
