@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from hashlib import file_digest
-from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from blis_simpy.core.request import Request
+from blis_simpy.core.slo_targets import DIMENSIONS, SLOTargets
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
+from blis_simpy.plain_values import DataFrame, plain
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, Plugin
 from blis_simpy.settings.fields import evolved, fields_of, setting, settings_class
 from blis_simpy.trace_files.trace import Trace
@@ -36,7 +37,8 @@ _COLUMNS = {"arrived_at_us": "arrived_at", "deadline_us": "deadline"}
 def _checked_trace(value: Any) -> Any:
     if isinstance(value, str | Trace):
         return value
-    raise ScenarioError.at("", "must be the name of a file, or a Trace", value)
+    hint = "RequestWorkload.of_table(...)" if isinstance(value, DataFrame) else ""
+    raise ScenarioError.at("", "must be the name of a file, or a Trace", value, hint=hint)
 
 
 @settings_class
@@ -195,7 +197,7 @@ class RequestWorkload(Traffic):
     )
 
     @classmethod
-    def of_table(cls, table: Mapping[str, Any], **options: Any) -> Self:
+    def of_table(cls, table: Mapping[str, Any] | DataFrame, **options: Any) -> Self:
         """Make the workload of a table with a row per request: a data frame, a mapping of columns, a `Table`.
 
         Parameters
@@ -203,7 +205,8 @@ class RequestWorkload(Traffic):
         table : mapping of str to sequence, or pandas.DataFrame
             Columns are attributes of `Request`: ``input_tokens`` and ``output_tokens`` are needed, and one of
             ``arrived_at_us`` (ticks), ``arrived_at`` (the same) and ``arrived_at_s`` (seconds). Without ``id``,
-            requests are named ``request_0``, ``request_1``, ...
+            requests are named ``request_0``, ``request_1``, ... ``slo_ttft_us``, ``slo_tpot_us``, ``slo_itl_us``,
+            ``slo_ntpot_us`` and ``slo_e2e_us`` are targets of the requests; None or NaN = that of the SLO class.
         **options
             Other settings of the workload.
 
@@ -212,7 +215,7 @@ class RequestWorkload(Traffic):
         ScenarioError
             If a column is missing or unknown, or a value is wrong.
         """
-        columns = {str(name): list(table[name]) for name in table}
+        columns = {str(name): plain(table[name]) for name in table}
         num_rows = len(next(iter(columns.values()), ()))
         if "arrived_at_s" in columns:
             columns["arrived_at"] = [round(float(seconds) * SECOND) for seconds in columns.pop("arrived_at_s")]
@@ -220,6 +223,8 @@ class RequestWorkload(Traffic):
         columns.setdefault("id", [f"request_{row}" for row in range(num_rows)])
         if "max_output_tokens" not in columns and "output_tokens" in columns:
             columns["max_output_tokens"] = columns["output_tokens"]
+        if targets := {name: columns.pop(f"slo_{name}_us") for name in DIMENSIONS if f"slo_{name}_us" in columns}:
+            columns["slo_targets"] = [_targets(targets, row) for row in range(num_rows)]
         unknown = [name for name in columns if name not in _CHOSEN]
         missing = [name for name in ("arrived_at", "input_tokens", "output_tokens") if name not in columns]
         problems = [
@@ -228,7 +233,7 @@ class RequestWorkload(Traffic):
         ]
         if problems:
             raise ScenarioError(problems)
-        rows = zip(*(map(_plain, columns[name]) for name in columns), strict=True)
+        rows = zip(*(map(_whole, columns[name]) for name in columns), strict=True)
         return cls([Request(**dict(zip(columns, row, strict=True))) for row in rows], **options)
 
     @property
@@ -258,11 +263,14 @@ class RequestWorkload(Traffic):
         return f"RequestWorkload({len(self.requests)} requests)"
 
 
-def _plain(value: Any) -> Any:
-    """Return a number of numpy's as one of Python's."""
-    if isinstance(value, bool | str) or value is None:
-        return value
-    try:
-        return index(value)
-    except TypeError:
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+def _targets(columns: Mapping[str, Sequence[Any]], row: int) -> SLOTargets | None:
+    """Return the targets of a row; None if it has none."""
+    given = {name: _whole(values[row]) for name, values in columns.items()}
+    given = {name: value for name, value in given.items() if value is not None and value == value}  # not NaN
+    return SLOTargets(**given) if given else None
+
+
+def _whole(value: Any) -> Any:
+    """Return a float without a fraction as an integer: a data frame with a missing value has floats only."""
+    value = plain(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value

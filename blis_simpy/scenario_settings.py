@@ -25,6 +25,7 @@ from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
+from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_REPLICAS
@@ -59,14 +60,16 @@ def _read_traffic(value: Any) -> Any:
         return structure(value, UserWorkload)
     if isinstance(value, Mapping) and "trace" in value:
         return structure(value, TraceWorkload)
+    if isinstance(value, DataFrame):
+        return RequestWorkload.of_table(value)
     if isinstance(value, Trace):
         return TraceWorkload(trace=value)
     if isinstance(value, tuple) and all(isinstance(item, Request) for item in value):
         return RequestWorkload(value)
     if not isinstance(value, Mapping | Traffic | None):
         rule = (
-            "must be a workload such as Workload or UserWorkload, a Trace, a list of requests, a mapping of settings "
-            "or the name of a file"
+            "must be a workload such as Workload or UserWorkload, a Trace, a list or data frame of requests, a mapping "
+            "of settings or the name of a file"
         )
         raise ScenarioError(Problem(rule=rule, value=value))
     return value
@@ -123,7 +126,8 @@ class ScenarioSettings:
     seed: int = setting(default=42, help="Seed of all random streams.", ge=0, le=2**63 - 1, flag="--seed")
     horizon: OptionalDuration = setting(
         default=None,
-        help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
+        help="End of simulated time; unset means when all requests have ended, in a replay of a TraceV2 file in the "
+        "profile blis twice the last arrival.",
         unit="ticks",
         gt=0,
         le=2**63 - 1,
@@ -137,7 +141,7 @@ class ScenarioSettings:
     kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Accepts[
         Workload | Traffic | None,
-        Traffic | Trace | Sequence[Request] | Mapping[str, Any] | str | PathLike[str] | None,
+        Traffic | Trace | Sequence[Request] | DataFrame | Mapping[str, Any] | str | PathLike[str] | None,
     ] = setting(
         default=None,
         convert=_read_traffic,

@@ -34,6 +34,8 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.plain_values import DataFrame
+from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
@@ -71,8 +73,9 @@ class Simulation:
         What to simulate.
     seed : int, optional
         Seed of all random streams, in place of the scenario's.
-    requests : iterable of Request, optional
-        Requests to serve in place of the scenario's workload; each can be served once.
+    requests : iterable of Request or DataFrame, optional
+        Requests to serve in place of the scenario's workload; each can be served once. For the columns of a data frame
+        see `RequestWorkload.of_table`.
     check : {"full"}, optional
         Check the invariants of the simulation while it runs, see `blis_simpy.cluster.invariants`. It takes several
         times as long, with the same figures.
@@ -110,7 +113,7 @@ class Simulation:
         scenario: ScenarioSettings,
         *,
         seed: int | None = None,
-        requests: Iterable[Request] | None = None,
+        requests: Iterable[Request] | DataFrame | None = None,
         check: str | None = None,
     ) -> None:
         if check is not None and check not in CHECKS:
@@ -119,7 +122,9 @@ class Simulation:
             self._build(scenario, seed, requests)
         self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
 
-    def _build(self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | None) -> None:
+    def _build(
+        self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | DataFrame | None
+    ) -> None:
         self.scenario = scenario
         self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
@@ -129,6 +134,8 @@ class Simulation:
         self.horizon = scenario.end or FOREVER
         streams = RandomStreams(self.seed)
         if requests is not None:
+            if isinstance(requests, DataFrame):
+                requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif scenario.workload is not None:
             workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
@@ -583,8 +590,9 @@ def replay(
     Parameters
     ----------
     scenario : ScenarioSettings
-        What serves them; its workload is not used. Without a horizon, the replay of a TraceV2 file ends at twice the
-        last arrival, as in the reference, with a warning if requests are cut; any other ends when all requests have.
+        What serves them; its workload is not used. Without a horizon, a replay ends when all requests have ended;
+        only that of a TraceV2 file in the engine profile ``blis`` ends at twice the last arrival, as in the reference,
+        with a warning if requests are cut.
     trace : Trace or path
         From `blis_simpy.load_trace`, or a file that it reads without options.
     seed : int, optional
@@ -605,7 +613,8 @@ def replay(
 
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
-    has_default_horizon = scenario.horizon is None and trace.has_default_horizon
+    is_as_in_blis = all(group.engine.profile == "blis" for group in scenario.by_group())
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and is_as_in_blis
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))

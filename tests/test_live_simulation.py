@@ -349,12 +349,17 @@ def test_run_without_requests_ends_though_others_go_on(prepare):
     assert (simulation.env.now, seen.table().num_rows) == (0, 1)
 
 
+def changed_to_half(request):
+    request.arrived_at += 0.5
+    return request
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
         (Request("request_0", 90, 10, 1), r"requests\[request_0\] must have an id that no other has"),
         (Request("early", 10, 10, 1), r"requests\[early\] must not arrive before the present tick 50, got 10"),
-        (Request("half", 90.5, 10, 1), r"requests\[half\] must have whole numbers"),
+        (changed_to_half(Request("half", 90, 10, 1)), r"requests\[half\] must have whole numbers"),
         ("mine", "requests must be of type Request, got 'mine'"),
     ],
 )

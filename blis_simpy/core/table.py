@@ -13,12 +13,14 @@ import numpy as np
 
 from blis_simpy.core.rendering import Rendered
 from blis_simpy.core.request import NEVER
-from blis_simpy.errors import PluginError, nearest
+from blis_simpy.errors import PluginError, ScenarioError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from blis_simpy.plain_values import DataFrame
 
 __all__ = ["Table"]
 
@@ -52,10 +54,19 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
         self._columns: dict[str, NDArray[Any]] = {}
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
-        """Build a table from columns."""
-        num_rows = len(next(iter(columns.values()))) if columns else 0
-        return cls(columns, num_rows, columns.__getitem__)
+    def of(cls, columns: Mapping[str, Iterable[Any]] | DataFrame) -> Self:
+        """Build a table from columns: arrays, lists, ranges, or the columns of a data frame.
+
+        Raises
+        ------
+        ScenarioError
+            If they have different lengths.
+        """
+        arrays = {str(name): _array(columns[name]) for name in columns}
+        lengths = sorted({len(array) for array in arrays.values()})
+        if len(lengths) > 1:
+            raise ScenarioError.at("columns", f"must have the same length, not {', '.join(map(str, lengths))}")
+        return cls(arrays, lengths[0] if lengths else 0, arrays.__getitem__)
 
     @property
     def num_rows(self) -> int:
@@ -175,6 +186,14 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.num_rows} rows: {', '.join(self)}>"
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """Return a column as an array; text is an object, as in the tables of results."""
+    if isinstance(values, np.ndarray):
+        return values
+    array = np.asarray(values if hasattr(values, "__array__") else list(values))
+    return array.astype(object) if array.dtype.kind in "USO" else array
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -276,9 +276,9 @@ def capacity(
         raise ScenarioError.at("vary", "must be one of workload.rate, replicas", vary)
     if not slo:
         raise ScenarioError.at("slo", "must not be empty")
-    check_count("replications", replications, 2)
-    check_fraction("confidence", confidence)
-    check_fraction("resolution", resolution)
+    replications = check_count("replications", replications, 2)
+    confidence = check_fraction("confidence", confidence)
+    resolution = check_fraction("resolution", resolution)
     if not isinstance(slo, Mapping):
         raise ScenarioError.at("slo", "must be a mapping of metrics to limits", slo, hint='{"ttft_p99_ms": 200}')
     limits = [Limit.of(metric, limit) for metric, limit in slo.items()]

@@ -160,7 +160,11 @@ def load_trace(path: str | os.PathLike[str], *, format: str | None = None, **opt
     PluginError
         If the format is unknown.
     """
-    file = os.fspath(path)
+    try:
+        file = os.fspath(path)
+    except TypeError:
+        hint = "requests in a table are a workload: Scenario(workload=...)"
+        raise ScenarioError.at("trace", "must be the name of a file", path, hint=hint) from None
     name = format or recognised(file)
     excerpt_options = {key: options.pop(key) for key in attrs.fields_dict(Excerpt) if key in options}
     excerpt = with_options(Excerpt, excerpt_options)
