@@ -505,7 +505,7 @@ class Simulation:
         >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
         >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        replica 0 is idle at 259396 us
+        replica 0 is idle at 227378 us
         """
         self._observers.subscribe(observer, deferred=True)
 
