@@ -14,6 +14,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.settings.saved_plugin import with_saved_plugins
 from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
@@ -141,4 +142,6 @@ def load_result(path: str | PathLike[str]) -> Result:
     from blis_simpy.results.run_record import RunRecord
 
     scenario, parts = read_run(path)
-    return Result(RunRecord(scenario=parse_scenario(scenario), **parts))
+    document = loader.parse(scenario)
+    document = document.with_data(with_saved_plugins(document.data))
+    return Result(RunRecord(scenario=_scenario(document, Path()), **parts))

@@ -18,17 +18,21 @@ from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
+from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
 from blis_simpy.results.token_gaps import StepGaps
-from blis_simpy.settings.serialize import to_plain
+from blis_simpy.settings.fields import evolved
+from blis_simpy.settings.serialize import to_plain, to_yaml
+from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.request_builders import RequestDetails
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from blis_simpy.results.run_record import RunRecord
+    from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["read_run", "write_run"]
 
@@ -41,7 +45,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     Raises
     ------
     ScenarioError
-        If the file cannot be written, or the scenario holds a policy that has no registered name.
+        If the file cannot be written, or the scenario holds a value that is no plain data.
     """
     others = (*_ARRAYS, "step_gaps")
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in others))
@@ -64,7 +68,21 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
         arrays |= {f"steps/{index}/{name}": array for name, array in log.to_arrays().items()}
-    write_archive(path, {"scenario.yaml": record.scenario.to_yaml(), "figures.json": json.dumps(figures)}, arrays)
+    write_archive(
+        path,
+        {
+            "scenario.yaml": to_yaml(to_plain(_writable(record.scenario), stand_ins=True)),
+            "figures.json": json.dumps(figures),
+        },
+        arrays,
+    )
+
+
+def _writable(scenario: ScenarioSettings) -> ScenarioSettings:
+    """Return a scenario without a workload that is no settings, but requests or a trace in memory."""
+    workload = scenario.workload
+    is_trace = isinstance(workload, TraceWorkload) and isinstance(workload.trace, Trace)
+    return evolved(scenario, workload=None) if is_trace or isinstance(workload, RequestWorkload) else scenario
 
 
 def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:

@@ -279,6 +279,10 @@ class Result(Rendered):
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, from which `load_result` makes an equal result.
 
+        A policy, process or other plug-in without a registered name is written by its qualified name; the scenario of
+        the loaded result cannot be run. Requests or a trace in memory are left out of its workload; the table of
+        requests has them.
+
         Parameters
         ----------
         path : path-like
@@ -287,7 +291,7 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If the file cannot be written, or the scenario holds a policy that has no registered name.
+            If the file cannot be written.
         """
         write_run(path, self.record)
 

@@ -304,6 +304,9 @@ class RunRecord:
     wall_clock_s: float
     is_over: bool = True
 
+    def __repr__(self) -> str:
+        return f"<RunRecord of {self.requests.num_rows:,} requests on {len(self.replicas):,} replicas>"
+
     def ttft(self) -> NDArray[np.int64]:
         """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""
         ttft = self.requests["ttft_us"]

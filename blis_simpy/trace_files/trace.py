@@ -17,6 +17,7 @@ from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
 from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, PRIORITY, Columns
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,7 @@ class TraceHeader:
     network: NetworkInfo | None = setting(default=None, help="The network to it.")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Trace:
     """A workload trace that has been read and checked.
 
@@ -98,6 +99,11 @@ class Trace:
     output_streams: Sequence[str | None] | None = None
     not_kept: tuple[str, ...] = ()
     has_default_horizon: bool = False
+
+    def __repr__(self) -> str:
+        arrivals = self.arrivals
+        duration = format_ticks(max(arrivals) - min(arrivals)) if arrivals else "0s"
+        return f"<Trace of {len(self):,} requests over {duration}>"
 
     def __len__(self) -> int:
         return len(self.columns["request_id"])
