@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
-from blis_simpy.recorded_workloads import TraceWorkload
+from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
@@ -110,6 +110,7 @@ def scenario_schema() -> dict[str, Any]:
         {"$ref": "#/$defs/WorkloadSpec"},
         writer.reference(UserWorkload),
         writer.reference(TraceWorkload),
+        writer.reference(RequestWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}

@@ -13,8 +13,10 @@ import attrs
 
 from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import DIMENSIONS, SLOTargets
+from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
 from blis_simpy.plain_values import DataFrame, plain
+from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, Plugin
 from blis_simpy.settings.fields import evolved, fields_of, setting, settings_class
 from blis_simpy.trace_files.trace import Trace
@@ -30,6 +32,7 @@ __all__ = ["RequestWorkload", "TraceWorkload"]
 
 _CHOSEN = tuple(field.name for field in attrs.fields(Request) if field.init)
 """Attributes of a request that the workload decides."""
+_TEXTS = ("id", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 _COLUMNS = {"arrived_at_us": "arrived_at", "deadline_us": "deadline"}
 """Other names of attributes: those of the columns of a result."""
 
@@ -123,6 +126,13 @@ class TraceWorkload(Traffic):
         workload = GeneratedWorkload.of_requests(self.load().requests())
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
+    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
+        """Return the values of a label that the requests have; none if the file of the trace is gone."""
+        try:
+            return {getattr(request, name) for request in self.load().requests()} - {""}
+        except WorkloadTraceError:  # a saved result is also read where the trace is not
+            return set()
+
     def with_rate(self, rate_per_s: float) -> Self:
         """Return the same trace with its time stretched so that it has a mean rate between first and last arrival.
 
@@ -161,9 +171,56 @@ def _digest(path: str) -> str:
 
 
 def _copied(requests: Any) -> Any:
-    if isinstance(requests, tuple):
-        return tuple(map(_copy, validate_requests(requests)))
-    raise ScenarioError.at("", "must be a list of requests", requests)
+    if not isinstance(requests, tuple):
+        raise ScenarioError.at("", "must be a list of requests", requests)
+    made, problems = [], []
+    for position, item in enumerate(requests):
+        try:
+            if not isinstance(item, Request | Mapping):
+                raise ScenarioError.at("", "must be a request", item)
+            made.append(_read(item) if isinstance(item, Mapping) else item)
+        except ScenarioError as error:
+            problems += [problem.inside(f"[{position}]") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    try:
+        return tuple(map(_copy, validate_requests(made)))
+    except ScenarioError as error:
+        paths = [problem.path.removeprefix("requests") for problem in error.problems]
+        raise ScenarioError(
+            attrs.evolve(problem, path=path) for problem, path in zip(error.problems, paths, strict=True)
+        ) from None
+
+
+def _read(row: Mapping[str, Any]) -> Request:
+    """Make a request of the mapping of its attributes, as a scenario file has it."""
+    row = dict(row)
+    problems = [
+        Problem(path=name, rule="must be text", value=row[name])
+        for name in _TEXTS
+        if not isinstance(row.get(name, ""), str)
+    ]
+    content = row.get("content")
+    if content is not None:
+        try:
+            row["content"] = tuple(_span(*span) for span in content)
+        except (TypeError, ValueError):
+            rule = "must be a list of [name of the stream, first token, tokens]"
+            problems.append(Problem(path="content", rule=rule, value=content))
+    if row.get("slo_targets") is not None:
+        try:
+            row["slo_targets"] = structure(row["slo_targets"], SLOTargets)
+        except ScenarioError as error:
+            problems += [problem.inside("slo_targets") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    return structure(row, Request)
+
+
+def _span(stream: Any, start: Any, tokens: Any) -> Span:
+    if isinstance(stream, str) and type(start) is type(tokens) is int and start >= 0 and tokens > 0:
+        return Span(stream, start, tokens)
+    raise ValueError
 
 
 def _copy(request: Request) -> Request:
@@ -188,7 +245,9 @@ class RequestWorkload(Traffic):
     [20, 30]
     """
 
-    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(help="The requests.", convert=_copied)
+    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(
+        help="The requests; in a file, mappings of the attributes of `Request`.", convert=_copied
+    )
     max_in_flight: int | None = setting(
         default=None,
         help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
@@ -247,6 +306,10 @@ class RequestWorkload(Traffic):
         """Copy the requests."""
         workload = GeneratedWorkload.of_requests([_copy(request) for request in self.requests])
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
+
+    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
+        """Return the values of a label that the requests have."""
+        return {getattr(request, name) for request in self.requests} - {""}
 
     def content(self) -> Any:
         """Return what the requests ask for, row by row."""

@@ -60,6 +60,8 @@ def _read_traffic(value: Any) -> Any:
         return structure(value, UserWorkload)
     if isinstance(value, Mapping) and "trace" in value:
         return structure(value, TraceWorkload)
+    if isinstance(value, Mapping) and "requests" in value:
+        return structure(value, RequestWorkload)
     if isinstance(value, DataFrame):
         return RequestWorkload.of_table(value)
     if isinstance(value, Trace):
