@@ -32,8 +32,8 @@ __all__ = ["RequestWorkload", "TraceWorkload"]
 
 _CHOSEN = tuple(field.name for field in attrs.fields(Request) if field.init)
 """Attributes of a request that the workload decides."""
-_TEXTS = ("id", "slo_class", "tenant", "model", "client", "session", "prefix_group")
-_COLUMNS = {"arrived_at_us": "arrived_at", "deadline_us": "deadline"}
+_LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
+_COLUMNS = {"arrived_at_us": "arrived_at", "arrived_at_s": "arrived_at", "deadline_us": "deadline"}
 """Other names of attributes: those of the columns of a result."""
 
 
@@ -129,7 +129,7 @@ class TraceWorkload(Traffic):
     def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
         """Return the values of a label that the requests have; none if the file of the trace is gone."""
         try:
-            return {getattr(request, name) for request in self.load().requests()} - {""}
+            return {getattr(request, name) for request in self.load().requests()}
         except WorkloadTraceError:  # a saved result is also read where the trace is not
             return set()
 
@@ -197,7 +197,7 @@ def _read(row: Mapping[str, Any]) -> Request:
     row = dict(row)
     problems = [
         Problem(path=name, rule="must be text", value=row[name])
-        for name in _TEXTS
+        for name in ("id", *_LABELS)
         if not isinstance(row.get(name, ""), str)
     ]
     content = row.get("content")
@@ -274,11 +274,18 @@ class RequestWorkload(Traffic):
         ScenarioError
             If a column is missing or unknown, or a value is wrong.
         """
-        columns = {str(name): plain(table[name]) for name in table}
-        num_rows = len(next(iter(columns.values()), ()))
-        if "arrived_at_s" in columns:
-            columns["arrived_at"] = [round(float(seconds) * SECOND) for seconds in columns.pop("arrived_at_s")]
-        columns = {_COLUMNS.get(name, name): values for name, values in columns.items()}
+        if not isinstance(table, Mapping | DataFrame):
+            raise ScenarioError.at("", "must be a data frame or a mapping of columns", table)
+        given = {str(name): _column(str(name), plain(table[name])) for name in table}
+        num_rows = len(next(iter(given.values()), ()))
+        columns: dict[str, Sequence[Any]] = {}
+        for name, values in given.items():
+            attribute = _COLUMNS.get(name, name)
+            if attribute in columns:
+                raise ScenarioError.at(name, "is given by another column, too")
+            if len(values) != num_rows:
+                raise ScenarioError.at(name, f"must have {num_rows} rows, like the first column", len(values))
+            columns[attribute] = _in_ticks(values) if name == "arrived_at_s" else values
         columns.setdefault("id", [f"request_{row}" for row in range(num_rows)])
         if "max_output_tokens" not in columns and "output_tokens" in columns:
             columns["max_output_tokens"] = columns["output_tokens"]
@@ -293,7 +300,7 @@ class RequestWorkload(Traffic):
         if problems:
             raise ScenarioError(problems)
         rows = zip(*(map(_whole, columns[name]) for name in columns), strict=True)
-        return cls([Request(**dict(zip(columns, row, strict=True))) for row in rows], **options)
+        return cls([_of_row(dict(zip(columns, row, strict=True))) for row in rows], **options)
 
     @property
     def num_requests(self) -> int:  # type: ignore[override]
@@ -309,7 +316,7 @@ class RequestWorkload(Traffic):
 
     def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
         """Return the values of a label that the requests have."""
-        return {getattr(request, name) for request in self.requests} - {""}
+        return {getattr(request, name) for request in self.requests}
 
     def content(self) -> Any:
         """Return what the requests ask for, row by row."""
@@ -331,6 +338,31 @@ def _targets(columns: Mapping[str, Sequence[Any]], row: int) -> SLOTargets | Non
     given = {name: _whole(values[row]) for name, values in columns.items()}
     given = {name: value for name, value in given.items() if value is not None and value == value}  # not NaN
     return SLOTargets(**given) if given else None
+
+
+def _column(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, str) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+        raise ScenarioError.at(name, "must be a column of values", values)
+    return values  # type: ignore[no-any-return]
+
+
+def _in_ticks(seconds: Sequence[Any]) -> list[int]:
+    for value in seconds:
+        number = plain(value)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ScenarioError.at("arrived_at_s", "must have finite numbers only", value)
+    return [round(float(value) * SECOND) for value in seconds]
+
+
+def _of_row(row: dict[str, Any]) -> Request:
+    """Make a request of a row of a table; numbers are labels, too, and a missing label is none."""
+    for name in {"id", *_LABELS} & row.keys():
+        value = row[name]
+        if name != "id" and (value is None or value != value):
+            del row[name]
+        elif isinstance(value, int | float):
+            row[name] = str(value)
+    return Request(**row)
 
 
 def _whole(value: Any) -> Any:

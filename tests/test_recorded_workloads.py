@@ -149,6 +149,55 @@ def test_wrong_columns_of_a_table_are_reported_together():
     assert [problem.path for problem in caught.value.problems] == ["input_token", "input_tokens"]
 
 
+COLUMNS = {"arrived_at": [0, 1], "input_tokens": [5, 5], "output_tokens": [2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([1, 2], "must be a data frame or a mapping of columns, got [1, 2]"),
+        ({**COLUMNS, "arrived_at": 0}, "arrived_at must be a column of values, got 0"),
+        ({**COLUMNS, "input_tokens": [5]}, "input_tokens must have 2 rows, like the first column, got 1"),
+        ({**COLUMNS, "arrived_at_us": [0, 1]}, "arrived_at_us is given by another column, too"),
+        *(
+            ({"arrived_at_s": [0, value], "input_tokens": [5, 5]}, f"arrived_at_s must have finite numbers only, {got}")
+            for value, got in (
+                (float("inf"), "got inf"),
+                (float("nan"), "got nan"),
+                ("x", "got 'x'"),
+                (None, "got None"),
+            )
+        ),
+    ],
+)
+def test_a_wrong_table_of_requests_is_refused(table, message):
+    with pytest.raises(ScenarioError) as refused:
+        blis.RequestWorkload.of_table(table)
+    assert str(refused.value) == message
+
+
+def test_labels_of_a_table_may_be_missing_or_numbers():
+    table = {**COLUMNS, "id": [7, 8], "tenant": ["a", None], "slo_class": [float("nan"), 1.0]}
+    requests = blis.RequestWorkload.of_table(table).requests
+    assert [(request.id, request.tenant, request.slo_class) for request in requests] == [("7", "a", ""), ("8", "", "1")]
+
+
+@pytest.mark.parametrize("change", [{"id": 5}, {"tenant": None}])
+def test_ids_and_labels_of_requests_must_be_text(change):
+    request = blis.Request(**{"id": "a", "arrived_at": 0, "input_tokens": 1, "output_tokens": 1, **change})
+    with pytest.raises(ScenarioError, match="must have text as id and labels"):
+        blis.Scenario(**SMALL, workload=[request])
+
+
+def test_a_trace_in_memory_cannot_be_written(trace, tmp_path):
+    scenario = blis.Scenario(**SMALL, workload=blis.TraceWorkload(**options(trace)).load())
+    message = r"workload\.trace cannot be written: a Trace in memory has no file"
+    with pytest.raises(ScenarioError, match=message):
+        scenario.write(tmp_path / "scenario.yaml")
+    with pytest.raises(ScenarioError, match=message):
+        scenario.run().save(tmp_path / "run.blis")
+
+
 def test_a_workload_of_requests_has_no_rate():
     scenario = blis.Scenario(**SMALL, workload=[blis.Request("r", 0, input_tokens=1, output_tokens=1)])
     with pytest.raises(ScenarioError, match="rate does not apply to a RequestWorkload"):
@@ -206,8 +255,8 @@ REQUEST = "{id: a, arrived_at: 0, input_tokens: 1, output_tokens: 1"
             "workload.requests[0].contnt is not a setting (line 4); did you mean content?",
         ),
         (
-            f"[{REQUEST}, content: [[]]}}]",
-            "workload.requests[0].content must be a list of [name of the stream, first token, tokens], got [[]] (line 4)",
+            f"[{REQUEST}, content: 5}}]",
+            "workload.requests[0].content must be a list of [name of the stream, first token, tokens], got 5 (line 4)",
         ),
         (
             f"[{REQUEST}, slo_targets: {{ttf: 3}}}}]",

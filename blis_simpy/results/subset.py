@@ -127,11 +127,12 @@ class RequestSubset(Rendered):
             unnamed = label in _UNNAMED and value == "default"
             if ((of_requests == value) | (unnamed & (of_requests == ""))).any():
                 return
-            named = {name for name in of_requests.tolist() if name}
-            without = {"default"} if label in _UNNAMED and (of_requests == "").any() else set()
+            names = set(of_requests.tolist())
             scenario = self._record.scenario
-            declared = scenario.workload.labels(label, defaults=scenario.defaults) if scenario.workload else set()
-            known = sorted(named | without | declared)
+            if scenario.workload is not None:
+                names |= scenario.workload.labels(label, defaults=scenario.defaults)
+            without = {"default"} if label in _UNNAMED and "" in names else set()
+            known = sorted(names - {""} | without)
         if value not in known:
             listed = [str(name) for name in known]
             hint = nearest(str(value), listed) if listed else "no request has any"

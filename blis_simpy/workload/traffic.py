@@ -100,7 +100,7 @@ class Traffic:
         raise NotImplementedError
 
     def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
-        """Return the values of a label that requests can have, other than the empty text.
+        """Return the values of a label that requests can have; the empty text is that of requests without one.
 
         Parameters
         ----------
@@ -114,8 +114,8 @@ class Traffic:
         except NotImplementedError:  # a subclass that overrides `generate` only
             return set()
         if name == "client":
-            return {source.id for source in sources} - {""}
-        return {getattr(source.client, name) for source in sources} - {""} if name in _OF_CLIENTS else set()
+            return {source.id for source in sources}
+        return {getattr(source.client, name) for source in sources} if name in _OF_CLIENTS else set()
 
     def generate(
         self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
