@@ -10,7 +10,6 @@ from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
 from blis_simpy.scenario import Scenario
-from blis_simpy.session_workload import SessionWorkload
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
@@ -103,7 +102,8 @@ def scenario_schema() -> dict[str, Any]:
         A JSON Schema (draft 2020-12), with the installed plug-ins. It has no rules between settings: a file that fits
         the schema may still be refused.
     """
-    from blis_simpy.recorded_workloads import TraceWorkload
+    from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
+    from blis_simpy.session_workload import SessionWorkload
     from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
     from blis_simpy.workload.load_workload import workload_schema
 
@@ -118,6 +118,7 @@ def scenario_schema() -> dict[str, Any]:
         writer.reference(UserWorkload),
         writer.reference(SessionWorkload),
         writer.reference(TraceWorkload),
+        writer.reference(RequestWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}

@@ -64,6 +64,10 @@ def _read_traffic(value: Any) -> Any:
         from blis_simpy.recorded_workloads import TraceWorkload
 
         return TraceWorkload(trace=value) if isinstance(value, Trace) else structure(value, TraceWorkload)
+    if isinstance(value, Mapping) and "requests" in value:
+        from blis_simpy.recorded_workloads import RequestWorkload
+
+        return structure(value, RequestWorkload)
     if isinstance(value, DataFrame):
         from blis_simpy.recorded_workloads import RequestWorkload
 

@@ -169,6 +169,8 @@ class _Writer:
             return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
+        if known.is_path and not isinstance(value, str | None):
+            return self._refuse(path, f"a {type(value).__name__} in memory has no file")
         if known.is_path and self._absolute_paths and value is not None:
             return str(Path(value).absolute())
         return self._data(value, path)

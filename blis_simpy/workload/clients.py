@@ -38,7 +38,8 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     Raises
     ------
     ScenarioError
-        If an item is not a new request, two have the same id, a number is not an integer >= 0, or targets are none.
+        If an item is not a new request, two have the same id, a number is not an integer >= 0, an id or a label is no
+        text, or targets are none.
     """
     requests = list(requests)
     for request in requests:
@@ -54,6 +55,9 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
                 "must have whole numbers for tick, tokens and deadline, none negative",
                 numbers,
             )
+        texts = (request.id, request.slo_class, request.tenant, request.model, request.client, request.session)
+        if any(not isinstance(text, str) for text in (*texts, request.prefix_group)):
+            raise ScenarioError.at(f"requests[{request.id}]", "must have text as id and labels")
         if request.slo_targets is not None and not isinstance(request.slo_targets, SLOTargets):
             raise ScenarioError.at(
                 f"requests[{request.id}].slo_targets", "must be SLOTargets or None", request.slo_targets
