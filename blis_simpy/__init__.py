@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from blis_simpy.core.observers import Observer
     from blis_simpy.core.request import Leg, Request, RequestOutcome
+    from blis_simpy.core.slo_targets import QoETarget, SLOTargets
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -124,6 +125,7 @@ __all__ = [
     "PoissonArrivals",
     "PolicyContext",
     "Problem",
+    "QoETarget",
     "Range",
     "Reasoning",
     "Recording",
@@ -138,6 +140,7 @@ __all__ = [
     "RouterSettings",
     "RouterState",
     "RoutingDecision",
+    "SLOTargets",
     "Scenario",
     "ScenarioError",
     "Simulation",
@@ -196,6 +199,7 @@ _MODULES = {
     ),
     "blis_simpy.core.token_spans": ("Span",),
     "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.slo_targets": ("QoETarget", "SLOTargets"),
     "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from blis_simpy.core.request import Request
+from blis_simpy.core.slo_targets import DIMENSIONS, SLOTargets
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
 from blis_simpy.plain_values import DataFrame, plain
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, Plugin
@@ -204,7 +205,8 @@ class RequestWorkload(Traffic):
         table : mapping of str to sequence, or pandas.DataFrame
             Columns are attributes of `Request`: ``input_tokens`` and ``output_tokens`` are needed, and one of
             ``arrived_at_us`` (ticks), ``arrived_at`` (the same) and ``arrived_at_s`` (seconds). Without ``id``,
-            requests are named ``request_0``, ``request_1``, ...
+            requests are named ``request_0``, ``request_1``, ... ``slo_ttft_us``, ``slo_tpot_us``, ``slo_itl_us``,
+            ``slo_ntpot_us`` and ``slo_e2e_us`` are targets of the requests; None or NaN = that of the SLO class.
         **options
             Other settings of the workload.
 
@@ -221,6 +223,8 @@ class RequestWorkload(Traffic):
         columns.setdefault("id", [f"request_{row}" for row in range(num_rows)])
         if "max_output_tokens" not in columns and "output_tokens" in columns:
             columns["max_output_tokens"] = columns["output_tokens"]
+        if targets := {name: columns.pop(f"slo_{name}_us") for name in DIMENSIONS if f"slo_{name}_us" in columns}:
+            columns["slo_targets"] = [_targets(targets, row) for row in range(num_rows)]
         unknown = [name for name in columns if name not in _CHOSEN]
         missing = [name for name in ("arrived_at", "input_tokens", "output_tokens") if name not in columns]
         problems = [
@@ -257,6 +261,13 @@ class RequestWorkload(Traffic):
 
     def __repr__(self) -> str:
         return f"RequestWorkload({len(self.requests)} requests)"
+
+
+def _targets(columns: Mapping[str, Sequence[Any]], row: int) -> SLOTargets | None:
+    """Return the targets of a row; None if it has none."""
+    given = {name: _whole(values[row]) for name, values in columns.items()}
+    given = {name: value for name, value in given.items() if value is not None and value == value}  # not NaN
+    return SLOTargets(**given) if given else None
 
 
 def _whole(value: Any) -> Any:

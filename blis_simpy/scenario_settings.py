@@ -126,7 +126,8 @@ class ScenarioSettings:
     seed: int = setting(default=42, help="Seed of all random streams.", ge=0, le=2**63 - 1, flag="--seed")
     horizon: OptionalDuration = setting(
         default=None,
-        help="End of simulated time; unset means when all requests have ended, in a replay twice the last arrival.",
+        help="End of simulated time; unset means when all requests have ended, in a replay of a TraceV2 file in the "
+        "profile blis twice the last arrival.",
         unit="ticks",
         gt=0,
         le=2**63 - 1,

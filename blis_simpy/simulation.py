@@ -505,7 +505,7 @@ class Simulation:
         >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
         >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        replica 0 is idle at 259396 us
+        replica 0 is idle at 227378 us
         """
         self._observers.subscribe(observer, deferred=True)
 
@@ -590,8 +590,9 @@ def replay(
     Parameters
     ----------
     scenario : ScenarioSettings
-        What serves them; its workload is not used. Without a horizon, the replay of a TraceV2 file ends at twice the
-        last arrival, as in the reference, with a warning if requests are cut; any other ends when all requests have.
+        What serves them; its workload is not used. Without a horizon, a replay ends when all requests have ended;
+        only that of a TraceV2 file in the engine profile ``blis`` ends at twice the last arrival, as in the reference,
+        with a warning if requests are cut.
     trace : Trace or path
         From `blis_simpy.load_trace`, or a file that it reads without options.
     seed : int, optional
@@ -612,7 +613,8 @@ def replay(
 
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
-    has_default_horizon = scenario.horizon is None and trace.has_default_horizon
+    is_as_in_blis = all(group.engine.profile == "blis" for group in scenario.by_group())
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and is_as_in_blis
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))

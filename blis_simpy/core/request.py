@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import attrs
 from simpy.events import Event
 
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import TokenSpans
 from blis_simpy.errors import ScenarioError
 from blis_simpy.units import format_ticks, ticks
@@ -209,6 +210,8 @@ class Request:
         Priority for the scheduler ``priority``; the lowest number is the most urgent.
     streaming : bool
         Label: whether the client requested streaming.
+    slo_targets : SLOTargets or None
+        Latency targets that replace those of its SLO class, one by one; None = none.
     due_at : int, tick
         Planned arrival, if a cap on the requests in flight delayed it; else `NEVER`.
     admitted_at : int, tick
@@ -240,6 +243,7 @@ class Request:
     round_index: int = 0
     streaming: bool = False
     priority: int = 0
+    slo_targets: SLOTargets | None = None
 
     due_at: int = attrs.field(default=NEVER, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)

@@ -20,12 +20,14 @@ from blis_simpy.calibration.fitted import Fit
 from blis_simpy.core.table import Table
 from blis_simpy.display.calibration_page import calibration_page
 from blis_simpy.display.fits import fit_page
+from blis_simpy.display.slo_page import slo_page
 from blis_simpy.display.summary import explanation_page, result_page, subset_page, table_page
 from blis_simpy.display.text_table import TextTable, page_html, page_text
 from blis_simpy.display.workload_page import preview_page
 from blis_simpy.errors import PluginError
 from blis_simpy.results.phases import Explanation
 from blis_simpy.results.result import Result
+from blis_simpy.results.slo import SLOReport
 from blis_simpy.results.subset import RequestSubset
 from blis_simpy.workload.preview import Preview
 
@@ -59,6 +61,7 @@ describe.register(Fit, fit_page)
 describe.register(Preview, preview_page)
 describe.register(RequestSubset, subset_page)
 describe.register(Result, result_page)
+describe.register(SLOReport, slo_page)
 describe.register(Table, table_page)
 describe.register(TextTable, lambda table: [table])
 

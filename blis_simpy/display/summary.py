@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.display.slo_page import slo_table
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
 from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
@@ -49,7 +50,7 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def summary_page(result: Result) -> list[Line | TextTable]:
-    """Describe a run briefly: deployment, outcomes of the requests, latencies, KV cache."""
+    """Describe a run briefly: deployment, outcomes of the requests, latencies, attainment of SLO targets, KV cache."""
     figures = result.summary
     throughput = (
         f"{format_ticks(result.aggregate.ended_at)} simulated: {figures['responses_per_sec']:,.2f} requests/s, "
@@ -62,6 +63,7 @@ def summary_page(result: Result) -> list[Line | TextTable]:
         (throughput,),
         *((remark,) for remark in remarks(result)),
         _latencies(result.where()),
+        *([slo_table(report)] if (report := result.where().slo_if_any) is not None else []),
         (_cache(result),),
     ]
 

@@ -58,6 +58,7 @@ class EndOfStepEngine(Engine):
     """
 
     timeout_event = ReplicaEvent.ABORT
+    gaps_include_pauses = True
     _skips_empty_steps = True
     # vLLM knows no deadlines: a late request is served until the abort of its client is processed.
     _expires_at_entry = False
@@ -233,10 +234,6 @@ class EndOfStepEngine(Engine):
             self.responses.append(leg)
         else:
             self._finish(leg, outcome, at)
-
-    def step_gaps(self) -> NDArray[np.int64]:
-        """Return the time between the ends of consecutive steps, pauses included, µs; first the duration of step 0."""
-        return self.steps.gaps()
 
     def decode(
         self,

@@ -106,6 +106,8 @@ class Engine(ABC):
 
     timeout_event = ReplicaEvent.TIMEOUT
     """Kind of the timeout event, which decides its place within a tick."""
+    gaps_include_pauses = False
+    """Whether the gap between two tokens is the time between the ends of their steps, or the duration of the later."""
     # Whether a step without tokens is skipped.
     _skips_empty_steps = False
     # Whether a request with a past deadline times out when it enters the wait queue.
@@ -308,10 +310,6 @@ class Engine(ABC):
 
     @abstractmethod
     def _count_gaps(self, leg: RunningRequest) -> None: ...
-
-    @abstractmethod
-    def step_gaps(self) -> NDArray[np.int64]:
-        """Inter-token latency that each step causes for a request with a token in it and in the step before, µs."""
 
     def is_steady(self) -> bool:
         """Whether the next steps need no decision of the batch policy."""

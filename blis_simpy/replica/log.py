@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from blis_simpy.replica.packed_integers import PackedIntegers
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from blis_simpy.core.request import Leg, Request
 
-__all__ = ["ReplicaLog", "Resumption", "StepLog"]
+__all__ = ["BLOCK_STEPS", "ReplicaLog", "Resumption", "StepLog"]
 
 _STRETCH_COLUMNS = (
     "steps",
@@ -29,6 +31,24 @@ _STRETCH_COLUMNS = (
 
 _START = _STRETCH_COLUMNS.index("start")
 _LARGEST = 2**31 - 1
+BLOCK_STEPS = 1 << 18
+"""Steps after which they are compressed: a block of whole stretches."""
+
+
+class _Block(NamedTuple):
+    """Compressed steps.
+
+    Attributes
+    ----------
+    durations, blocks_taken : PackedIntegers
+        A number a step.
+    stretches : tuple of PackedIntegers
+        Columns of the stretches.
+    """
+
+    durations: PackedIntegers
+    blocks_taken: PackedIntegers
+    stretches: tuple[PackedIntegers, ...]
 
 
 class Resumption(NamedTuple):
@@ -96,11 +116,12 @@ class StepLog:
     """Steps of one replica.
 
     The steps of a macro-step, which differ only in start, duration and used blocks, are stored as one *stretch*.
-    Reading expands it to a row per step.
+    Reading expands it to a row per step. Old steps are compressed, because a replica takes millions of them.
     """
 
     def __init__(self) -> None:
-        # 32 bits each: a replica takes millions of steps. Only a duration of 36 minutes or more needs 64.
+        self._packed: list[_Block] = []
+        # 32 bits each; only a duration of 36 minutes or more needs 64.
         self._durations = array("i")
         self._blocks_taken = array("i")
         self._starts = array("q")
@@ -118,6 +139,8 @@ class StepLog:
         self._blocks_taken.append(0)
         self._starts.append(start)
         self._stretches.extend((1, decode_tokens, prefill_tokens, batch, queue, used))
+        if len(self._blocks_taken) >= BLOCK_STEPS:
+            self._pack()
 
     def run(
         self,
@@ -143,10 +166,21 @@ class StepLog:
         self._blocks_taken.extend(blocks_taken)
         self._starts.append(start)
         self._stretches.extend((len(blocks_taken), batch, 0, batch, queue, used))
+        if len(self._blocks_taken) >= BLOCK_STEPS:
+            self._pack()
+
+    def _pack(self) -> None:
+        stretches = tuple(map(PackedIntegers.of, self._latest_stretches().T))
+        self._packed.append(
+            _Block(PackedIntegers.of(self._durations), PackedIntegers.of(self._blocks_taken), stretches)
+        )
+        self._durations, self._blocks_taken = array("i"), array("i")
+        self._starts, self._stretches = array("q"), array("i")
 
     def copy(self) -> StepLog:
         """Return a copy, which later steps do not change."""
         copy = StepLog()
+        copy._packed = self._packed[:]
         copy._durations, copy._blocks_taken = self._durations[:], self._blocks_taken[:]
         copy._starts, copy._stretches = self._starts[:], self._stretches[:]
         return copy
@@ -155,7 +189,7 @@ class StepLog:
         """Return the log as arrays that `of_arrays` reads."""
         return {
             "durations": self.durations(),
-            "blocks_taken": np.array(self._blocks_taken, dtype=np.int64),
+            "blocks_taken": self._all_blocks_taken(),
             "stretches": self._table().ravel(),
         }
 
@@ -170,47 +204,70 @@ class StepLog:
         log._stretches = array("i", np.delete(stretches, _START, axis=1).astype(np.int32).tobytes())
         return log
 
-    def _table(self) -> NDArray[np.int64]:
-        """Return the stretches, shape (num_stretches, 7)."""
+    def _latest_stretches(self) -> NDArray[np.int64]:
+        """Return the stretches that are not compressed; shape (num_stretches, 7)."""
         others = np.array(self._stretches, dtype=np.int64).reshape(-1, len(_STRETCH_COLUMNS) - 1)
         return np.insert(others, _START, np.array(self._starts, dtype=np.int64), axis=1)
 
+    def _stretch_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the stretches, in blocks of shape (num_stretches, 7)."""
+        for block in self._packed:
+            yield np.stack([column.to_array() for column in block.stretches], axis=1)
+        if self._starts:
+            yield self._latest_stretches()
+
+    def _table(self) -> NDArray[np.int64]:
+        """Return all stretches; shape (num_stretches, 7)."""
+        nothing = np.empty((0, len(_STRETCH_COLUMNS)), dtype=np.int64)
+        return np.concatenate([nothing, *self._stretch_blocks()])
+
     def __len__(self) -> int:
-        return len(self._durations)
+        return sum(block.durations.length for block in self._packed) + len(self._durations)
 
     @property
     def num_stretches(self) -> int:
         """Number of stretches."""
-        return len(self._starts)
+        return sum(block.stretches[0].length for block in self._packed) + len(self._starts)
 
     def end_of(self, step: int) -> int:
         """Return the end of a step, tick."""
-        return int(self._first_start + self.gaps()[: step + 1].sum())
+        return int(next(self._stretch_blocks())[0, _START] + self.gaps()[: step + 1].sum())
+
+    def duration_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the durations of the steps, µs, in blocks of some `BLOCK_STEPS` steps."""
+        for block in self._packed:
+            yield block.durations.to_array()
+        if self._durations:
+            yield np.array(self._durations, dtype=np.int64)
+
+    def gap_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the time between the ends of consecutive steps, µs, in blocks; first the duration of step 0."""
+        last_end: int | None = None
+        for gaps, stretches in zip(self.duration_blocks(), self._stretch_blocks(), strict=True):
+            counts, starts = stretches[:, 0], stretches[:, _START]
+            first_steps = np.cumsum(counts) - counts
+            # There are no pauses within a stretch.
+            ends = starts + np.add.reduceat(gaps, first_steps)
+            gaps[first_steps] += starts - np.append(starts[0] if last_end is None else last_end, ends[:-1])
+            last_end = int(ends[-1])
+            yield gaps
 
     def gaps(self) -> NDArray[np.int64]:
         """Return the time between the ends of consecutive steps, µs; first the duration of step 0."""
-        gaps = self.durations()
-        if not len(gaps):
-            return gaps
-        stretches = self._table()
-        first_steps = np.cumsum(stretches[:, 0]) - stretches[:, 0]
-        # There are no pauses within a stretch.
-        ends = stretches[:, 1] + np.add.reduceat(gaps, first_steps)
-        gaps[first_steps[1:]] += stretches[1:, 1] - ends[:-1]
-        return gaps
-
-    @property
-    def _first_start(self) -> int:
-        return self._starts[0]
+        return _joined(self.gap_blocks())
 
     def durations(self) -> NDArray[np.int64]:
         """Return the duration of each step, µs."""
-        return np.array(self._durations, dtype=np.int64)
+        return _joined(self.duration_blocks())
+
+    def _all_blocks_taken(self) -> NDArray[np.int64]:
+        packed = (block.blocks_taken.to_array() for block in self._packed)
+        return _joined((*packed, np.array(self._blocks_taken, dtype=np.int64)))
 
     def queue_depth_mean(self) -> float:
         """Return the mean number of waiting requests over all steps; 0 without steps."""
-        stretches = self._table()
-        return int(stretches[:, 0] @ stretches[:, 5]) / len(self) if len(self) else 0.0
+        total = sum(int(stretches[:, 0] @ stretches[:, 5]) for stretches in self._stretch_blocks())
+        return total / len(self) if len(self) else 0.0
 
     def table(self) -> dict[str, NDArray[np.int64]]:
         """Return columns with one row per step.
@@ -230,7 +287,7 @@ class StepLog:
         durations = self.durations()
         first = np.repeat(np.cumsum(counts) - counts, counts)
         before = np.concatenate(([0], np.cumsum(durations)))
-        taken = np.cumsum(np.array(self._blocks_taken, dtype=np.int64))
+        taken = np.cumsum(self._all_blocks_taken())
         taken_before = np.concatenate(([0], taken))
         return {
             "start_us": spread["start"] + before[:-1] - before[first],
@@ -241,3 +298,7 @@ class StepLog:
             "queue_depth": spread["queue_depth"],
             "used_blocks": spread["used_blocks"] + taken - taken_before[first],
         }
+
+
+def _joined(blocks: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, dtype=np.int64), *blocks])

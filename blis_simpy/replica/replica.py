@@ -29,8 +29,6 @@ from blis_simpy.replica.wait_queue import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    import numpy as np
-    from numpy.typing import NDArray
     from simpy.events import Event
 
     from blis_simpy.core.observers import Observers
@@ -401,10 +399,13 @@ class Replica:
         self.catch_up()
         return self._engine.steps
 
-    def step_gaps(self) -> NDArray[np.int64]:
-        """Inter-token latency that each step causes for a request with a token in it and in the step before, µs."""
-        self.catch_up()
-        return self._engine.step_gaps()
+    @property
+    def gaps_include_pauses(self) -> bool:
+        """Whether the gap between two tokens is the time between the ends of their steps, or the duration of the later.
+
+        The two differ only if a replica pauses while requests decode.
+        """
+        return self._engine.gaps_include_pauses
 
     @property
     def token_processing_us(self) -> int:

@@ -147,6 +147,7 @@ class RunningRequest(Leg):
         """Delete the attributes that only engine and KV store need, at the end of the leg."""
         # They would take a fifth of the memory of a run. Deleted rather than reset, so that a later access fails.
         del self.last_progress, self.last_step, self.busy_us_before, self.computed, self.blocks, self.keys
+        del self.delivered_at_last_step
         self.first_decode_step = -1
 
     def withdraw(self, now: int) -> None:

@@ -14,9 +14,6 @@ from blis_simpy.replica.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
 
@@ -59,10 +56,6 @@ class StartOfStepEngine(Engine):
 
     def _does_nothing(self) -> bool:
         return not self._builder.num_preempted and self.is_steady()
-
-    def step_gaps(self) -> NDArray[np.int64]:
-        """Durations of the steps, µs: while requests decode, each step starts at the end of the one before."""
-        return self.steps.durations()
 
     def take_turn(self, now: int) -> int | None:
         """Form a step and apply its effects."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
@@ -21,6 +22,7 @@ from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
+from blis_simpy.results.token_gaps import StepGaps
 from blis_simpy.settings.fields import evolved
 from blis_simpy.settings.serialize import to_plain, to_yaml
 from blis_simpy.trace_files.trace import Trace
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
-_ARRAYS = ("rows", "step_gaps", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
+_ARRAYS = ("rows", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
 def write_run(path: str | PathLike[str], record: RunRecord) -> None:
@@ -45,15 +47,18 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     ScenarioError
         If the file cannot be written, or the scenario holds a value that is no plain data.
     """
-    is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in _ARRAYS))
+    others = (*_ARRAYS, "step_gaps")
+    is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in others))
     figures = {
         "seed": record.seed,
         "is_over": record.is_over,
         "observed_at": record.observed_at,
         "routing_rejections": record.routing_rejections,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
+        "gaps_include_pauses": [replica.step_gaps.includes_pauses for replica in record.replicas],
         "samples": len(record.samples),
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
+        "slo_targets": {str(row): to_plain(targets) for row, targets in record.slo_targets.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
     arrays = {"rejected": record.rejected, "slowed": record.slowed}
@@ -102,8 +107,11 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
         def part(prefix: str) -> dict[str, Any]:
             return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
+        steps = [StepLog.of_arrays(part(f"steps/{index}/")) for index in range(len(figures["replicas"]))]
+        gaps = map(StepGaps, steps, figures["gaps_include_pauses"])
         replicas = [
-            ReplicaOutcome(**scalars, **part(f"replicas/{index}/")) for index, scalars in enumerate(figures["replicas"])
+            ReplicaOutcome(**scalars, **part(f"replicas/{index}/"), step_gaps=step_gaps)
+            for index, (scalars, step_gaps) in enumerate(zip(figures["replicas"], gaps, strict=True))
         ]
         return scenario, {
             "seed": figures["seed"],
@@ -111,11 +119,12 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "observed_at": figures["observed_at"],
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
-            "steps": [StepLog.of_arrays(part(f"steps/{index}/")) for index in range(len(replicas))],
+            "steps": steps,
             "rejected": arrays["rejected"],
             "slowed": arrays["slowed"],
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
+            "slo_targets": {int(row): SLOTargets(**given) for row, given in figures["slo_targets"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
             "samples": [Table.of(part(f"samples/{index}/")) for index in range(figures["samples"])],
             "wall_clock_s": nan,

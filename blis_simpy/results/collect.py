@@ -10,6 +10,7 @@ from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
+from blis_simpy.results.token_gaps import StepGaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
     from blis_simpy.core.table import Table
+    from blis_simpy.replica.log import StepLog
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.workload.request_builders import RequestDetails
@@ -91,6 +93,7 @@ def collect(
     order = np.argsort(reached, kind="stable")
     bounds = np.searchsorted(reached[order], np.arange(len(cluster.replicas) + 1))
     last = max(ended_at)
+    logs = [replica.steps if is_over else replica.steps.copy() for replica in cluster.replicas]
     record = RunRecord(
         scenario=scenario,
         seed=seed,
@@ -98,19 +101,23 @@ def collect(
         replicas=[
             _outcome(
                 replica,
+                steps,
                 order[bounds[replica.index] : bounds[replica.index + 1]],
                 rows,
                 ended,
                 num_gpus=cluster.num_gpus(replica.index),
                 placed=cluster.placed(replica.index, last),
             )
-            for replica, ended in zip(cluster.replicas, ended_at, strict=True)
+            for replica, steps, ended in zip(cluster.replicas, logs, ended_at, strict=True)
         ],
-        steps=[replica.steps if is_over else replica.steps.copy() for replica in cluster.replicas],
+        steps=logs,
         rejected=rows.of(cluster.router.rejected),
         slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
+        slo_targets={
+            row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
+        },
         decisions=decisions,
         samples=samples,
         observed_at=observed_at,
@@ -122,6 +129,7 @@ def collect(
 
 def _outcome(
     replica: Replica,
+    steps: StepLog,
     served: NDArray[np.int64],
     rows: _Rows,
     ended_at: int,
@@ -129,7 +137,7 @@ def _outcome(
     num_gpus: int,
     placed: list[tuple[int, int]],
 ) -> ReplicaOutcome:
-    log, steps, kv = replica.log, replica.steps, replica.kv_store
+    log, kv = replica.log, replica.kv_store
     skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
     segments = [(rows[leg.request], *segment) for leg in log.segmented for segment in leg.segments]
     preemptions = [(rows[request], tick) for request, tick in log.preemptions]
@@ -138,7 +146,7 @@ def _outcome(
         name=f"instance_{replica.index}",
         model=replica.model,
         rows=served,
-        step_gaps=replica.step_gaps(),
+        step_gaps=StepGaps(steps, replica.gaps_include_pauses),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
         segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,

@@ -25,12 +25,12 @@ class Percentiles:
     ----------
     values : ndarray of int64 or float64, shape (num_values,), µs
         Values, ascending; a value may be repeated.
-    cumulative : ndarray of int64, shape (num_values,)
-        Number of occurrences of all values up to each one.
+    ranks : ndarray of int64, shape (num_values,), or None
+        Number of occurrences of all values up to each one; None if each occurs once.
     """
 
     values: NDArray[Any]
-    cumulative: NDArray[np.int64]
+    ranks: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         if not self.count:
@@ -42,7 +42,7 @@ class Percentiles:
     def of(cls, values: NDArray[Any], weights: NDArray[np.int64] | None = None) -> Percentiles:
         """Make the distribution of values, each of which occurs once or `weights` times."""
         if weights is None:
-            return cls(np.sort(values), np.arange(1, len(values) + 1))
+            return cls(np.sort(values))
         used = weights > 0
         values, weights = values[used], weights[used]
         order = np.argsort(values, kind="stable")
@@ -54,9 +54,16 @@ class Percentiles:
         return cls.of(values[values >= 0])
 
     @property
+    def cumulative(self) -> NDArray[np.int64]:
+        """Number of occurrences of all values up to each one; shape (num_values,)."""
+        return np.arange(1, len(self.values) + 1) if self.ranks is None else self.ranks
+
+    @property
     def count(self) -> int:
         """Number of values, counting repetitions."""
-        return int(self.cumulative[-1]) if len(self.cumulative) else 0
+        if self.ranks is None or not len(self.ranks):
+            return len(self.values)
+        return int(self.ranks[-1])
 
     @property
     def _counts(self) -> NDArray[np.int64]:
@@ -84,7 +91,8 @@ class Percentiles:
         return math.sqrt(math.fsum((self.values - self.mean) ** 2 * self._counts) / self.count)
 
     def _at(self, index: int) -> float:
-        found: float = self.values[np.searchsorted(self.cumulative, index, side="right")].item()
+        place = index if self.ranks is None else np.searchsorted(self.ranks, index, side="right")
+        found: float = self.values[place].item()
         return found
 
     def _rank(self, percent: float) -> tuple[float, float, float]:

@@ -55,7 +55,12 @@ class RunJudgements:
             raise ScenarioError.at("slo", "must have the targets of an SLO class")
         check_slo_classes(scenario, record.requests["slo_class"].tolist())
         return judge(
-            record.requests, scenario.slo, observed_at=record.observed_at, ttft=self.ttft, replicas=record.replicas
+            record.requests,
+            scenario.slo,
+            observed_at=record.observed_at,
+            own_targets=record.slo_targets,
+            ttft=self.ttft,
+            replicas=record.replicas,
         )
 
 

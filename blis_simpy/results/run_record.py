@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
-from blis_simpy.results.token_gaps import counted_gaps, longest_gaps, steps_of_runs
+from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.workload.request_builders import RequestDetails
 
@@ -45,8 +46,8 @@ class ReplicaOutcome:
         Name of the model that it serves.
     rows : ndarray of int64
         Rows, in the table of all requests, of those that were routed to it and not dropped.
-    step_gaps : ndarray of int64, shape (num_steps,), µs
-        Time from the end of the step before to the end of each step.
+    step_gaps : StepGaps
+        Gap between tokens that each step makes.
     skipped_tokens : ndarray of int64, shape (num_skipped, 3)
         Steps in which a decoding request got no token: row of the request, number of its preemptions so far, step. They
         are left out of its gaps.
@@ -87,7 +88,7 @@ class ReplicaOutcome:
     name: str
     model: str
     rows: NDArray[np.int64]
-    step_gaps: NDArray[np.int64]
+    step_gaps: StepGaps
     skipped_tokens: NDArray[np.int64]
     segments: NDArray[np.int64]
     token_processing_us: int
@@ -128,10 +129,10 @@ class ReplicaOutcome:
         """
         rows = self._with_gaps(requests, rows)
         _, first, end = self._runs(requests, rows)
-        weights = counted_gaps(len(self.step_gaps), first, end)
+        gaps, counts = self.step_gaps.counted(first, end)
         _, between = self._stalls(rows)
-        values = np.concatenate((self.step_gaps, between)) + self.token_processing_us
-        return values, np.concatenate((weights, np.ones_like(between)))
+        values = np.concatenate((gaps, between)) + self.token_processing_us
+        return values, np.concatenate((counts, np.ones_like(between)))
 
     def longest_gaps(self, requests: RequestTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the longest gap between tokens of some of its completed requests, of those that have any, µs.
@@ -146,7 +147,7 @@ class ReplicaOutcome:
         some = end > first
         stalled, between = self._stalls(rows)
         longest = np.zeros(requests.num_rows, dtype=np.int64)
-        np.maximum.at(longest, owners[some], longest_gaps(self.step_gaps, first[some], end[some]))
+        np.maximum.at(longest, owners[some], self.step_gaps.longest(first[some], end[some]))
         np.maximum.at(longest, stalled, between)
         return longest[rows] + self.token_processing_us
 
@@ -164,7 +165,9 @@ class ReplicaOutcome:
         owners, first, end = self._runs(requests, rows)
         stalled, between = self._stalls(rows)
         owners = np.concatenate((np.repeat(owners, end - first), stalled))
-        values = np.concatenate((self.step_gaps[steps_of_runs(first, end)], between)) + self.token_processing_us
+        values = (
+            np.concatenate((self.step_gaps.values()[steps_of_runs(first, end)], between)) + self.token_processing_us
+        )
         order = np.argsort(owners, kind="stable")
         return owners[order], values[order]
 
@@ -189,7 +192,7 @@ class ReplicaOutcome:
         # The first step of a run has the gap after the token of the step before, and that of a segment has a token.
         resumed = segments[1:][segments[1:, 0] == segments[:-1, 0]]
         owners = np.concatenate((np.repeat(runs, end - first), resumed[:, 0]))
-        ends = np.append(0, np.cumsum(self.step_gaps))
+        ends = np.append(0, np.cumsum(self.step_gaps.values()))
         ended = ends[np.concatenate((steps_of_runs(first, end), resumed[:, 1])) + 1]
         base = np.full(requests.num_rows, np.iinfo(np.int64).max)
         np.minimum.at(base, runs, ends[first])
@@ -240,10 +243,11 @@ class ReplicaOutcome:
     def _stalls(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the times between the segments of requests: row, and time to the first token of the next one, µs."""
         segments = self._segments_of(rows)
-        ends = np.cumsum(self.step_gaps)
         before, after = segments[:-1], segments[1:]
         same = before[:, 0] == after[:, 0]
-        return after[same, 0], ends[after[same, 1]] - ends[before[same, 2]]
+        if not same.any():
+            return after[same, 0], after[same, 1]
+        return after[same, 0], self.step_gaps.ends(after[same, 1]) - self.step_gaps.ends(before[same, 2])
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False)
@@ -270,6 +274,8 @@ class RunRecord:
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
         Modalities of the requests that have any, by id.
+    slo_targets : mapping of int to SLOTargets
+        Targets of the requests that have some of their own, by row.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
     samples : sequence of Table
@@ -291,6 +297,7 @@ class RunRecord:
     slowed: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
+    slo_targets: Mapping[int, SLOTargets]
     decisions: DecisionLog | None
     samples: Sequence[Table] = ()
     observed_at: int

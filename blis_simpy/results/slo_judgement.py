@@ -92,6 +92,7 @@ def judge(
     targets: Mapping[str, SLOTargets],
     *,
     observed_at: int,
+    own_targets: Mapping[int, SLOTargets] | None = None,
     ttft: NDArray[np.int64] | None = None,
     replicas: Sequence[ReplicaOutcome] = (),
 ) -> Judgement:
@@ -105,6 +106,8 @@ def judge(
         Targets by SLO class; ``*`` = all other requests.
     observed_at : int, tick
         End of the run, up to which requests that have not ended have waited.
+    own_targets : mapping of int to SLOTargets, optional
+        Targets of single requests by row, which replace those of their class one by one.
     ttft : ndarray of int64, shape (num_requests,), µs, optional
         TTFT of each request, in place of that in the table.
     replicas : sequence of ReplicaOutcome
@@ -115,6 +118,9 @@ def judge(
     limits = {
         name: np.array([getattr(one, name) or NEVER for one in chosen], dtype=np.int64)[members] for name in DIMENSIONS
     }
+    for row, own in (own_targets or {}).items():
+        for name in DIMENSIONS:
+            limits[name][row] = getattr(own, name) or limits[name][row]
     completed, arrived_at = requests.completed, requests["arrived_at_us"]
     capped = requests["length_capped"] & ~np.array([one.capped_is_good for one in chosen], dtype=np.bool_)[members]
     served = completed & ~capped

@@ -8,31 +8,121 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
+from blis_simpy.replica.log import StepLog
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-__all__ = ["counted_gaps", "longest_gaps", "steps_of_runs"]
+__all__ = ["StepGaps", "longest_gaps", "steps_of_runs"]
 
 
-def counted_gaps(num_steps: int, first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the requests that have the gap of each step.
+@attrs.frozen(eq=False)
+class StepGaps:
+    """The gap between tokens that each step of a replica makes.
 
-    Parameters
+    Attributes
     ----------
-    num_steps : int
-        Number of steps of the replica.
-    first_steps, end_steps : ndarray of int64, shape (num_runs,)
-        First step of each run, and the step after its last one; in each step of a run, a request has a gap.
-
-    Returns
-    -------
-    ndarray of int64, shape (num_steps,)
+    steps : StepLog
+        The steps.
+    includes_pauses : bool
+        Whether a gap reaches from the end of the step before to the end of the step, or is the duration of the step.
     """
-    length = num_steps + 1
-    change = np.bincount(first_steps, minlength=length) - np.bincount(end_steps, minlength=length)
-    return np.cumsum(change)[:-1]
+
+    steps: StepLog
+    includes_pauses: bool
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Return the gaps, µs, in blocks of consecutive steps."""
+        return self.steps.gap_blocks() if self.includes_pauses else self.steps.duration_blocks()
+
+    def values(self) -> NDArray[np.int64]:
+        """Return the gaps of all steps at once, µs."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.blocks()])
+
+    def counted(
+        self, first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return gaps, and the number of requests with each.
+
+        Parameters
+        ----------
+        first_steps, end_steps : ndarray of int64, shape (num_runs,)
+            First step of each run, and the step after its last one; in each step of a run, a request has a gap.
+
+        Returns
+        -------
+        gaps : ndarray of int64, µs
+            One for each step; of more steps than a block has, one for each different gap.
+        counts : ndarray of int64
+            Their numbers.
+        """
+        first_steps, end_steps = np.sort(first_steps), np.sort(end_steps)
+        found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        begin = decoding = 0
+        for gaps in self.blocks():
+            change = _numbers_at(first_steps, begin, len(gaps)) - _numbers_at(end_steps, begin, len(gaps))
+            counts = decoding + np.cumsum(change)
+            found.append((gaps, counts) if not begin and len(gaps) == len(self.steps) else _merged(gaps, counts))
+            begin, decoding = begin + len(gaps), int(counts[-1])
+        if len(found) == 1:
+            return found[0]
+        nothing = np.empty(0, dtype=np.int64)
+        return (
+            _merged(*(np.concatenate([nothing, *arrays]) for arrays in zip(*found, strict=True)))
+            if found
+            else (
+                nothing,
+                nothing,
+            )
+        )
+
+    def longest(self, first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the longest gap in each of some runs of steps, µs; no run is empty.
+
+        Parameters
+        ----------
+        first_steps, end_steps
+            As for `counted`.
+        """
+        longest = np.zeros(len(first_steps), dtype=np.int64)
+        begin = 0
+        for gaps in self.blocks():
+            end = begin + len(gaps)
+            runs = np.flatnonzero((first_steps < end) & (end_steps > begin))
+            within = longest_gaps(
+                gaps, np.maximum(first_steps[runs], begin) - begin, np.minimum(end_steps[runs], end) - begin
+            )
+            longest[runs] = np.maximum(longest[runs], within)
+            begin = end
+        return longest
+
+    def ends(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sum of the gaps up to and including each of some steps, µs."""
+        ends = np.empty(len(steps), dtype=np.int64)
+        begin = before = 0
+        for gaps in self.blocks():
+            sums = before + np.cumsum(gaps)
+            inside = (begin <= steps) & (steps < begin + len(gaps))
+            ends[inside] = sums[steps[inside] - begin]
+            begin, before = begin + len(gaps), int(sums[-1])
+        return ends
+
+
+def _numbers_at(ascending: NDArray[np.int64], begin: int, length: int) -> NDArray[np.int64]:
+    """Return how often each of some consecutive integers is among ascending ones."""
+    low, high = np.searchsorted(ascending, (begin, begin + length))
+    return np.bincount(ascending[low:high] - begin, minlength=length)
+
+
+def _merged(values: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the different values, and the sum of the counts of each."""
+    different, places = np.unique(values, return_inverse=True)
+    return different, np.bincount(places, weights=counts).astype(np.int64)
 
 
 def longest_gaps(

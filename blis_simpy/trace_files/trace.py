@@ -89,8 +89,8 @@ class Trace:
     not_kept : tuple of str
         What was in the file and is not in the trace.
     has_default_horizon : bool
-        Whether a replay without a horizon ends at `default_horizon`, as the reference does with its own layout, and not
-        when all requests have ended.
+        Whether a replay without a horizon in the engine profile ``blis`` ends at `default_horizon`, as the reference
+        does with its own layout, and not when all requests have ended.
     """
 
     header: TraceHeader

@@ -5,6 +5,8 @@ A step takes 100 + prompt tokens + 10 x decode tokens (µs), a block holds 16 to
 
 import pytest
 
+from blis_simpy.results.token_gaps import StepGaps
+
 SYNC = {"profile": "vllm", "async_scheduling": False}
 ASYNC = {"profile": "vllm"}
 BOTH = pytest.mark.parametrize("engine", [SYNC, ASYNC], ids=["synchronous", "asynchronous"])
@@ -138,7 +140,8 @@ def test_preempted_request_keeps_its_first_token_and_its_outputs(serve, engine):
 def test_step_gaps_include_pauses(serve):
     """Two requests in steps of 120, with a pause of 1 ms between them."""
     served = serve((20, 1, 0), (20, 1, 50), **ASYNC)
-    assert served.replica.step_gaps().tolist() == [120, 1120]
+    gaps = StepGaps(served.replica.steps, served.replica.gaps_include_pauses)
+    assert [gap for block in gaps.blocks() for gap in block.tolist()] == [120, 1120]
 
 
 @pytest.mark.parametrize(("engine", "prompt", "outcome"), [(SYNC, 0, "dropped"), (SYNC, 1, "completed")])

@@ -6,6 +6,7 @@ A step takes 100 + prompt tokens + 10 x decode tokens (µs), a block holds 16 to
 import pytest
 
 from blis_simpy.replica.batch_policies import ContinuousBatching
+from blis_simpy.results.token_gaps import StepGaps
 
 BLIS = {"profile": "blis"}
 
@@ -75,7 +76,8 @@ def test_missed_step_is_left_out_of_the_latencies_unless_requests_keep_their_out
 
 def test_step_gaps_are_the_durations(serve):
     served = serve((20, 3, 0), **BLIS)
-    assert served.replica.step_gaps().tolist() == [120, 110, 110]
+    gaps = StepGaps(served.replica.steps, served.replica.gaps_include_pauses)
+    assert [gap for block in gaps.blocks() for gap in block.tolist()] == [120, 110, 110]
 
 
 def test_empty_prompt_is_served(serve):

@@ -49,7 +49,8 @@ def waiting(elapsed, ttft=None, **labels):
 
 def report(requests, targets=CHAT):
     targets = {"*": targets} if isinstance(targets, SLOTargets) else targets
-    judgement = judge(RequestTable.of_requests(requests), targets, observed_at=WINDOW_US)
+    own = {row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None}
+    judgement = judge(RequestTable.of_requests(requests), targets, own_targets=own, observed_at=WINDOW_US)
     return SLOReport(judgement, start=0, end=WINDOW_US)
 
 
@@ -183,6 +184,12 @@ def test_targets_are_those_of_the_class_or_else_of_all_others():
 def test_requests_without_targets_are_good_if_they_complete():
     requests = [completed(300, 2, 400), completed(300, 2, 400, slo_class="chat"), rejected()]
     assert report(requests, {"chat": SLOTargets(ttft="200ms")}).good == 1
+
+
+def test_targets_of_a_request_replace_those_of_its_class_one_by_one():
+    """Both have TTFT 300 and TPOT 100; the class allows 200 and 40."""
+    found = report([completed(300, 2, 400, slo_targets=SLOTargets(ttft="300ms")), completed(300, 2, 400)])
+    assert (found.misses, found.sole_misses) == ({"ttft": 1, "tpot": 2, "e2e": 0}, {"ttft": 0, "tpot": 1, "e2e": 0})
 
 
 def test_weighted_attainment_weighs_the_requests_of_a_class():

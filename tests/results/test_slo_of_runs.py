@@ -8,6 +8,7 @@ import pytest
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
+from blis_simpy.experiment.service_level import Limit
 from blis_simpy.results.metrics import known_metrics
 
 SLO = {"batch": {"ttft": 110, "tpot": 125}, "*": {"e2e": 310, "qoe": {"ttft": 105, "tokens_per_s": 10_000}}}
@@ -80,6 +81,20 @@ def test_other_targets_can_be_given(result):
     assert result.slo({"*": {"ttft": "1ms"}}).attainment == 1
     with pytest.raises(blis.ScenarioError, match=r"slo\.batch\.ttft must be > 0, got 0"):
         result.slo({"batch": {"ttft": 0}})
+
+
+def test_goodput_is_the_throughput_where_all_requests_meet_their_targets(three):
+    result = with_targets(three, {"*": {"e2e": "1s"}})
+    for good, all_of_them in (
+        ("goodput_rps", "requests_per_s"),
+        ("good_output_tokens_per_s", "output_tokens_per_s"),
+        ("good_tokens_per_s", "total_tokens_per_s"),
+    ):
+        assert result.metric(good) == result.metric(all_of_them)
+
+
+def test_a_limit_of_attainment_is_a_lower_one():
+    assert str(Limit.of("attainment{slo_class=batch}", 0.9)) == "attainment{slo_class=batch} >= 0.9000"
 
 
 def test_an_unknown_class_names_the_known_ones(three):
@@ -167,3 +182,35 @@ def test_a_target_is_changed_by_its_path():
     scenario = blis.Scenario(model="qwen/qwen3-14b").with_(**{"slo.chat.ttft": "200ms", "slo.*.e2e": "10s"})
     assert scenario.slo["chat"].ttft == 200_000
     assert scenario.slo["*"].e2e == 10_000_000
+
+
+def test_requests_of_a_table_may_have_targets_of_their_own(prepare, tmp_path):
+    """TTFT 110 each, E2E 220; the last one has the targets of the scenario."""
+    table = {
+        "arrived_at_us": [0, 1000, 2000],
+        "input_tokens": [10, 10, 10],
+        "output_tokens": [2, 2, 2],
+        "slo_ttft_us": [109, 110, None],
+        "slo_e2e_us": [math.nan, 220.0, math.nan],
+    }
+    workload = blis.RequestWorkload.of_table(table)
+    scenario = prepare().scenario.with_(slo={"*": {"ttft": 1, "e2e": 1}})
+    assert scenario.with_(workload=workload).run().metric("attainment") == 1 / 3
+    result = blis.Simulation(scenario, requests=workload.requests).run()
+    result.save(tmp_path / "run.blis")
+    for found in (result, blis.load_result(tmp_path / "run.blis")):
+        assert found.slo().misses == {"ttft": 2, "e2e": 2}
+        assert found.slo().judgement.good.tolist() == [False, True, False]
+        assert found.record.slo_targets == {
+            0: blis.SLOTargets(ttft=109),
+            1: blis.SLOTargets(ttft=110, e2e=220),
+        }
+    assert workload != blis.RequestWorkload.of_table({**table, "slo_ttft_us": [109, 110, 5]})
+
+
+def test_a_target_of_a_request_is_checked():
+    table = {"arrived_at_us": [0], "input_tokens": [10], "output_tokens": [2], "slo_ttft_us": [-5]}
+    with pytest.raises(blis.ScenarioError, match=r"ttft must be > 0, got -5"):
+        blis.RequestWorkload.of_table(table)
+    with pytest.raises(blis.ScenarioError, match=r"slo_targets must be SLOTargets"):
+        blis.RequestWorkload([Request("one", 0, 10, 2, slo_targets={"ttft": 5})])
