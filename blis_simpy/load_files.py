@@ -10,6 +10,7 @@ from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
 from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.scenario import Scenario
+from blis_simpy.session_workload import SessionWorkload
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
@@ -110,6 +111,7 @@ def scenario_schema() -> dict[str, Any]:
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
         writer.reference(UserWorkload),
+        writer.reference(SessionWorkload),
         writer.reference(TraceWorkload),
         *traffic["anyOf"],
     ]

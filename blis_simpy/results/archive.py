@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
+_ROWS = ("rejected", "slowed", "off_critical_path")
 _ARRAYS = ("rows", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
@@ -61,7 +62,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         "slo_targets": {str(row): to_plain(targets) for row, targets in record.slo_targets.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
-    arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    arrays = {name: getattr(record, name) for name in _ROWS}
     for index, table in enumerate(record.samples):
         arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
@@ -120,8 +121,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
             "steps": steps,
-            "rejected": arrays["rejected"],
-            "slowed": arrays["slowed"],
+            **{name: arrays[name] for name in _ROWS},
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
             "slo_targets": {int(row): SLOTargets(**given) for row, given in figures["slo_targets"].items()},

@@ -150,7 +150,10 @@ class Result(Rendered):
         or timed out) and ``open`` (not ended); ``started_at_us`` (first arrival), ``duration_us`` (to the last token),
         ``service_us`` (time with a request in the system) and ``pause_us`` (thinking, or waiting for tools);
         ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of all its requests, and ``hit_rate``, the cached
-        share of the input.
+        share of the input; ``path_requests``, the number of requests on the critical path, which are those that decided
+        when the session ended, and of these ``path_queue_us`` (to the first admission to a batch; all the time of one
+        that did not complete), ``path_prefill_us`` (to the first token) and ``path_decode_us`` (to the last one), and
+        ``path_wait_us``, the rest of the duration: tools, thinking.
 
         Examples
         --------
@@ -159,7 +162,7 @@ class Result(Rendered):
         >>> result.sessions["completed"].tolist(), result.sessions["pause_us"].tolist()
         ([3, 3], [2000000, 2000000])
         """
-        return session_table(self.requests)
+        return session_table(self.requests, self.record.off_critical_path)
 
     @property
     def samples(self) -> list[Table]:

@@ -270,6 +270,8 @@ class RunRecord:
         Rows of the requests that admission rejected, in order.
     slowed : ndarray of int64
         Rows of the requests whose replica was warming up, ascending.
+    off_critical_path : ndarray of int64
+        Rows of the requests of sessions that did not decide when their session ended, ascending.
     routing_rejections : int
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
@@ -295,6 +297,7 @@ class RunRecord:
     steps: Sequence[StepLog]
     rejected: NDArray[np.int64]
     slowed: NDArray[np.int64]
+    off_critical_path: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
     slo_targets: Mapping[int, SLOTargets]
