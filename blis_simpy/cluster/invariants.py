@@ -160,7 +160,10 @@ class InvariantChecker:
             self._fail(
                 f"the E2E of {leg.e2e} us is below the TTFT of {leg.ttft} us", replica=leg.replica, request=request
             )
-        if not leg.length_capped and leg.generated_tokens != request.output_tokens:
+        # An engine that clips outputs keeps to the output budget, and generates a token at least.
+        planned = max(request.output_tokens, 1)
+        clipped = min(planned, request.max_output_tokens or planned)
+        if not leg.length_capped and leg.generated_tokens not in (request.output_tokens, clipped):
             rule = f"{leg.generated_tokens} of {request.output_tokens} output tokens were generated"
             self._fail(rule, replica=leg.replica, request=request)
 

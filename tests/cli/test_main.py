@@ -28,6 +28,12 @@ def test_version_and_help_exit_with_0(capsys):
         assert capsys.readouterr().out.startswith("usage: blis COMMAND [flags]\n")
 
 
+def test_the_report_json_has_outcomes_and_metrics(capsys):
+    assert main([*FEW, "--report", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["outcomes"]["completed"], report["metrics"]["completed"]) == (3, 3)
+
+
 @pytest.mark.parametrize("command", ["run", "replay"])
 def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, capsys):
     assert main([command, "--help"]) == 0

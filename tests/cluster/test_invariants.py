@@ -79,3 +79,10 @@ def test_checked_runs_have_the_same_figures(name):
 def test_an_unknown_check_is_refused():
     with pytest.raises(blis.ScenarioError, match="check is unknown, got 'some'; known: full"):
         blis.Simulation(SCENARIO, check="some")
+
+
+@pytest.mark.parametrize(("planned", "budget", "generated"), [(0, 0, 1), (2, 1, 1), (2, 0, 2), (2, 5, 2)])
+def test_an_output_may_end_at_its_budget_and_has_a_token_at_least(planned, budget, generated):
+    request = blis.Request("a", 0, input_tokens=4, output_tokens=planned, max_output_tokens=budget)
+    result = SCENARIO.with_(engine={"profile": "vllm"}, workload=[request]).run(check="full")
+    assert result.requests["generated_tokens"].tolist() == [generated]
