@@ -10,10 +10,12 @@ from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.scenario import Scenario
+from blis_simpy.session_workload import SessionWorkload
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.settings.saved_plugin import with_saved_plugins
 from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
@@ -109,6 +111,7 @@ def scenario_schema() -> dict[str, Any]:
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
         writer.reference(UserWorkload),
+        writer.reference(SessionWorkload),
         writer.reference(TraceWorkload),
         writer.reference(RequestWorkload),
         *traffic["anyOf"],
@@ -142,4 +145,6 @@ def load_result(path: str | PathLike[str]) -> Result:
     from blis_simpy.results.run_record import RunRecord
 
     scenario, parts = read_run(path)
-    return Result(RunRecord(scenario=parse_scenario(scenario), **parts))
+    document = loader.parse(scenario)
+    document = document.with_data(with_saved_plugins(document.data))
+    return Result(RunRecord(scenario=_scenario(document, Path()), **parts))

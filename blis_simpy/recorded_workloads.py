@@ -28,7 +28,7 @@ from blis_simpy.workload.traffic import Traffic
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
 
-__all__ = ["RequestWorkload", "TraceWorkload"]
+__all__ = ["RequestWorkload", "TraceWorkload", "file_digest_of"]
 
 _CHOSEN = tuple(field.name for field in attrs.fields(Request) if field.init)
 """Attributes of a request that the workload decides."""
@@ -159,10 +159,17 @@ class TraceWorkload(Traffic):
         options = self.format.values() if isinstance(self.format, Mapping) else ()
         files = [self.trace, *(path for path in options if isinstance(path, str) and Path(path).is_file())]
         others = {field.name: getattr(self, field.name) for field in fields_of(TraceWorkload) if field.name != "trace"}
-        return others, [_digest(path) for path in files]
+        return others, [file_digest_of(path) for path in files]
 
 
-def _digest(path: str) -> str:
+def file_digest_of(path: str) -> str:
+    """Return the digest of the content of a file.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as file:
             return file_digest(file, "sha256").hexdigest()

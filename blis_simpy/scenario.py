@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.settings.parameter_docs import documented
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from blis_simpy.workload.preview import Preview
 
 __all__ = ["Scenario"]
+
+_log = logging.getLogger(__name__)
 
 
 @documented
@@ -97,4 +101,12 @@ class Scenario(ScenarioSettings):
             from blis_simpy.results.run_judgements import check_slo_classes
 
             check_slo_classes(self, (request.slo_class for request in simulation.requests))
-        return simulation.run(until, progress=progress)
+        result = simulation.run(until, progress=progress)
+        # Often a number of seconds that was taken for µs.
+        if (
+            self.end is not None
+            and simulation.is_over
+            and not any(replica.completed for replica in result.record.replicas)
+        ):
+            _log.warning("no request completes up to the horizon, %s", format_ticks(self.end))
+        return result

@@ -28,6 +28,7 @@ from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
+from blis_simpy.session_workload import SessionWorkload
 from blis_simpy.settings.bounds import MAX_REPLICAS
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import Accepts, NamedParts, OptionalDuration, OptionalPath, Part, Parts, Plugin
@@ -58,6 +59,8 @@ def _read_traffic(value: Any) -> Any:
         return load_workload(value) if isinstance(value, str) else read_workload(value)
     if isinstance(value, Mapping) and not _USER_KEYS.isdisjoint(value):
         return structure(value, UserWorkload)
+    if isinstance(value, Mapping) and "sessions" in value:
+        return structure(value, SessionWorkload)
     if isinstance(value, Mapping) and "trace" in value:
         return structure(value, TraceWorkload)
     if isinstance(value, Mapping) and "requests" in value:

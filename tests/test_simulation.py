@@ -67,3 +67,12 @@ def test_observation_shows_the_end_state_of_the_step_under_way(prepare):
     simulation.env.process(watch())
     simulation.run()
     assert seen == [(50, 0, 0, 0), (130, 0, 0, 0), (135, 0, 1, 2), (240, 0, 1, 2), (250, 0, 1, 2)]
+
+
+@pytest.mark.parametrize(("horizon", "warned"), [(10, True), ("1min", False), (None, False)])
+def test_a_horizon_before_the_first_completion_is_warned_of(horizon, warned, caplog):
+    scenario = blis.Scenario(
+        model="qwen/qwen3-14b", horizon=horizon, workload=blis.Workload(rate=1, num_requests=2, output=2)
+    )
+    scenario.run()
+    assert caplog.messages == (["no request completes up to the horizon, 10us"] if warned else [])

@@ -10,7 +10,9 @@ Types below display are registered here; an object of any other type describes i
 
 from __future__ import annotations
 
+import sys
 from functools import singledispatch
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from blis_simpy.calibration.calibrate import Calibration
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.display.text_table import Line
 
-__all__ = ["describe", "html", "text"]
+__all__ = ["describe", "html", "terminal", "text"]
 
 
 @singledispatch
@@ -67,6 +69,12 @@ describe.register(TextTable, lambda table: [table])
 def html(thing: object) -> str:
     """Render an object as HTML for a notebook, without style sheet or script."""
     return page_html(describe(thing))
+
+
+def terminal(thing: object) -> str:
+    """Render an object as text that fits the terminal, if standard output is one; else as `text` does."""
+    width = get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+    return page_text(describe(thing), width)
 
 
 def text(thing: object) -> str:

@@ -201,7 +201,7 @@ def sweep(
     Examples
     --------
     >>> scenario = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=20, num_requests=50))
-    >>> found = sweep(scenario, {"replicas": [1, 2], "workload.rate": [5, 10]}, executor="serial")
+    >>> found = sweep(scenario, {"replicas": [1, 2], "workload.rate": [20, 60]}, executor="serial")
     >>> len(found), found.best("ttft_p99_ms").settings["replicas"]
     (4, 2)
     """

@@ -155,6 +155,9 @@ class Replica:
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
 
+    def __repr__(self) -> str:
+        return f"<Replica {self.index} of {self.model}: {self.batch_size:,} running, {self.queue_depth:,} queued>"
+
     def serve(self) -> Generator[Event, None, None]:
         """Form steps while there is work, and sleep otherwise."""
         env, engine, planner, wakeup = self.env, self._engine, self._planner, self._wakeup

@@ -47,6 +47,15 @@ _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
 _LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
 _NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
+_FINAL_FIRST = (
+    RequestOutcome.COMPLETED,
+    RequestOutcome.TIMED_OUT,
+    RequestOutcome.DROPPED,
+    RequestOutcome.REJECTED,
+    RequestOutcome.RUNNING,
+    RequestOutcome.QUEUED,
+    RequestOutcome.PENDING,
+)
 _OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype=object)
 
 
@@ -92,10 +101,8 @@ class RequestTable(Table):
         """Make the table of some requests; a column is computed when it is first accessed."""
         return cls(_NAMES, len(requests), lambda name: _column(requests, name))
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._columns and name in _DERIVED:
-            self._columns[name] = self._derived(name)
-        return super().__getitem__(name)
+    def _compute(self, name: str) -> NDArray[Any]:
+        return self._derived(name) if name in _DERIVED else self._make(name)
 
     def _derived(self, name: str) -> NDArray[Any]:
         if name == "scheduling_delay_us":
@@ -112,6 +119,13 @@ class RequestTable(Table):
     def with_outcome(self, outcome: RequestOutcome) -> NDArray[np.bool_]:
         """Return which requests have an outcome; shape (num_rows,)."""
         return np.asarray(self["outcome"] == outcome.name.lower(), dtype=np.bool_)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of requests by outcome, all outcomes of a request included; they add up to the number of rows."""
+        counts = {outcome.name.lower(): 0 for outcome in _FINAL_FIRST}
+        found, numbers = np.unique(self["outcome"].astype(str), return_counts=True)
+        return counts | dict(zip(found.tolist(), numbers.tolist(), strict=True))
 
     @property
     def completed(self) -> NDArray[np.bool_]:

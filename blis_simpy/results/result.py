@@ -150,7 +150,10 @@ class Result(Rendered):
         or timed out) and ``open`` (not ended); ``started_at_us`` (first arrival), ``duration_us`` (to the last token),
         ``service_us`` (time with a request in the system) and ``pause_us`` (thinking, or waiting for tools);
         ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of all its requests, and ``hit_rate``, the cached
-        share of the input.
+        share of the input; ``path_requests``, the number of requests on the critical path, which are those that decided
+        when the session ended, and of these ``path_queue_us`` (to the first admission to a batch; all the time of one
+        that did not complete), ``path_prefill_us`` (to the first token) and ``path_decode_us`` (to the last one), and
+        ``path_wait_us``, the rest of the duration: tools, thinking.
 
         Examples
         --------
@@ -159,7 +162,7 @@ class Result(Rendered):
         >>> result.sessions["completed"].tolist(), result.sessions["pause_us"].tolist()
         ([3, 3], [2000000, 2000000])
         """
-        return session_table(self.requests)
+        return session_table(self.requests, self.record.off_critical_path)
 
     @property
     def samples(self) -> list[Table]:
@@ -279,6 +282,10 @@ class Result(Rendered):
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, from which `load_result` makes an equal result.
 
+        A policy, process or other plug-in without a registered name is written by its qualified name; the scenario of
+        the loaded result cannot be run. Requests or a trace in memory are left out of its workload; the table of
+        requests has them.
+
         Parameters
         ----------
         path : path-like
@@ -287,7 +294,7 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If the file cannot be written, or the scenario holds a policy that has no registered name.
+            If the file cannot be written.
         """
         write_run(path, self.record)
 
@@ -384,15 +391,43 @@ class Result(Rendered):
             decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
+    def report(self, form: str = "text") -> str:
+        """Return the summary that ``print(result)`` and ``blis run`` show.
+
+        Parameters
+        ----------
+        form : str
+            ``text``; ``json`` (outcomes, all metrics, sections and remarks, see
+            `blis_simpy.results.plain_report.plain_report`); ``html``, or any other renderer.
+
+        Raises
+        ------
+        PluginError
+            If there is no such renderer.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.report().splitlines()[1]
+        '9 of 9 requests completed'
+        """
+        return self.render(form)
+
     @property
     def plot(self) -> Plots:
         """Plots of the run as methods, such as ``result.plot.timeline()``; they need the extra ``plot``."""
         return Plots(self)
 
+    def __str__(self) -> str:
+        return self.render("terminal")
+
     def __repr__(self) -> str:
-        s = self.summary
+        outcomes = self.requests.outcomes
+        others = (
+            f", {count} {name.replace('_', ' ')}" for name, count in outcomes.items() if name != "completed" and count
+        )
         return (
-            f"<Result: {s['completed_requests']} of {self.requests.num_rows} requests completed in "
-            f"{s['vllm_estimated_duration_s']:.3f} s, mean TTFT {s['ttft_mean_ms']:.3f} ms, "
-            f"mean E2E {s['e2e_mean_ms']:.3f} ms>"
+            f"<Result: {outcomes['completed']} of {self.requests.num_rows} requests completed{''.join(others)} in "
+            f"{self.aggregate.ended_at / 1e6:.3f} s, mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, "
+            f"mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )

@@ -270,6 +270,8 @@ class RunRecord:
         Rows of the requests that admission rejected, in order.
     slowed : ndarray of int64
         Rows of the requests whose replica was warming up, ascending.
+    off_critical_path : ndarray of int64
+        Rows of the requests of sessions that did not decide when their session ended, ascending.
     routing_rejections : int
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
@@ -284,6 +286,8 @@ class RunRecord:
         Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
         Real time that the simulation took.
+    is_over : bool
+        Whether the run has ended; False at a pause.
     """
 
     scenario: ScenarioSettings
@@ -293,6 +297,7 @@ class RunRecord:
     steps: Sequence[StepLog]
     rejected: NDArray[np.int64]
     slowed: NDArray[np.int64]
+    off_critical_path: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
     slo_targets: Mapping[int, SLOTargets]
@@ -300,6 +305,10 @@ class RunRecord:
     samples: Sequence[Table] = ()
     observed_at: int
     wall_clock_s: float
+    is_over: bool = True
+
+    def __repr__(self) -> str:
+        return f"<RunRecord of {self.requests.num_rows:,} requests on {len(self.replicas):,} replicas>"
 
     def ttft(self) -> NDArray[np.int64]:
         """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""

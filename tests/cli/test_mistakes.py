@@ -140,7 +140,7 @@ MISTAKES = [
         [*MODEL, "--log", "loud"],
         "--log is unknown, got 'loud'; known: trace, debug, info, warn, warning, error, fatal, panic",
     ),
-    ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, blis, none"),
+    ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, json, blis, none"),
     ([*MODEL, "--plain-steps=maybe"], "--plain-steps must be true or false, got 'maybe'"),
     ([*MODEL, "--prompt-tokens", "9000"], "--prompt-tokens must be within [2, 7000], got 9000"),
     ([*MODEL, "--prompt-tokens-stdev=-0.5"], "--prompt-tokens-stdev must be >= 0, got -0.5"),

@@ -1,6 +1,7 @@
 """Figures of a choice against what can be counted in the rows, on random runs in which all kinds of things go wrong."""
 
 import math
+import re
 from statistics import mean
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
+from blis_simpy.display.summary import summary_page
+from blis_simpy.results.by_label import subsets
 from blis_simpy.results.phases import PHASES
 
 ROWS = st.tuples(st.integers(1, 60), st.integers(0, 40), st.integers(0, 3000), st.integers(0, 2))
@@ -35,6 +38,8 @@ def runs(draw):
         ),
         kv=blis.KVSettings(blocks=draw(st.integers(7, 14)), block_size=8),
     )
+    if draw(st.booleans()):
+        scenario = scenario.with_(admission={"policy": "token-bucket", "capacity": 60, "refill_rate": 20_000})
     requests = [
         Request(
             f"request_{i}",
@@ -168,3 +173,20 @@ def test_tokens_and_gaps_of_each_request_are_those_of_its_row(result):
             assert delivered[-1] <= requests["e2e_us"][row]
             if not len(replica.skipped_tokens):
                 assert sorted(np.diff(delivered)) == sorted(of_row)
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=runs())
+def test_counts_of_outcomes_add_up_and_agree_with_those_of_replicas_and_admission(result):
+    counts, summary, anomalies = result.requests.outcomes, result.summary, result.anomalies
+    assert sum(counts.values()) == result.requests.num_rows
+    assert counts["completed"] == summary["completed_requests"]
+    assert (counts["timed_out"], counts["dropped"]) == (summary["timed_out_requests"], summary["dropped_unservable"])
+    assert counts["rejected"] == anomalies["rejected_requests_admission"] + anomalies["rejected_requests_routing"]
+    assert (counts["running"], counts["queued"]) == (summary["still_running"], summary["still_queued"])
+    for label in ("replica", "tenant", "slo_class", "model"):
+        groups = [group.requests.outcomes for group in subsets(result, label).values()]
+        assert {name: sum(group[name] for group in groups) for name in counts} == counts
+    line = summary_page(result)[1][0].split(";")[0]
+    completed, total, *others = map(int, re.findall(r"\d+", line))
+    assert completed + sum(others) == total == result.requests.num_rows

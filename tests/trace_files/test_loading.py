@@ -22,8 +22,8 @@ from blis_simpy.trace_files.trace_builder import build_trace
 
 SAMPLES = Path(__file__).parents[1] / "data" / "traces"
 KNOWN = (
-    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
-    "sharegpt, table, trace-v2, vllm-benchmark"
+    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, otel, sessions, "
+    "sglang-benchmark, sharegpt, table, trace-v2, vllm-benchmark, weka"
 )
 FORMATS = {
     "azure-2023.csv": "azure",
