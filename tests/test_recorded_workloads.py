@@ -191,11 +191,8 @@ def test_ids_and_labels_of_requests_must_be_text(change):
 
 def test_a_trace_in_memory_cannot_be_written(trace, tmp_path):
     scenario = blis.Scenario(**SMALL, workload=blis.TraceWorkload(**options(trace)).load())
-    message = r"workload\.trace cannot be written: a Trace in memory has no file"
-    with pytest.raises(ScenarioError, match=message):
+    with pytest.raises(ScenarioError, match=r"workload\.trace cannot be written: a Trace in memory has no file"):
         scenario.write(tmp_path / "scenario.yaml")
-    with pytest.raises(ScenarioError, match=message):
-        scenario.run().save(tmp_path / "run.blis")
 
 
 def test_a_workload_of_requests_has_no_rate():
@@ -226,14 +223,6 @@ def by_hand(**options):
 def test_a_scenario_file_holds_requests():
     scenario = by_hand(max_in_flight=1)
     assert parse_scenario(scenario.to_yaml()) == scenario
-
-
-def test_a_saved_result_of_requests_is_loaded(tmp_path):
-    result = by_hand().run()
-    result.save(tmp_path / "run.blis")
-    loaded = blis.load_result(tmp_path / "run.blis")
-    assert loaded.scenario == result.scenario
-    assert list(loaded.requests.rows()) == list(result.requests.rows())
 
 
 REQUEST = "{id: a, arrived_at: 0, input_tokens: 1, output_tokens: 1"

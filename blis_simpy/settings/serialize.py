@@ -186,8 +186,7 @@ class _Writer:
             return [self._data(item, f"{path}[{index}]") for index, item in enumerate(value)]
         if isinstance(value, Mapping):
             return {self._key(key, path): self._data(item, joined(path, str(key))) for key, item in value.items()}
-        # Of another class, such as a request, nothing says how to read it back.
-        if attrs.has(type(value)) and any(map(find_setting, attrs.fields(type(value)))):
+        if attrs.has(type(value)):
             return self.settings(value, path)
         return self._refuse(path, f"a {type(value).__name__} is no plain data")
 
