@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-FAST := -m "not (parity or equivalence or notebook or ray or slow)"
+FAST := -m "not (parity or equivalence or fuzz or notebook or ray or slow)"
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
 

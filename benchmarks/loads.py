@@ -45,8 +45,9 @@ class Load:
     def simulation(self) -> Simulation:
         """Build what the command simulates."""
         if self.command[0] == "run":
-            scenario = load_scenario(self.command[1])
-            return Simulation(scenario.with_(**{"workload.num_requests": int(self.command[3])}))
+            _, file, _, num_requests, _, profile = self.command
+            changes = {"workload.num_requests": int(num_requests), "engine.profile": profile}
+            return Simulation(load_scenario(file).with_(**changes))
         words = dict(word.split("=", 1) for word in self.command[1:])
         requests = read_trace(words.pop("--trace-header"), words.pop("--trace-data")).requests()
         flags = (*COMMON_FLAGS, *setting_flags(workload=False))
@@ -57,26 +58,24 @@ class Load:
         )
 
 
-def generated(name: str, num_requests: int) -> Load:
-    """Traffic of a scenario file in this folder."""
-    file = str(HERE / f"{name}.yaml")
-    return Load(name=f"{name} {num_requests:,}", command=("run", file, "--num-requests", str(num_requests)))
+def generated(name: str, num_requests: int, profile: str) -> Load:
+    """Traffic of a scenario file in this folder, to an engine of a profile."""
+    words = ("run", str(HERE / f"{name}.yaml"), "--num-requests", str(num_requests), "--engine-profile", profile)
+    return Load(name=f"{name} {num_requests:,}, {profile}", command=words)
 
 
-def recorded() -> list[Load]:
-    """One-replica loads of the corpus; none where it is absent."""
+def recorded(key: str, profile: str) -> Load | None:
+    """Load of the corpus, to an engine of a profile; None where the corpus is absent."""
     index = CORPUS / "perf" / "perf.json"
     if not index.is_file():
-        return []
-    return [_recorded(key, load) for key, load in json.loads(index.read_text()).items() if key in ("a", "c")]
-
-
-def _recorded(key: str, load: dict[str, Any]) -> Load:
+        return None
+    load: dict[str, Any] = json.loads(index.read_text())[key]
     folder = CORPUS / "perf"
     words = {
         "trace-header": folder / load["trace_header"],
         "trace-data": folder / load["trace_data"],
         "hardware-config": CORPUS / "hardware.json",
+        "engine-profile": profile,
         **{
             name: ",".join(map(str, value)) if isinstance(value, list) else value
             for name, value in load["flags"].items()
@@ -84,9 +83,14 @@ def _recorded(key: str, load: dict[str, Any]) -> Load:
     }
     if load["model_config"]:
         words["model-config-folder"] = CORPUS / "model_configs" / load["model_config"]
-    return Load(
-        name=f"recorded load {key}",
+    plain = Load(
+        name=f"recorded load {key}, {profile}",
         command=("replay", *(f"--{name}={value}" for name, value in words.items())),
+    )
+    if profile != "blis":
+        return plain
+    return attrs.evolve(
+        plain,
         digest=load["sha256_id_ttft_e2e"],
         reference_cpu_s=load["reference"]["cpu_s_median"],
         reference_calibration_s=load["reference"]["calibration_cpu_s"],

@@ -104,10 +104,14 @@ def main() -> int:
     quick = parser.parse_args().quick
     rounds = 1 if quick else 3
     calibration_s = calibrate()
-    loads = [*(recorded() or [generated("decode-heavy", 5_000)]), generated("sparse-decode", 2_000)]
-    rows = [measured(load, rounds, plain=True) for load in loads]
-    growth = (2_000, 20_000) if quick else (2_000, 20_000, 200_000)
-    rows += [measured(generated("near-saturation", size), rounds, plain=False) for size in growth]
+    rows = []
+    for profile in ("blis", "vllm"):
+        loads = [load for key in "ac" if (load := recorded(key, profile))]
+        loads = loads or [generated("decode-heavy", 5_000, profile)]
+        loads.append(generated("sparse-decode", 2_000, profile))
+        rows += [measured(load, rounds, plain=True) for load in loads]
+        growth = (2_000, 20_000) if quick else (2_000, 20_000, 200_000)
+        rows += [measured(generated("near-saturation", size, profile), rounds, plain=False) for size in growth]
     show(rows, calibration_s)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"calibration_cpu_s": calibration_s, "rows": rows}, indent=1))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.call_graph import Call, CallGraph
     from blis_simpy.core.observers import Observer
     from blis_simpy.core.request import Leg, Request, RequestOutcome
+    from blis_simpy.core.slo_targets import QoETarget, SLOTargets
     from blis_simpy.core.token_spans import Span
     from blis_simpy.errors import (
         BlisError,
@@ -131,6 +132,7 @@ __all__ = [
     "PoissonArrivals",
     "PolicyContext",
     "Problem",
+    "QoETarget",
     "Range",
     "Reasoning",
     "Recording",
@@ -145,6 +147,7 @@ __all__ = [
     "RouterSettings",
     "RouterState",
     "RoutingDecision",
+    "SLOTargets",
     "Scenario",
     "ScenarioError",
     "SessionWorkload",
@@ -206,6 +209,7 @@ _MODULES = {
     "blis_simpy.core.token_spans": ("Span",),
     "blis_simpy.core.call_graph": ("Call", "CallGraph"),
     "blis_simpy.core.observers": ("Observer",),
+    "blis_simpy.core.slo_targets": ("QoETarget", "SLOTargets"),
     "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
     "blis_simpy.errors": (
         "BlisError",
@@ -273,6 +277,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("blis-simpy")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.scenario_settings import ScenarioSettings
 from blis_simpy.settings.parameter_docs import documented
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from blis_simpy.deployment import ResolvedDeployment
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from blis_simpy.workload.preview import Preview
 
 __all__ = ["Scenario"]
+
+_log = logging.getLogger(__name__)
 
 
 @documented
@@ -92,4 +96,17 @@ class Scenario(ScenarioSettings):
         # Imported here, because SimPy and numpy take three times as long to import as the settings.
         from blis_simpy.simulation import Simulation
 
-        return Simulation(self, seed=seed, check=check).run(until, progress=progress)
+        simulation = Simulation(self, seed=seed, check=check)
+        if self.slo and not self.processes:  # which may submit requests of any class
+            from blis_simpy.results.run_judgements import check_slo_classes
+
+            check_slo_classes(self, (request.slo_class for request in simulation.requests))
+        result = simulation.run(until, progress=progress)
+        # Often a number of seconds that was taken for µs.
+        if (
+            self.end is not None
+            and simulation.is_over
+            and not any(replica.completed for replica in result.record.replicas)
+        ):
+            _log.warning("no request completes up to the horizon, %s", format_ticks(self.end))
+        return result

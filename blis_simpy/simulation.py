@@ -34,6 +34,8 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.plain_values import DataFrame
+from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
@@ -71,8 +73,9 @@ class Simulation:
         What to simulate.
     seed : int, optional
         Seed of all random streams, in place of the scenario's.
-    requests : iterable of Request, optional
-        Requests to serve in place of the scenario's workload; each can be served once.
+    requests : iterable of Request or DataFrame, optional
+        Requests to serve in place of the scenario's workload; each can be served once. For the columns of a data frame
+        see `RequestWorkload.of_table`.
     check : {"full"}, optional
         Check the invariants of the simulation while it runs, see `blis_simpy.cluster.invariants`. It takes several
         times as long, with the same figures.
@@ -110,7 +113,7 @@ class Simulation:
         scenario: ScenarioSettings,
         *,
         seed: int | None = None,
-        requests: Iterable[Request] | None = None,
+        requests: Iterable[Request] | DataFrame | None = None,
         check: str | None = None,
     ) -> None:
         if check is not None and check not in CHECKS:
@@ -119,7 +122,9 @@ class Simulation:
             self._build(scenario, seed, requests)
         self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
 
-    def _build(self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | None) -> None:
+    def _build(
+        self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | DataFrame | None
+    ) -> None:
         self.scenario = scenario
         self.settings = scenario = with_own_plugins(scenario)
         self.seed = scenario.seed if seed is None else _checked_seed(seed)
@@ -129,6 +134,8 @@ class Simulation:
         self.horizon = scenario.end or FOREVER
         streams = RandomStreams(self.seed)
         if requests is not None:
+            if isinstance(requests, DataFrame):
+                requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif scenario.workload is not None:
             workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
@@ -311,6 +318,8 @@ class Simulation:
             details=self._details,
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
+            # The first event beyond the horizon ends the run.
+            observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
@@ -497,7 +506,7 @@ class Simulation:
         >>> simulation = Simulation(Scenario(model="qwen/qwen3-14b"), requests=[Request("mine", 5, 100, 20)])
         >>> simulation.add_observer(Idle())
         >>> _ = simulation.run()
-        replica 0 is idle at 259396 us
+        replica 0 is idle at 227378 us
         """
         self._observers.subscribe(observer, deferred=True)
 

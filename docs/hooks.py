@@ -16,7 +16,7 @@ from blis_simpy.errors import joined
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings.convert import inline_field
 from blis_simpy.settings.description import setting_of
-from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
+from blis_simpy.settings.field_types import listed_class, named_class, nested_class, type_hints
 from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.parameter_docs import range_text
 from blis_simpy.settings.plugin_options import options_class
@@ -47,7 +47,7 @@ def tables(root: type) -> Iterator[str]:
             hint = type_hints(cls)[attribute.name]
             if nested_class(hint) is None or attribute.default is attrs.NOTHING or default_of(attribute) is None:
                 yield row(place, attribute)
-            for part, suffix in ((nested_class(hint), ""), (listed_class(hint), "[i]")):
+            for part, suffix in ((nested_class(hint), ""), (listed_class(hint), "[i]"), (named_class(hint), ".NAME")):
                 if part is not None and part not in seen:
                     seen.add(part)
                     parts.append((place + suffix, part))

@@ -1,6 +1,6 @@
 """Render the pictures of the README and the documentation into docs/images; `make pictures` runs it.
 
-Each picture comes from scenarios and seeds that stand here, so that the same version draws the same.
+Each picture comes from scenarios and seeds in this file, so that the same version draws the same.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def tables() -> Iterator[str]:
     for cls in (Workload, *settings_classes(UserWorkload), SessionWorkload, AgentSessions, TraceWorkload):
         yield from _table(f"## {cls.__name__}", _first_sentence(cls), cls)
     for kind, (tag, title, _) in PLUGINS.items():
-        yield from ("", f"## {title}", "", f"Options stand beside the name under `{tag}`.")
+        yield from ("", f"## {title}", "", f"Options are given beside the name under `{tag}`.")
         for name in registry.names(kind):
             plugin = registry.get(kind, name)
             yield from _table(f"### `{name}`", f"{_first_sentence(plugin)} In Python `{plugin.__name__}`.", plugin)

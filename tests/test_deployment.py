@@ -378,7 +378,7 @@ BAD_FIGURES = [
             "it takes at least 2 GPUs of this kind"
         ),
     ),
-    ("zero heads", {"config": {"num_attention_heads": 0}}, "tiny/config.json: num_attention_heads must be given"),
+    ("zero heads", {"config": {"num_attention_heads": 0}}, "tiny/config.json: num_attention_heads must be > 0, got 0"),
     ("no layers", {"config": {"num_hidden_layers": None}}, "tiny/config.json: num_hidden_layers must be given"),
     ("no vocabulary", {"config": {"vocab_size": None}}, "tiny/config.json: vocab_size must be given"),
     (

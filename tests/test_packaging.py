@@ -80,10 +80,10 @@ def test_wheel_runs_in_an_environment_of_its_own_and_an_empty_folder(wheel, tmp_
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
     # The dependencies come from the environment under test, so that nothing is fetched.
-    site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    sites = [path for path in sys.path if path.endswith("site-packages")]
     target = next((home / "lib").glob("python*")) / "site-packages"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
-    (target / "dependencies.pth").write_text(str(site), encoding="utf-8")
+    (target / "dependencies.pth").write_text("\n".join(sites), encoding="utf-8")
     empty = tmp_path / "empty"
     empty.mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COV"))}

@@ -40,10 +40,10 @@ def test_request_between_arrival_and_queue_at_the_horizon_is_in_no_counter(serve
 
 def test_progress_is_told_now_and_then(prepare):
     simulation = prepare(*[(1, 1, 10 * i) for i in range(600)])
-    told = []
-    simulation.run(progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (600, 600)
-    assert all(total == 600 for _, total in told)
+    seen = []
+    simulation.run(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (600, 600)
+    assert all(total == 600 for _, total in seen)
 
 
 def test_simulation_needs_something_to_serve():
@@ -67,3 +67,12 @@ def test_observation_shows_the_end_state_of_the_step_under_way(prepare):
     simulation.env.process(watch())
     simulation.run()
     assert seen == [(50, 0, 0, 0), (130, 0, 0, 0), (135, 0, 1, 2), (240, 0, 1, 2), (250, 0, 1, 2)]
+
+
+@pytest.mark.parametrize(("horizon", "warned"), [(10, True), ("1min", False), (None, False)])
+def test_a_horizon_before_the_first_completion_is_warned_of(horizon, warned, caplog):
+    scenario = blis.Scenario(
+        model="qwen/qwen3-14b", horizon=horizon, workload=blis.Workload(rate=1, num_requests=2, output=2)
+    )
+    scenario.run()
+    assert caplog.messages == (["no request completes up to the horizon, 10us"] if warned else [])

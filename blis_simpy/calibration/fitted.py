@@ -129,7 +129,7 @@ class Fit(Rendered, Generic[S]):
 
     @property
     def largest_correlation(self) -> tuple[str, str, float]:
-        """The two options that the data tell apart least, and their correlation."""
+        """The pair of options with the strongest correlation in the data, and the correlation."""
         apart = np.abs(self.correlation - np.eye(len(self.estimates)))
         one, other = np.unravel_index(np.argmax(apart), apart.shape)
         names = [estimate.parameter.name for estimate in self.estimates]

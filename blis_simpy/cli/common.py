@@ -56,7 +56,7 @@ _LEVELS = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-_REPORTS = ("summary", "blis", "none")
+_REPORTS = ("summary", "json", "blis", "none")
 
 LOG_FLAG = Flag(
     name="--log", target="log", help=f"Minimum severity of log lines: {', '.join(_LEVELS)}.", default="warn"
@@ -91,7 +91,7 @@ COMMON_FLAGS = (
         name="--report",
         target="report",
         choices=_REPORTS,
-        help="Output: a table, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
+        help="Output: tables, JSON, the report of BLIS, or nothing. Default: summary in a terminal, else blis.",
     ),
     *DEPLOYMENT_FLAGS,
     Flag(
@@ -401,9 +401,11 @@ def report(result: Result, command: str, options: Mapping[str, Any]) -> None:
     weights, summarize = options["fitness_weights"], bool(options["summarize_trace"])
     form = options["report"] or ("summary" if sys.stdout.isatty() and not (weights or summarize) else "blis")
     if form == "summary":
-        from blis_simpy.display.summary import summary_page
+        from blis_simpy.display.summary import result_page
         from blis_simpy.display.text_table import print_page
 
-        print_page(summary_page(result))
+        print_page(result_page(result))
+    elif form == "json":
+        sys.stdout.write(result.report("json") + "\n")
     elif form == "blis":
         sys.stdout.write(result.blis_report(command, fitness_weights=weights, summarize_trace=summarize))

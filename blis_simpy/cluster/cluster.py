@@ -17,6 +17,7 @@ from blis_simpy.cluster.settings import DRAIN_POLICIES
 from blis_simpy.cluster.snapshots import SnapshotTable
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import SimulationError
+from blis_simpy.plain_values import plain
 from blis_simpy.replica.replica import Intake, Replica
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ class Cluster:
         for group, kind in enumerate(kinds):
             for _ in range(kind.replicas):
                 self._add(group, loaded=True)
+
+    def __repr__(self) -> str:
+        return f"<Cluster of {len(self.replicas):,} replicas>"
 
     @property
     def is_idle(self) -> bool:
@@ -233,9 +237,10 @@ class Cluster:
         self._lifecycle.start(self._index(replica))
 
     def _index(self, replica: int) -> int:
-        if not (type(replica) is int and 0 <= replica < len(self.replicas)):
+        known = plain(replica)
+        if not (type(known) is int and 0 <= known < len(self.replicas)):
             raise SimulationError.at("replica", f"must be an index below {len(self.replicas)}", replica)
-        return replica
+        return known
 
     def _add(self, group: int, *, loaded: bool) -> int:
         kind = self._kinds[group]

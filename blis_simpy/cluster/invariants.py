@@ -117,8 +117,10 @@ class InvariantChecker:
         self._move(leg.request, _RUNNING, _QUEUED, replica=leg.replica)
 
     def first_token(self, leg: Leg) -> None:
-        """Check that the request runs, and that its token is not made before it arrived."""
-        self._move(leg.request, _RUNNING, _RUNNING, replica=leg.replica)
+        """Check that the request was in a batch, and that its token is not made before it arrived."""
+        # With asynchronous scheduling, a step may deliver the token of a request that the next step has preempted.
+        state = _QUEUED if leg.num_preemptions and self._states.get(leg.request) == _QUEUED else _RUNNING
+        self._move(leg.request, state, state, replica=leg.replica)
         if leg.ttft < 0:
             self._fail(f"the TTFT is {leg.ttft} us", replica=leg.replica, request=leg.request)
 
@@ -158,9 +160,19 @@ class InvariantChecker:
             self._fail(
                 f"the E2E of {leg.e2e} us is below the TTFT of {leg.ttft} us", replica=leg.replica, request=request
             )
-        if not leg.length_capped and leg.generated_tokens != request.output_tokens:
-            rule = f"{leg.generated_tokens} of {request.output_tokens} output tokens were generated"
+        planned = self._planned_outputs(leg)
+        if not leg.length_capped and leg.generated_tokens != planned:
+            rule = f"{leg.generated_tokens} of {planned} output tokens were generated"
             self._fail(rule, replica=leg.replica, request=request)
+
+    def _planned_outputs(self, leg: Leg) -> int:
+        request, engine = leg.request, self._cluster.replicas[leg.replica].settings
+        planned = request.output_tokens
+        if engine.step_effects == "end":
+            planned = max(planned, 1)
+        if engine.over_length == "clip" and request.max_output_tokens:
+            planned = min(planned, request.max_output_tokens)
+        return planned
 
     def ended(self, request: Request) -> None:
         """Check that a request ends once, with an outcome."""
@@ -183,7 +195,7 @@ class InvariantChecker:
         if not slots.count == seen.batch_size + len(slots.users) + slots.num_reserved <= slots.capacity:
             rule = f"{slots.count} of {slots.capacity} slots are taken by {seen.batch_size} requests and "
             self._fail(f"{rule}{len(slots.users)} other processes", replica=index)
-        own = Counter(self._states[request] for request, number in self._replicas.items() if number == index)
+        own = Counter(self._state(request) for request, number in self._replicas.items() if number == index)
         if (own[_QUEUED], own[_RUNNING]) != (seen.queue_depth, seen.batch_size):
             rule = f"{own[_QUEUED]} requests wait and {own[_RUNNING]} run, but the replica has {seen.queue_depth} and "
             self._fail(f"{rule}{seen.batch_size}", replica=index)
@@ -195,6 +207,11 @@ class InvariantChecker:
                 self._fail(f"an idle replica has {seen.used_blocks} KV blocks in use", replica=index)
             if own[_QUEUED] + own[_RUNNING]:
                 self._fail(f"a replica is idle although {own[_QUEUED]} requests wait", replica=index)
+
+    def _state(self, request: Request) -> str:
+        # With effects at the end of a step, a request leaves the batch before the overheads of its response.
+        leg = request.leg
+        return _LEG_ENDED if leg is not None and leg.outcome in _ENDS else self._states[request]
 
     def _check_steps(self, replica: Replica) -> None:
         """Check that steps follow each other and keep to the limits of the replica."""

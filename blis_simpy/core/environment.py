@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import simpy
 from simpy.core import EmptySchedule, StopSimulation
@@ -248,12 +249,14 @@ class Environment(simpy.Environment):
         Raises
         ------
         SimulationError
-            If the delay is not a Python int, because the clock would take the type of the delay.
+            If the delay is not an integer, because the clock would take the type of the delay.
         """
         if type(delay) is not int:
-            raise SimulationError.at(
-                "delay", "must be a whole number of microseconds (int)", delay, hint="e.g. 5 * blis_simpy.SECOND"
-            )
+            if isinstance(delay, bool) or not isinstance(delay, SupportsIndex):
+                raise SimulationError.at(
+                    "delay", "must be a whole number of microseconds (int)", delay, hint="e.g. 5 * blis_simpy.SECOND"
+                )
+            delay = index(delay)
         super().schedule(event, priority, delay)
 
     def event_at(self, tick: int, priority: int, value: Any = None) -> OrderedEvent:

@@ -10,12 +10,16 @@ Times are ticks (µs since the start of the simulation), durations are µs.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import attrs
 from simpy.events import Event
 
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import TokenSpans
+from blis_simpy.errors import ScenarioError
+from blis_simpy.units import format_ticks, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,7 +177,7 @@ class Leg:
         return f"<Leg of {self.request.id} on replica {self.replica}: {self.outcome.name.lower()}>"
 
 
-@attrs.define(eq=False, slots=True)
+@attrs.define(eq=False, slots=True, repr=False)
 class Request:
     """One LLM request.
 
@@ -206,6 +210,8 @@ class Request:
         Priority for the scheduler ``priority``; the lowest number is the most urgent.
     streaming : bool
         Label: whether the client requested streaming.
+    slo_targets : SLOTargets or None
+        Latency targets that replace those of its SLO class, one by one; None = none.
     due_at : int, tick
         Planned arrival, if a cap on the requests in flight delayed it; else `NEVER`.
     admitted_at : int, tick
@@ -237,6 +243,7 @@ class Request:
     round_index: int = 0
     streaming: bool = False
     priority: int = 0
+    slo_targets: SLOTargets | None = None
 
     due_at: int = attrs.field(default=NEVER, init=False)
     admitted_at: int = attrs.field(default=NEVER, init=False)
@@ -244,6 +251,20 @@ class Request:
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)
     lost_legs: tuple[Leg, ...] = attrs.field(default=(), init=False, repr=False)
     done: Event | None = attrs.field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not type(self.arrived_at) is type(self.deadline) is type(self.priority) is type(self.round_index) is int:
+            self.arrived_at, self.deadline = ticks("arrived_at", self.arrived_at), ticks("deadline", self.deadline)
+            self.priority, self.round_index = (_integer(self, name) for name in ("priority", "round_index"))
+        if not type(self.input_tokens) is type(self.output_tokens) is type(self.max_output_tokens) is int:
+            self.input_tokens, self.output_tokens, self.max_output_tokens = (_integer(self, name) for name in _TOKENS)
+        if self.input_tokens < 0 or self.output_tokens < 0 or self.deadline < 0:
+            name = next(name for name in ("input_tokens", "output_tokens", "deadline") if getattr(self, name) < 0)
+            raise ScenarioError.at(name, "must be >= 0", getattr(self, name))
+
+    def __repr__(self) -> str:
+        tokens = f"{self.input_tokens:,} input and {self.output_tokens:,} output tokens"
+        return f"<Request {self.id} at {format_ticks(self.arrived_at)}: {tokens}, {self.outcome.name.lower()}>"
 
     @property
     def legs(self) -> list[Leg]:
@@ -361,6 +382,16 @@ class Request:
     def finished_at(self) -> int:
         """Time of the end, tick: completion, timeout, drop or rejection."""
         return self.rejected_at if self.leg is None else self.leg.finished_at
+
+
+_TOKENS = ("input_tokens", "output_tokens", "max_output_tokens")
+
+
+def _integer(request: Request, name: str) -> int:
+    value = getattr(request, name)
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return index(value)
+    raise ScenarioError.at(name, "must be an integer", value)
 
 
 class Route:

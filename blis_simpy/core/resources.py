@@ -92,6 +92,9 @@ class BatchSlots(Resource):
         """Number of slots held by requests and by other processes."""
         return self.capacity - self.free  # type: ignore[return-value]
 
+    def __repr__(self) -> str:
+        return f"<BatchSlots: {self.count} of {self.capacity} in use>"
+
     def try_acquire(self) -> bool:
         """Take a slot if one is free; return whether it was taken."""
         if self.free <= 0:
@@ -124,6 +127,7 @@ class BatchSlots(Resource):
                 self.users.append(event)
             event.usage_since = event.env.now
             event.succeed()
+            # After the count has changed: the owner decides with it whether its plan is still valid.
             self.owner.resources_changed()
 
     def _do_get(self, event: Release) -> None:
@@ -202,6 +206,9 @@ class KVBlocks(Container):
         self.owner.catch_up()
         return self.free
 
+    def __repr__(self) -> str:
+        return f"<KVBlocks: {self.level:,} of {self.capacity:,} free>"
+
     def take(self, blocks: int) -> bool:
         """Take blocks if as many are free; return whether they were taken."""
         if blocks > self.free:
@@ -253,6 +260,7 @@ class KVBlocks(Container):
             )
         self.owner.catch_up()
         self.held_externally -= amount
+        # The free list first: `put_back` serves waiting processes, which take blocks off it immediately.
         self.owner.external_put(amount)
         self.put_back(amount)
         event.succeed()

@@ -71,7 +71,7 @@ def plot_timeline(result: Result, axes: Sequence[Sequence[Axes]] | None = None) 
 
 
 def _lanes(num_replicas: int) -> NDArray[np.object_]:
-    """Make a line of Axes a replica; those of a single replica stand below each other."""
+    """Make a row of Axes per replica; those of a single replica are stacked."""
     if num_replicas == 1:
         return figure_style.new_axes(3, height=5.4, sharex=True).T
     height = 1.2 + max(1.1, 3.6 / num_replicas) * min(num_replicas, 4) + 0.6 * max(num_replicas - 4, 0)

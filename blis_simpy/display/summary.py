@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.display.slo_page import slo_table
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
+from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
 from blis_simpy.results.phases import PHASES
 from blis_simpy.results.remarks import remarks
@@ -15,11 +17,9 @@ from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from blis_simpy.results.evaluation import Group
+    from blis_simpy.core.table import Table
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.phases import Explanation
     from blis_simpy.results.result import Result
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = [
-    "class_table",
     "column_table",
     "explanation_page",
-    "group_table",
-    "replica_table",
+    "label_table",
     "result_page",
     "subset_page",
     "summary_page",
@@ -42,8 +40,9 @@ __all__ = [
 _PERCENTILES = (50, 90, 95, 99)
 _DROP = {95: 3, 90: 2, 50: 1}
 """Order in which percentiles are left out of narrow tables."""
-_RATES = ("completed", "requests_per_s", "output_tokens_per_s")
+_RATES = ("requests_per_s", "output_tokens_per_s")
 _LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
+_TITLES = {"slo_class": "SLO class"}
 _MS = ",.3f"
 _SPECS = {"ms": _MS, "requests/s": ",.2f", "output tokens/s": ",.1f"}
 """Formats by unit; other figures are counts."""
@@ -51,7 +50,7 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def summary_page(result: Result) -> list[Line | TextTable]:
-    """Describe a run briefly: deployment, outcomes of the requests, latencies, KV cache."""
+    """Describe a run briefly: deployment, outcomes of the requests, latencies, attainment of SLO targets, KV cache."""
     figures = result.summary
     throughput = (
         f"{format_ticks(result.aggregate.ended_at)} simulated: {figures['responses_per_sec']:,.2f} requests/s, "
@@ -64,24 +63,14 @@ def summary_page(result: Result) -> list[Line | TextTable]:
         (throughput,),
         *((remark,) for remark in remarks(result)),
         _latencies(result.where()),
+        *([slo_table(report)] if (report := result.where().slo_if_any) is not None else []),
         (_cache(result),),
     ]
 
 
 def result_page(result: Result) -> list[Line | TextTable]:
     """Describe a run: the summary, and tables of replicas, SLO classes, models and tenants if there are several."""
-    page = summary_page(result)
-    if len(result.replicas) > 1:
-        page.append(replica_table(result))
-    evaluation = result.evaluation
-    if len(evaluation.slo_classes) > 1:
-        page.append(class_table(evaluation.slo_classes))
-    page += [
-        group_table(groups, title)
-        for title, groups in (("model", evaluation.models), ("tenant", evaluation.tenants))
-        if len(groups) > 1
-    ]
-    return page
+    return [*summary_page(result), *(label_table(result, by) for by in several(result))]
 
 
 def subset_page(subset: RequestSubset) -> list[Line | TextTable]:
@@ -132,84 +121,72 @@ def _step_table(step: DecodeStep) -> TextTable:
     return TextTable(columns, rows, title=title)
 
 
-def replica_table(result: Result) -> TextTable:
-    """Describe the figures of each replica."""
-    columns = [
-        TextColumn("replica", align="left"),
-        *_columns(*_RATES, "ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "preemptions"),
-    ]
-    rows = [
-        [
-            str(index),
-            figures["completed_requests"],
-            figures["responses_per_sec"],
-            figures["tokens_per_sec"],
-            *(
-                figures[key] if figures["completed_requests"] else None
-                for key in ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms")
-            ),
-            figures["preemption_count"],
-        ]
-        for index, figures in enumerate(result.replicas)
-    ]
-    return TextTable(columns, rows)
-
-
-def class_table(slo_classes: Mapping[str, Mapping[str, Percentiles]]) -> TextTable:
-    """Describe the latencies of each SLO class; for the argument see `Evaluation.slo_classes`."""
-    columns = [TextColumn("SLO class", align="left"), *_columns("completed", *_LATENCIES)]
-    rows = [
-        [name, latencies["e2e"].count, *_figures(latencies["ttft"]), *_figures(latencies["e2e"])]
-        for name, latencies in slo_classes.items()
-    ]
-    return TextTable(columns, rows)
-
-
-def group_table(groups: Mapping[str, Group], name: str) -> TextTable:
-    """Describe rates and latencies of groups of requests.
+def label_table(result: Result, by: str) -> TextTable:
+    """Describe outcomes, rates and latencies of the requests by a label.
 
     Parameters
     ----------
-    groups : mapping of str to Group
-        Such as `Evaluation.tenants`.
-    name : str
-        Kind of the groups: ``tenant``, ``model``.
+    result : Result
+        The run.
+    by : str
+        ``replica``, ``slo_class``, ``model`` or ``tenant``.
     """
-    columns = [TextColumn(name, align="left"), *_columns(*_RATES, *_LATENCIES)]
-    rows = [
-        [label, group.completed, group.requests_per_s, group.tokens_per_s, *_figures(group.ttft), *_figures(group.e2e)]
-        for label, group in groups.items()
+    groups = subsets(result, by)
+    outcomes = {name: _outcomes_in_brief(group) for name, group in groups.items()}
+    # Most runs complete all their requests.
+    shown = [name for name in ("failed", "open") if any(counts[name] for counts in outcomes.values())]
+    columns = [
+        TextColumn(_TITLES.get(by, by), align="left"),
+        *(TextColumn(name) for name in ("requests", "completed", *shown)),
+        *_columns(*_RATES, drop=3),
+        *_columns(*_LATENCIES, drop=1),
+        *_columns(*(["preemptions"] if by == "replica" else []), drop=2),
     ]
+    metrics = [*_RATES, *_LATENCIES, *(["preemptions"] if by == "replica" else [])]
+    rows = []
+    for name, group in groups.items():
+        counts = [outcomes[name][key] for key in ("requests", "completed", *shown)]
+        figures = [group.metric(metric) for metric in metrics]
+        rows.append([name.removeprefix("replica "), *counts, *figures])
     return TextTable(columns, rows)
 
 
-def table_page(table: Mapping[str, NDArray[Any]]) -> list[TextTable]:
+def _outcomes_in_brief(group: RequestSubset) -> dict[str, int]:
+    counts = group.requests.outcomes
+    return {
+        "requests": group.requests.num_rows,
+        "completed": counts["completed"],
+        "failed": counts["rejected"] + counts["dropped"] + counts["timed_out"],
+        "open": counts["running"] + counts["queued"] + counts["pending"],
+    }
+
+
+def table_page(table: Table) -> list[TextTable]:
     """Describe a table of columns by its first and last rows; see `column_table`."""
     return [column_table(table)]
 
 
-def column_table(columns: Mapping[str, NDArray[Any]], max_rows: int = 10) -> TextTable:
+def column_table(table: Table, max_rows: int = 10) -> TextTable:
     """Describe a table of columns by its first and last rows.
 
     Parameters
     ----------
-    columns : mapping of str to ndarray, shape (num_rows,)
-        Columns whose names have their units, such as ``ttft_us``; in these, -1 means that there is no value.
+    table : Table
+        Its missing values are shown as ``-``.
     max_rows : int, default 10
         Maximum number of rows, >= 2; the first and the last ones if there are more.
     """
-    names = list(columns)
-    num_rows = len(columns[names[0]]) if names else 0
+    names, num_rows = list(table), table.num_rows
     cut = num_rows > max_rows
     head = max_rows - max_rows // 2 if cut else num_rows
     shown = [*range(head), *(range(num_rows - max_rows // 2, num_rows) if cut else ())]
-    picked = {name: columns[name][shown].tolist() for name in names}
-    rows = [[str(row), *(_cell(name, picked[name][i]) for name in names)] for i, row in enumerate(shown)]
+    picked = table.take(np.array(shown, dtype=np.int64)).rows()
+    rows = [[str(row), *values.values()] for row, values in zip(shown, picked, strict=True)]
     if cut:
         rows.insert(head, [_ELLIPSIS] * (1 + len(names)))
-    texts = {name for name in names if columns[name].dtype.kind in "OUb"}
+    texts = {name for name in names if table[name].dtype.kind in "OUb"}
     described = [
-        TextColumn(name, align="left" if name in texts else "right", spec=_spec(columns[name])) for name in names
+        TextColumn(name, align="left" if name in texts else "right", spec=_spec(table[name])) for name in names
     ]
     title = f"{num_rows:,} rows, {len(names)} columns"
     return TextTable([TextColumn("row"), *described], rows, title)
@@ -219,21 +196,17 @@ def _spec(column: NDArray[Any]) -> str:
     return ",.3f" if column.dtype.kind == "f" else ","
 
 
-def _cell(name: str, value: object) -> object:
-    return None if value == -1 and (name.endswith("_us") or name == "replica") else value
-
-
-def _columns(*metrics: str) -> list[TextColumn]:
+def _columns(*metrics: str, drop: int) -> list[TextColumn]:
     """Columns of metrics, with their labels and units."""
-    found = map(get_metric, metrics)
     return [
-        TextColumn(metric.label, "" if metric.unit in metric.label else metric.unit, _SPECS.get(metric.unit, ","))
-        for metric in found
+        TextColumn(
+            metric.label,
+            "" if metric.unit in metric.label else metric.unit,
+            _SPECS.get(metric.unit, ",.0f"),
+            drop=drop,
+        )
+        for metric in map(get_metric, metrics)
     ]
-
-
-def _figures(latency: Percentiles) -> list[float | None]:
-    return [latency.mean_ms, latency.percentile_ms(99)] if latency.count else [None, None]
 
 
 def _deployment(scenario: ScenarioSettings) -> Line:
@@ -246,19 +219,22 @@ def _deployment(scenario: ScenarioSettings) -> Line:
 
 
 def _outcomes(result: Result) -> str:
-    figures = result.summary
-    parts = [f"{figures['completed_requests']:,} of {result.requests.num_rows:,} requests completed"]
+    """Count the requests by outcome; the numbers add up to all requests."""
+    counts = result.requests.outcomes
+    unroutable = result.record.routing_rejections
     others = {
-        "timed out": figures["timed_out_requests"],
-        "dropped (do not fit)": figures["dropped_unservable"],
-        "rejected at admission": result.anomalies["rejected_requests_admission"],
-        "rejected (no replica available)": result.anomalies["rejected_requests_routing"],
-        "capped at the maximum length": figures["length_capped_requests"],
-        "still running": figures["still_running"],
-        "still queued": figures["still_queued"],
+        "timed out": counts["timed_out"],
+        "dropped": counts["dropped"],
+        "rejected at admission": counts["rejected"] - unroutable,
+        "rejected (no replica available)": unroutable,
+        "still running": counts["running"],
+        "still queued": counts["queued"],
+        "not yet queued": counts["pending"],
     }
+    capped = result.summary["length_capped_requests"]
+    parts = [f"{counts['completed']:,} of {result.requests.num_rows:,} requests completed"]
     parts += [f"{count:,} {what}" for what, count in others.items() if count]
-    return ", ".join(parts)
+    return ", ".join(parts) + (f"; {capped:,} capped at the maximum length" if capped else "")
 
 
 def _cache(result: Result) -> str:

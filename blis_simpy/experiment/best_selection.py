@@ -112,7 +112,7 @@ def select_best(
     Source: B. L. Nelson, F. J. Matejcik, "Using common random numbers for indifference-zone selection and multiple
     comparisons in simulation", Management Science 41, 1995.
     """
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     if not indifference > 0:
         raise ScenarioError.at("indifference", "must be > 0", indifference)
     names = list(values)

@@ -265,22 +265,20 @@ def capacity(
 
     Examples
     --------
-    >>> scenario = Scenario(
-    ...     model="qwen/qwen3-14b", hardware="H100", tp=1, workload=Workload(num_requests=100, arrivals="poisson")
-    ... )
+    >>> scenario = Scenario(model="qwen/qwen3-14b", hardware="H100", tp=1, workload=Workload(num_requests=100))
     >>> found = capacity(
-    ...     scenario, {"ttft_p99_ms": 70}, low=1, high=64, resolution=0.2, replications=3, executor="serial"
+    ...     scenario, {"e2e_mean_ms": 10_000}, low=1, high=4, resolution=0.2, replications=3, executor="serial"
     ... )
-    >>> found.decided and found.value < 64
-    True
+    >>> found.decided, found.value
+    (True, 4)
     """
     if vary not in ("workload.rate", "replicas"):
         raise ScenarioError.at("vary", "must be one of workload.rate, replicas", vary)
     if not slo:
         raise ScenarioError.at("slo", "must not be empty")
-    check_count("replications", replications, 2)
-    check_fraction("confidence", confidence)
-    check_fraction("resolution", resolution)
+    replications = check_count("replications", replications, 2)
+    confidence = check_fraction("confidence", confidence)
+    resolution = check_fraction("resolution", resolution)
     if not isinstance(slo, Mapping):
         raise ScenarioError.at("slo", "must be a mapping of metrics to limits", slo, hint='{"ttft_p99_ms": 200}')
     limits = [Limit.of(metric, limit) for metric, limit in slo.items()]

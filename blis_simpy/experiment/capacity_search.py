@@ -17,11 +17,12 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
 from blis_simpy.experiment.intervals import one_sided_bounds
 from blis_simpy.experiment.measurement import Measurement
-from blis_simpy.experiment.number_format import check_count, format_number
+from blis_simpy.experiment.number_format import check_count, check_number, format_number
 from blis_simpy.experiment.replications import Replications
 from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.service_level import Compliance, Limit
+from blis_simpy.plain_values import plain
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.workload_spec import WorkloadSpec
@@ -143,10 +144,13 @@ class CapacitySearch:
     def _bounds(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
         """Check the bounds; return the easier and the harder one."""
         for name, bound in (("low", low), ("high", high)):
-            if bound is not None and self._whole:
+            if bound is None:
+                continue
+            if self._whole:
                 check_count(name, bound, 1)
-            elif bound is not None and not (isinstance(bound, int | float) and 0 < bound < math.inf):
-                raise ScenarioError.at(name, "must be a number > 0", bound)
+            elif check_number(name, bound, "must be a number > 0") <= 0:
+                raise ScenarioError.at(name, "must be a number > 0", plain(bound))
+        low, high = plain(low), plain(high)
         if low is not None and high is not None and not low < high:
             raise ScenarioError.at("high", f"must be > low ({low})", high)
         return (high, low or 1) if self._whole else (low, high)

@@ -389,8 +389,8 @@ def compare(
     reference = next(iter(scenarios)) if baseline is None else baseline
     if reference not in scenarios:
         raise ScenarioError.at("baseline", "is unknown", reference, hint=nearest(str(reference), scenarios))
-    check_count("replications", replications, 2)
-    check_fraction("confidence", confidence)
+    replications = check_count("replications", replications, 2)
+    confidence = check_fraction("confidence", confidence)
     adjusted((), correction)
     seeds = replication_seeds(scenarios[reference].seed if seed is None else seed, replications)
     jobs = [Job(scenario, new, label=name) for new in seeds for name, scenario in scenarios.items()]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError, nearest
-from blis_simpy.experiment.number_format import check_count
+from blis_simpy.experiment.number_format import check_count, check_number
+from blis_simpy.plain_values import DataFrame, plain
 from blis_simpy.workload.settings import Workload
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class Range:
 
     def __attrs_post_init__(self) -> None:
         for name in ("low", "high"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ScenarioError.at(name, "must be a finite number", value)
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
         if not self.low < self.high:
             raise ScenarioError.at("high", f"must be > low ({self.low})", self.high)
         if self.log and self.low <= 0:
@@ -65,15 +64,16 @@ class Range:
 
 
 def design_points(
-    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]], design: str, samples: int | None, seed: int
+    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | DataFrame, design: str, samples: int | None, seed: int
 ) -> list[dict[str, Any]]:
     """Return the points of a design, each a mapping of dotted path to value.
 
     Parameters
     ----------
-    grid : mapping of str to sequence or Range, or iterable of mappings
-        For a grid, the values of each setting. For the other designs, a `Range` or ``(low, high)`` of a number, or a
-        list of values to choose from. Mappings are the points themselves.
+    grid : mapping of str to sequence or Range, iterable of mappings, or DataFrame
+        For a grid, the values of each setting, as a list, range or array. For the other designs, a `Range` or
+        ``(low, high)`` of a number, or a list of values to choose from. Mappings, and the rows of a data frame, are the
+        points themselves.
     design : {"grid", "latin-hypercube", "sobol"}
         All combinations, the last setting changing fastest, or samples of a space-filling design.
     samples : int or None
@@ -91,6 +91,8 @@ def design_points(
     if (samples is None) != (design == "grid"):
         rule = "must be left out for a grid" if design == "grid" else f"must be given for the design {design!r}"
         raise ScenarioError(Problem(path="samples", rule=rule))
+    if isinstance(grid, DataFrame):
+        grid = grid.to_dict("records")
     if not isinstance(grid, Mapping):
         points = [dict(point) for point in grid]
         if design != "grid" or not points:
@@ -98,13 +100,14 @@ def design_points(
         return points
     if not grid:
         raise ScenarioError.at("grid", "must not be empty")
+    grid = {path: plain(values) for path, values in grid.items()}
     if design == "grid":
         for path, values in grid.items():
             if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise ScenarioError.at(f"grid[{path!r}]", "must be a list of values", values)
         return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     assert samples is not None
-    check_count("samples", samples, 1)
+    samples = check_count("samples", samples, 1)
     axes = {path: _axis(path, values) for path, values in grid.items()}
     unit = _unit_points(len(axes), design, samples, seed)
     return [

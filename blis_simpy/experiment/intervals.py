@@ -143,7 +143,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """
     from scipy.special import stdtrit
 
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     array = checked_values(values)
     count = len(array)
     mean = float(array.mean()) if count else math.nan
@@ -176,7 +176,7 @@ def bootstrap_interval(
     """
     from scipy import stats
 
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     array = checked_values(values)
     mean = float(array.mean()) if len(array) else math.nan
     low, high = mean, mean
@@ -199,7 +199,7 @@ def bootstrap_interval(
 
 def one_sided_bounds(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
     """Return the lower and the upper bound of a mean, each at the stated confidence."""
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     # A two-sided interval with twice the error probability, half of it on each side.
     interval = t_interval(values, max(2 * confidence - 1, np.finfo(float).tiny))
     return interval.low, interval.high
@@ -239,7 +239,7 @@ def ratio_interval(baseline: ArrayLike, candidate: ArrayLike, confidence: float 
     """
     from scipy.special import stdtrit
 
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     first, second = paired_values(baseline, candidate)
     count = len(first)
     below = float(first.mean()) if count else math.nan

@@ -152,6 +152,9 @@ def measure(result: Result, metrics: Metrics, warm_up: WarmUp = 0) -> Measuremen
 
 
 def _measured(result: Result, metrics: Metrics, warm_up: WarmUp) -> Measurement:
+    for name in metrics.names:
+        if name not in metrics.functions:
+            get_metric(name).check_settings(result.scenario)
     cut = _detected(result) if warm_up == "mser" else warm_up
     part: Result | RequestSubset = result.where(start=cut) if cut else result
     subset = part.where()

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.plain_values import plain
 
-__all__ = ["check_count", "check_fraction", "format_interval", "format_number", "format_percent"]
+__all__ = ["check_count", "check_fraction", "check_number", "format_interval", "format_number", "format_percent"]
 
 
 def format_number(value: float, digits: int = 4) -> str:
@@ -48,25 +49,43 @@ def format_percent(fraction: float, digits: int = 3) -> str:
     return f"{format_number(round(100 * fraction, 9), digits)} %"
 
 
-def check_fraction(name: str, value: Any) -> None:
-    """Check that a parameter is a number between 0 and 1.
+def check_fraction(name: str, value: Any) -> float:
+    """Return a parameter as a number between 0 and 1.
 
     Raises
     ------
     ScenarioError
-        If it is not; the message names the parameter.
+        If it is none; the message names the parameter.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ScenarioError.at(name, "must be > 0 and < 1", value)
+    number = check_number(name, value, "must be > 0 and < 1")
+    if not 0 < number < 1:
+        raise ScenarioError.at(name, "must be > 0 and < 1", number)
+    return number
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Check that a parameter is an integer of at least `least`.
+def check_number(name: str, value: Any, rule: str = "must be a finite number") -> float:
+    """Return a parameter as a finite number, an integer if it is one.
 
     Raises
     ------
     ScenarioError
-        If it is not; the message names the parameter.
+        If it is none; the message names the parameter and the rule.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ScenarioError.at(name, f"must be an integer >= {least}", value)
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise ScenarioError.at(name, rule, number)
+    return number
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Return a parameter as an integer of at least `least`.
+
+    Raises
+    ------
+    ScenarioError
+        If it is none; the message names the parameter.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ScenarioError.at(name, f"must be an integer >= {least}", number)
+    return number

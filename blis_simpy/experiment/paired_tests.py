@@ -47,7 +47,7 @@ class PairedTest:
 
     def holds(self, confidence: float = 0.95) -> bool:
         """Whether the alternative is shown at a confidence."""
-        check_fraction("confidence", confidence)
+        confidence = check_fraction("confidence", confidence)
         return self.p_value <= 1 - confidence
 
 
@@ -82,7 +82,7 @@ def paired_test(
         raise ScenarioError.at("alternative", "must be one of lower, higher, different", alternative)
     if not by >= 0 or (by and alternative == "different"):
         raise ScenarioError.at("by", "must be >= 0, and 0 for the alternative 'different'", by)
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     first, second = paired_values(baseline, candidate)
     factor = {"lower": 1 - by, "higher": 1 + by, "different": 1.0}[alternative]
     return _test_of_mean(second - factor * first, np.abs(first), alternative, confidence)
@@ -145,7 +145,7 @@ def equivalence_test(
     """
     if not by > 0:
         raise ScenarioError.at("by", "must be > 0", by)
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     first, second = paired_values(baseline, candidate)
     least, most = (first - by, first + by) if absolute else ((1 - by) * first, (1 + by) * first)
     # Both tests have to succeed, so each may fail half as often.
@@ -187,7 +187,7 @@ def replications_needed(
     """
     from scipy.special import stdtrit
 
-    check_fraction("confidence", confidence)
+    confidence = check_fraction("confidence", confidence)
     if not difference or not math.isfinite(difference + spread):
         return None
     if not spread:

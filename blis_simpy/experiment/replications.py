@@ -261,14 +261,14 @@ def replicate(
     """
     wanted = dict(precision or {})
     count = (FIRST_STAGE if n is None else n) if not isinstance(n, bool) else n
-    check_count("n", count, 2 if wanted else 1)
-    check_count("max_replications", max_replications, 1)
-    check_fraction("confidence", confidence)
+    count = check_count("n", count, 2 if wanted else 1)
+    max_replications = check_count("max_replications", max_replications, 1)
+    confidence = check_fraction("confidence", confidence)
     metrics = Metrics.of(options.get("metrics"))
     for metric, width in wanted.items():
         if metric not in metrics.names:
             get_metric(metric, "precision")
-        check_fraction(f"precision[{metric!r}]", width)
+        wanted[metric] = check_fraction(f"precision[{metric!r}]", width)
     options["metrics"] = {**dict.fromkeys((*metrics.names, *wanted)), **metrics.functions}
     base = scenario.seed if seed is None else seed
     found: list[Measurement] = []

@@ -117,7 +117,7 @@ class Runner:
         if executor not in EXECUTORS:
             raise ScenarioError.at("executor", "is unknown", executor, hint=nearest(str(executor), EXECUTORS))
         if workers is not None:
-            check_count("workers", workers, 1)
+            workers = check_count("workers", workers, 1)
         self.metrics = Metrics.of(metrics)
         self.warm_up = parse_warm_up(warm_up)
         self.executor = "serial" if executor in ("loky", "threads") and workers == 1 else executor

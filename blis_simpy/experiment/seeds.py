@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from blis_simpy.errors import ScenarioError
+from blis_simpy.experiment.number_format import check_count
 
 __all__ = ["replication_seeds"]
 
@@ -41,8 +41,7 @@ def replication_seeds(seed: int, count: int, *, start: int = 0) -> list[int]:
     >>> replication_seeds(42, 3)
     [7880052460224568, 65519398845639, 5664963872013528]
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ScenarioError.at("seed", "must be an integer >= 0", seed)
+    seed = check_count("seed", seed, 0)
     return [
         int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint64)[0] >> np.uint64(11))
         for index in range(start, start + count)

@@ -11,6 +11,7 @@ import attrs
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.number_format import format_number
+from blis_simpy.plain_values import plain
 from blis_simpy.results.metrics import higher_is_better
 
 __all__ = ["Compliance", "Limit"]
@@ -49,7 +50,7 @@ class Limit:
         ScenarioError
             If it is neither.
         """
-        at_least, value = higher_is_better(metric), limit
+        at_least, value = higher_is_better(metric), plain(limit)
         if isinstance(limit, str) and (match := _LIMIT.fullmatch(limit)):
             with suppress(ValueError):  # 1.2.3
                 at_least, value = match[1] == ">=", float(match[2])

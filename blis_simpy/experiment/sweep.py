@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.experiment.runner import Options
+    from blis_simpy.plain_values import DataFrame
     from blis_simpy.scenario import Scenario
 
 __all__ = ["Point", "Sweep", "sweep"]
@@ -151,7 +152,7 @@ class Sweep(ExperimentFindings):
 
 def sweep(
     scenario: Scenario,
-    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | DataFrame,
     *,
     replications: int = 1,
     design: str = "grid",
@@ -166,9 +167,10 @@ def sweep(
     ----------
     scenario : Scenario
         The settings that do not change.
-    grid : mapping of str to sequence or Range, or iterable of mappings
+    grid : mapping of str to sequence or Range, iterable of mappings, or DataFrame
         Values to combine, by dotted path: ``{"replicas": [1, 2], "workload.rate": [5, 10]}``. For the other designs a
-        `Range`, ``(low, high)``, or a list of values to choose from. Or the points themselves. ``workload.rate`` is
+        `Range`, ``(low, high)``, or a list of values to choose from. A list may be a range or an array. Or the points
+        themselves, as mappings or as the rows of a data frame. ``workload.rate`` is
         also the rate of a workload specification.
     replications : int
         Number of runs of each point. All points have the same seeds, hence the same random numbers.
@@ -199,12 +201,12 @@ def sweep(
     Examples
     --------
     >>> scenario = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=20, num_requests=50))
-    >>> found = sweep(scenario, {"replicas": [1, 2], "workload.rate": [5, 10]}, executor="serial")
+    >>> found = sweep(scenario, {"replicas": [1, 2], "workload.rate": [20, 60]}, executor="serial")
     >>> len(found), found.best("ttft_p99_ms").settings["replicas"]
     (4, 2)
     """
-    check_count("replications", replications, 1)
-    check_fraction("confidence", confidence)
+    replications = check_count("replications", replications, 1)
+    confidence = check_fraction("confidence", confidence)
     base = scenario.seed if seed is None else seed
     seeds = replication_seeds(base, replications)
     points = design_points(grid, design, samples, base)

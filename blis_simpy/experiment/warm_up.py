@@ -120,7 +120,7 @@ def batch_means(
     ScenarioError
         If there is no such column or metric, or the run is too short for so many batches.
     """
-    check_count("batches", batches, 5)
+    batches = check_count("batches", batches, 5)
     try:
         start = parse_duration(warm_up)
     except ValueError as error:

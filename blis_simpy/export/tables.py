@@ -1,8 +1,6 @@
 """Tables as files: CSV, JSON or Parquet, by the ending of the name.
 
-In tables of the library, -1 is an instant, duration or replica that a request does not have, and NaN or infinity a
-figure without a value. In files, these are missing values: an empty field, ``null``. The columns in which -1 is missing
-are listed, because a recorded arrival or a label may be -1.
+Missing values, NaN and infinity are an empty field or ``null``. Which integers are missing is known to the `Table`.
 """
 
 from __future__ import annotations
@@ -20,51 +18,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.core.request import NEVER
+from blis_simpy.core.table import Table
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.files.outputs import check_writable, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-__all__ = ["NEVER_IN_REQUESTS", "check_table_path", "packed", "write_table"]
+__all__ = ["check_table_path", "packed", "write_table"]
 
 Columns = Mapping[str, NDArray[Any]]
 
-NEVER_IN_REQUESTS = frozenset(
-    {
-        "admitted_at_us",
-        "routed_at_us",
-        "queued_at_us",
-        "first_scheduled_at_us",
-        "scheduled_at_us",
-        "scheduling_delay_us",
-        "ttft_us",
-        "first_ttft_us",
-        "tpot_us",
-        "ntpot_us",
-        "e2e_us",
-        "itl_first_step",
-        "finished_at_us",
-        "due_at_us",
-        "replica",
-    }
-)
-"""Columns of the request table in which -1 is a missing value."""
 
-
-def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collection[str] = ()) -> None:
+def write_table(columns: Columns, path: str | os.PathLike[str]) -> None:
     """Write columns as a table; the same columns give the same bytes.
 
     Parameters
     ----------
     columns : mapping of str to ndarray, shape (num_rows,)
-        Numbers, flags or text by name, in the order of the file.
+        Numbers, flags or text by name, in the order of the file; of a `Table`, with its missing values.
     path : path-like
         Ends in ``.csv``, ``.json`` (an array with one object per row, one row per line), ``.csv.gz``, ``.json.gz``, or
         ``.parquet``, which needs the extra ``tables``.
-    never : collection of str
-        Integer columns in which -1 is a missing value; it is written as an empty field or ``null``.
 
     Raises
     ------
@@ -74,7 +49,7 @@ def write_table(columns: Columns, path: str | os.PathLike[str], *, never: Collec
         If pyarrow is needed and not installed.
     """
     check_table_path(path)
-    write_bytes(path, packed(_writer(path)(columns, never), path))
+    write_bytes(path, packed(_writer(path)(columns), path))
 
 
 def check_table_path(path: str | os.PathLike[str], name: str = "path") -> None:
@@ -116,15 +91,15 @@ def _ending(path: str | os.PathLike[str]) -> str:
     return inner if inner in _TEXTS else path.suffix
 
 
-def _writer(path: str | os.PathLike[str]) -> Callable[[Columns, Collection[str]], bytes]:
+def _writer(path: str | os.PathLike[str]) -> Callable[[Columns], bytes]:
     return _WRITERS[_ending(path)]
 
 
-def _csv(columns: Columns, never: Collection[str]) -> bytes:
+def _csv(columns: Columns) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    words = [_words(values) if values.dtype == np.bool_ else values.tolist() for values in _values(columns, never)]
+    words = [_words(values) if values.dtype == np.bool_ else values.tolist() for values in _values(columns)]
     writer.writerows(zip(*words, strict=True))
     return text.getvalue().encode()
 
@@ -133,21 +108,21 @@ def _words(flags: NDArray[np.bool_]) -> list[str]:
     return ["true" if flag else "false" for flag in flags.tolist()]
 
 
-def _json(columns: Columns, never: Collection[str]) -> bytes:
+def _json(columns: Columns) -> bytes:
     # One row per line: readable, and each row is encoded by the C encoder.
     encode = partial(json.dumps, ensure_ascii=False, separators=(", ", ": "))
     names = list(columns)
-    rows = zip(*(values.tolist() for values in _values(columns, never)), strict=True)
+    rows = zip(*(values.tolist() for values in _values(columns)), strict=True)
     lines = ",\n".join(encode(dict(zip(names, row, strict=True))) for row in rows)
     return (f"[\n{lines}\n]\n" if lines else "[]\n").encode()
 
 
-def _parquet(columns: Columns, never: Collection[str]) -> bytes:
+def _parquet(columns: Columns) -> bytes:
     pa, parquet = _pyarrow()
     arrays = {
         name: pa.array(values, pa.string())
         if values.dtype == object
-        else pa.array(values, mask=_missing(name, values, never))
+        else pa.array(values, mask=_missing(columns, name))
         for name, values in columns.items()
     }
     data = io.BytesIO()
@@ -164,16 +139,17 @@ def _pyarrow() -> tuple[Any, Any]:
     return pa, parquet
 
 
-def _values(columns: Columns, never: Collection[str]) -> list[NDArray[Any]]:
+def _values(columns: Columns) -> list[NDArray[Any]]:
     """Return the columns with None for missing values."""
-    return [_with_none(values, _missing(name, values, never)) for name, values in columns.items()]
+    return [_with_none(values, _missing(columns, name)) for name, values in columns.items()]
 
 
-def _missing(name: str, values: NDArray[Any], never: Collection[str]) -> NDArray[np.bool_] | None:
+def _missing(columns: Columns, name: str) -> NDArray[np.bool_] | None:
     """Return where values are missing; None if they are nowhere."""
-    if name in never:
-        return np.asarray(values == NEVER)
-    missing = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(0, dtype=np.bool_)
+    values = columns[name]
+    missing = columns.missing(name) if isinstance(columns, Table) else np.zeros(len(values), dtype=np.bool_)
+    if values.dtype.kind == "f":
+        missing = missing | ~np.isfinite(values)
     return missing if missing.any() else None
 
 
@@ -187,4 +163,4 @@ def _with_none(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArr
 
 _GZIP = ".gz"
 _TEXTS = (".csv", ".json")
-_WRITERS: dict[str, Callable[[Columns, Collection[str]], bytes]] = {".csv": _csv, ".json": _json, ".parquet": _parquet}
+_WRITERS: dict[str, Callable[[Columns], bytes]] = {".csv": _csv, ".json": _json, ".parquet": _parquet}

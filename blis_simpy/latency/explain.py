@@ -29,7 +29,7 @@ class Term:
     unit : str
         Unit of `value`: ``us`` for a summand.
     parts : tuple of Term
-        The figures it is made of; how they combine stands in `meaning`.
+        The figures it is made of; `meaning` states how they combine.
     """
 
     name: str

@@ -306,7 +306,7 @@ def _blocks(counts: dict[_B, int]) -> tuple[_B, ...]:
 
 @attrs.frozen(kw_only=True)
 class _WeightTypes:
-    """Weight types of a checkpoint by the size of its weights; `integers` tells INT4 from the formats of its size."""
+    """Weight types of a checkpoint by the size of its weights; `integers` selects INT4 among those of its size."""
 
     integers: bool
 

@@ -220,7 +220,7 @@ class Kernels(KernelTimes):
 
     Notes
     -----
-    Source: docs, latency models, "kernels". Coefficients of the GPU stand in the hardware file; a GPU without any has
+    Source: docs, latency models, "kernels". Coefficients of the GPU are in the hardware file; a GPU without any has
     typical ones. Estimated, because no kernel times were measured: latent attention, sliding windows, linear
     attention, data-parallel attention (checked on one run), and all GPUs that the table of the docs marks so.
     """

@@ -27,7 +27,7 @@ class LatencySettings:
     """Choice of the latency model.
 
     In a file or a mapping, the options of the latency model are given beside its name. A latency model alone, in place
-    of these settings, stands for the settings with this model.
+    of these settings, means the settings with this model.
 
     Raises
     ------

@@ -71,7 +71,7 @@ class TrainedPhysics(WeightedRoofline):
     dispatch (that of the all-reduce if not given).
 
     Source: the reference, newer revision. Explicit head widths, latent attention and leading dense layers are not
-    looked at; all experts are read every step; memory bandwidth stands for that of the links. Whether experts are
+    looked at; all experts are read every step; memory bandwidth is used as that of the links. Whether experts are
     sharded or placed whole changes no figure, so there is no option for it. A GPU that has FP8 units uses them for
     one-byte weights.
     """

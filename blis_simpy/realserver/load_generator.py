@@ -49,11 +49,11 @@ class Dispatcher:
     clock : Clock
         Time since the start, tick 0.
     max_concurrency : int
-        Requests under way at a time, >= 1.
+        Maximum number of concurrent requests, >= 1.
     send : callable
         Sends a request and fills in its exchange.
     on_done : callable
-        Told the number in order of dispatch, the request and the exchange of each that has ended.
+        Called for each ended request, with its number in order of dispatch, the request and the exchange.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Dispatcher:
         Parameters
         ----------
         stop : asyncio.Event
-            Once it is set nothing more is sent, and what is under way is given up.
+            Once it is set, no more requests are sent, and those in progress are cancelled.
 
         Returns
         -------

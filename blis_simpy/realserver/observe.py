@@ -47,9 +47,9 @@ def observe(
 ) -> Recording:
     """Send a workload to an OpenAI-compatible server and record what happens.
 
-    Requests are sent at their arrivals, whatever the server does, further rounds of sessions after the answer and the
-    time to think. Control-C ends the run early: what is under way is given up, and the rest is returned. In the main
-    thread of a program, SIGTERM does the same.
+    Requests are sent at their arrivals, independently of the server; further rounds of sessions are sent after the
+    response and the think time. Control-C ends the run early: requests in progress are cancelled, and the others are
+    returned. In the main thread of a program, SIGTERM does the same.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def observe(
         If the workload or a setting is wrong, or the server cannot be reached: no connection at the start, or none
         for any of the requests. Answers other than success are results, not errors.
     PluginError
-        If a law of the workload returns something it must not.
+        If a distribution or arrival process of the workload returns an invalid value.
     """
     arguments = {"seed": seed, "horizon": horizon, "workload_file": workload_file, "progress": progress, **settings}
     if _is_loop_running():  # a notebook

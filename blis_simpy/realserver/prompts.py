@@ -92,7 +92,7 @@ class Prompts:
         Returns
         -------
         list of Turn
-            One of the user for a request that stands alone; else the whole conversation, the user's new turn last.
+            One user turn for a request without a session; otherwise the whole conversation, the new user turn last.
         """
         turns: list[Turn] = []
         named = 0

@@ -38,7 +38,7 @@ class ScheduleSlip:
     mean_us, p99_us, max_us : float, µs
         Over all recorded requests; 0 if there are none.
     num_held_back : int
-        Requests that were due while as many were under way as allowed, the warm-up included.
+        Requests that were due while the maximum number was in progress, including the warm-up.
     """
 
     mean_us: float
@@ -62,7 +62,7 @@ class Recording(Rendered):
     duration_us : int, µs
         From there to the end.
     num_held_back : int
-        Requests that were due while as many were under way as allowed.
+        Requests that were due while the maximum number was in progress.
     is_complete : bool
         Whether it was not interrupted.
     """

@@ -147,6 +147,7 @@ class SingleTier(PagedBlocks):
         # As in the reference, a block filled by a single decode token gets no key.
         if request.output_stream is None or self.block_size == 1:
             return self._keys.shared(content, leg.input_tokens)
+        # The keys of output blocks depend on all tokens before them, so every prompt token must have a name.
         if not 0 < leg.input_tokens == self._keys.num_tokens(content):
             return self._keys.shared(content, leg.input_tokens)
         return self._keys.keys(content, (request.output_stream, 0, request.output_tokens))
@@ -162,12 +163,14 @@ class SingleTier(PagedBlocks):
 
     def external_put(self, blocks: int) -> None:
         """Append blocks of another process to the free list."""
+        # At the tail, like those of requests: the store does not know that they have no content.
         self._append_blocks(blocks)
 
     def release(self, leg: RunningRequest, tokens: int, hashed: int) -> None:
         """Put back all blocks, the last one first, so that the start of a prompt is evicted last."""
         if leg.request.output_stream is not None:
             self.name_output(leg, hashed)
+        # Blocks without a name hold the end of the sequence, so they go first.
         freed = -(-tokens // self.block_size) - len(leg.blocks)
         self._append_blocks(freed)
         freed += self._put_back_named(leg)

@@ -14,19 +14,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
+from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
 from blis_simpy.results.token_gaps import StepGaps
+from blis_simpy.settings.fields import evolved
+from blis_simpy.settings.serialize import to_plain, to_yaml
+from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.request_builders import RequestDetails
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from blis_simpy.results.run_record import RunRecord
+    from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["read_run", "write_run"]
 
@@ -40,17 +46,20 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     Raises
     ------
     ScenarioError
-        If the file cannot be written, or the scenario holds a policy that has no registered name.
+        If the file cannot be written, or the scenario holds a value that is no plain data.
     """
     others = (*_ARRAYS, "step_gaps")
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in others))
     figures = {
         "seed": record.seed,
+        "is_over": record.is_over,
+        "observed_at": record.observed_at,
         "routing_rejections": record.routing_rejections,
         "replicas": [attrs.asdict(replica, filter=is_scalar) for replica in record.replicas],
         "gaps_include_pauses": [replica.step_gaps.includes_pauses for replica in record.replicas],
         "samples": len(record.samples),
         "details": {name: attrs.asdict(modalities) for name, modalities in record.details.items()},
+        "slo_targets": {str(row): to_plain(targets) for row, targets in record.slo_targets.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
     arrays = {name: getattr(record, name) for name in _ROWS}
@@ -60,7 +69,21 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
         arrays |= {f"steps/{index}/{name}": array for name, array in log.to_arrays().items()}
-    write_archive(path, {"scenario.yaml": record.scenario.to_yaml(), "figures.json": json.dumps(figures)}, arrays)
+    write_archive(
+        path,
+        {
+            "scenario.yaml": to_yaml(to_plain(_writable(record.scenario), stand_ins=True)),
+            "figures.json": json.dumps(figures),
+        },
+        arrays,
+    )
+
+
+def _writable(scenario: ScenarioSettings) -> ScenarioSettings:
+    """Return a scenario without a workload that is no settings, but requests or a trace in memory."""
+    workload = scenario.workload
+    is_trace = isinstance(workload, TraceWorkload) and isinstance(workload.trace, Trace)
+    return evolved(scenario, workload=None) if is_trace or isinstance(workload, RequestWorkload) else scenario
 
 
 def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -93,12 +116,15 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
         ]
         return scenario, {
             "seed": figures["seed"],
+            "is_over": figures["is_over"],
+            "observed_at": figures["observed_at"],
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
             "steps": steps,
             **{name: arrays[name] for name in _ROWS},
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
+            "slo_targets": {int(row): SLOTargets(**given) for row, given in figures["slo_targets"].items()},
             "decisions": DecisionLog.of_plain(figures["decisions"]) if figures["decisions"] is not None else None,
             "samples": [Table.of(part(f"samples/{index}/")) for index in range(figures["samples"])],
             "wall_clock_s": nan,

@@ -55,10 +55,10 @@ def metrics_rows(requests: RequestTable) -> Iterator[dict[str, Any]]:
             "requestID": r["id"],
             "num_prefill_tokens": r["input_tokens"],
             "num_decode_tokens": r["output_tokens"],
-            "ttft_ms": max(r["ttft_us"], 0) / 1000,
+            "ttft_ms": (r["ttft_us"] or 0) / 1000,
             "itl_ms": r["itl_mean_us"] / 1000 if completed else 0.0,
             "e2e_ms": r["e2e_us"] / 1000 if completed else 0.0,
-            "scheduling_delay_ms": max(r["scheduling_delay_us"], 0) / 1000,
+            "scheduling_delay_ms": (r["scheduling_delay_us"] or 0) / 1000,
         }
         labels = {
             "slo_class": r["slo_class"],

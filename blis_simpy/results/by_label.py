@@ -15,8 +15,9 @@ from blis_simpy.results.selectors import LABELS
 if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.result import Result
+    from blis_simpy.results.subset import RequestSubset
 
-__all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time"]
+__all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time", "several", "subsets"]
 
 _MOST_LINES = 8
 _MOST_ROWS = 16
@@ -54,6 +55,29 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
         chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
         found = {name: family.function(result.where(**labels)) for name, labels in chosen.items()}
     return {name: latency for name, latency in found.items() if latency.count}
+
+
+def several(result: Result) -> list[str]:
+    """Return which of replica, SLO class, model and tenant have several values: the sections of a summary."""
+    by_name = ("slo_class", "model", "tenant")
+    labels = [by for by in by_name if len({name or "default" for name in set(result.requests[by].tolist())}) > 1]
+    return [*(["replica"] if len(result.total_blocks) > 1 else []), *labels]
+
+
+def subsets(result: Result, by: str) -> dict[str, RequestSubset]:
+    """Return the requests of a run by one of their `LABELS`; of more than 16 groups, the smallest are merged.
+
+    Every request is in one group: those without a label are in ``default``, those on no replica in ``no replica``.
+    """
+    column = result.requests[by]
+    if by == "replica":
+        # Each replica, whether or not it has served a request.
+        every = np.arange(len(result.total_blocks))
+        groups = _groups(by, np.concatenate((column, every)), max(_MOST_ROWS, len(every) + 1))
+    else:
+        groups = _groups(by, column, _MOST_ROWS)
+    chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
+    return {name: result.where(**labels) for name, labels in chosen.items()}
 
 
 def _check_label(by: str) -> None:

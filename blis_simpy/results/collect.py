@@ -54,6 +54,7 @@ def collect(
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
     samples: Sequence[Table],
+    observed_at: int,
     off_critical_path: Sequence[Request],
     wall_clock_s: float,
     is_over: bool,
@@ -76,6 +77,8 @@ def collect(
         The decisions, if they are logged.
     samples : sequence of Table
         What the samplers recorded.
+    observed_at : int, tick
+        Time up to which it was simulated.
     off_critical_path : sequence of Request
         Requests of sessions that did not decide when their session ended.
     wall_clock_s : float, s
@@ -116,9 +119,14 @@ def collect(
         off_critical_path=np.sort(rows.of(off_critical_path)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
+        slo_targets={
+            row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
+        },
         decisions=decisions,
         samples=samples,
+        observed_at=observed_at,
         wall_clock_s=wall_clock_s,
+        is_over=is_over,
     )
     return Result(record)
 

@@ -85,6 +85,8 @@ class Metric:
         Formula of its value.
     other_names : mapping of str to str
         Its name in other tools, by name of the tool; with a remark where their definition differs.
+    needs : str
+        Setting of the scenario without which it has no value, such as ``slo``; empty = none.
     """
 
     name: str
@@ -96,6 +98,18 @@ class Metric:
     scope: Literal["requests", "run"] = "requests"
     formula: str = ""
     other_names: Mapping[str, str] = attrs.field(factory=dict)
+    needs: str = ""
+
+    def check_settings(self, scenario: object) -> None:
+        """Check that a scenario has the setting that the metric needs.
+
+        Raises
+        ------
+        ScenarioError
+            If it has not.
+        """
+        if self.needs and not getattr(scenario, self.needs):
+            raise ScenarioError.at("metric", f"needs the setting {self.needs} of the scenario", self.name)
 
     @property
     def title(self) -> str:

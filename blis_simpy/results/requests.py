@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.core.table import Table
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +47,23 @@ _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
 _LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
 _NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
+_FINAL_FIRST = (
+    RequestOutcome.COMPLETED,
+    RequestOutcome.TIMED_OUT,
+    RequestOutcome.DROPPED,
+    RequestOutcome.REJECTED,
+    RequestOutcome.RUNNING,
+    RequestOutcome.QUEUED,
+    RequestOutcome.PENDING,
+)
 _OUTCOMES = np.array([outcome.name.lower() for outcome in RequestOutcome], dtype=object)
 
 
 class RequestTable(Table):
     """One row per request, in the order of the workload.
 
-    Times are µs; -1 means that there is no value. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
+    Times are µs. In the arrays, -1 means that there is no value; rows, data frames, Arrow tables and files have a
+    missing value instead. Columns: ``id``, ``outcome`` (its name), ``arrived_at_us``,
     ``input_tokens``, ``output_tokens`` (planned), ``deadline_us`` (0 = none), ``admitted_at_us``, ``routed_at_us``
     (handed to its replica), ``queued_at_us`` (entered the wait queue there), ``first_scheduled_at_us`` and
     ``scheduled_at_us`` (first and last time it joined a batch), ``scheduling_delay_us`` (arrival to the last time),
@@ -65,15 +76,33 @@ class RequestTable(Table):
     the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
     """
 
+    _NEVER: ClassVar[frozenset[str]] = frozenset(
+        {
+            "admitted_at_us",
+            "routed_at_us",
+            "queued_at_us",
+            "first_scheduled_at_us",
+            "scheduled_at_us",
+            "scheduling_delay_us",
+            "ttft_us",
+            "first_ttft_us",
+            "tpot_us",
+            "ntpot_us",
+            "e2e_us",
+            "itl_first_step",
+            "finished_at_us",
+            "due_at_us",
+            "replica",
+        }
+    )
+
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> Self:
         """Make the table of some requests; a column is computed when it is first accessed."""
         return cls(_NAMES, len(requests), lambda name: _column(requests, name))
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._columns and name in _DERIVED:
-            self._columns[name] = self._derived(name)
-        return super().__getitem__(name)
+    def _compute(self, name: str) -> NDArray[Any]:
+        return self._derived(name) if name in _DERIVED else self._make(name)
 
     def _derived(self, name: str) -> NDArray[Any]:
         if name == "scheduling_delay_us":
@@ -92,6 +121,13 @@ class RequestTable(Table):
         return np.asarray(self["outcome"] == outcome.name.lower(), dtype=np.bool_)
 
     @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of requests by outcome, all outcomes of a request included; they add up to the number of rows."""
+        counts = {outcome.name.lower(): 0 for outcome in _FINAL_FIRST}
+        found, numbers = np.unique(self["outcome"].astype(str), return_counts=True)
+        return counts | dict(zip(found.tolist(), numbers.tolist(), strict=True))
+
+    @property
     def completed(self) -> NDArray[np.bool_]:
         """Which requests completed; shape (num_rows,)."""
         return self.with_outcome(RequestOutcome.COMPLETED)
@@ -99,7 +135,10 @@ class RequestTable(Table):
 
 def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
     if name in _INTEGERS:
-        return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        try:
+            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
+        except OverflowError:
+            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
     if name == "outcome":
         return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
     return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)

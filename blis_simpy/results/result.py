@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,11 @@ import numpy as np
 
 from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
-from blis_simpy.results import anomalies, blis_report, evaluation, fitness, slo
+from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
-from blis_simpy.results.archive import write_run
-from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
+from blis_simpy.results.run_judgements import RunJudgements
 from blis_simpy.results.sessions import session_table
 from blis_simpy.results.step_terms import middle_decode_step
 from blis_simpy.results.subset import RequestSubset
@@ -25,9 +24,11 @@ from blis_simpy.results.subset import RequestSubset
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.core.table import Table
     from blis_simpy.results.percentiles import Percentiles
     from blis_simpy.results.run_record import RunRecord
+    from blis_simpy.results.slo import SLOReport
 
 __all__ = ["Result"]
 
@@ -86,15 +87,9 @@ class Result(Rendered):
 
     @cached_property
     def _all_requests(self) -> RequestSubset:
-        return RequestSubset(
-            self.requests,
-            np.arange(self.requests.num_rows),
-            replicas=self.record.replicas,
-            ttft=self.record.ttft(),
-            start=0,
-            end=self.aggregate.ended_at,
-            declared=partial(declared_labels, self.scenario),
-        )
+        rows = np.arange(self.requests.num_rows)
+        judged = RunJudgements(self.record)
+        return RequestSubset(self.record, rows, judged=judged, start=0, end=self.aggregate.ended_at)
 
     def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
         """Select requests; see `RequestSubset.where`. Without arguments, all requests.
@@ -124,7 +119,8 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric, or no such label in the scenario and the run.
+            If there is no such metric, no such label in the scenario and the run, or the scenario lacks a setting that
+            the metric needs.
 
         Examples
         --------
@@ -133,6 +129,7 @@ class Result(Rendered):
         9.0
         """
         metric = get_metric(name)
+        metric.check_settings(self.scenario)
         return metric.value(self if metric.scope == "run" else self._all_requests)
 
     @cached_property
@@ -269,16 +266,24 @@ class Result(Rendered):
         """
         return fitness.score(self.evaluation.metrics, weights)
 
-    def slo_attainment(self, targets: Mapping[str, slo.Target | int]) -> float:
-        """Return the share of completed requests that met the target of their SLO class; see `slo.attainment`."""
-        return slo.attainment(self.requests, targets)
+    def slo(self, targets: Mapping[str, SLOTargets | Mapping[str, Any]] | None = None) -> SLOReport:
+        """Compare the requests with the targets of their SLO class; see `RequestSubset.slo`.
 
-    def goodput(self, targets: Mapping[str, slo.Target | int]) -> slo.Goodput:
-        """Return requests and tokens per second that met the target of their SLO class; see `slo.goodput`."""
-        return slo.goodput(self.requests, targets, duration_us=self.aggregate.ended_at)
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> report = result.slo({"*": {"ttft": "1s", "e2e": "1min"}})
+        >>> report.attainment, report.misses
+        (1.0, {'ttft': 0, 'e2e': 0})
+        """
+        return self._all_requests.slo(targets)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, from which `load_result` makes an equal result.
+
+        A policy, process or other plug-in without a registered name is written by its qualified name; the scenario of
+        the loaded result cannot be run. Requests or a trace in memory are left out of its workload; the table of
+        requests has them.
 
         Parameters
         ----------
@@ -288,8 +293,10 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If the file cannot be written, or the scenario holds a policy that has no registered name.
+            If the file cannot be written.
         """
+        from blis_simpy.results.archive import write_run  # few results are saved
+
         write_run(path, self.record)
 
     def write_metrics(self, path: str | PathLike[str]) -> None:
@@ -318,9 +325,9 @@ class Result(Rendered):
 
         An instant or a duration that a request does not have is an empty field, or ``null``.
         """
-        from blis_simpy.export.tables import NEVER_IN_REQUESTS, write_table
+        from blis_simpy.export.tables import write_table
 
-        write_table(self.requests, path, never=NEVER_IN_REQUESTS)
+        write_table(self.requests, path)
 
     def write_steps(self, path: str | PathLike[str]) -> None:
         """Write the steps as a table, in the formats of `write_requests`."""
@@ -385,15 +392,43 @@ class Result(Rendered):
             decisions=self.decisions.summary() if self.decisions is not None and summarize_trace else None,
         )
 
+    def report(self, form: str = "text") -> str:
+        """Return the summary that ``print(result)`` and ``blis run`` show.
+
+        Parameters
+        ----------
+        form : str
+            ``text``; ``json`` (outcomes, all metrics, sections and remarks, see
+            `blis_simpy.results.plain_report.plain_report`); ``html``, or any other renderer.
+
+        Raises
+        ------
+        PluginError
+            If there is no such renderer.
+
+        Examples
+        --------
+        >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
+        >>> result.report().splitlines()[1]
+        '9 of 9 requests completed'
+        """
+        return self.render(form)
+
     @property
     def plot(self) -> Plots:
         """Plots of the run as methods, such as ``result.plot.timeline()``; they need the extra ``plot``."""
         return Plots(self)
 
+    def __str__(self) -> str:
+        return self.render("terminal")
+
     def __repr__(self) -> str:
-        s = self.summary
+        outcomes = self.requests.outcomes
+        others = (
+            f", {count} {name.replace('_', ' ')}" for name, count in outcomes.items() if name != "completed" and count
+        )
         return (
-            f"<Result: {s['completed_requests']} of {self.requests.num_rows} requests completed in "
-            f"{s['vllm_estimated_duration_s']:.3f} s, mean TTFT {s['ttft_mean_ms']:.3f} ms, "
-            f"mean E2E {s['e2e_mean_ms']:.3f} ms>"
+            f"<Result: {outcomes['completed']} of {self.requests.num_rows} requests completed{''.join(others)} in "
+            f"{self.aggregate.ended_at / 1e6:.3f} s, mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, "
+            f"mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )

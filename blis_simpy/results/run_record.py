@@ -6,18 +6,23 @@ A record refers to no part of the simulation, so it can be copied, sent to anoth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.cluster.decision_log import DecisionLog
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
-from blis_simpy.results.token_gaps import StepGaps
+from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
 from blis_simpy.scenario_settings import ScenarioSettings
-from blis_simpy.workload.request_builders import RequestDetails
+
+if TYPE_CHECKING:
+    # Names only: few runs have either of them.
+    from blis_simpy.cluster.decision_log import DecisionLog  # noqa: TC004
+    from blis_simpy.workload.request_builders import RequestDetails  # noqa: TC004
 
 __all__ = ["ReplicaOutcome", "RunRecord"]
 
@@ -150,6 +155,61 @@ class ReplicaOutcome:
         np.maximum.at(longest, stalled, between)
         return longest[rows] + self.token_processing_us
 
+    def gaps_by_request(
+        self, requests: RequestTable, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the gaps between tokens of some of its completed requests: row and gap, µs, sorted by row.
+
+        Parameters
+        ----------
+        requests, rows
+            As for `inter_token_latencies`.
+        """
+        rows = self._with_gaps(requests, rows)
+        owners, first, end = self._runs(requests, rows)
+        stalled, between = self._stalls(rows)
+        owners = np.concatenate((np.repeat(owners, end - first), stalled))
+        values = (
+            np.concatenate((self.step_gaps.values()[steps_of_runs(first, end)], between)) + self.token_processing_us
+        )
+        order = np.argsort(owners, kind="stable")
+        return owners[order], values[order]
+
+    def token_times(
+        self, requests: RequestTable, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the delivery of each output token of some of its completed requests.
+
+        Parameters
+        ----------
+        requests, rows
+            As for `inter_token_latencies`.
+
+        Returns
+        -------
+        rows, times : ndarray of int64, µs
+            Row of the request, and time from its arrival to the token; sorted by row and time.
+        """
+        with_gaps = self._with_gaps(requests, rows)
+        runs, first, end = self._runs(requests, with_gaps)
+        segments = self._segments_of(with_gaps)
+        # The first step of a run has the gap after the token of the step before, and that of a segment has a token.
+        resumed = segments[1:][segments[1:, 0] == segments[:-1, 0]]
+        owners = np.concatenate((np.repeat(runs, end - first), resumed[:, 0]))
+        ends = np.append(0, np.cumsum(self.step_gaps.values()))
+        ended = ends[np.concatenate((steps_of_runs(first, end), resumed[:, 1])) + 1]
+        base = np.full(requests.num_rows, np.iinfo(np.int64).max)
+        np.minimum.at(base, runs, ends[first])
+        ttft = requests["ttft_us"]
+        owners, times = (
+            np.concatenate((rows, owners)),
+            np.concatenate((ttft[rows], ttft[owners] + ended - base[owners])),
+        )
+        order = np.lexsort((times, owners))
+        owners, times = owners[order], times[order]
+        position = np.arange(len(owners)) - np.searchsorted(owners, owners)
+        return owners, times + position * self.token_processing_us
+
     @staticmethod
     def _with_gaps(requests: RequestTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return rows[requests.completed[rows] & (requests["itl_count"][rows] > 0)]
@@ -220,12 +280,18 @@ class RunRecord:
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
         Modalities of the requests that have any, by id.
+    slo_targets : mapping of int to SLOTargets
+        Targets of the requests that have some of their own, by row.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
     samples : sequence of Table
         What the samplers of the simulation recorded, in their order.
+    observed_at : int, tick
+        Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
         Real time that the simulation took.
+    is_over : bool
+        Whether the run has ended; False at a pause.
     """
 
     scenario: ScenarioSettings
@@ -238,9 +304,15 @@ class RunRecord:
     off_critical_path: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
+    slo_targets: Mapping[int, SLOTargets]
     decisions: DecisionLog | None
     samples: Sequence[Table] = ()
+    observed_at: int
     wall_clock_s: float
+    is_over: bool = True
+
+    def __repr__(self) -> str:
+        return f"<RunRecord of {self.requests.num_rows:,} requests on {len(self.replicas):,} replicas>"
 
     def ttft(self) -> NDArray[np.int64]:
         """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""

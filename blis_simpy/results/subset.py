@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,16 @@ from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.metrics import get_metric, known_metrics
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.results.slo import SLOReport
 from blis_simpy.units import ticks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.results.requests import RequestTable
-    from blis_simpy.results.run_record import ReplicaOutcome
+    from blis_simpy.results.run_judgements import RunJudgements
+    from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
 
 __all__ = ["RequestSubset"]
 
@@ -39,25 +42,18 @@ class RequestSubset(Rendered):
     """
 
     def __init__(
-        self,
-        requests: RequestTable,
-        rows: NDArray[np.int64],
-        *,
-        replicas: Sequence[ReplicaOutcome],
-        ttft: NDArray[np.int64],
-        start: int,
-        end: int,
-        declared: Callable[[str], Collection[str]],
+        self, record: RunRecord, rows: NDArray[np.int64], *, judged: RunJudgements, start: int, end: int
     ) -> None:
-        self._all = requests
+        self._record = record
+        self._all = record.requests
         self._rows = rows
-        self._replicas = replicas
-        self._ttft = ttft
+        self._replicas = record.replicas
+        self._ttft = judged.ttft
+        self._judged = judged
         self._start = start
         self._end = end
-        self._declared = declared
         self.duration_us = max(end - start, 0)
-        last_arrival = int(requests["arrived_at_us"].max(initial=0))
+        last_arrival = int(self._all["arrived_at_us"].max(initial=0))
         self.arriving_us = max(min(end, last_arrival) - start, 0)
 
     @cached_property
@@ -103,14 +99,12 @@ class RequestSubset(Rendered):
                 values.append("")
             chosen &= np.isin(column, values) if len(values) != 1 else np.asarray(column == values[0])
         return RequestSubset(
-            self._all,
+            self._record,
             self._rows[chosen],
-            replicas=self._replicas,
-            ttft=self._ttft,
+            judged=self._judged,
             # A window may extend beyond the run; rates are computed over the simulated part.
             start=max(first, self._start),
             end=min(last, self._end),
-            declared=self._declared,
         )
 
     def selected(self, labels: Mapping[str, Any]) -> RequestSubset:
@@ -133,9 +127,12 @@ class RequestSubset(Rendered):
             unnamed = label in _UNNAMED and value == "default"
             if ((of_requests == value) | (unnamed & (of_requests == ""))).any():
                 return
-            named = {name for name in of_requests.tolist() if name}
-            without = {"default"} if label in _UNNAMED and (of_requests == "").any() else set()
-            known = sorted(named | without | set(self._declared(label)))
+            names = set(of_requests.tolist())
+            scenario = self._record.scenario
+            if scenario.workload is not None:
+                names |= scenario.workload.labels(label, defaults=scenario.defaults)
+            without = {"default"} if label in _UNNAMED and "" in names else set()
+            known = sorted(names - {""} | without)
         if value not in known:
             listed = [str(name) for name in known]
             hint = nearest(str(value), listed) if listed else "no request has any"
@@ -259,6 +256,26 @@ class RequestSubset(Rendered):
         preempted = np.concatenate([replica.preemptions[:, 0] for replica in self._replicas])
         return int(np.isin(preempted, self._rows).sum())
 
+    def slo(self, targets: Mapping[str, SLOTargets | Mapping[str, Any]] | None = None) -> SLOReport:
+        """Compare the requests with the targets of their SLO class.
+
+        Parameters
+        ----------
+        targets : mapping of str to SLOTargets or mapping, optional
+            Targets by SLO class, in place of `slo` of the scenario.
+
+        Raises
+        ------
+        ScenarioError
+            If there are no targets, a target is invalid, or no request of the run can have such a class.
+        """
+        return SLOReport(self._judged.judgement(targets).take(self._rows), start=self._start, end=self._end)
+
+    @cached_property
+    def slo_if_any(self) -> SLOReport | None:
+        """What `slo` returns; None if the scenario has no targets."""
+        return self.slo() if self._record.scenario.slo else None
+
     def metric(self, name: str) -> float:
         """Return one figure by name.
 
@@ -275,11 +292,13 @@ class RequestSubset(Rendered):
         Raises
         ------
         ScenarioError
-            If there is no such metric, or it is defined for a whole run only.
+            If there is no such metric, it is defined for a whole run only, or the scenario lacks a setting that it
+            needs.
         """
         metric = get_metric(name)
         if metric.scope == "run":
             raise ScenarioError.at("metric", "is defined for a whole run only", name)
+        metric.check_settings(self._record.scenario)
         return metric.value(self)
 
     @property

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["StepGaps", "longest_gaps"]
+__all__ = ["StepGaps", "longest_gaps", "steps_of_runs"]
 
 
 @attrs.frozen(eq=False)
@@ -39,6 +39,10 @@ class StepGaps:
     def blocks(self) -> Iterator[NDArray[np.int64]]:
         """Return the gaps, µs, in blocks of consecutive steps."""
         return self.steps.gap_blocks() if self.includes_pauses else self.steps.duration_blocks()
+
+    def values(self) -> NDArray[np.int64]:
+        """Return the gaps of all steps at once, µs."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.blocks()])
 
     def counted(
         self, first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]
@@ -145,3 +149,21 @@ def longest_gaps(
     longest = np.empty(len(order), dtype=np.int64)
     longest[order] = np.maximum.reduceat(np.append(step_gaps, 0), bounds)[::2]
     return longest
+
+
+def steps_of_runs(first_steps: NDArray[np.int64], end_steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the steps of some runs, run by run.
+
+    Parameters
+    ----------
+    first_steps, end_steps : ndarray of int64, shape (num_runs,)
+        First step of each run, and the step after its last one.
+
+    Examples
+    --------
+    >>> steps_of_runs(np.array([3, 7, 0]), np.array([5, 7, 2])).tolist()
+    [3, 4, 0, 1]
+    """
+    lengths = end_steps - first_steps
+    starts = np.cumsum(lengths) - lengths
+    return np.asarray(np.repeat(first_steps - starts, lengths) + np.arange(int(lengths.sum())))

@@ -1,8 +1,8 @@
 """Plain data to settings classes, strictly: nothing is coerced, and all errors are reported together, in file order.
 
-Which keys a class has is cattrs' work; what a single value may be is decided by the `Setting` of its field. A mapping
-becomes the class of its field, a list of mappings a tuple of them, and a mapping with the type of a plug-in is checked
-against the options that the plug-in describes.
+cattrs checks the keys of a class, the `Setting` of a field its value. A mapping becomes the class of its field, a list
+of mappings a tuple of them, a mapping of names to mappings one of names to settings. The options in a mapping with the
+type of a plug-in are checked against those that the plug-in describes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings.description import Setting, find_setting, setting_of
-from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
+from blis_simpy.settings.field_types import listed_class, named_class, nested_class, type_hints
 from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
 from blis_simpy.settings.plugin_options import checked_options, options_of_spec, unknown_option
 from blis_simpy.settings.suggestions import unknown_key
@@ -113,6 +113,8 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
         value = known.forms.convert(value)
     if part is not None:
         value = _accept_part(value, part, lenient)
+    elif (named := named_class(hint)) is not None:
+        value = _accept_named(value, named, lenient)
     elif isinstance(value, tuple):
         value = _accept_items(known, value, listed_class(hint), lenient)
     elif isinstance(value, Mapping) and known.kind is not None and hint is not str:
@@ -156,6 +158,24 @@ def _accept_items(
     if problems:
         raise ScenarioError(problems)
     return tuple(made)
+
+
+def _accept_named(value: Any, part: type[Any], lenient: bool) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ScenarioError(Problem(rule="must be a mapping of names to settings", value=value))
+    made: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, settings in value.items():
+        if not isinstance(name, str):
+            problems.append(Problem(rule="must have names as keys", value=name))
+            continue
+        try:
+            made[name] = structure(settings, part, lenient=lenient)
+        except ScenarioError as error:
+            problems += [problem.inside(name) for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    return made
 
 
 def _accept_plugin(known: Setting, value: Mapping[str, Any]) -> Any:

@@ -17,6 +17,7 @@ import attrs
 
 from blis_simpy import registry, units
 from blis_simpy.errors import Problem, nearest
+from blis_simpy.plain_values import plain
 from blis_simpy.settings.bounds import MAX_ITEMS, broken_bound
 from blis_simpy.settings.field_types import element_type, is_optional
 
@@ -45,7 +46,7 @@ class PluginForms:
         Makes the plug-in of one of the forms; it returns any other value as it is, and may raise `ScenarioError` with
         paths that start below the field.
     types : tuple of type
-        The forms: `str` for a registered name, `int`, or a settings class, which a mapping of its keys may stand for.
+        The forms: `str` for a registered name, `int`, or a settings class, which may be given as a mapping of its keys.
     """
 
     convert: Callable[[Any], Any]
@@ -122,6 +123,8 @@ class Setting:
             tuple, a path made text, anything else as it is.
         """
         # Text and plain numbers first: nearly all values are, and isinstance(value, Integral) is slow.
+        if value is not None and type(value) not in (str, bool, int, float):
+            value = plain(value)
         if isinstance(value, str):
             return self._measured(value)
         if value is None or type(value) in (bool, int, float):

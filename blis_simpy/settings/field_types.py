@@ -29,6 +29,7 @@ import attrs
 __all__ = [
     "Accepts",
     "Duration",
+    "NamedParts",
     "Numbers",
     "OptionalDuration",
     "OptionalPart",
@@ -42,6 +43,7 @@ __all__ = [
     "element_type",
     "is_optional",
     "listed_class",
+    "named_class",
     "nested_class",
     "type_hints",
 ]
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     Part: TypeAlias = Accepts[T, T | Mapping[str, Any]]
     OptionalPart: TypeAlias = Accepts[T | None, T | Mapping[str, Any] | None]
     Parts: TypeAlias = Accepts[tuple[T, ...], Sequence[T | Mapping[str, Any]]]
+    NamedParts: TypeAlias = Accepts[Mapping[str, T], Mapping[str, T | Mapping[str, Any]]]
 else:
 
     class Accepts:
@@ -101,6 +104,12 @@ else:
 
         def __class_getitem__(cls, part: Any) -> Any:
             return Accepts[tuple[part, ...], Sequence[part | Mapping[str, Any]]]
+
+    class NamedParts:
+        """Settings of a class by name, each of which may be a mapping."""
+
+        def __class_getitem__(cls, part: Any) -> Any:
+            return Accepts[Mapping[str, part], Mapping[str, part | Mapping[str, Any]]]
 
 
 Duration: TypeAlias = Accepts[int, int | str]
@@ -137,7 +146,7 @@ def element_type(hint: Any) -> Any:
 @cache
 def nested_class(hint: Any) -> type | None:
     """Return the settings class of a field's type, also where it may be None; None if the field holds no such class."""
-    options = (hint, *get_args(hint)) if get_origin(hint) is not tuple else ()
+    options = (hint, *get_args(hint)) if get_origin(hint) not in (tuple, Mapping) else ()
     return next((option for option in options if isinstance(option, type) and attrs.has(option)), None)
 
 
@@ -146,6 +155,13 @@ def listed_class(hint: Any) -> type | None:
     """Return the settings class of the elements of a field's tuple; None if the field holds no tuple of those."""
     element = element_type(hint)
     return element if isinstance(element, type) and attrs.has(element) else None
+
+
+@cache
+def named_class(hint: Any) -> type | None:
+    """Return the settings class of the values of a field's mapping; None if the field holds no mapping of those."""
+    value = get_args(hint)[1] if get_origin(hint) is Mapping else None
+    return value if isinstance(value, type) and attrs.has(value) else None
 
 
 @cache

@@ -17,7 +17,14 @@ from blis_simpy import registry, units
 from blis_simpy.errors import PluginError
 from blis_simpy.settings.convert import inline_field
 from blis_simpy.settings.description import Setting, find_setting, setting_of
-from blis_simpy.settings.field_types import element_type, is_optional, listed_class, nested_class, type_hints
+from blis_simpy.settings.field_types import (
+    element_type,
+    is_optional,
+    listed_class,
+    named_class,
+    nested_class,
+    type_hints,
+)
 from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.plugin_options import option_names, options_class
 
@@ -131,6 +138,8 @@ class SchemaWriter:
         element = element_type(hint)
         if (listed := listed_class(hint)) is not None:
             yield {"type": "array", "items": self.reference(listed)}
+        elif (named := named_class(hint)) is not None:
+            yield {"type": "object", "additionalProperties": self.reference(named)}
         elif (nested := nested_class(hint)) is not None:
             yield from self._part(nested)
         elif known.kind is not None and element is not None:

@@ -11,7 +11,7 @@ import attrs
 from blis_simpy.errors import Problem, ScenarioError, unknown_setting
 from blis_simpy.settings.convert import accept, beside, inline_field, structure
 from blis_simpy.settings.description import find_setting, setting_of
-from blis_simpy.settings.field_types import nested_class, type_hints
+from blis_simpy.settings.field_types import named_class, nested_class, type_hints
 from blis_simpy.settings.plugin_options import options_of_spec, unknown_option
 from blis_simpy.settings.suggestions import unknown_key
 
@@ -127,14 +127,40 @@ def _changed_field(part: Any, changes: Mapping[str, Any], attribute: attrs.Attri
         return _changed_items(part, changes, _changed_plugin)
     if known is not None and known.kind is not None and isinstance(part, str | Mapping):
         return _changed_plugin(part, changes)
+    if (named := named_class(hint)) is not None:
+        return _changed_named(part, changes, named)
     nested = nested_class(hint) if part is None else None
-    if nested is not None and all(field.default is not attrs.NOTHING for field in attrs.fields(nested)):
-        part = nested()
-    elif nested is not None:
-        direct = {path: value for path, value in changes.items() if not _split(path)[1]}
-        part = structure(direct, nested)
-        changes = {path: value for path, value in changes.items() if path not in direct}
-    return _changed_part(part, changes)
+    return _changed_part(part, changes) if nested is None else _made_part(nested, changes)
+
+
+def _made_part(cls: type, changes: Mapping[str, Any]) -> Any:
+    """Make a part that was not there: from its defaults, or from the settings that it requires."""
+    if all(field.default is not attrs.NOTHING for field in attrs.fields(cls)):
+        return _changed_part(cls(), changes)
+    direct = {path: value for path, value in changes.items() if not _split(path)[1]}
+    part: Any = structure(direct, cls)
+    return _changed_part(part, {path: value for path, value in changes.items() if path not in direct})
+
+
+def _changed_named(parts: Mapping[str, Any], changes: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """Change parts of a mapping by their names; a name that is new makes a part."""
+    made = dict(parts)
+    inner: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for path, value in changes.items():
+        name, rest = _split(path)
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+        else:
+            made[name] = value
+    for name, below in inner.items():
+        try:
+            made[name] = _changed_part(made[name], below) if name in made else _made_part(cls, below)
+        except ScenarioError as error:
+            problems += _below(name, error)
+    if problems:
+        raise ScenarioError(problems)
+    return made
 
 
 def _changed_part(part: Any, changes: Mapping[str, Any]) -> Any:

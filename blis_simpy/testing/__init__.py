@@ -8,6 +8,8 @@
         def make(self):
             return MyRouter()
 
+**`assert_slo`** asserts that a run meets its SLO targets.
+
 **Policy experiments** test the effect of a policy. `pytest_plugin` provides fixtures, `policy_experiment` runs the
 experiments, `hypotheses` defines and evaluates the assertions, `messages` formats the outcome.
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from blis_simpy.testing.conformance.scheduler_tests import PriorityPolicyTests, SchedulerTests
     from blis_simpy.testing.conformance.scorer_tests import ScorerTests
     from blis_simpy.testing.conformance.trace_format_tests import BrokenFile, TraceFormatTests
+    from blis_simpy.testing.slo_assertion import assert_slo
 
 __all__ = [
     "AdmissionPolicyTests",
@@ -46,29 +49,31 @@ __all__ = [
     "SchedulerTests",
     "ScorerTests",
     "TraceFormatTests",
+    "assert_slo",
 ]
 
 _MODULES = {
-    "AdmissionPolicyTests": "admission_tests",
-    "ArrivalProcessTests": "arrival_tests",
-    "BatchPolicyTests": "batch_policy_tests",
-    "BrokenFile": "trace_format_tests",
-    "KVStoreTests": "kv_store_tests",
-    "LatencyModelTests": "latency_tests",
-    "LengthDistributionTests": "length_tests",
-    "MetricTests": "metric_tests",
-    "PriorityPolicyTests": "scheduler_tests",
-    "RoutingPolicyTests": "routing_tests",
-    "SchedulerTests": "scheduler_tests",
-    "ScorerTests": "scorer_tests",
-    "TraceFormatTests": "trace_format_tests",
+    "AdmissionPolicyTests": "conformance.admission_tests",
+    "ArrivalProcessTests": "conformance.arrival_tests",
+    "BatchPolicyTests": "conformance.batch_policy_tests",
+    "BrokenFile": "conformance.trace_format_tests",
+    "KVStoreTests": "conformance.kv_store_tests",
+    "LatencyModelTests": "conformance.latency_tests",
+    "LengthDistributionTests": "conformance.length_tests",
+    "MetricTests": "conformance.metric_tests",
+    "PriorityPolicyTests": "conformance.scheduler_tests",
+    "RoutingPolicyTests": "conformance.routing_tests",
+    "SchedulerTests": "conformance.scheduler_tests",
+    "ScorerTests": "conformance.scorer_tests",
+    "TraceFormatTests": "conformance.trace_format_tests",
+    "assert_slo": "slo_assertion",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"blis_simpy.testing.conformance.{_MODULES[name]}"), name)
+    found = getattr(import_module(f"blis_simpy.testing.{_MODULES[name]}"), name)
     globals()[name] = found
     return found
 

@@ -59,7 +59,7 @@ COMMA_SEPARATED = Dialect()
 
 
 def dialect_of(heading: str) -> Dialect:
-    """Tell the dialect by the first line of a file: the delimiter that occurs most often outside quotes.
+    """Determine the dialect from the first line of a file: the delimiter that occurs most often outside quotes.
 
     Examples
     --------

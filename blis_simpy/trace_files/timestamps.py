@@ -118,7 +118,7 @@ def instant_reader(unit: str) -> Callable[[str], int]:
 
 
 def unit_of(name: str, first: str) -> str:
-    """Tell the unit of a column of instants.
+    """Determine the unit of a column of times.
 
     Parameters
     ----------

@@ -17,13 +17,15 @@ from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, PRIORITY, Columns
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
+    from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
 __all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
 
@@ -72,7 +74,7 @@ class TraceHeader:
     network: NetworkInfo | None = setting(default=None, help="The network to it.")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Trace:
     """A workload trace that has been read and checked.
 
@@ -81,8 +83,8 @@ class Trace:
     header : TraceHeader
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout,
-        `trace_columns.PRIORITY` too if requests have priorities.
+        All columns of `trace_columns.COLUMNS`, in file order; `column_names.PREFIX_LENGTH` too in the newer layout,
+        `column_names.PRIORITY` too if requests have priorities.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
@@ -103,6 +105,11 @@ class Trace:
     not_kept: tuple[str, ...] = ()
     sessions: tuple[CallGraph, ...] = ()
     has_default_horizon: bool = False
+
+    def __repr__(self) -> str:
+        arrivals = self.arrivals
+        duration = format_ticks(max(arrivals) - min(arrivals)) if arrivals else "0s"
+        return f"<Trace of {len(self):,} requests over {duration}>"
 
     def __len__(self) -> int:
         return len(self.columns["request_id"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOLLOWING_ARRIVAL, ControlEvent, event_priority
 from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import ScenarioError
 from blis_simpy.workload.in_flight import InFlightCap
 from blis_simpy.workload.session_pool import SessionPoolProcesses
@@ -37,7 +38,8 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     Raises
     ------
     ScenarioError
-        If an item is not a new request, two have the same id, or a number is not an integer >= 0.
+        If an item is not a new request, two have the same id, a number is not an integer >= 0, an id or a label is no
+        text, or targets are none.
     """
     requests = list(requests)
     for request in requests:
@@ -52,6 +54,13 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
                 f"requests[{request.id}]",
                 "must have whole numbers for tick, tokens and deadline, none negative",
                 numbers,
+            )
+        texts = (request.id, request.slo_class, request.tenant, request.model, request.client, request.session)
+        if any(not isinstance(text, str) for text in (*texts, request.prefix_group)):
+            raise ScenarioError.at(f"requests[{request.id}]", "must have text as id and labels")
+        if request.slo_targets is not None and not isinstance(request.slo_targets, SLOTargets):
+            raise ScenarioError.at(
+                f"requests[{request.id}].slo_targets", "must be SLOTargets or None", request.slo_targets
             )
         if request.outcome is not RequestOutcome.PENDING or request.replica >= 0:
             raise ScenarioError.at(f"requests[{request.id}]", "must not have been served before")

@@ -48,13 +48,13 @@ _WITHOUT_EFFECT = frozenset(
 
 @settings_class
 class _Lengths:
-    """Law of lengths as a configuration writes it."""
+    """Length distribution of a configuration."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset()
 
     type: str = setting(
         default="normal",
-        help="Law.",
+        help="Distribution.",
         choices=("normal", "skew_normal", "lognormal", "uniform", "poisson", "fixed"),
     )
     min: int = setting(default=10, help="Shortest.", ge=0)
@@ -65,7 +65,7 @@ class _Lengths:
     skew: float = setting(default=0.0, help="Skewness.")
 
     def distribution(self, path: str) -> LengthDistribution:
-        """Return the law in the words of a specification."""
+        """Return the distribution in the format of a specification."""
         std_dev = self.std_dev if self.variance is None else math.sqrt(self.variance)
         bounds = {"min": self.min, "max": self.max}
         if self.type == "fixed":
@@ -197,7 +197,7 @@ def _specification(configuration: _Configuration) -> WorkloadSpec:
 def _benchmark(load: _Load, prefix: _SharedPrefix) -> InferencePerf:
     if prefix.system_prompt_len.type != "fixed":
         _log.warning("data.shared_prefix.system_prompt_len: every prefix has the mean length")
-    laws = {
+    distributions = {
         name: None if lengths.type == "fixed" else lengths.distribution(f"data.shared_prefix.{name}_len")
         for name, lengths in (("question", prefix.question_len), ("output", prefix.output_len))
     }
@@ -210,8 +210,8 @@ def _benchmark(load: _Load, prefix: _SharedPrefix) -> InferencePerf:
             system_prompt_len=int(prefix.system_prompt_len.mean),
             question_len=int(prefix.question_len.mean),
             output_len=int(prefix.output_len.mean),
-            question_distribution=laws["question"],
-            output_distribution=laws["output"],
+            question_distribution=distributions["question"],
+            output_distribution=distributions["output"],
             enable_multi_turn_chat=prefix.enable_multi_turn_chat,
         ),
     )

@@ -1,7 +1,7 @@
 """Length distributions: how many tokens a prompt or an output has.
 
-All laws but `Uniform` and `Lognormal` are the reference's. A drawn length is rounded to the nearest integer, halves
-upward, and is at least 1, unless the law has bounds that say otherwise.
+All distributions except `Uniform` and `Lognormal` are those of the reference. A drawn length is rounded to the nearest
+integer, halves upward, and is at least 1, unless the distribution has other bounds.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Lognormal:
 
     @classmethod
     def of_moments(cls, mean: float, std_dev: float, min: int = 1, max: int = _UNBOUNDED) -> Lognormal:  # noqa: A002
-        """Make the law that has a mean and a standard deviation before clamping.
+        """Make the distribution with a mean and a standard deviation before clamping.
 
         Parameters
         ----------
@@ -221,8 +221,9 @@ class ParetoLognormal:
 class Empirical:
     """Lengths from a table with weights.
 
-    Weights need not add up to 1. Lengths whose weight is not positive are never drawn, but negative weights count in
-    the sum, as in the reference. Without any positive weight every length is 1. A length of 0 is possible.
+    Without weights, all lengths are equally likely. Weights need not add up to 1. Lengths whose weight is not positive
+    are never drawn, but negative weights count in the sum, as in the reference. Without any positive weight every
+    length is 1. A length of 0 is possible.
 
     Examples
     --------
@@ -231,11 +232,13 @@ class Empirical:
     """
 
     lengths: tuple[int, ...] = setting(help="Lengths, all different.", unit="tokens", ge=0, le=_UNBOUNDED)
-    weights: tuple[float, ...] = setting(help="Weight of each length.")
+    weights: tuple[float, ...] = setting(default=(), help="Weight of each length; unset means equal weights.")
 
     def __attrs_post_init__(self) -> None:
         if not self.lengths:
             raise ScenarioError.at("lengths", "must not be empty")
+        if not self.weights:
+            object.__setattr__(self, "weights", (1.0,) * len(self.lengths))
         if len(self.weights) != len(self.lengths):
             raise ScenarioError.at("weights", f"must be as many as lengths ({len(self.lengths)})", len(self.weights))
         if len(set(self.lengths)) < len(self.lengths):

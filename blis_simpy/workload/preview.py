@@ -166,10 +166,9 @@ class Preview(Rendered):
         if self.num_pooled_sessions:
             first = f"Preview of {self.num_requests:,} calls of {self.num_pooled_sessions:,} sessions"
             return "\n".join([first, *self._lengths()])
-        rate = self.num_requests / max(self.duration_us, 1) * SECOND
-        lines = [
-            f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}: {rate:,.2f} requests/s"
-        ]
+        lines = [f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}"]
+        if self.duration_us:
+            lines[0] += f": {self.num_requests / self.duration_us * SECOND:,.2f} requests/s"
         lines += self._lengths()
         if self.num_sessions:
             lines.append(f"  {self.num_sessions:,} sessions with up to {self.max_further_rounds:,} further rounds")

@@ -167,5 +167,5 @@ def test_figures_beyond_64_bits_are_one_line(files, capsys):
     Path(files["--sim-results"]).write_text('[{"request_id": 1}]')
     Path(files["--trace-header"]).write_text("network: {measured_rtt_ms: 1.0e+306}")
     assert problems(words(files), capsys) == [
-        "network.measured_rtt_ms must be a number of us within 64 bits, got 1e+306"
+        f"{files['--trace-header']}: network.measured_rtt_ms must be <= 1e+18, got 1e+306 (line 1)"
     ]

@@ -28,6 +28,12 @@ def test_version_and_help_exit_with_0(capsys):
         assert capsys.readouterr().out.startswith("usage: blis COMMAND [flags]\n")
 
 
+def test_the_report_json_has_outcomes_and_metrics(capsys):
+    assert main([*FEW, "--report", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["outcomes"]["completed"], report["metrics"]["completed"]) == (3, 3)
+
+
 @pytest.mark.parametrize("command", ["run", "replay"])
 def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, capsys):
     assert main([command, "--help"]) == 0
@@ -147,11 +153,11 @@ def test_a_device_is_a_place_for_results(tmp_path):
 
 
 def test_quickstart_is_just_below_saturation_as_its_header_says(capsys):
-    """99 % of first tokens within 0.1 s at 30 requests/s; beyond saturation, at 36/s, it takes over 6 s."""
+    """99 % of first tokens within 0.2 s at 22 requests/s; beyond saturation, at 28/s, it takes over 7 s."""
     p99 = {}
-    for rate in ("30", "36"):
+    for rate in ("22", "28"):
         assert main(["run", "quickstart", "--rate", rate]) == 0
         out = capsys.readouterr().out
         p99[rate] = json.loads(out[out.index("{") : out.rindex("}") + 1])["ttft_p99_ms"]
-    assert 50 < p99["30"] < 100
-    assert 6_000 < p99["36"] < 7_000
+    assert 100 < p99["22"] < 200
+    assert 7_000 < p99["28"] < 8_000

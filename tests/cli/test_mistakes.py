@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blis_simpy import registry
 from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.cli.main import main
 from blis_simpy.load_files import shipped_scenarios
@@ -34,10 +35,7 @@ FILES = {
     "none.csv": TRACE_COLUMNS,
 }
 SCHEDULERS = "known: fcfs, priority, priority-fcfs, reverse-priority, sjf"
-TRACE_FORMATS = (
-    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
-    "sharegpt, table, trace-v2, vllm-benchmark"
-)
+TRACE_FORMATS = ", ".join(registry.names("trace_format"))
 COEFFICIENTS = ["--alpha-coeffs", "1,2,3", "--beta-coeffs", "1,2,3"]
 REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml", "--trace-data"]
 
@@ -140,7 +138,7 @@ MISTAKES = [
         [*MODEL, "--log", "loud"],
         "--log is unknown, got 'loud'; known: trace, debug, info, warn, warning, error, fatal, panic",
     ),
-    ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, blis, none"),
+    ([*MODEL, "--report", "html"], "--report is unknown, got 'html'; known: summary, json, blis, none"),
     ([*MODEL, "--plain-steps=maybe"], "--plain-steps must be true or false, got 'maybe'"),
     ([*MODEL, "--prompt-tokens", "9000"], "--prompt-tokens must be within [2, 7000], got 9000"),
     ([*MODEL, "--prompt-tokens-stdev=-0.5"], "--prompt-tokens-stdev must be >= 0, got -0.5"),

@@ -106,8 +106,8 @@ def test_all_that_is_wrong_is_told_before_anything_is_read_or_sent(capsys):
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(capsys, words, line):
-    [told] = problems(capsys, *NEEDED, *words)
-    assert told.startswith(line)
+    [problem] = problems(capsys, *NEEDED, *words)
+    assert problem.startswith(line)
 
 
 def test_lengths_have_defaults_of_their_own(sent):

@@ -50,6 +50,19 @@ def test_every_line_says_where_its_value_comes_from(show):
     assert found["alpha"] == ("null", "this latency model takes none")
 
 
+def test_profile_is_named_and_each_value_that_it_sets(show):
+    found = settings(show("run", "x.yaml"))
+    assert found["profile"] == ("vllm", "default")
+    assert found["max_num_batched_tokens"] == ("8192", "profile vllm, server on H100")
+    assert found["async_scheduling"] == ("true", "profile vllm")
+    assert found["gpu_memory_utilization"] == ("0.92", "profile vllm")
+    found = settings(show("run", "x.yaml", "--engine-profile", "blis"))
+    assert found["profile"] == ("blis", "flag")
+    assert found["max_num_batched_tokens"] == ("2048", "profile blis")
+    assert found["max_num_seqs"] == ("256", "file x.yaml:4")
+    assert found["backend"] == ("kernels", "default")
+
+
 def test_origins_stand_in_one_column(show):
     """Only values that are very long push their origin further out."""
     columns = [line.rindex("# ") for line in show("run", "x.yaml").splitlines() if "# " in line]

@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Admission policies."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def laws(case, simulation, figures):
             assert request.e2e == request.ttft + request.itl_sum + (
                 simulation.deployment.latency.post_decode_overhead() if request.output_tokens else 0
             )
-            assert request.generated_tokens == request.output_tokens
+            assert request.length_capped or request.generated_tokens == request.output_tokens
             assert request.arrived_at <= request.scheduled_at <= request.finished_at
     if case.scenario.horizon is None:
         assert not counts[RequestOutcome.PENDING] + counts[RequestOutcome.QUEUED] + counts[RequestOutcome.RUNNING]

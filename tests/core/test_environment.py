@@ -77,7 +77,7 @@ def test_tick_position_is_the_largest_priority_of_the_tick_so_far(env):
     assert positions == [step, step, simpy.events.NORMAL]
 
 
-@pytest.mark.parametrize("delay", [1.0, np.int64(1), True, 0.5])
+@pytest.mark.parametrize("delay", [1.0, np.float64(1), True, 0.5])
 def test_delay_that_is_not_an_int_is_refused(env, delay):
     with pytest.raises(SimulationError, match="delay must be a whole number of microseconds"):
         env.timeout(delay)

@@ -53,4 +53,44 @@ def test_table_becomes_an_arrow_table_and_a_data_frame_with_the_same_values(serv
     arrow, frame = requests.to_arrow(), requests.to_pandas()
     assert arrow.column_names == list(frame.columns) == list(requests)
     assert arrow.schema.field("e2e_us").type == pyarrow.int64()
-    assert arrow.to_pylist() == frame.to_dict("records") == list(requests.rows())
+    assert arrow.to_pylist() == list(requests.rows())
+    assert frame.astype(object).where(frame.notna(), None).to_dict("records") == list(requests.rows())
+
+
+def test_missing_values_are_missing_in_rows_data_frames_and_arrow_tables(serve):
+    """The second request can never fit in 5 blocks: TTFT 110 and E2E 220 of the first are the means of the table."""
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    requests = serve((10, 2, 0), (1000, 2, 0), blocks=5).result.requests
+    assert [row["e2e_us"] for row in requests.rows()] == [220, None]
+    frame = requests.to_pandas()
+    assert (frame.ttft_us.mean(), frame.e2e_us.mean(), frame.tpot_us.mean()) == (110, 220, 110)
+    assert (frame.e2e_us.dtype, frame.tpot_us.dtype, frame.replica[1]) == ("Int64", float, 0)
+    assert frame.e2e_us[1] is pd.NA
+    arrow = requests.to_arrow()
+    assert (arrow["e2e_us"].to_pylist(), arrow["tpot_us"].to_pylist()) == ([220, None], [110.0, None])
+    assert (requests["e2e_us"].tolist(), requests["tpot_us"].tolist()) == ([220, -1], [110.0, -1.0])
+
+
+def test_a_data_frame_does_not_share_memory_with_its_table(serve):
+    pytest.importorskip("pandas")
+    requests = serve((10, 2, 0)).result.requests
+    frame = requests.to_pandas()
+    frame.loc[0, "e2e_us"] = 5
+    assert requests["e2e_us"].tolist() == [220]
+
+
+def test_a_table_has_rows_masks_slices_and_groups(table):
+    assert table[-1] == {"at_us": 5, "rate": 1.5, "id": "b"}
+    assert table[np.int64(0)] == {"at_us": 0, "rate": None, "id": "a"}
+    assert table[table["at_us"] > 0] == table[1:] == table[[1]] == table.take([1])
+    assert table.head(1) == table[:1]
+    assert table.columns == ("at_us", "rate", "id")
+    groups = table.groupby("id")
+    assert list(groups) == ["a", "b"]
+    assert groups["b"] == table[1:]
+    with pytest.raises(IndexError, match=r"^row 2 of a table of 2 rows$"):
+        table[2]
+
+
+def test_groups_of_a_table_without_rows_are_none(table):
+    assert table[:0].groupby("id") == {}

@@ -4,7 +4,10 @@ import io
 
 import numpy as np
 
-from blis_simpy.display.summary import class_table, column_table, group_table, replica_table, summary_page
+import blis_simpy as blis
+from blis_simpy.core.request import Request
+from blis_simpy.core.table import Table
+from blis_simpy.display.summary import column_table, label_table, summary_page
 from blis_simpy.display.text_table import print_page
 from blis_simpy.results.phases import PHASES
 
@@ -33,7 +36,7 @@ def test_summary_says_what_happened(three):
 def test_latencies_that_nobody_has_are_dashes(unserved):
     lines = printed(unserved)
     assert lines[1] == "0 of 2 requests completed, 2 rejected at admission"
-    assert lines[5] == "TTFT, time to first token - - - - -"
+    assert lines[6] == "TTFT, time to first token - - - - -"
 
 
 def test_html_has_the_lines_of_the_text(three, read):
@@ -57,18 +60,54 @@ def test_html_has_tables_of_what_there_are_several_of(three, cluster, read):
 
 def test_replicas_have_their_figures(cluster):
     """Each serves two requests of 10 + 3 tokens: 110 µs to the first token, two more after 110 µs each."""
-    rows = [line.split() for line in replica_table(cluster).text().splitlines()[2:]]
-    assert [row[:2] + row[4:] for row in rows] == [
-        ["0", "2", "0.110", "0.110", "0.330", "0"],
-        ["1", "2", "0.110", "0.110", "0.330", "0"],
+    rows = [line.split() for line in label_table(cluster, "replica").text().splitlines()[2:]]
+    assert [row[:3] + row[5:] for row in rows] == [
+        ["0", "2", "2", "0.110", "0.110", "0.330", "0.330", "0"],
+        ["1", "2", "2", "0.110", "0.110", "0.330", "0.330", "0"],
     ]
 
 
 def test_classes_and_tenants_have_their_figures(three, cluster):
-    rows = class_table(three.evaluation.slo_classes).text().splitlines()[2:]
-    assert rows[0].split() == ["batch", "1", "0.190", "0.190", "0.310", "0.310"]
-    rows = group_table(cluster.evaluation.tenants, "tenant").text().splitlines()[2:]
-    assert [row.split()[:2] for row in rows] == [["<b>", "1"], ["a", "3"]]
+    rows = [line.split() for line in label_table(three, "slo_class").text().splitlines()[2:]]
+    assert [row[:3] for row in rows] == [["default", "2", "2"], ["batch", "1", "1"]]
+    assert rows[1][:3] + rows[1][5:] == ["batch", "1", "1", "0.190", "0.190", "0.310", "0.310"]
+    rows = [line.split() for line in label_table(cluster, "tenant").text().splitlines()[2:]]
+    assert [row[:3] for row in rows] == [["<b>", "1", "1"], ["a", "3", "3"]]
+
+
+def test_a_section_counts_failed_and_open_requests(prepare):
+    """Of three requests one can never fit, and one has not ended at the horizon; the second replica serves none."""
+    requests = [Request("a", 0, 10, 2), Request("b", 0, 900, 2), Request("c", 200, 10, 50)]
+    scenario = prepare(blocks=5, horizon=400).scenario.with_(replicas=2, router=First())
+    result = blis.Simulation(scenario, requests=requests).run()
+    lines = [line.split() for line in label_table(result, "replica").text().splitlines()]
+    assert lines[0][:5] == ["replica", "requests", "completed", "failed", "open"]
+    assert [line[:5] for line in lines[2:]] == [["0", "3", "1", "1", "1"], ["1", "0", "0", "0", "0"]]
+
+
+class First:
+    """Routes every request to the first replica."""
+
+    def route(self, request, state):
+        return 0
+
+
+def test_print_shows_the_summary_and_repr_one_line(cluster, capsys):
+    print(cluster)
+    assert capsys.readouterr().out.strip() == cluster.render("text").strip() != repr(cluster)
+
+
+def test_text_fits_the_terminal(cluster, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, str(cluster).splitlines())) <= 60 < max(map(len, cluster.render("text").splitlines()))
+
+
+class Terminal(io.StringIO):
+    """Standard output of a terminal."""
+
+    def isatty(self):
+        return True
 
 
 def test_a_selection_shows_its_own_figures(cluster, read):
@@ -77,9 +116,13 @@ def test_a_selection_shows_its_own_figures(cluster, read):
     assert "3 requests, 3 completed" in html
 
 
+class Visits(Table):
+    _NEVER = frozenset({"ttft_us"})
+
+
 def test_table_shows_first_and_last_rows():
     columns = {"id": np.array([f"r{i}" for i in range(100)], dtype=object), "ttft_us": np.arange(100) * 1000 - 1}
-    lines = column_table(columns, max_rows=5).text().splitlines()
+    lines = column_table(Visits.of(columns), max_rows=5).text().splitlines()
     assert lines[0] == "100 rows, 2 columns"
     assert [line.split() for line in lines[3:]] == [
         ["0", "r0", "-"],
@@ -93,14 +136,14 @@ def test_table_shows_first_and_last_rows():
 
 def test_short_tables_are_shown_whole():
     columns = {"n": np.arange(10), "share": np.full(10, 0.5), "flag": np.ones(10, dtype=bool)}
-    lines = column_table(columns).text().splitlines()
+    lines = column_table(Table.of(columns)).text().splitlines()
     assert len(lines) == 3 + 10
     assert lines[-1].split() == ["9", "9", "0.500", "yes"]
 
 
 def test_tables_without_rows_or_columns_are_shown():
-    assert column_table({"n": np.arange(0)}).text().splitlines()[0] == "0 rows, 1 columns"
-    assert column_table({}).text().splitlines()[0] == "0 rows, 0 columns"
+    assert column_table(Table.of({"n": np.arange(0)})).text().splitlines()[0] == "0 rows, 1 columns"
+    assert column_table(Table.of({})).text().splitlines()[0] == "0 rows, 0 columns"
 
 
 def test_labels_in_tables_are_escaped(cluster, read):

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.equivalence
 def check(simulation, result, case, until):
     """The result at a pause shows what happened before that tick, and nothing else."""
     expected = naive(attrs.evolve(case, horizon=until - 1), simulation.deployment.latency, ())
-    assert [
-        (r["id"], r["outcome"], r["scheduled_at_us"], r["ttft_us"], r["num_preemptions"], r["finished_at_us"])
-        for r in result.requests.rows()
-    ] == [(r.id, r.outcome, r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at) for r in expected.requests]
+    names = ("id", "outcome", "scheduled_at_us", "ttft_us", "num_preemptions", "finished_at_us")
+    assert list(zip(*(result.requests[name] for name in names), strict=True)) == [
+        (r.id, r.outcome, r.scheduled_at, r.ttft, r.num_preemptions, r.finished_at) for r in expected.requests
+    ]
     gaps = [(r["itl_count"], r["itl_sum_us"]) for r in result.requests.rows()]
     assert gaps == [(len(r.itls), sum(r.itls)) for r in expected.requests]
     assert list(zip(*(result.steps[name] for name in result.steps if name != "replica"), strict=True)) == expected.steps

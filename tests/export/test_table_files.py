@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.export.tables import NEVER_IN_REQUESTS, write_table
+from blis_simpy.core.table import Table
+from blis_simpy.export.tables import write_table
+from blis_simpy.results.requests import RequestTable
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -23,8 +25,12 @@ COLUMNS = {
 }
 
 
+class Visits(Table):
+    _NEVER = frozenset({"at_us"})
+
+
 def write(path, columns=COLUMNS):
-    write_table(columns, path, never=("at_us",))
+    write_table(Visits.of(columns), path)
     return path
 
 
@@ -103,7 +109,7 @@ def test_every_request_column_that_can_lack_a_value_is_listed(serve):
     table = served.result.requests
     assert table["outcome"].tolist() == ["completed", "dropped", "completed", "pending"]
     lacking = {name for name in table if table[name].dtype.kind in "if" and (table[name] == -1).any()}
-    assert lacking == NEVER_IN_REQUESTS
+    assert lacking == {name for name in table if table.missing(name).any()} == RequestTable._NEVER
 
 
 def test_a_result_writes_its_requests_and_steps(serve, tmp_path):

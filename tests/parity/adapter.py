@@ -186,8 +186,6 @@ def _report(case: dict[str, Any], result: blis.Result) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------ kernels
-
 _FIGURES = {
     "num_layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -377,8 +375,6 @@ def replay_trained_physics(case: dict[str, Any]) -> list[dict[str, int]]:
         if row["outcome"] == "completed"
     ]
 
-
-# ------------------------------------------------------------------------------------------------ workloads
 
 _PRESET = Flag(name="--workload", target="workload.preset")
 

@@ -59,7 +59,8 @@ def test_plugins_run_by_name_from_a_scenario_file(installed, tmp_path):
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(
         "model: any/model\nhardware: H100\ntp: 1\nlatency: {backend: beat}\n"
-        "engine: {scheduler: longest-first, batching: one-at-a-time, max_model_len: 0}\nkv: {blocks: 100}\n"
+        "engine: {profile: blis, scheduler: longest-first, batching: one-at-a-time, max_model_len: 0}\n"
+        "kv: {blocks: 100}\n"
         "workload: {rate: 1000000, num_requests: 4, prompt: {type: alternating, first: 10, second: 20},\n"
         "  output: {type: constant, value: 3}}\n"
     )

@@ -75,7 +75,7 @@ def katan(tmp_path):
 
         def start(*flags):
             port = free_port()
-            command = [Path(sys.executable).parent / "llm-katan", "--model", "echo", "--backend", "echo"]
+            command = [sys.executable, "-m", "llm_katan.cli", "--model", "echo", "--backend", "echo"]
             command += ["--host", "127.0.0.1", "--port", str(port), "--disable-dashboard"]
             command += ["--stats-file", tmp_path / "stats.json", *flags]
             log = running.enter_context((tmp_path / f"katan-{port}.log").open("w"))

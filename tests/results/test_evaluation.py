@@ -67,11 +67,6 @@ def test_score_comes_with_weights(two_tenants):
     assert two_tenants.evaluation.fitness is None
 
 
-def test_promises_are_judged_by_class(two_tenants):
-    assert two_tenants.slo_attainment({"chat": 200}) == 0.5
-    assert two_tenants.goodput({"chat": 200}).requests_per_s == 1 / 0.00112
-
-
 def test_result_shows_what_the_cluster_recorded(logged):
     assert logged.anomalies["rejected_requests_admission"] == logged.evaluation.metrics.rejected == 1
     assert logged.rejected == ["refused"]

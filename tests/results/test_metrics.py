@@ -81,13 +81,14 @@ def test_a_percentile_may_have_decimals(result):
 
 
 def test_every_known_metric_has_a_unit_a_definition_and_a_value(result):
+    """But for those that need a setting of the scenario."""
     known = known_metrics()
     assert {"ttft_p99_ms", "requests_per_s", "kv_thrashing_rate"} <= known.keys()
     for name, found in known.items():
         assert found.name == name
         assert found.unit
         assert found.definition.endswith(".")
-        assert isinstance(result.metric(name), float)
+        assert found.needs or isinstance(result.metric(name), float)
 
 
 def test_latencies_come_first_and_in_the_usual_order():
@@ -152,7 +153,8 @@ def test_higher_is_better_where_the_metric_says_so():
     better = {name for name in known_metrics() if higher_is_better(name)}
     tokens = {"input_tokens_per_s", "output_tokens_per_s", "total_tokens_per_s", "cached_tokens"}
     rates = {"requests_per_s", "cache_hit_rate", "prefix_hit_rate", "resumed_hit_rate"}
-    assert better == {"completed"} | tokens | rates
+    of_slo = {name for name, found in known_metrics().items() if found.needs == "slo"} - {"open_requests"}
+    assert better == {"completed"} | tokens | rates | of_slo
     assert not higher_is_better("unknown")
 
 

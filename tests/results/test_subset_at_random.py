@@ -1,6 +1,7 @@
 """Figures of a choice against what can be counted in the rows, on random runs in which all kinds of things go wrong."""
 
 import math
+import re
 from statistics import mean
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
+from blis_simpy.display.summary import summary_page
+from blis_simpy.results.by_label import subsets
 from blis_simpy.results.phases import PHASES
 
 ROWS = st.tuples(st.integers(1, 60), st.integers(0, 40), st.integers(0, 3000), st.integers(0, 2))
@@ -35,6 +38,8 @@ def runs(draw):
         ),
         kv=blis.KVSettings(blocks=draw(st.integers(7, 14)), block_size=8),
     )
+    if draw(st.booleans()):
+        scenario = scenario.with_(admission={"policy": "token-bucket", "capacity": 60, "refill_rate": 20_000})
     requests = [
         Request(
             f"request_{i}",
@@ -93,6 +98,11 @@ def test_a_choice_of_everything_has_the_figures_of_the_summary(result):
     )
 
 
+def rows_of(requests):
+    """Rows with -1 for missing values, as in the arrays."""
+    return [{name: -1 if value is None else value for name, value in row.items()} for row in requests.rows()]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     result=runs(),
@@ -104,10 +114,10 @@ def test_figures_of_a_choice_can_be_counted_in_the_rows(result, tenants, replica
     choice = result.where(tenant=tenants).where(replica=replica, start=window[0]).where(end=window[1])
     rows = [
         row
-        for row in result.requests.rows()
+        for row in rows_of(result.requests)
         if row["tenant"] in tenants and row["replica"] == replica and window[0] <= row["arrived_at_us"] < window[1]
     ]
-    assert list(choice.requests.rows()) == rows
+    assert list(rows_of(choice.requests)) == rows
     completed = [row for row in rows if row["outcome"] == "completed"]
     reached = [row for row in rows if row["replica"] >= 0 and row["outcome"] != "dropped"]
     e2e = [row["e2e_us"] for row in completed]
@@ -127,7 +137,7 @@ def test_figures_of_a_choice_can_be_counted_in_the_rows(result, tenants, replica
 @settings(max_examples=100, deadline=None)
 @given(result=runs())
 def test_marks_of_a_request_are_in_order_and_its_phases_add_up(result):
-    for row in result.requests.rows():
+    for row in rows_of(result.requests):
         names = ("arrived_at", "admitted_at", "routed_at", "queued_at", "first_scheduled_at", "scheduled_at")
         marks = [row[f"{name}_us"] for name in names]
         known = [mark for mark in marks if mark >= 0]
@@ -143,3 +153,40 @@ def test_marks_of_a_request_are_in_order_and_its_phases_add_up(result):
             assert explanation.total_us == row["finished_at_us"] - row["arrived_at_us"]
         else:
             assert explanation.total_us == max(result.aggregate.ended_at - row["arrived_at_us"], 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=runs())
+def test_tokens_and_gaps_of_each_request_are_those_of_its_row(result):
+    requests = result.requests
+    for index, replica in enumerate(result.record.replicas):
+        rows = np.flatnonzero(requests.completed & (requests["replica"] == index))
+        owners, gaps = replica.gaps_by_request(requests, rows)
+        tokens_of, times = replica.token_times(requests, rows)
+        assert sorted(owners.tolist()) == owners.tolist()
+        for row in rows.tolist():
+            of_row, delivered = gaps[owners == row], times[tokens_of == row]
+            assert (len(of_row), of_row.sum()) == (requests["itl_count"][row], requests["itl_sum_us"][row])
+            assert len(delivered) == len(of_row) + 1
+            assert delivered[0] == requests["ttft_us"][row]
+            assert (np.diff(delivered) > 0).all()
+            assert delivered[-1] <= requests["e2e_us"][row]
+            if not len(replica.skipped_tokens):
+                assert sorted(np.diff(delivered)) == sorted(of_row)
+
+
+@settings(max_examples=100, deadline=None)
+@given(result=runs())
+def test_counts_of_outcomes_add_up_and_agree_with_those_of_replicas_and_admission(result):
+    counts, summary, anomalies = result.requests.outcomes, result.summary, result.anomalies
+    assert sum(counts.values()) == result.requests.num_rows
+    assert counts["completed"] == summary["completed_requests"]
+    assert (counts["timed_out"], counts["dropped"]) == (summary["timed_out_requests"], summary["dropped_unservable"])
+    assert counts["rejected"] == anomalies["rejected_requests_admission"] + anomalies["rejected_requests_routing"]
+    assert (counts["running"], counts["queued"]) == (summary["still_running"], summary["still_queued"])
+    for label in ("replica", "tenant", "slo_class", "model"):
+        groups = [group.requests.outcomes for group in subsets(result, label).values()]
+        assert {name: sum(group[name] for group in groups) for name in counts} == counts
+    line = summary_page(result)[1][0].split(";")[0]
+    completed, total, *others = map(int, re.findall(r"\d+", line))
+    assert completed + sum(others) == total == result.requests.num_rows

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.description import PluginForms
-from blis_simpy.settings.field_types import OptionalPart, Part, Parts, Plugin
+from blis_simpy.settings.field_types import NamedParts, OptionalPart, Part, Parts, Plugin
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.workload.lengths import Constant
 
@@ -41,3 +41,9 @@ class Fleet:
     extras: Mapping[str, float] = setting(factory=dict, help="Anything.")
     label: str = setting(default="", help="Label.")
     count: int = setting(default=0, help="A number.")
+
+
+@settings_class
+class Garage:
+    kinds: NamedParts[Wheel] = setting(factory=dict, help="Wheels by kind.")
+    reserved: NamedParts[Car] = setting(factory=dict, help="Cars by driver.")

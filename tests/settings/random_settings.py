@@ -13,7 +13,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.latency.settings import LatencySettings
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings.description import Setting, setting_of
-from blis_simpy.settings.field_types import element_type, listed_class, nested_class, type_hints
+from blis_simpy.settings.field_types import element_type, listed_class, named_class, nested_class, type_hints
 from blis_simpy.settings.plugin_options import options_class
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.spec.inference_perf import SharedPrefix
@@ -75,6 +75,8 @@ def values(known: Setting, hint: Any) -> st.SearchStrategy[Any]:
         return instances(Workload) | instances(WorkloadSpec)
     if listed is not None:
         return st.lists(instances(listed), max_size=3)
+    if (named := named_class(hint)) is not None:
+        return st.dictionaries(texts, instances(named), max_size=3)
     if nested is not None:
         return instances(nested)
     if known.kind is not None and known.forms is not None:

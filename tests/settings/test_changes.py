@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cars import Car, Fleet, Wheel
+from cars import Car, Fleet, Garage, Wheel
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.field_types import OptionalPart
@@ -74,3 +74,32 @@ def test_a_part_that_was_not_there_is_made_of_what_is_given():
     with pytest.raises(ScenarioError) as caught:
         updated(Owner(), {"car.doors": 2})
     assert str(caught.value) == "car.name is required"
+
+
+GARAGE = Garage(kinds={"winter": Wheel(size=2)}, reserved={"ann": Car(name="a")})
+
+
+def test_a_part_of_a_mapping_of_parts_is_changed_by_its_name():
+    changes = {"kinds.winter.tyre": "hard", "kinds.summer.size": 3, "kinds.*": {}, "reserved.ann.front.size": 4}
+    assert updated(GARAGE, changes) == Garage(
+        kinds={"winter": Wheel(size=2, tyre="hard"), "summer": Wheel(size=3), "*": Wheel()},
+        reserved={"ann": Car(name="a", front=Wheel(size=4))},
+    )
+    assert GARAGE.kinds == {"winter": Wheel(size=2)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("kinds.winter.sze", 3, "kinds.winter.sze is not a setting; did you mean size?"),
+        ("kinds.winter.size", 0, "kinds.winter.size must be > 0, got 0"),
+        ("kinds.summer.size", 0, "kinds.summer.size must be > 0, got 0"),
+        ("kinds.summer.sze", 1, "kinds.summer.sze is not a setting; did you mean size?"),
+        ("kinds.summer", 1, "kinds.summer must be a mapping of settings, got 1"),
+        ("reserved.bob.doors", 2, "reserved.bob.name is required"),
+    ],
+)
+def test_a_bad_change_of_a_mapping_of_parts_is_named_by_its_path(path, value, line):
+    with pytest.raises(ScenarioError) as caught:
+        updated(GARAGE, {path: value})
+    assert str(caught.value) == line

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 import yaml
-from cars import Car, Fleet, Wheel
+from cars import Car, Fleet, Garage, Wheel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -219,3 +219,40 @@ def test_leniently_read_files_may_say_it_in_other_ways(text, made):
     assert structure(parse(text), Fleet, lenient=True) == made
     with pytest.raises(ScenarioError):
         structure(parse(text), Fleet)
+
+
+def test_a_mapping_of_parts_has_settings_under_each_name():
+    made = structure(parse("kinds:\n  winter: {size: 2, tyre: hard}\n  '*': {}\n"), Garage)
+    assert made == Garage(kinds={"winter": Wheel(size=2, tyre="hard"), "*": Wheel()})
+
+
+def test_a_mapping_of_parts_keeps_no_reference_to_the_one_given():
+    kinds = {"winter": Wheel()}
+    garage = Garage(kinds=kinds)
+    kinds["summer"] = Wheel()
+    assert list(garage.kinds) == ["winter"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "kinds:\n  winter: {size: 0}\n  summer:\n    sze: 1\n",
+            ["kinds.winter.size must be > 0, got 0 (line 2)", "kinds.summer.sze is not a setting (line 4)"],
+        ),
+        ("kinds: {winter: 3}", ["kinds.winter must be a mapping of settings, got 3 (line 1)"]),
+        ("kinds: [{}]", ["kinds must be a mapping of names to settings, got ({},) (line 1)"]),
+        ("kinds: winter", ["kinds must be a mapping of names to settings, got 'winter' (line 1)"]),
+        ("reserved: {ann: {doors: 2}}", ["reserved.ann.name is required (line 1)"]),
+    ],
+)
+def test_a_mistake_in_a_mapping_of_parts_is_named_by_its_path(text, lines):
+    with pytest.raises(ScenarioError) as caught:
+        structure(parse(text), Garage)
+    assert [str(problem).partition(";")[0] for problem in caught.value.problems] == lines
+
+
+def test_a_name_in_a_mapping_of_parts_is_text():
+    with pytest.raises(ScenarioError) as caught:
+        Garage(kinds={7: Wheel()})
+    assert str(caught.value) == "kinds must have names as keys, got 7"

@@ -14,7 +14,7 @@ from random_settings import instances
 from blis_simpy import registry, units
 from blis_simpy.load_files import scenario_schema
 from blis_simpy.scenario import Scenario
-from blis_simpy.settings.field_types import Duration, Parts, Plugin
+from blis_simpy.settings.field_types import Duration, NamedParts, Parts, Plugin
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.schema import SchemaWriter
 from blis_simpy.settings.serialize import to_plain
@@ -155,3 +155,18 @@ SCENARIO = Draft202012Validator(scenario_schema())
 @given(instances(Scenario))
 def test_what_a_scenario_writes_fits_the_schema(scenario):
     SCENARIO.validate(to_plain(scenario))
+
+
+def test_a_mapping_of_parts_refers_to_their_class():
+    @settings_class
+    class Garage:
+        kinds: NamedParts[Wheel] = setting(factory=dict, help="Kinds.")
+
+    writer = SchemaWriter()
+    kinds = writer.mapping(Garage)["properties"]["kinds"]
+    assert kinds == {
+        "description": "Kinds.",
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/Wheel"},
+    }
+    assert "Wheel" in writer.definitions

@@ -6,6 +6,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
+from small_runs import three  # noqa: F401
 
 import blis_simpy as blis
 from blis_simpy.experiment.source_digest import source_of_module

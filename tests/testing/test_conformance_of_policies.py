@@ -45,7 +45,7 @@ class NoStart(First):
 
 class Marks(First):
     def route(self, request, state):
-        request.tenant = request.tenant or "nobody"
+        request.tenant = request.tenant or "unknown"
         return super().route(request, state)
 
 

@@ -49,7 +49,7 @@ def test_poisson_gaps_are_truncated_exponentials():
     assert found.tolist() == [max(int(gap), 1) for gap in expected]
 
 
-def test_poisson_gaps_have_mean_and_spread_of_the_law():
+def test_poisson_gaps_have_mean_and_spread_of_the_distribution():
     """Mean and standard deviation are both 20 000 us; with 10**6 draws five standard errors are 0.5 % and 0.7 %."""
     found = gaps(PoissonArrivals(), 50, 1_000_000)
     assert found.mean() == pytest.approx(20_000, rel=0.005)
@@ -67,14 +67,14 @@ def test_drawing_in_parts_gives_the_same_gaps():
 
 
 @pytest.mark.parametrize("cv", [0.5, 1.0, 3.5])
-def test_gamma_gaps_have_mean_and_spread_of_the_law(cv):
+def test_gamma_gaps_have_mean_and_spread_of_the_distribution(cv):
     """Truncation takes half a microsecond of 20 000; five standard errors of a million draws are below 5 %."""
     found = gaps(GammaArrivals(cv=cv), 50, 1_000_000)
     assert found.mean() == pytest.approx(20_000, rel=0.02)
     assert found.std() / found.mean() == pytest.approx(cv, rel=0.05)
 
 
-def test_very_bursty_gamma_gaps_have_mean_and_spread_of_the_law():
+def test_very_bursty_gamma_gaps_have_mean_and_spread_of_the_distribution():
     """Of a million gaps with a coefficient of variation of 12, the mean has a standard error of 1.2 %."""
     found = gaps(GammaArrivals(cv=12.0), 50, 1_000_000)
     assert found.mean() == pytest.approx(20_000, rel=0.06)
@@ -146,7 +146,7 @@ def test_weibull_shape_that_does_not_exist_is_warned_of(caplog):
     assert caplog.messages == ["no weibull distribution has cv 0.011; the nearest shape is 100"]
 
 
-def test_weibull_gaps_have_mean_and_spread_of_the_law():
+def test_weibull_gaps_have_mean_and_spread_of_the_distribution():
     found = gaps(WeibullArrivals(cv=2.0), 50, 1_000_000)
     assert found.mean() == pytest.approx(20_000, rel=0.012)
     assert found.std() / found.mean() == pytest.approx(2.0, rel=0.05)

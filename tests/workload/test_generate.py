@@ -104,7 +104,7 @@ def test_prompt_and_output_lengths_are_drawn_independently():
 
 @attrs.frozen
 class Returns:
-    """A law or process that always returns the same thing."""
+    """A distribution or process that always returns the same thing."""
 
     answer: object
 

@@ -76,7 +76,7 @@ def test_stages_follow_after_an_interval(data):
     assert sum(counts) == len(arrivals)
 
 
-def test_lengths_are_those_of_the_laws(caplog):
+def test_lengths_are_those_of_the_distributions(caplog):
     spec = load_workload(config([(100, 10)], LENGTHS))
     assert spec.clients[0].input_distribution == Gaussian(50, 10, 10, 100)
     found = spec.generate(RandomStreams(1)).requests
@@ -85,15 +85,15 @@ def test_lengths_are_those_of_the_laws(caplog):
 
 
 @pytest.mark.parametrize(
-    ("law", "expected"),
+    ("distribution", "expected"),
     [
         ("{type: fixed, mean: 7}", Constant(7)),
         ("{mean: 7, variance: 4}", Gaussian(7, 2.0, 10, 1024)),
         ("9", Constant(9)),
     ],
 )
-def test_question_may_have_a_law(law, expected):
-    data = GROUPS.replace("question_len: 50", f"question_len: {law}")
+def test_question_may_have_a_distribution(distribution, expected):
+    data = GROUPS.replace("question_len: 50", f"question_len: {distribution}")
     (client, *_) = load_workload(config([(1, 1)], data)).with_clients_listed().clients
     assert client.input_distribution == expected
 

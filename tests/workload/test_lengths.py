@@ -16,8 +16,8 @@ from blis_simpy.workload.lengths import (
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 
-def sample(law, n=4, seed=1):
-    lengths = law.sample(np.random.default_rng(seed), n)
+def sample(distribution, n=4, seed=1):
+    lengths = distribution.sample(np.random.default_rng(seed), n)
     assert lengths.dtype == np.int64
     assert lengths.shape == (n,)
     return lengths.tolist()
@@ -28,7 +28,7 @@ def test_constant_is_constant():
 
 
 @pytest.mark.parametrize(
-    ("law", "length"),
+    ("distribution", "length"),
     [
         (Gaussian(10.5, 0), 11),
         (Gaussian(32.5, 0, 1, 100), 33),
@@ -42,15 +42,15 @@ def test_constant_is_constant():
         (Exponential(1e-9), 1),
     ],
 )
-def test_degenerate_laws(law, length):
+def test_degenerate_distributions(distribution, length):
     """Halves round upward, a drawn length is at least 1, and equal bounds are taken as they are."""
-    assert sample(law) == [length] * 4
+    assert sample(distribution) == [length] * 4
 
 
-@pytest.mark.parametrize("law", [Constant(5), Gaussian(5, 3, 7, 7)])
-def test_fixed_lengths_draw_nothing(law):
+@pytest.mark.parametrize("distribution", [Constant(5), Gaussian(5, 3, 7, 7)])
+def test_fixed_lengths_draw_nothing(distribution):
     rng = np.random.default_rng(5)
-    law.sample(rng, 10)
+    distribution.sample(rng, 10)
     assert rng.random() == np.random.default_rng(5).random()
 
 
@@ -76,15 +76,15 @@ def test_exponential_is_rounded_with_floor_one():
     assert np.mean(lengths == 1) == pytest.approx(0.5276, abs=0.004)
 
 
-@pytest.mark.parametrize("law", [Constant(9), Gaussian(100, 50, 2, 300), Exponential(50)])
-def test_drawing_in_parts_gives_the_same_lengths(law):
+@pytest.mark.parametrize("distribution", [Constant(9), Gaussian(100, 50, 2, 300), Exponential(50)])
+def test_drawing_in_parts_gives_the_same_lengths(distribution):
     rng = np.random.default_rng(1)
-    assert law.sample(rng, 3).tolist() + law.sample(rng, 7).tolist() == sample(law, 10)
+    assert distribution.sample(rng, 3).tolist() + distribution.sample(rng, 7).tolist() == sample(distribution, 10)
 
 
-@pytest.mark.parametrize("law", [Constant(9), Gaussian(100, 50), Exponential(50)])
-def test_laws_survive_pickling(law):
-    assert pickle.loads(pickle.dumps(law)) == law
+@pytest.mark.parametrize("distribution", [Constant(9), Gaussian(100, 50), Exponential(50)])
+def test_distributions_survive_pickling(distribution):
+    assert pickle.loads(pickle.dumps(distribution)) == distribution
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_empirical_lengths_come_as_often_as_their_weights():
 
 
 @pytest.mark.parametrize(
-    ("law", "length"),
+    ("distribution", "length"),
     [
         (Empirical((48,), (0.3,)), 48),
         (Empirical((0, 5, 9), (0.5, -2, 0)), 0),
@@ -122,8 +122,8 @@ def test_empirical_lengths_come_as_often_as_their_weights():
         (Empirical((4, 8, 9), (1, 2, -3)), 4),  # it is 0: the first share is infinite
     ],
 )
-def test_odd_weights(law, length):
-    assert sample(law) == [length] * 4
+def test_odd_weights(distribution, length):
+    assert sample(distribution) == [length] * 4
 
 
 def test_pareto_lognormal_is_a_mixture():
@@ -148,16 +148,16 @@ def test_pareto_lognormal_is_a_mixture():
 )
 def test_pareto_lognormal_beyond_all_bounds(options, length):
     """What is no finite number counts as 1; what is too long is cut."""
-    law = ParetoLognormal(**{"alpha": 1, "xm": 5, "mu": 3, "sigma": 1, "mix_weight": 0, **options})
-    assert sample(law) == [length] * 4
+    distribution = ParetoLognormal(**{"alpha": 1, "xm": 5, "mu": 3, "sigma": 1, "mix_weight": 0, **options})
+    assert sample(distribution) == [length] * 4
 
 
-@pytest.mark.parametrize("law", [Empirical((1, 50), (1, 1)), ParetoLognormal(1.5, 9, 3, 1, 0.5)])
-def test_new_laws_survive_pickling_and_drawing_in_parts(law):
+@pytest.mark.parametrize("distribution", [Empirical((1, 50), (1, 1)), ParetoLognormal(1.5, 9, 3, 1, 0.5)])
+def test_new_distributions_survive_pickling_and_drawing_in_parts(distribution):
     rng = np.random.default_rng(1)
-    again = pickle.loads(pickle.dumps(law))
-    assert again == law
-    assert again.sample(rng, 3).tolist() + again.sample(rng, 7).tolist() == sample(law, 10)
+    again = pickle.loads(pickle.dumps(distribution))
+    assert again == distribution
+    assert again.sample(rng, 3).tolist() + again.sample(rng, 7).tolist() == sample(distribution, 10)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_new_laws_survive_pickling_and_drawing_in_parts(law):
         (lambda: ParetoLognormal(1, 1, float("inf"), 1, 1), "mu must be a finite number, got inf"),
     ],
 )
-def test_wrong_parameters_of_new_laws_are_named(make, message):
+def test_wrong_parameters_of_new_distributions_are_named(make, message):
     with pytest.raises(ScenarioError) as caught:
         make()
     assert str(caught.value) == message
@@ -184,27 +184,27 @@ def test_uniform_lengths_are_equally_likely():
     assert counts == pytest.approx([200_000] * 5, rel=0.01)
 
 
-def test_lognormal_lengths_have_the_moments_of_the_law():
+def test_lognormal_lengths_have_the_moments_of_the_distribution():
     drawn = Lognormal.of_moments(mean=200, std_dev=50).sample(np.random.default_rng(1), 1_000_000)
     assert drawn.mean() == pytest.approx(200, rel=0.002)
     assert drawn.std() == pytest.approx(50, rel=0.01)
     assert Lognormal(mu=0, sigma=700).sample(np.random.default_rng(1), 100).max() == 2**31 - 1
 
 
-@pytest.mark.parametrize("law", [Uniform(1, 1000), Lognormal(5, 1, 10, 500)])
-def test_drawing_new_laws_in_parts_gives_the_same(law):
+@pytest.mark.parametrize("distribution", [Uniform(1, 1000), Lognormal(5, 1, 10, 500)])
+def test_drawing_new_distributions_in_parts_gives_the_same(distribution):
     rng = np.random.default_rng(1)
-    parts = [law.sample(rng, n).tolist() for n in (3, 7)]
-    assert parts[0] + parts[1] == law.sample(np.random.default_rng(1), 10).tolist()
+    parts = [distribution.sample(rng, n).tolist() for n in (3, 7)]
+    assert parts[0] + parts[1] == distribution.sample(np.random.default_rng(1), 10).tolist()
 
 
 @pytest.mark.parametrize("make", [lambda: Uniform(5, 4), lambda: Lognormal(1, 1, 5, 4)])
-def test_bounds_of_new_laws_are_in_order(make):
+def test_bounds_of_new_distributions_are_in_order(make):
     with pytest.raises(ScenarioError, match=r"^min must be <= max \(4\), got 5$"):
         make()
 
 
-def test_new_laws_are_written_by_name():
+def test_new_distributions_are_written_by_name():
     assert LengthDistribution("uniform", {"min": 3.0, "max": 7}).build() == Uniform(3, 7)
     assert LengthDistribution("lognormal", {"mu": 5, "sigma": 0.5, "max": 99}).build() == Lognormal(5, 0.5, 1, 99)
     with pytest.raises(ScenarioError, match=r"^params\.max is required$"):

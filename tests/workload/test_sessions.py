@@ -132,10 +132,12 @@ def test_a_session_belongs_to_the_client_that_generated_it():
 
 def test_lengths_of_follow_ups_do_not_depend_on_other_sessions():
     """Each session draws from a stream of its own, so it does not matter which one ends first."""
-    law = {"type": "exponential", "params": {"mean": 400}}
+    distribution = {"type": "exponential", "params": {"mean": 400}}
 
     def follow_ups(order):
-        workload = generated(client(prompt=law, output=law, reasoning=turns(2, 10**9)), num_requests=4)
+        workload = generated(
+            client(prompt=distribution, output=distribution, reasoning=turns(2, 10**9)), num_requests=4
+        )
         first = {request.session: request for request in workload.requests}
         found = {}
         for session in order(workload.sessions):

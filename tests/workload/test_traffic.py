@@ -6,7 +6,7 @@ from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import PluginError, ScenarioError
 from blis_simpy.registry import added
 
-LAW = {"type": "gaussian", "params": {"mean": 500, "std_dev": 200, "min": 1, "max": 2000}}
+DISTRIBUTION = {"type": "gaussian", "params": {"mean": 500, "std_dev": 200, "min": 1, "max": 2000}}
 POISSON = {"process": "poisson"}
 
 
@@ -191,7 +191,10 @@ def test_number_of_requests_cuts_the_open_schedule(max_rounds, think_time_us, nu
 
 
 def test_reasoning_without_rounds_changes_nothing():
-    plain, labelled = client(prompt=LAW), client(prompt=LAW, reasoning={"reason_ratio_distribution": fixed(30)})
+    plain, labelled = (
+        client(prompt=DISTRIBUTION),
+        client(prompt=DISTRIBUTION, reasoning={"reason_ratio_distribution": fixed(30)}),
+    )
     assert figures(generated(plain, num_requests=9)) == figures(generated(labelled, num_requests=9))
     assert generated(labelled, num_requests=9).details == {}
 
@@ -242,7 +245,7 @@ def test_items_of_one_request_are_drawn_one_by_one():
 )
 def test_adding_a_client_leaves_the_others_as_they_were(reasoning):
     """Rates of the first two stay what they were: half of 2 a second is a third of 3 a second."""
-    options = {"arrival": POISSON, "prompt": LAW, "output": LAW}
+    options = {"arrival": POISSON, "prompt": DISTRIBUTION, "output": DISTRIBUTION}
     two = [client("a", **options), client("b", **options, **reasoning)]
     before = generated(*two, aggregate_rate=2.0, horizon=60_000_000)
     for more in ([client("new", **options, prefix_group="g"), *two], [*two, client("b", **options)]):
@@ -252,20 +255,20 @@ def test_adding_a_client_leaves_the_others_as_they_were(reasoning):
 
 
 def test_clients_with_one_name_draw_differently():
-    options = {"arrival": POISSON, "prompt": LAW}
+    options = {"arrival": POISSON, "prompt": DISTRIBUTION}
     workload = generated(*(client(name, **options) for name in ("", "", "x", "x", "x/prompt")), horizon=60_000_000)
     assert len({r.arrived_at for r in workload.requests}) == len(workload.requests) > 30
 
 
 def test_changing_one_law_leaves_the_others_as_they_were():
-    before = generated(client(arrival=POISSON, prompt=LAW, output=LAW), num_requests=50)
-    after = generated(client(arrival=POISSON, prompt=fixed(3), output=LAW), num_requests=50)
+    before = generated(client(arrival=POISSON, prompt=DISTRIBUTION, output=DISTRIBUTION), num_requests=50)
+    after = generated(client(arrival=POISSON, prompt=fixed(3), output=DISTRIBUTION), num_requests=50)
     assert [(f[0], f[2]) for f in figures(before)] == [(f[0], f[2]) for f in figures(after)]
 
 
 @pytest.mark.parametrize("process", ["constant", "poisson", "gamma", "weibull"])
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(process):
-    clients = [client(name, arrival={"process": process}, prompt=LAW, output=LAW) for name in "abc"]
+    clients = [client(name, arrival={"process": process}, prompt=DISTRIBUTION, output=DISTRIBUTION) for name in "abc"]
     longest = figures(generated(*clients, aggregate_rate=500.0, num_requests=20_000))
     assert figures(generated(*clients, aggregate_rate=500.0, num_requests=77)) == longest[:77]
     early = figures(generated(*clients, aggregate_rate=500.0, horizon=4_000_000))
@@ -274,20 +277,22 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(process):
 
 
 def test_same_seed_gives_the_same_requests_and_another_seed_others():
-    options = client(arrival=POISSON, prompt=LAW)
+    options = client(arrival=POISSON, prompt=DISTRIBUTION)
     assert figures(generated(options, num_requests=50)) == figures(generated(options, num_requests=50))
     assert figures(generated(options, num_requests=50)) != figures(generated(options, num_requests=50, seed=2))
 
 
 def test_figures_are_plain_integers():
-    workload = generated(client(arrival=POISSON, prompt=LAW, reasoning=turns(2, 5, "accumulate")), num_requests=3)
+    workload = generated(
+        client(arrival=POISSON, prompt=DISTRIBUTION, reasoning=turns(2, 5, "accumulate")), num_requests=3
+    )
     names = ("arrived_at", "input_tokens", "output_tokens", "max_output_tokens", "deadline", "round_index")
     assert {type(getattr(request, name)) for request in workload.requests for name in names} == {int}
     assert {type(span.tokens) for request in workload.requests for span in request.content} == {int}
 
 
 class Twos:
-    """A law and a process of somebody else's."""
+    """A distribution and a process of another package."""
 
     def __init__(self, **options):
         self.answer = options.get("answer", 2)
@@ -299,7 +304,7 @@ class Twos:
         return [self.answer] * n
 
 
-def test_laws_of_plugins_can_be_used():
+def test_distributions_of_plugins_can_be_used():
     with added("lengths", "twos", Twos), added("arrivals", "twos", Twos):
         workload = generated(
             client(arrival={"process": "twos"}, prompt={"type": "twos", "params": {"answer": 9}}), num_requests=3

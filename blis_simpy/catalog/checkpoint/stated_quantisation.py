@@ -69,7 +69,7 @@ class StatedQuantisation:
     view : ConfigView
         The configuration, for messages.
     key : str
-        Key that the object stands under.
+        Key of the object.
     stated : mapping
         The object; figures in an inner ``quantization``, as in a ``hf_quant_config.json``, count as its own.
     """
@@ -89,7 +89,7 @@ class StatedQuantisation:
         return value if isinstance(value, Mapping) else {}
 
     def text_of_model(self, key: str) -> str:
-        """Return a text that stands beside the object, in the configuration of the model."""
+        """Return a text of the configuration of the model, which contains the object."""
         return self._view.text(key)
 
     def number(self, key: str, values: Mapping[str, Any] | None = None) -> float:

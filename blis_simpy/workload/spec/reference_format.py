@@ -1,7 +1,8 @@
 """Workload specifications in the file format of BLIS, version 2, which is read and written as it is.
 
-The format differs from ours in three points: a tenant is a ``tenant_id``, a length distribution has its parameters
-under ``params``, and the arrival process of a client is always a mapping. Ours may stand in the same files.
+The format differs from that of this library in three points: a tenant is a ``tenant_id``, a length distribution has its
+parameters under ``params``, and the arrival process of a client is always a mapping. Both spellings may occur in one
+file.
 """
 
 from __future__ import annotations
