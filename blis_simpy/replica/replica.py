@@ -88,6 +88,8 @@ class Replica:
         Process of the replica.
     model : str
         Name of the model.
+    settings : EngineSettings
+        Settings of the engine, with the values of its profile.
     block_size : int
         Tokens per KV block.
     token_budget : int
@@ -115,6 +117,7 @@ class Replica:
         self.env = env
         self.index = index
         self.model = model
+        self.settings = settings
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None

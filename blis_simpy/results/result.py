@@ -14,7 +14,6 @@ from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
-from blis_simpy.results.archive import write_run
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.run_judgements import RunJudgements
@@ -296,6 +295,8 @@ class Result(Rendered):
         ScenarioError
             If the file cannot be written.
         """
+        from blis_simpy.results.archive import write_run  # few results are saved
+
         write_run(path, self.record)
 
     def write_metrics(self, path: str | PathLike[str]) -> None:

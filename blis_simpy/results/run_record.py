@@ -6,19 +6,23 @@ A record refers to no part of the simulation, so it can be copied, sent to anoth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.cluster.decision_log import DecisionLog
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
 from blis_simpy.scenario_settings import ScenarioSettings
-from blis_simpy.workload.request_builders import RequestDetails
+
+if TYPE_CHECKING:
+    # Names only: few runs have either of them.
+    from blis_simpy.cluster.decision_log import DecisionLog  # noqa: TC004
+    from blis_simpy.workload.request_builders import RequestDetails  # noqa: TC004
 
 __all__ = ["ReplicaOutcome", "RunRecord"]
 

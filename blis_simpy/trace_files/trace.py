@@ -17,7 +17,7 @@ from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, PRIORITY, Columns
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
 __all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
 
@@ -82,8 +83,8 @@ class Trace:
     header : TraceHeader
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout,
-        `trace_columns.PRIORITY` too if requests have priorities.
+        All columns of `trace_columns.COLUMNS`, in file order; `column_names.PREFIX_LENGTH` too in the newer layout,
+        `column_names.PRIORITY` too if requests have priorities.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional

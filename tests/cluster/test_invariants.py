@@ -39,11 +39,17 @@ def end_twice(simulation):
     simulation._observers.ended(ended)
 
 
+def plan_more_outputs(simulation):
+    for request in simulation.requests:
+        request.output_tokens += 1
+
+
 BREACHES = {
     lose_a_block: "an idle replica has 1 KV blocks in use; tick .*, replica 0",
     lose_a_slot: "3 of 2 slots|2 of 2 slots are taken by 1 requests and 0 other processes; tick .*, replica 0",
     forget_the_queue: r"\d+ requests wait and \d run, but the replica has 0 and \d; tick .*, replica 0",
     turn_the_clock_back: "the clock went back from tick .*; tick .*, request request_",
+    plan_more_outputs: r"\d+ of \d+ output tokens were generated; tick .*, replica 0, request request_",
     end_twice: "a request that is ended became one that is ended; tick .*, request request_",
 }
 
