@@ -191,7 +191,7 @@ def test_ids_and_labels_of_requests_must_be_text(change):
 
 def test_a_trace_in_memory_cannot_be_written(trace, tmp_path):
     scenario = blis.Scenario(**SMALL, workload=blis.TraceWorkload(**options(trace)).load())
-    with pytest.raises(ScenarioError, match=r"workload\.trace cannot be written: a Trace in memory has no file"):
+    with pytest.raises(ScenarioError, match=r"workload\.trace cannot be written: a Trace is no plain data"):
         scenario.write(tmp_path / "scenario.yaml")
 
 
@@ -280,3 +280,12 @@ def test_the_labels_of_a_trace_without_its_file_are_not_needed(trace, tmp_path):
     loaded = blis.load_result(tmp_path / "run.blis")
     with pytest.raises(ScenarioError, match="tenant of the metric is unknown, got 'a'"):
         loaded.metric("completed{tenant=a}")
+
+
+def test_sessions_of_agents_have_slo_targets():
+    agents = blis.AgentSessions(mean_turns=3, prompt=100, message=20, output=5, tool_time="10ms")
+    workload = blis.SessionWorkload(sessions=agents, num_sessions=2, slo_class="batch")
+    scenario = blis.Scenario(**SMALL, workload=workload, slo={"batch": {"e2e": "10s"}})
+    assert scenario.run().metric("attainment{slo_class=batch}") == 1
+    with pytest.raises(ScenarioError, match=r"slo\.critical is no SLO class of the requests; known: batch"):
+        scenario.with_(slo={"critical": {"e2e": "10s"}}).run()

@@ -169,9 +169,9 @@ class _Writer:
             return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
-        if known.is_path and not isinstance(value, str | None):
-            return self._refuse(path, f"a {type(value).__name__} in memory has no file")
-        if known.is_path and self._absolute_paths and value is not None:
+        if known.is_path and attrs.has(type(value)) and not any(map(find_setting, attrs.fields(type(value)))):
+            return self._refuse(path, f"a {type(value).__name__} is no plain data")
+        if known.is_path and self._absolute_paths and isinstance(value, str):
             return str(Path(value).absolute())
         return self._data(value, path)
 

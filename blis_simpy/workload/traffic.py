@@ -111,8 +111,8 @@ class Traffic:
         """
         try:
             sources = self.sources(defaults)
-        except NotImplementedError:  # a subclass that overrides `generate` only
-            return set()
+        except NotImplementedError:  # a workload without clients, whose labels are settings of its own, if any
+            return {getattr(self, name)} if hasattr(self, name) else set()
         if name == "client":
             return {source.id for source in sources}
         return {getattr(source.client, name) for source in sources} if name in _OF_CLIENTS else set()

@@ -49,10 +49,6 @@ class UserWorkload(UserProfile, Traffic):
         hint = "the number of users sets the load; max_in_flight caps a workload with a rate"
         raise ScenarioError.at("rate", "does not apply to closed-loop users", rate_per_s, hint=hint)
 
-    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
-        """Return the values of a label that all users have."""
-        return {getattr(self, name)} if name in ("slo_class", "tenant", "model") else set()
-
     def generate(
         self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
     ) -> GeneratedWorkload:
