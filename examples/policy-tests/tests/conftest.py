@@ -31,7 +31,7 @@ def scenario():
         replicas=4,
         kv=blis.KVSettings(blocks=4000),
         workload=blis.WorkloadSpec(
-            aggregate_rate=45.0,
+            aggregate_rate=20.0,
             num_requests=400,
             clients=[tenant("big", 15.0), *(tenant(f"small-{i}", 1.0) for i in range(15))],
         ),

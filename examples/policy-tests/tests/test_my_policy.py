@@ -21,11 +21,12 @@ def test_throughput_stays_what_it_was(policy_experiment, scenario):
 
 
 def test_a_tenant_that_may_move_is_served_better_than_one_that_must_stay(policy_experiment, scenario):
+    long_answers = scenario.with_(**{"workload.clients[0].output_distribution": 250})  # of the big tenant
     outcome = policy_experiment(
         {
-            "stays": scenario.with_(router=StickyTenant(slack=1_000_000)),
-            "slack 4": scenario.with_(router=StickyTenant(slack=4)),
-            "slack 8": scenario.with_(router=StickyTenant(slack=8)),
+            "stays": long_answers.with_(router=StickyTenant(slack=1_000_000)),
+            "slack 4": long_answers.with_(router=StickyTenant(slack=4)),
+            "slack 8": long_answers.with_(router=StickyTenant(slack=8)),
         },
         baseline="stays",
     )
