@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ReplicaGroup,
         RouterSettings,
     )
+    from blis_simpy.core.call_graph import Call, CallGraph
     from blis_simpy.core.observers import Observer
     from blis_simpy.core.request import Leg, Request, RequestOutcome
     from blis_simpy.core.slo_targets import QoETarget, SLOTargets
@@ -52,11 +53,14 @@ if TYPE_CHECKING:
     from blis_simpy.results.metrics import metrics
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
+    from blis_simpy.session_workload import SessionWorkload
     from blis_simpy.simulation import Simulation, replay
+    from blis_simpy.trace_files.importers.own_sessions import write_sessions
     from blis_simpy.trace_files.load_trace import load_trace
     from blis_simpy.trace_files.trace import Trace
     from blis_simpy.trace_files.trace_v2 import write_trace
     from blis_simpy.units import HOUR, MICROSECOND, MINUTE, MS, SECOND
+    from blis_simpy.workload.agent_sessions import AgentSessions
     from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
     from blis_simpy.workload.lengths import (
         Constant,
@@ -87,12 +91,15 @@ __all__ = [
     "ActivityWindows",
     "AdmissionDecision",
     "AdmissionSettings",
+    "AgentSessions",
     "AlwaysAdmit",
     "AlwaysBusiest",
     "Arrival",
     "BlisError",
     "Calibration",
     "CalibrationError",
+    "Call",
+    "CallGraph",
     "Capacity",
     "Client",
     "Cohort",
@@ -143,6 +150,7 @@ __all__ = [
     "SLOTargets",
     "Scenario",
     "ScenarioError",
+    "SessionWorkload",
     "Simulation",
     "SimulationError",
     "Snapshot",
@@ -179,6 +187,7 @@ __all__ = [
     "scenario_schema",
     "sweep",
     "workload_schema",
+    "write_sessions",
     "write_trace",
 ]
 
@@ -198,6 +207,7 @@ _MODULES = {
         "RouterSettings",
     ),
     "blis_simpy.core.token_spans": ("Span",),
+    "blis_simpy.core.call_graph": ("Call", "CallGraph"),
     "blis_simpy.core.observers": ("Observer",),
     "blis_simpy.core.slo_targets": ("QoETarget", "SLOTargets"),
     "blis_simpy.core.request": ("Leg", "RequestOutcome", "Request"),
@@ -216,6 +226,7 @@ _MODULES = {
     "blis_simpy.experiment.replications": ("Replications", "replicate"),
     "blis_simpy.experiment.sweep": ("Sweep", "sweep"),
     "blis_simpy.experiment.warm_up": ("batch_means",),
+    "blis_simpy.trace_files.importers.own_sessions": ("write_sessions",),
     "blis_simpy.trace_files.load_trace": ("load_trace",),
     "blis_simpy.trace_files.trace": ("Trace",),
     "blis_simpy.trace_files.trace_v2": ("write_trace",),
@@ -229,8 +240,10 @@ _MODULES = {
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
     "blis_simpy.scenario": ("Scenario",),
+    "blis_simpy.session_workload": ("SessionWorkload",),
     "blis_simpy.simulation": ("Simulation", "replay"),
     "blis_simpy.units": ("HOUR", "MICROSECOND", "MINUTE", "MS", "SECOND"),
+    "blis_simpy.workload.agent_sessions": ("AgentSessions",),
     "blis_simpy.workload.arrivals": ("ConstantArrivals", "GammaArrivals", "PoissonArrivals", "WeibullArrivals"),
     "blis_simpy.workload.lengths": (
         "Constant",
@@ -264,6 +277,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("blis-simpy")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)

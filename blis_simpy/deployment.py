@@ -68,7 +68,7 @@ class Resolved:
     origin: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ResolvedDeployment:
     """Model, hardware, latency model and limits of a replica.
 
@@ -103,6 +103,11 @@ class ResolvedDeployment:
     engine: EngineSettings
     kv: KVSettings
     settings: Mapping[str, Resolved]
+
+    def __repr__(self) -> str:
+        names = ("hardware", "tp", "latency.backend")
+        values = (f"{name} {self.settings[name].value}" for name in names if name in self.settings)
+        return f"<ResolvedDeployment: {', '.join(values)}, {self.num_blocks:,} KV blocks>"
 
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.files.paths import exists, is_regular
-from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
+from blis_simpy.settings.saved_plugin import with_saved_plugins
 from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.recorded_workloads import TraceWorkload
     from blis_simpy.results.result import Result
 
 __all__ = ["load_result", "load_scenario", "parse_scenario", "scenario_schema", "shipped_scenarios"]
 
-_Part = TypeVar("_Part", Scenario, ReplicaGroup, TraceWorkload)
+_Part = TypeVar("_Part", Scenario, ReplicaGroup, "TraceWorkload")
 
 
 def load_scenario(path: str | PathLike[str]) -> Scenario:
@@ -71,7 +73,10 @@ def _scenario(document: loader.Document, folder: Path) -> Scenario:
     if isinstance(workload, str):
         document = document.with_data({**document.data, "workload": folder / workload})
     scenario = structure(document, Scenario)
-    if isinstance(scenario.workload, TraceWorkload):
+    if isinstance(workload, Mapping) and "trace" in workload:
+        from blis_simpy.recorded_workloads import TraceWorkload  # few scenarios have one
+
+        assert isinstance(scenario.workload, TraceWorkload)
         scenario = evolved(scenario, workload=_relative_to(folder, scenario.workload))
     groups = tuple(_relative_to(folder, group) for group in scenario.groups)
     return evolved(_relative_to(folder, scenario), groups=groups)
@@ -97,6 +102,8 @@ def scenario_schema() -> dict[str, Any]:
         A JSON Schema (draft 2020-12), with the installed plug-ins. It has no rules between settings: a file that fits
         the schema may still be refused.
     """
+    from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
+    from blis_simpy.session_workload import SessionWorkload
     from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
     from blis_simpy.workload.load_workload import workload_schema
 
@@ -109,7 +116,9 @@ def scenario_schema() -> dict[str, Any]:
         {"type": "string", "description": "File of a workload specification."},
         {"$ref": "#/$defs/WorkloadSpec"},
         writer.reference(UserWorkload),
+        writer.reference(SessionWorkload),
         writer.reference(TraceWorkload),
+        writer.reference(RequestWorkload),
         *traffic["anyOf"],
     ]
     definitions = {**writer.definitions, **specification.pop("$defs"), "WorkloadSpec": specification}
@@ -141,4 +150,6 @@ def load_result(path: str | PathLike[str]) -> Result:
     from blis_simpy.results.run_record import RunRecord
 
     scenario, parts = read_run(path)
-    return Result(RunRecord(scenario=parse_scenario(scenario), **parts))
+    document = loader.parse(scenario)
+    document = document.with_data(with_saved_plugins(document.data))
+    return Result(RunRecord(scenario=_scenario(document, Path()), **parts))

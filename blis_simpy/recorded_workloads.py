@@ -13,8 +13,10 @@ import attrs
 
 from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import DIMENSIONS, SLOTargets
+from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
 from blis_simpy.plain_values import DataFrame, plain
+from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import Accepts, OptionalDuration, Plugin
 from blis_simpy.settings.fields import evolved, fields_of, setting, settings_class
 from blis_simpy.trace_files.trace import Trace
@@ -26,11 +28,12 @@ from blis_simpy.workload.traffic import Traffic
 if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
 
-__all__ = ["RequestWorkload", "TraceWorkload"]
+__all__ = ["RequestWorkload", "TraceWorkload", "file_digest_of"]
 
 _CHOSEN = tuple(field.name for field in attrs.fields(Request) if field.init)
 """Attributes of a request that the workload decides."""
-_COLUMNS = {"arrived_at_us": "arrived_at", "deadline_us": "deadline"}
+_LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
+_COLUMNS = {"arrived_at_us": "arrived_at", "arrived_at_s": "arrived_at", "deadline_us": "deadline"}
 """Other names of attributes: those of the columns of a result."""
 
 
@@ -123,6 +126,13 @@ class TraceWorkload(Traffic):
         workload = GeneratedWorkload.of_requests(self.load().requests())
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
+    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
+        """Return the values of a label that the requests have; none if the file of the trace is gone."""
+        try:
+            return {getattr(request, name) for request in self.load().requests()}
+        except WorkloadTraceError:  # a saved result is also read where the trace is not
+            return set()
+
     def with_rate(self, rate_per_s: float) -> Self:
         """Return the same trace with its time stretched so that it has a mean rate between first and last arrival.
 
@@ -149,10 +159,17 @@ class TraceWorkload(Traffic):
         options = self.format.values() if isinstance(self.format, Mapping) else ()
         files = [self.trace, *(path for path in options if isinstance(path, str) and Path(path).is_file())]
         others = {field.name: getattr(self, field.name) for field in fields_of(TraceWorkload) if field.name != "trace"}
-        return others, [_digest(path) for path in files]
+        return others, [file_digest_of(path) for path in files]
 
 
-def _digest(path: str) -> str:
+def file_digest_of(path: str) -> str:
+    """Return the digest of the content of a file.
+
+    Raises
+    ------
+    WorkloadTraceError
+        If the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
@@ -161,9 +178,56 @@ def _digest(path: str) -> str:
 
 
 def _copied(requests: Any) -> Any:
-    if isinstance(requests, tuple):
-        return tuple(map(_copy, validate_requests(requests)))
-    raise ScenarioError.at("", "must be a list of requests", requests)
+    if not isinstance(requests, tuple):
+        raise ScenarioError.at("", "must be a list of requests", requests)
+    made, problems = [], []
+    for position, item in enumerate(requests):
+        try:
+            if not isinstance(item, Request | Mapping):
+                raise ScenarioError.at("", "must be a request", item)
+            made.append(_read(item) if isinstance(item, Mapping) else item)
+        except ScenarioError as error:
+            problems += [problem.inside(f"[{position}]") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    try:
+        return tuple(map(_copy, validate_requests(made)))
+    except ScenarioError as error:
+        paths = [problem.path.removeprefix("requests") for problem in error.problems]
+        raise ScenarioError(
+            attrs.evolve(problem, path=path) for problem, path in zip(error.problems, paths, strict=True)
+        ) from None
+
+
+def _read(row: Mapping[str, Any]) -> Request:
+    """Make a request of the mapping of its attributes, as a scenario file has it."""
+    row = dict(row)
+    problems = [
+        Problem(path=name, rule="must be text", value=row[name])
+        for name in ("id", *_LABELS)
+        if not isinstance(row.get(name, ""), str)
+    ]
+    content = row.get("content")
+    if content is not None:
+        try:
+            row["content"] = tuple(_span(*span) for span in content)
+        except (TypeError, ValueError):
+            rule = "must be a list of [name of the stream, first token, tokens]"
+            problems.append(Problem(path="content", rule=rule, value=content))
+    if row.get("slo_targets") is not None:
+        try:
+            row["slo_targets"] = structure(row["slo_targets"], SLOTargets)
+        except ScenarioError as error:
+            problems += [problem.inside("slo_targets") for problem in error.problems]
+    if problems:
+        raise ScenarioError(problems)
+    return structure(row, Request)
+
+
+def _span(stream: Any, start: Any, tokens: Any) -> Span:
+    if isinstance(stream, str) and type(start) is type(tokens) is int and start >= 0 and tokens > 0:
+        return Span(stream, start, tokens)
+    raise ValueError
 
 
 def _copy(request: Request) -> Request:
@@ -188,7 +252,9 @@ class RequestWorkload(Traffic):
     [20, 30]
     """
 
-    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(help="The requests.", convert=_copied)
+    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(
+        help="The requests; in a file, mappings of the attributes of `Request`.", convert=_copied
+    )
     max_in_flight: int | None = setting(
         default=None,
         help="Largest number of requests in flight; others wait at the client. Unset means no limit.",
@@ -215,11 +281,18 @@ class RequestWorkload(Traffic):
         ScenarioError
             If a column is missing or unknown, or a value is wrong.
         """
-        columns = {str(name): plain(table[name]) for name in table}
-        num_rows = len(next(iter(columns.values()), ()))
-        if "arrived_at_s" in columns:
-            columns["arrived_at"] = [round(float(seconds) * SECOND) for seconds in columns.pop("arrived_at_s")]
-        columns = {_COLUMNS.get(name, name): values for name, values in columns.items()}
+        if not isinstance(table, Mapping | DataFrame):
+            raise ScenarioError.at("", "must be a data frame or a mapping of columns", table)
+        given = {str(name): _column(str(name), plain(table[name])) for name in table}
+        num_rows = len(next(iter(given.values()), ()))
+        columns: dict[str, Sequence[Any]] = {}
+        for name, values in given.items():
+            attribute = _COLUMNS.get(name, name)
+            if attribute in columns:
+                raise ScenarioError.at(name, "is given by another column, too")
+            if len(values) != num_rows:
+                raise ScenarioError.at(name, f"must have {num_rows} rows, like the first column", len(values))
+            columns[attribute] = _in_ticks(values) if name == "arrived_at_s" else values
         columns.setdefault("id", [f"request_{row}" for row in range(num_rows)])
         if "max_output_tokens" not in columns and "output_tokens" in columns:
             columns["max_output_tokens"] = columns["output_tokens"]
@@ -234,7 +307,7 @@ class RequestWorkload(Traffic):
         if problems:
             raise ScenarioError(problems)
         rows = zip(*(map(_whole, columns[name]) for name in columns), strict=True)
-        return cls([Request(**dict(zip(columns, row, strict=True))) for row in rows], **options)
+        return cls([_of_row(dict(zip(columns, row, strict=True))) for row in rows], **options)
 
     @property
     def num_requests(self) -> int:  # type: ignore[override]
@@ -247,6 +320,10 @@ class RequestWorkload(Traffic):
         """Copy the requests."""
         workload = GeneratedWorkload.of_requests([_copy(request) for request in self.requests])
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
+
+    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
+        """Return the values of a label that the requests have."""
+        return {getattr(request, name) for request in self.requests}
 
     def content(self) -> Any:
         """Return what the requests ask for, row by row."""
@@ -268,6 +345,31 @@ def _targets(columns: Mapping[str, Sequence[Any]], row: int) -> SLOTargets | Non
     given = {name: _whole(values[row]) for name, values in columns.items()}
     given = {name: value for name, value in given.items() if value is not None and value == value}  # not NaN
     return SLOTargets(**given) if given else None
+
+
+def _column(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, str) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+        raise ScenarioError.at(name, "must be a column of values", values)
+    return values  # type: ignore[no-any-return]
+
+
+def _in_ticks(seconds: Sequence[Any]) -> list[int]:
+    for value in seconds:
+        number = plain(value)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ScenarioError.at("arrived_at_s", "must have finite numbers only", value)
+    return [round(float(value) * SECOND) for value in seconds]
+
+
+def _of_row(row: dict[str, Any]) -> Request:
+    """Make a request of a row of a table; numbers are labels, too, and a missing label is none."""
+    for name in {"id", *_LABELS} & row.keys():
+        value = row[name]
+        if name != "id" and (value is None or value != value):
+            del row[name]
+        elif isinstance(value, int | float):
+            row[name] = str(value)
+    return Request(**row)
 
 
 def _whole(value: Any) -> Any:

@@ -7,7 +7,6 @@ The value is immutable, picklable and comparable; it can be written as YAML and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from os import PathLike
 from typing import Any, Self
 
@@ -26,7 +25,6 @@ from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.plain_values import DataFrame
-from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_REPLICAS
 from blis_simpy.settings.convert import structure
@@ -52,19 +50,31 @@ def _read_traffic(value: Any) -> Any:
     """
     is_specification = isinstance(value, Mapping) and not _SPECIFICATION_KEYS.isdisjoint(value)
     if isinstance(value, str) or is_specification:
-        # Few scenarios have one, and its classes take a while to make.
+        # Here and below: few scenarios have one, and its classes take a while to make.
         from blis_simpy.workload.load_workload import load_workload, read_workload
 
         return load_workload(value) if isinstance(value, str) else read_workload(value)
     if isinstance(value, Mapping) and not _USER_KEYS.isdisjoint(value):
         return structure(value, UserWorkload)
-    if isinstance(value, Mapping) and "trace" in value:
-        return structure(value, TraceWorkload)
+    if isinstance(value, Mapping) and "sessions" in value:
+        from blis_simpy.session_workload import SessionWorkload
+
+        return structure(value, SessionWorkload)
+    if isinstance(value, Trace) or (isinstance(value, Mapping) and "trace" in value):
+        from blis_simpy.recorded_workloads import TraceWorkload
+
+        return TraceWorkload(trace=value) if isinstance(value, Trace) else structure(value, TraceWorkload)
+    if isinstance(value, Mapping) and "requests" in value:
+        from blis_simpy.recorded_workloads import RequestWorkload
+
+        return structure(value, RequestWorkload)
     if isinstance(value, DataFrame):
+        from blis_simpy.recorded_workloads import RequestWorkload
+
         return RequestWorkload.of_table(value)
-    if isinstance(value, Trace):
-        return TraceWorkload(trace=value)
     if isinstance(value, tuple) and all(isinstance(item, Request) for item in value):
+        from blis_simpy.recorded_workloads import RequestWorkload
+
         return RequestWorkload(value)
     if not isinstance(value, Mapping | Traffic | None):
         rule = (
@@ -247,6 +257,8 @@ class ScenarioSettings:
         return to_yaml(to_plain(self, **options))
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         try:
             text = self.to_yaml()
         except ScenarioError:  # it holds a policy without a name

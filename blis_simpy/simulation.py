@@ -180,8 +180,8 @@ class Simulation:
         )
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
-        self._end_of_run.expect(len(workload.sessions) + (workload.users is not None))
-        clients = ClientProcesses(
+        self._end_of_run.expect(len(workload.sessions) + (workload.users is not None) + (workload.pool is not None))
+        self._clients = clients = ClientProcesses(
             self.env,
             submit=self.cluster.router.accept,
             on_request=self._announced,
@@ -320,6 +320,7 @@ class Simulation:
             samples=[sampler.table() for sampler in self._samplers],
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
+            off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )

@@ -10,10 +10,12 @@ import attrs
 
 from blis_simpy import registry
 from blis_simpy.recorded_workloads import TraceWorkload
+from blis_simpy.session_workload import SessionWorkload
 from blis_simpy.settings.description import Setting, setting_of
 from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.serialize import plain_value, to_yaml
+from blis_simpy.workload.agent_sessions import AgentSessions
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.users import UserWorkload
 from blis_simpy.workload.workload_spec import WorkloadSpec
@@ -40,7 +42,7 @@ def tables() -> Iterator[str]:
     """Lines of one table for each settings class, those of a specification first, then those of the plug-ins."""
     for cls in settings_classes(WorkloadSpec):
         yield from _table(f"## {cls.__name__}", _first_sentence(cls), cls)
-    for cls in (Workload, *settings_classes(UserWorkload), TraceWorkload):
+    for cls in (Workload, *settings_classes(UserWorkload), SessionWorkload, AgentSessions, TraceWorkload):
         yield from _table(f"## {cls.__name__}", _first_sentence(cls), cls)
     for kind, (tag, title, _) in PLUGINS.items():
         yield from ("", f"## {title}", "", f"Options are given beside the name under `{tag}`.")

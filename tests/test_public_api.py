@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from importlib.metadata import version
 
 import attrs
 import numpy as np
@@ -54,3 +55,7 @@ def test_examples_in_docstrings_hold(name):
     names = {public: getattr(blis_simpy, public) for public in blis_simpy.__all__}
     failed, _ = doctest.testmod(module, extraglobs={**names, "attrs": attrs, "np": np} | vars(module))
     assert not failed
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert blis_simpy.__version__ == version("blis-simpy")

@@ -18,8 +18,8 @@ from blis_simpy.cli.flags import Flag, flags_of, read_flags
 from blis_simpy.cli.outputs import same_files
 from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.files.outputs import check_writable
+from blis_simpy.trace_files.column_names import CONTENT
 from blis_simpy.trace_files.load_trace import KIND, Excerpt, load_trace
-from blis_simpy.trace_files.trace_columns import CONTENT
 from blis_simpy.trace_files.trace_v2 import write_trace
 from blis_simpy.workload.compose import from_inference_perf, from_preset, from_servegen
 from blis_simpy.workload.workload_spec import WorkloadSpec

@@ -54,10 +54,12 @@ def effective_changes(base: ScenarioSettings, changes: Mapping[str, Any]) -> dic
     """
     effective = dict(changes)
     for flag in _OPTION_FLAGS:
+        if flag.target not in effective:
+            continue
         section, _, option = flag.target.partition(".")
         policy = changes.get(f"{section}.policy", getattr(base, section).policy)
         known = options_of_spec(_KINDS[section], policy)
-        if flag.target in effective and known is not None and option not in known:
+        if known is not None and option not in known:
             del effective[flag.target]
             _log.warning(
                 "%s has no effect: the %s policy %r has no option %s",

@@ -7,7 +7,6 @@ each on stderr; 130 interrupted.
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import os
 import signal
@@ -84,8 +83,6 @@ def program(argv: Sequence[str] | None = None) -> int:
         Exit status.
     """
     if argv is None:
-        # The process lives for one simulation, which makes hardly any cyclic garbage: do not look for it often.
-        gc.set_threshold(200_000, 50, 100)
         signal.signal(signal.SIGTERM, _terminate)  # so that no temporary file is left
     for name in ("stdout", "stderr"):
         _prepare(name)

@@ -9,7 +9,6 @@ import attrs
 
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.recorded_workloads import TraceWorkload
 from blis_simpy.settings.fields import evolved, fields_of
 from blis_simpy.trace_files.load_trace import Excerpt
 from blis_simpy.workload.settings import Workload
@@ -88,7 +87,7 @@ def workload_changes(base: Scenario, given: dict[str, Any]) -> dict[str, Any]:
         return {}
     workload = _named(base.workload, given)
     rate = given.pop("workload.rate", None) if not isinstance(workload, Workload) else None
-    if isinstance(workload, TraceWorkload) and "workload.num_requests" in given:
+    if "workload.num_requests" in given and _is_trace(workload):
         given["workload.limit"] = given.pop("workload.num_requests")
     _refuse_others(workload, given)
     changes: dict[str, Any] = {"workload": workload}
@@ -126,9 +125,11 @@ def _named(workload: Traffic | None, given: dict[str, Any]) -> Traffic:
         header = given.pop("trace_header", None)
         if header is not None:
             form = {"type": form or "trace-v2", "header": header}
+        from blis_simpy.recorded_workloads import TraceWorkload
+
         return TraceWorkload(trace=given.pop("trace_data"), format=form, **excerpt)
     if excerpt:
-        if not isinstance(workload, TraceWorkload):
+        if not _is_trace(workload):
             names = [flag.name for flag in _EXCERPT_FLAGS if flag.target in excerpt]
             raise ScenarioError(Problem(path=name, rule="needs a trace: give --trace-data") for name in names)
         given |= {f"workload.{name}": value for name, value in excerpt.items()}
@@ -143,6 +144,14 @@ def _named(workload: Traffic | None, given: dict[str, Any]) -> Traffic:
             prefix_tokens=open_loop.prefix_tokens,
         )
     return workload
+
+
+def _is_trace(workload: Traffic | None) -> bool:
+    if workload is None or isinstance(workload, Workload):
+        return False
+    from blis_simpy.recorded_workloads import TraceWorkload  # few scenarios have one
+
+    return isinstance(workload, TraceWorkload)
 
 
 def _refuse_others(workload: Traffic, given: Mapping[str, Any]) -> None:

@@ -21,6 +21,9 @@ class AlwaysAdmit:
 
     may_decide_on_arrival = True
 
+    def __repr__(self) -> str:
+        return "AlwaysAdmit()"
+
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
         """Accept the request."""
         return _ADMITTED
@@ -31,6 +34,9 @@ class RejectAll:
 
     may_decide_on_arrival = True
     _rejected = AdmissionDecision(False, "reject-all")
+
+    def __repr__(self) -> str:
+        return "RejectAll()"
 
     def admit(self, request: Request, state: RouterState) -> AdmissionDecision:
         """Reject the request."""

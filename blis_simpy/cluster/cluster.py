@@ -124,6 +124,9 @@ class Cluster:
             for _ in range(kind.replicas):
                 self._add(group, loaded=True)
 
+    def __repr__(self) -> str:
+        return f"<Cluster of {len(self.replicas):,} replicas>"
+
     @property
     def is_idle(self) -> bool:
         """Whether all replicas are idle."""

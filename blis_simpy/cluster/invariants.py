@@ -160,9 +160,19 @@ class InvariantChecker:
             self._fail(
                 f"the E2E of {leg.e2e} us is below the TTFT of {leg.ttft} us", replica=leg.replica, request=request
             )
-        if not leg.length_capped and leg.generated_tokens != request.output_tokens:
-            rule = f"{leg.generated_tokens} of {request.output_tokens} output tokens were generated"
+        planned = self._planned_outputs(leg)
+        if not leg.length_capped and leg.generated_tokens != planned:
+            rule = f"{leg.generated_tokens} of {planned} output tokens were generated"
             self._fail(rule, replica=leg.replica, request=request)
+
+    def _planned_outputs(self, leg: Leg) -> int:
+        request, engine = leg.request, self._cluster.replicas[leg.replica].settings
+        planned = request.output_tokens
+        if engine.step_effects == "end":
+            planned = max(planned, 1)
+        if engine.over_length == "clip" and request.max_output_tokens:
+            planned = min(planned, request.max_output_tokens)
+        return planned
 
     def ended(self, request: Request) -> None:
         """Check that a request ends once, with an outcome."""

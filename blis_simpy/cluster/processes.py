@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blis_simpy import registry
-from blis_simpy.errors import BlisError, PluginError
+from blis_simpy.errors import BlisError, PluginError, ScenarioError
 from blis_simpy.settings.field_types import Duration, OptionalDuration
 from blis_simpy.settings.fields import setting, settings_class
 
@@ -90,6 +90,11 @@ class Outage:
     def __call__(self, simulation: Any) -> Generator[Event, None, None]:
         """Fail the replica, and restore it."""
         yield simulation.env.timeout(self.start - simulation.env.now)
+        num_replicas = len(simulation.replicas)
+        if self.replica >= num_replicas:
+            raise ScenarioError.at(
+                "outage.replica", f"must be below {num_replicas}, the number of replicas", self.replica
+            )
         simulation.cluster.fail(self.replica)
         if self.duration is not None:
             yield simulation.env.timeout(self.duration)

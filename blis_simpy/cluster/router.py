@@ -176,6 +176,9 @@ class Router:
         self._admissions = DelayStage(env, ControlEvent.ADMISSION, timing.admission_delay_us, self._decide_admission)
         self._routings = DelayStage(env, ControlEvent.ROUTING, timing.routing_delay_us, self._decide_routing)
 
+    def __repr__(self) -> str:
+        return f"<Router with {type(self._routing).__name__}>"
+
     def accept(self, request: Request, *, ends_turn: bool = False) -> None:
         """Accept a request that arrives now.
 

@@ -49,6 +49,9 @@ class RoundRobin:
 
     may_decide_on_arrival = True
 
+    def __repr__(self) -> str:
+        return "RoundRobin()"
+
     def start(self, context: PolicyContext) -> None:
         """Start with the first replica."""
         self._decisions = 0
@@ -65,6 +68,9 @@ class AlwaysBusiest:
     """Choose the replica with the greatest effective load; a bad policy for comparisons (``always-busiest``)."""
 
     may_decide_on_arrival = True
+
+    def __repr__(self) -> str:
+        return "AlwaysBusiest()"
 
     def route(self, request: Request, state: RouterState) -> RoutingDecision:
         """Choose the busiest replica."""

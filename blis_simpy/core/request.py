@@ -19,7 +19,7 @@ from blis_simpy.core.leg import NEVER, Leg, Phase, RequestOutcome
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import TokenSpans
 from blis_simpy.errors import ScenarioError
-from blis_simpy.units import ticks
+from blis_simpy.units import format_ticks, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NEVER", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
 
 
-@attrs.define(eq=False, slots=True)
+@attrs.define(eq=False, slots=True, repr=False)
 class Request:
     """One LLM request.
 
@@ -111,6 +111,10 @@ class Request:
         if self.input_tokens < 0 or self.output_tokens < 0 or self.deadline < 0:
             name = next(name for name in ("input_tokens", "output_tokens", "deadline") if getattr(self, name) < 0)
             raise ScenarioError.at(name, "must be >= 0", getattr(self, name))
+
+    def __repr__(self) -> str:
+        tokens = f"{self.input_tokens:,} input and {self.output_tokens:,} output tokens"
+        return f"<Request {self.id} at {format_ticks(self.arrived_at)}: {tokens}, {self.outcome.name.lower()}>"
 
     @property
     def legs(self) -> list[Leg]:

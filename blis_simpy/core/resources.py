@@ -92,6 +92,9 @@ class BatchSlots(Resource):
         """Number of slots held by requests and by other processes."""
         return self.capacity - self.free  # type: ignore[return-value]
 
+    def __repr__(self) -> str:
+        return f"<BatchSlots: {self.count} of {self.capacity} in use>"
+
     def try_acquire(self) -> bool:
         """Take a slot if one is free; return whether it was taken."""
         if self.free <= 0:
@@ -202,6 +205,9 @@ class KVBlocks(Container):
         """Number of free blocks."""
         self.owner.catch_up()
         return self.free
+
+    def __repr__(self) -> str:
+        return f"<KVBlocks: {self.level:,} of {self.capacity:,} free>"
 
     def take(self, blocks: int) -> bool:
         """Take blocks if as many are free; return whether they were taken."""

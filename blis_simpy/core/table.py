@@ -7,7 +7,7 @@ missing value; rows, data frames, Arrow tables and files have None, ``pd.NA`` or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -40,8 +40,10 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     Examples
     --------
     >>> table = Table.of({"at_us": np.array([0, 5, 9]), "queue_depth": np.array([3, 0, 1])})
-    >>> list(table.take(table["queue_depth"] > 0).rows())
+    >>> list(table[table["queue_depth"] > 0].rows())
     [{'at_us': 0, 'queue_depth': 3}, {'at_us': 9, 'queue_depth': 1}]
+    >>> table[1], {depth: part.num_rows for depth, part in table.groupby("queue_depth").items()}
+    ({'at_us': 5, 'queue_depth': 0}, {0: 1, 1: 1, 3: 1})
     """
 
     _NEVER: ClassVar[frozenset[str]] = frozenset()
@@ -82,13 +84,49 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        column = self._columns.get(name)
+    @overload
+    def __getitem__(self, key: str) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any] | list[int]) -> Self: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return a column by name, a row by number, or the table of the rows of a slice, mask or list of numbers."""
+        if not isinstance(key, str):
+            return self._row(int(key)) if isinstance(key, int | np.integer) else self.take(key)
+        column = self._columns.get(key)
         if column is None:
-            if name not in self._names:
-                raise KeyError(f"{name!r} is not a column; {nearest(str(name), self._names)}")
-            column = self._columns[name] = self._make(name)
+            if key not in self._names:
+                raise KeyError(f"{key!r} is not a column; {nearest(key, self._names)}")
+            column = self._columns[key] = self._compute(key)
         return column
+
+    def _compute(self, name: str) -> NDArray[Any]:
+        return self._make(name)
+
+    def _row(self, row: int) -> dict[str, Any]:
+        if not -self.num_rows <= row < self.num_rows:
+            raise IndexError(f"row {row} of a table of {self.num_rows} rows")
+        return next(self.take([row]).rows())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return self._names
+
+    def head(self, rows: int = 5) -> Self:
+        """Return a table of the first rows."""
+        return self.take(slice(rows))
+
+    def groupby(self, name: str) -> dict[Any, Self]:
+        """Return a table of the rows of each value of a column, by value, ascending."""
+        column = self[name]
+        values, group = np.unique(column.astype(str) if column.dtype == object else column, return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        ends = np.cumsum(np.bincount(group, minlength=len(values)))[:-1]
+        if not len(values):
+            return {}
+        return {value: self.take(rows) for value, rows in zip(values.tolist(), np.split(order, ends), strict=True)}
 
     def missing(self, name: str) -> NDArray[np.bool_]:
         """Return in which rows a column has no value; shape (num_rows,)."""
@@ -100,8 +138,8 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as dictionaries of Python values, with None for missing values."""
         columns = {name: self._values(name) for name in self}
-        for index in range(self.num_rows):
-            yield {name: values[index] for name, values in columns.items()}
+        for row in range(self.num_rows):
+            yield {name: values[row] for name, values in columns.items()}
 
     def _values(self, name: str) -> list[Any]:
         values: list[Any] = self[name].tolist()
@@ -109,12 +147,12 @@ class Table(Rendered, Mapping[str, "NDArray[Any]"]):
             values[row] = None
         return values
 
-    def take(self, rows: NDArray[Any] | slice) -> Self:
+    def take(self, rows: NDArray[Any] | slice | list[int]) -> Self:
         """Return a table of some rows.
 
         Parameters
         ----------
-        rows : ndarray or slice
+        rows : ndarray, list or slice
             Indices of rows, or a boolean for each row.
         """
         chosen = np.arange(self.num_rows)[rows]

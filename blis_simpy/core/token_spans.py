@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ContinuedSpans", "Span", "TokenSpans"]
+__all__ = ["ContinuedSpans", "Span", "TokenSpans", "input_stream", "output_stream", "spans"]
 
 
 class Span(NamedTuple):
@@ -57,3 +57,18 @@ class ContinuedSpans(tuple[Span, ...]):  # noqa: SLOT001 - a tuple subclass cann
     def __reduce__(self) -> tuple[type[TokenSpans], tuple[list[Span]]]:
         # Without `earlier`, whose chain would exceed the recursion limit of pickle in a long session.
         return tuple, (list(self),)
+
+
+def input_stream(session: str, round_index: int) -> str:
+    """Stream name of the tokens that the user adds in a round."""
+    return f"session:{session}:input:{round_index}"
+
+
+def output_stream(session: str, round_index: int) -> str:
+    """Stream name of the tokens that the model generates in a round."""
+    return f"session:{session}:output:{round_index}"
+
+
+def spans(*pieces: tuple[str, int]) -> TokenSpans:
+    """Content made of the first tokens of streams; streams without tokens are left out."""
+    return tuple(Span(stream, 0, tokens) for stream, tokens in pieces if tokens)

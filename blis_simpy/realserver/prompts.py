@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from blis_simpy.workload.sessions import output_stream
+from blis_simpy.core.token_spans import output_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

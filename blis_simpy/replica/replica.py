@@ -88,6 +88,8 @@ class Replica:
         Process of the replica.
     model : str
         Name of the model.
+    settings : EngineSettings
+        Settings of the engine, with the values of its profile.
     block_size : int
         Tokens per KV block.
     token_budget : int
@@ -115,6 +117,7 @@ class Replica:
         self.env = env
         self.index = index
         self.model = model
+        self.settings = settings
         self.block_size = kv_settings.block_size
         self.intake = Intake.ACCEPT
         assert settings.max_num_seqs is not None
@@ -154,6 +157,9 @@ class Replica:
         self.slots.owner = self
         self.kv_blocks.owner = self
         self.process = self._wakeup.process = env.process(self.serve())
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.index} of {self.model}: {self.batch_size:,} running, {self.queue_depth:,} queued>"
 
     def serve(self) -> Generator[Event, None, None]:
         """Form steps while there is work, and sleep otherwise."""

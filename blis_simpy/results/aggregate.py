@@ -52,6 +52,9 @@ class Aggregate:
             np.concatenate([values for values, _ in gaps]), np.concatenate([weights for _, weights in gaps])
         )
 
+    def __repr__(self) -> str:
+        return f"<Aggregate {self.name} of {len(self.replicas):,} replicas>"
+
     def sum(self, counter: str) -> int:
         """Return the sum of a counter over the replicas."""
         return sum(getattr(replica, counter) for replica in self.replicas)

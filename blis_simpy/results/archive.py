@@ -18,20 +18,25 @@ from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
+from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
 from blis_simpy.results.token_gaps import StepGaps
-from blis_simpy.settings.serialize import to_plain
+from blis_simpy.settings.fields import evolved
+from blis_simpy.settings.serialize import to_plain, to_yaml
+from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.request_builders import RequestDetails
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from blis_simpy.results.run_record import RunRecord
+    from blis_simpy.scenario_settings import ScenarioSettings
 
 __all__ = ["read_run", "write_run"]
 
+_ROWS = ("rejected", "slowed", "off_critical_path")
 _ARRAYS = ("rows", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
 
 
@@ -41,7 +46,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
     Raises
     ------
     ScenarioError
-        If the file cannot be written, or the scenario holds a policy that has no registered name.
+        If the file cannot be written, or the scenario holds a value that is no plain data.
     """
     others = (*_ARRAYS, "step_gaps")
     is_scalar = attrs.filters.exclude(*(getattr(attrs.fields(ReplicaOutcome), name) for name in others))
@@ -57,14 +62,28 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         "slo_targets": {str(row): to_plain(targets) for row, targets in record.slo_targets.items()},
         "decisions": record.decisions.to_plain() if record.decisions is not None else None,
     }
-    arrays = {"rejected": record.rejected, "slowed": record.slowed}
+    arrays = {name: getattr(record, name) for name in _ROWS}
     for index, table in enumerate(record.samples):
         arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
         arrays |= {f"steps/{index}/{name}": array for name, array in log.to_arrays().items()}
-    write_archive(path, {"scenario.yaml": record.scenario.to_yaml(), "figures.json": json.dumps(figures)}, arrays)
+    write_archive(
+        path,
+        {
+            "scenario.yaml": to_yaml(to_plain(_writable(record.scenario), stand_ins=True)),
+            "figures.json": json.dumps(figures),
+        },
+        arrays,
+    )
+
+
+def _writable(scenario: ScenarioSettings) -> ScenarioSettings:
+    """Return a scenario without a workload that is no settings, but requests or a trace in memory."""
+    workload = scenario.workload
+    is_trace = isinstance(workload, TraceWorkload) and isinstance(workload.trace, Trace)
+    return evolved(scenario, workload=None) if is_trace or isinstance(workload, RequestWorkload) else scenario
 
 
 def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -102,8 +121,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "requests": RequestTable.of(part("requests/")),
             "replicas": replicas,
             "steps": steps,
-            "rejected": arrays["rejected"],
-            "slowed": arrays["slowed"],
+            **{name: arrays[name] for name in _ROWS},
             "routing_rejections": figures["routing_rejections"],
             "details": {name: RequestDetails(**details) for name, details in figures["details"].items()},
             "slo_targets": {int(row): SLOTargets(**given) for row, given in figures["slo_targets"].items()},

@@ -55,6 +55,7 @@ def collect(
     decisions: DecisionLog | None,
     samples: Sequence[Table],
     observed_at: int,
+    off_critical_path: Sequence[Request],
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -78,6 +79,8 @@ def collect(
         What the samplers recorded.
     observed_at : int, tick
         Time up to which it was simulated.
+    off_critical_path : sequence of Request
+        Requests of sessions that did not decide when their session ended.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
@@ -113,6 +116,7 @@ def collect(
         steps=logs,
         rejected=rows.of(cluster.router.rejected),
         slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
+        off_critical_path=np.sort(rows.of(off_critical_path)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
         slo_targets={

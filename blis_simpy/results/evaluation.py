@@ -10,6 +10,7 @@ import numpy as np
 from blis_simpy.results.fairness import jain_index
 from blis_simpy.results.fitness import Fitness, RawMetrics, score
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def by_tenant(requests: RequestTable, duration_us: int) -> dict[str, Group]:
     return {name: Group.of(members, duration_us) for name, members in _grouped(requests, "tenant", "default").items()}
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Evaluation:
     """All figures of a run.
 
@@ -121,6 +122,15 @@ class Evaluation:
     duration_us: int
     wall_clock_s: float
     fitness: Fitness | None = None
+
+    def __repr__(self) -> str:
+        groups: dict[str, Mapping[str, Any]] = {
+            "SLO classes": self.slo_classes,
+            "models": self.models,
+            "tenants": self.tenants,
+        }
+        parts = (f"{name} {', '.join(found)}" for name, found in groups.items() if found)
+        return f"<Evaluation of {format_ticks(self.duration_us)}: {'; '.join(parts)}>"
 
     @property
     def decision_summary(self) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ __all__ = ["Percentiles", "ecdf", "histogram"]
 _MOST_POINTS = 2_000
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Percentiles:
     """A distribution of values, of which mean, percentiles and deviation are computed.
 
@@ -31,6 +31,12 @@ class Percentiles:
 
     values: NDArray[Any]
     ranks: NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        if not self.count:
+            return "<Percentiles of no values>"
+        figures = ", ".join(f"p{percent} {self.percentile_ms(percent):,.3f}" for percent in (50, 90, 99))
+        return f"<Percentiles of {self.count:,} values: mean {self.mean_ms:,.3f}, {figures} ms>"
 
     @classmethod
     def of(cls, values: NDArray[Any], weights: NDArray[np.int64] | None = None) -> Percentiles:

@@ -101,10 +101,8 @@ class RequestTable(Table):
         """Make the table of some requests; a column is computed when it is first accessed."""
         return cls(_NAMES, len(requests), lambda name: _column(requests, name))
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._columns and name in _DERIVED:
-            self._columns[name] = self._derived(name)
-        return super().__getitem__(name)
+    def _compute(self, name: str) -> NDArray[Any]:
+        return self._derived(name) if name in _DERIVED else self._make(name)
 
     def _derived(self, name: str) -> NDArray[Any]:
         if name == "scheduling_delay_us":

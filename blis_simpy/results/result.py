@@ -14,7 +14,6 @@ from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
-from blis_simpy.results.archive import write_run
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.run_judgements import RunJudgements
@@ -150,7 +149,10 @@ class Result(Rendered):
         or timed out) and ``open`` (not ended); ``started_at_us`` (first arrival), ``duration_us`` (to the last token),
         ``service_us`` (time with a request in the system) and ``pause_us`` (thinking, or waiting for tools);
         ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of all its requests, and ``hit_rate``, the cached
-        share of the input.
+        share of the input; ``path_requests``, the number of requests on the critical path, which are those that decided
+        when the session ended, and of these ``path_queue_us`` (to the first admission to a batch; all the time of one
+        that did not complete), ``path_prefill_us`` (to the first token) and ``path_decode_us`` (to the last one), and
+        ``path_wait_us``, the rest of the duration: tools, thinking.
 
         Examples
         --------
@@ -159,7 +161,7 @@ class Result(Rendered):
         >>> result.sessions["completed"].tolist(), result.sessions["pause_us"].tolist()
         ([3, 3], [2000000, 2000000])
         """
-        return session_table(self.requests)
+        return session_table(self.requests, self.record.off_critical_path)
 
     @property
     def samples(self) -> list[Table]:
@@ -279,6 +281,10 @@ class Result(Rendered):
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, from which `load_result` makes an equal result.
 
+        A policy, process or other plug-in without a registered name is written by its qualified name; the scenario of
+        the loaded result cannot be run. Requests or a trace in memory are left out of its workload; the table of
+        requests has them.
+
         Parameters
         ----------
         path : path-like
@@ -287,8 +293,10 @@ class Result(Rendered):
         Raises
         ------
         ScenarioError
-            If the file cannot be written, or the scenario holds a policy that has no registered name.
+            If the file cannot be written.
         """
+        from blis_simpy.results.archive import write_run  # few results are saved
+
         write_run(path, self.record)
 
     def write_metrics(self, path: str | PathLike[str]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from blis_simpy.core.slo_targets import ALL_OTHERS, SLOTargets
 from blis_simpy.errors import Problem, ScenarioError, nearest
-from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.slo_judgement import Judgement, judge
 
 if TYPE_CHECKING:
@@ -83,7 +82,9 @@ def check_slo_classes(scenario: ScenarioSettings, of_requests: Iterable[str]) ->
     seen = set(of_requests)
     if not wanted or seen.issuperset(wanted):
         return
-    known = {name or "default" for name in seen | declared_labels(scenario, "slo_class")}
+    if scenario.workload is not None:
+        seen |= scenario.workload.labels("slo_class", defaults=scenario.defaults)
+    known = {name or "default" for name in seen}
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ScenarioError(

@@ -6,19 +6,23 @@ A record refers to no part of the simulation, so it can be copied, sent to anoth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from blis_simpy.cluster.decision_log import DecisionLog
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
 from blis_simpy.scenario_settings import ScenarioSettings
-from blis_simpy.workload.request_builders import RequestDetails
+
+if TYPE_CHECKING:
+    # Names only: few runs have either of them.
+    from blis_simpy.cluster.decision_log import DecisionLog  # noqa: TC004
+    from blis_simpy.workload.request_builders import RequestDetails  # noqa: TC004
 
 __all__ = ["ReplicaOutcome", "RunRecord"]
 
@@ -270,6 +274,8 @@ class RunRecord:
         Rows of the requests that admission rejected, in order.
     slowed : ndarray of int64
         Rows of the requests whose replica was warming up, ascending.
+    off_critical_path : ndarray of int64
+        Rows of the requests of sessions that did not decide when their session ended, ascending.
     routing_rejections : int
         Number of requests that routing rejected because no replica serves their model.
     details : mapping of str to RequestDetails
@@ -295,6 +301,7 @@ class RunRecord:
     steps: Sequence[StepLog]
     rejected: NDArray[np.int64]
     slowed: NDArray[np.int64]
+    off_critical_path: NDArray[np.int64]
     routing_rejections: int
     details: Mapping[str, RequestDetails]
     slo_targets: Mapping[int, SLOTargets]
@@ -303,6 +310,9 @@ class RunRecord:
     observed_at: int
     wall_clock_s: float
     is_over: bool = True
+
+    def __repr__(self) -> str:
+        return f"<RunRecord of {self.requests.num_rows:,} requests on {len(self.replicas):,} replicas>"
 
     def ttft(self) -> NDArray[np.int64]:
         """Return the TTFT of each request, µs; shape (num_requests,). That of a warming-up replica is multiplied."""

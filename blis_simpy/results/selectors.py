@@ -15,17 +15,22 @@ __all__ = ["LABELS", "split_name", "written"]
 LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 """Columns of the requests by which they can be selected and grouped."""
 
-_SELECTOR = re.compile(r"(?P<base>[^{}]*)\{(?P<labels>.*)\}")
-_LABEL = re.compile(r'\s*(?P<label>\w+)\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,="{}]*?))\s*(?:,|$)')
+_SELECTOR = re.compile(r"(?P<base>[^{}]*)\{(?P<labels>.*)\}", re.DOTALL)
+_LABEL = re.compile(
+    r'\s*(?P<label>\w+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^,="{}]*?))\s*(?:,|$)', re.DOTALL
+)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = re.compile(r'(?!\s)[^,="{}]*(?<!\s)')
 
 
 def split_name(name: str, path: str = "metric") -> tuple[str, dict[str, Any]]:
-    """Split a name into that of the metric and the labels of the requests.
+    r"""Split a name into that of the metric and the labels of the requests.
 
     Parameters
     ----------
     name : str
-        ``METRIC`` or ``METRIC{LABEL=VALUE, ...}``; a value may be in double quotes.
+        ``METRIC`` or ``METRIC{LABEL=VALUE, ...}``; a value may be in double quotes, in which ``\"`` is a quote and
+        ``\\`` a backslash.
     path : str
         What the name is, in errors.
 
@@ -56,7 +61,7 @@ def split_name(name: str, path: str = "metric") -> tuple[str, dict[str, Any]]:
         if match is None:
             break
         label, rest = match["label"], rest[match.end() :]
-        value = match["plain"] if match["quoted"] is None else match["quoted"]
+        value = match["plain"] if match["quoted"] is None else _ESCAPED.sub(r"\1", match["quoted"])
         if label not in LABELS:
             raise ScenarioError.at(path, f"has an unknown label {label!r}", name, hint=nearest(label, LABELS))
         if label in labels:
@@ -70,11 +75,18 @@ def split_name(name: str, path: str = "metric") -> tuple[str, dict[str, Any]]:
 
 
 def written(labels: Mapping[str, Any]) -> str:
-    """Write labels as in a name, without the braces.
+    """Write labels as in a name, without the braces; values that need quotes have them.
 
     Examples
     --------
     >>> written({"slo_class": "chat", "replica": 0})
     'slo_class=chat, replica=0'
     """
-    return ", ".join(f"{label}={value}" for label, value in labels.items())
+    return ", ".join(f"{label}={_value(str(value))}" for label, value in labels.items())
+
+
+def _value(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

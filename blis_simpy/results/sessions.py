@@ -20,13 +20,15 @@ _LABELS = ("session", "client", "tenant", "slo_class")
 _FAILED = (RequestOutcome.REJECTED, RequestOutcome.DROPPED, RequestOutcome.TIMED_OUT)
 
 
-def session_table(requests: RequestTable) -> Table:
+def session_table(requests: RequestTable, off_critical_path: NDArray[np.int64]) -> Table:
     """Make the table of the sessions of a run; see `blis_simpy.Result.sessions`.
 
     Parameters
     ----------
     requests : RequestTable
         All requests; those without a session are left out.
+    off_critical_path : ndarray of int64
+        Rows of the requests that did not decide when their session ended.
     """
     labelled = np.flatnonzero(requests["session"] != "")
     names, first, owner = np.unique(requests["session"][labelled].astype(str), return_index=True, return_inverse=True)
@@ -50,6 +52,8 @@ def session_table(requests: RequestTable) -> Table:
     failed = np.isin(part["outcome"], [outcome.name.lower() for outcome in _FAILED])
     lasts = np.append(starts[1:], len(rows)) - 1 if len(starts) else starts
     duration = (reached[lasts] - arrived[starts]).astype(np.int64)
+    on_path = ~np.isin(rows, off_critical_path)
+    queue, prefill, decode = (total(np.where(on_path, phase, 0)) for phase in _phases(part, ends - arrived))
     input_tokens, cached = total(part["input_tokens"]), total(part["cached_tokens"])
     return Table.of(
         {
@@ -66,8 +70,22 @@ def session_table(requests: RequestTable) -> Table:
             "output_tokens": total(part["generated_tokens"]),
             "cached_tokens": cached,
             "hit_rate": cached / np.maximum(input_tokens, 1),
+            "path_requests": total(on_path),
+            "path_queue_us": queue,
+            "path_prefill_us": prefill,
+            "path_decode_us": decode,
+            "path_wait_us": duration - queue - prefill - decode,
         }
     )
+
+
+def _phases(
+    requests: RequestTable, service: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Split the time of each request into queue, prefill and decode."""
+    queue = np.where(requests.completed, requests["first_scheduled_at_us"] - requests["arrived_at_us"], service)
+    prefill = np.where(requests.completed, requests["ttft_us"] - queue, 0)
+    return queue, prefill, service - queue - prefill
 
 
 def _running_maximum(values: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:

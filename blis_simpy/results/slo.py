@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -269,6 +268,8 @@ def wilson_interval(part: int, whole: int, confidence: float = 0.95) -> tuple[fl
         raise ScenarioError.at("confidence", "must be between 0 and 1", confidence)
     if not whole:
         return math.nan, math.nan
+    from statistics import NormalDist  # few results need it
+
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = part / whole
     centre = share + z * z / (2 * whole)

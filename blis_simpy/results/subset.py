@@ -11,7 +11,6 @@ import numpy as np
 from blis_simpy.core.rendering import Rendered
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
-from blis_simpy.results.declared_labels import declared_labels
 from blis_simpy.results.metrics import get_metric, known_metrics
 from blis_simpy.results.percentiles import Percentiles
 from blis_simpy.results.slo import SLOReport
@@ -128,9 +127,12 @@ class RequestSubset(Rendered):
             unnamed = label in _UNNAMED and value == "default"
             if ((of_requests == value) | (unnamed & (of_requests == ""))).any():
                 return
-            named = {name for name in of_requests.tolist() if name}
-            without = {"default"} if label in _UNNAMED and (of_requests == "").any() else set()
-            known = sorted(named | without | declared_labels(self._record.scenario, label))
+            names = set(of_requests.tolist())
+            scenario = self._record.scenario
+            if scenario.workload is not None:
+                names |= scenario.workload.labels(label, defaults=scenario.defaults)
+            without = {"default"} if label in _UNNAMED and "" in names else set()
+            known = sorted(names - {""} | without)
         if value not in known:
             listed = [str(name) for name in known]
             hint = nearest(str(value), listed) if listed else "no request has any"

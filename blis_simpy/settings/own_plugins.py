@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import attrs
 
+from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.field_types import listed_class, nested_class, type_hints
 from blis_simpy.settings.fields import fields_of
+from blis_simpy.settings.saved_plugin import SavedPlugin
 
 __all__ = ["with_own_plugins"]
 
@@ -48,6 +50,9 @@ def _copied(settings: S, memo: dict[int, Any]) -> S:
 
 
 def _own(kind: str, value: Any, memo: dict[int, Any]) -> Any:
+    for plugin in value if isinstance(value, tuple) else (value,):
+        if isinstance(plugin, SavedPlugin):
+            raise ScenarioError.at(kind, "cannot be made again: its class was not registered", plugin.name)
     try:
         return copy.deepcopy(value, memo)
     except Exception as error:

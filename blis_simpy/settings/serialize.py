@@ -23,6 +23,7 @@ from blis_simpy.settings.description import Setting, find_setting
 from blis_simpy.settings.field_types import type_hints
 from blis_simpy.settings.fields import default_of
 from blis_simpy.settings.loader import SCALARS
+from blis_simpy.settings.saved_plugin import SavedPlugin
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -73,7 +74,9 @@ def to_yaml(data: Any, *, one_line: bool = False) -> str:
     return text.removesuffix("...\n").strip() if one_line else text
 
 
-def to_plain(settings: Any, *, complete: bool = False, absolute_paths: bool = False) -> dict[str, Any]:
+def to_plain(
+    settings: Any, *, complete: bool = False, absolute_paths: bool = False, stand_ins: bool = False
+) -> dict[str, Any]:
     """Turn a settings instance into plain data.
 
     Parameters
@@ -84,6 +87,8 @@ def to_plain(settings: Any, *, complete: bool = False, absolute_paths: bool = Fa
         Write settings at their defaults, too, except those that are unset.
     absolute_paths : bool
         Write absolute paths.
+    stand_ins : bool
+        Write a `SavedPlugin` in place of a plug-in without a registered name or with unknown options.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def to_plain(settings: Any, *, complete: bool = False, absolute_paths: bool = Fa
     ScenarioError
         With one problem for every value that cannot be written, such as a plug-in without a registered name.
     """
-    writer = _Writer(complete, absolute_paths)
+    writer = _Writer(complete, absolute_paths, stand_ins)
     data = writer.settings(settings, "")
     if writer.problems:
         raise ScenarioError(writer.problems)
@@ -131,7 +136,8 @@ def plain_value(value: Any, known: Setting, path: str, *, complete: bool = False
 class _Writer:
     """Makes plain data, and collects the values that cannot be written."""
 
-    def __init__(self, complete: bool, absolute_paths: bool) -> None:
+    def __init__(self, complete: bool, absolute_paths: bool, stand_ins: bool = False) -> None:
+        self._stand_ins = stand_ins
         self.problems: list[Problem] = []
         self._complete = complete
         self._absolute_paths = absolute_paths
@@ -146,7 +152,7 @@ class _Writer:
                 continue
             known = find_setting(attribute) or Setting(help="")
             data = self.value(value, known, joined(path, name))
-            if known.inline and isinstance(data, dict):
+            if known.inline and isinstance(data, dict) and "type" in data:
                 result[name] = data.pop("type")
                 result.update(data)
                 continue
@@ -163,7 +169,9 @@ class _Writer:
             return [self.value(item, known, f"{path}[{index}]") for index, item in enumerate(value)]
         if known.kind is not None and not isinstance(value, str | Mapping | None):
             return self._plugin(value, known, path)
-        if known.is_path and self._absolute_paths and value is not None:
+        if known.is_path and attrs.has(type(value)) and not any(map(find_setting, attrs.fields(type(value)))):
+            return self._refuse(path, f"a {type(value).__name__} is no plain data")
+        if known.is_path and self._absolute_paths and isinstance(value, str):
             return str(Path(value).absolute())
         return self._data(value, path)
 
@@ -191,12 +199,17 @@ class _Writer:
         is_recipe = isinstance(value, type) or inspect.isfunction(value)
         recipe: type | FunctionType = value if is_recipe else type(value)
         name = _registered_name(known.kind, recipe)
+        has_unknown_options = (
+            not is_recipe and not attrs.has(type(value)) and bool(inspect.signature(recipe).parameters)
+        )
+        if self._stand_ins and (name is None or has_unknown_options or isinstance(value, SavedPlugin)):
+            return (value if isinstance(value, SavedPlugin) else SavedPlugin.of(value)).to_plain()
         if name is None:
             return self._refuse(path, f"{recipe.__name__} is not registered under a name")
         options: dict[str, Any] = {}
         if not is_recipe and attrs.has(type(value)):
             options = self.settings(value, path)
-        elif not is_recipe and inspect.signature(recipe).parameters:
+        elif has_unknown_options:
             return self._refuse(
                 path, f"the options of this {recipe.__name__} are not known; give it as a mapping with 'type'"
             )

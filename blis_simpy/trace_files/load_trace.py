@@ -19,7 +19,6 @@ from blis_simpy.files.text_files import read_start
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.timestamps import check_reach
-from blis_simpy.trace_files.trace_builder import shifted, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,6 +127,8 @@ class Excerpt:
             raise WorkloadTraceError.at("", "has no requests from start to end", file=file)
         kept = after_first[rows] - after_first[rows].min()
         check_reach(int(kept.max()) * self.scale, "scale", self.scale)
+        from blis_simpy.trace_files.trace_builder import shifted, take  # most traces are used whole
+
         return shifted(take(trace, rows), np.rint(kept * self.scale).astype(np.int64))
 
 

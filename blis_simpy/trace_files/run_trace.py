@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.core.request import NEVER
+from blis_simpy.trace_files.column_names import PRIORITY
 from blis_simpy.trace_files.trace import Trace, TraceHeader
-from blis_simpy.trace_files.trace_columns import PRIORITY, full_columns
+from blis_simpy.trace_files.trace_columns import full_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

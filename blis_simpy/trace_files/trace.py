@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.trace_columns import PREFIX_LENGTH, PRIORITY, Columns
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY
+from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+
+    from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
 __all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
 
@@ -70,7 +74,7 @@ class TraceHeader:
     network: NetworkInfo | None = setting(default=None, help="The network to it.")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Trace:
     """A workload trace that has been read and checked.
 
@@ -79,14 +83,16 @@ class Trace:
     header : TraceHeader
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
-        All columns of `trace_columns.COLUMNS`, in file order; `trace_columns.PREFIX_LENGTH` too in the newer layout,
-        `trace_columns.PRIORITY` too if requests have priorities.
+        All columns of `trace_columns.COLUMNS`, in file order; `column_names.PREFIX_LENGTH` too in the newer layout,
+        `column_names.PRIORITY` too if requests have priorities.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
         For each row the stream that its output belongs to, if later prompts may contain it.
     not_kept : tuple of str
         What was in the file and is not in the trace.
+    sessions : tuple of CallGraph
+        Sessions of calls that the rows belong to, if the file records which call waits for which.
     has_default_horizon : bool
         Whether a replay without a horizon in the engine profile ``blis`` ends at `default_horizon`, as the reference
         does with its own layout, and not when all requests have ended.
@@ -97,7 +103,13 @@ class Trace:
     contents: Sequence[TokenSpans | None] | None = None
     output_streams: Sequence[str | None] | None = None
     not_kept: tuple[str, ...] = ()
+    sessions: tuple[CallGraph, ...] = ()
     has_default_horizon: bool = False
+
+    def __repr__(self) -> str:
+        arrivals = self.arrivals
+        duration = format_ticks(max(arrivals) - min(arrivals)) if arrivals else "0s"
+        return f"<Trace of {len(self):,} requests over {duration}>"
 
     def __len__(self) -> int:
         return len(self.columns["request_id"])

@@ -100,7 +100,7 @@ def build_trace(
 
 
 def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
-    """Return a trace with some of the rows, in a given order."""
+    """Return a trace with some of the rows, in a given order, and without sessions, of which rows may be missing."""
     numbers = rows.tolist()
     done: dict[int, Any] = {}
 
@@ -120,6 +120,7 @@ def take(trace: Trace, rows: NDArray[np.int64]) -> Trace:
         columns={name: picked(column) for name, column in trace.columns.items()},
         contents=None if trace.contents is None else picked(trace.contents),
         output_streams=None if trace.output_streams is None else picked(trace.output_streams),
+        sessions=(),
     )
 
 

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import Problem, WorkloadTraceError
+from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY
 from blis_simpy.trace_files.csv_columns import (
     MAX_PROBLEMS,
     Columns,
@@ -31,14 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "CONTENT", "PREFIX_LENGTH", "PRIORITY", "Columns", "full_columns", "read_columns"]
-
-PREFIX_LENGTH = "prefix_length"
-"""Column of the newer layout (version 3): length of the prefix that a group shares, tokens."""
-PRIORITY = "vllm_priority"
-"""Optional column of the newer layout, and of ours: priority of the request, the lowest number being most urgent."""
-CONTENT = "content_spans"
-"""Column of ours, beyond those of TraceV2: what the prompt is made of; see `blis_simpy.trace_files.token_span_text`."""
+__all__ = ["COLUMNS", "full_columns", "read_columns"]
 
 _REQUIRED = 25
 _OLD_WIDTH = 22

@@ -22,6 +22,7 @@ from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
+from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY
 from blis_simpy.trace_files.csv_columns import has_columns
 from blis_simpy.trace_files.token_span_text import write_content
 from blis_simpy.trace_files.trace import (
@@ -33,7 +34,7 @@ from blis_simpy.trace_files.trace import (
     TraceHeader,
     default_horizon,
 )
-from blis_simpy.trace_files.trace_columns import COLUMNS, CONTENT, PREFIX_LENGTH, PRIORITY, read_columns
+from blis_simpy.trace_files.trace_columns import COLUMNS, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

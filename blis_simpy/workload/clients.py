@@ -1,4 +1,4 @@
-"""The SimPy processes that send requests: one per client, per cohort, per closed-loop session and per closed-loop user.
+"""The SimPy processes that send requests: one per client, per cohort, per session and per closed-loop user.
 
 A client sends requests that were generated before the simulation; a session makes each round when the previous one has
 ended. All of them yield on the clock at a fixed place within the tick, so simultaneous arrivals are submitted in the
@@ -14,6 +14,7 @@ from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import ScenarioError
 from blis_simpy.workload.in_flight import InFlightCap
+from blis_simpy.workload.session_pool import SessionPoolProcesses
 from blis_simpy.workload.user_processes import UserProcesses
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     Raises
     ------
     ScenarioError
-        If an item is not a new request, two have the same id, a number is not an integer >= 0, or targets are none.
+        If an item is not a new request, two have the same id, a number is not an integer >= 0, an id or a label is no
+        text, or targets are none.
     """
     requests = list(requests)
     for request in requests:
@@ -53,6 +55,9 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
                 "must have whole numbers for tick, tokens and deadline, none negative",
                 numbers,
             )
+        texts = (request.id, request.slo_class, request.tenant, request.model, request.client, request.session)
+        if any(not isinstance(text, str) for text in (*texts, request.prefix_group)):
+            raise ScenarioError.at(f"requests[{request.id}]", "must have text as id and labels")
         if request.slo_targets is not None and not isinstance(request.slo_targets, SLOTargets):
             raise ScenarioError.at(
                 f"requests[{request.id}].slo_targets", "must be SLOTargets or None", request.slo_targets
@@ -80,7 +85,12 @@ class ClientProcesses:
     on_request : callable
         Called with each later round of a session when it is made, before it arrives.
     on_session_end : callable
-        Called when a session is over, and when no user sends anything more.
+        Called when a session is over, and when no user or pool of sessions sends anything more.
+
+    Attributes
+    ----------
+    off_critical_path : list of Request
+        Requests of sessions of calls that did not decide when their session ended.
     """
 
     def __init__(
@@ -97,9 +107,10 @@ class ClientProcesses:
         self._on_session_end = on_session_end
         self._sessions: dict[str, SessionBlueprint] = {}
         self._num_rounds = 0
+        self.off_critical_path: list[Request] = []
 
     def start(self, workload: GeneratedWorkload) -> None:
-        """Start a process for each client and cohort, and the users; sessions start with their first request."""
+        """Start a process for each client and cohort, the users, the pool; sessions start with their first request."""
         self._sessions = {session.session: session for session in workload.sessions}
         if workload.max_in_flight is not None:
             self._submit = InFlightCap(self._env, workload.max_in_flight, self._submit).submit
@@ -116,6 +127,16 @@ class ClientProcesses:
                 on_end=self._on_session_end,
             )
             self._env.process(users.run_stages())
+        if workload.pool is not None:
+            pool = SessionPoolProcesses(
+                self._env,
+                workload.pool,
+                submit=self._submit,
+                on_request=self._on_request,
+                on_end=self._on_session_end,
+            )
+            self.off_critical_path = pool.off_critical_path
+            self._env.process(pool.start_sessions())
 
     def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, Any, None]:
         """Submit the requests of one client, or of all members of a cohort, at their arrivals.

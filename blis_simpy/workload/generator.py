@@ -36,6 +36,7 @@ from blis_simpy.workload.request_builders import (
     SessionBuilder,
     SingleRequestBuilder,
 )
+from blis_simpy.workload.session_pool import SessionPool
 from blis_simpy.workload.sessions import SessionBlueprint
 from blis_simpy.workload.spec.user_profile import UserProfile
 
@@ -91,6 +92,8 @@ class GeneratedWorkload:
         Closed-loop users, whose requests are made in the simulation.
     streams : RandomStreams or None
         Random streams of the users.
+    pool : SessionPool or None
+        Sessions of calls, whose requests are made in the simulation.
     """
 
     requests: list[Request]
@@ -100,6 +103,7 @@ class GeneratedWorkload:
     max_in_flight: int | None = None
     users: UserProfile | None = None
     streams: RandomStreams | None = None
+    pool: SessionPool | None = None
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:

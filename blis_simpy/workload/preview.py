@@ -1,7 +1,8 @@
 """Preview of a workload before it is served: rate over time, lengths, and the shares of the clients.
 
 All numbers are those of one generated sample. Of closed-loop sessions and users it contains the first requests only,
-because the later ones are made in the simulation.
+because the later ones are made in the simulation. Of sessions of calls it contains all calls, at the start of their
+session.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blis_simpy.core.rendering import Plots, Rendered
+from blis_simpy.core.session_prompts import SessionPrompts
 from blis_simpy.units import SECOND, format_ticks
 from blis_simpy.workload.user_processes import UserRequests
 
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.workload.generator import GeneratedWorkload
+    from blis_simpy.workload.session_pool import SessionPool
     from blis_simpy.workload.spec.user_profile import UserProfile
 
-__all__ = ["ClientShare", "Preview", "preview_of", "preview_of_users"]
+__all__ = ["ClientShare", "Preview", "preview_of", "preview_of_sessions", "preview_of_users"]
 
 _MEDIAN_TO_LONGEST = (50, 99, 100)
 _NAMED_CLIENTS = 8
@@ -70,6 +73,8 @@ class Preview(Rendered):
         Requests that these add if all their rounds complete.
     num_users : int
         Closed-loop users, which go on sending requests in the simulation.
+    num_pooled_sessions : int
+        Sessions of calls, whose arrivals follow from the simulation.
     """
 
     arrived_at: NDArray[np.int64]
@@ -79,6 +84,7 @@ class Preview(Rendered):
     num_sessions: int = 0
     max_further_rounds: int = 0
     num_users: int = 0
+    num_pooled_sessions: int = 0
 
     @property
     def num_requests(self) -> int:
@@ -157,10 +163,12 @@ class Preview(Rendered):
             return "Preview of 0 requests"
         if self.num_users:
             return "\n".join([f"Preview of the first requests of up to {self.num_users:,} users", *self._lengths()])
-        rate = self.num_requests / max(self.duration_us, 1) * SECOND
-        lines = [
-            f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}: {rate:,.2f} requests/s"
-        ]
+        if self.num_pooled_sessions:
+            first = f"Preview of {self.num_requests:,} calls of {self.num_pooled_sessions:,} sessions"
+            return "\n".join([first, *self._lengths()])
+        lines = [f"Preview of {self.num_requests:,} requests in {format_ticks(self.duration_us)}"]
+        if self.duration_us:
+            lines[0] += f": {self.num_requests / self.duration_us * SECOND:,.2f} requests/s"
         lines += self._lengths()
         if self.num_sessions:
             lines.append(f"  {self.num_sessions:,} sessions with up to {self.max_further_rounds:,} further rounds")
@@ -209,6 +217,25 @@ def preview_of_users(workload: UserProfile, streams: RandomStreams) -> Preview:
         output_tokens=_column(request.output_tokens for request in requests),
         clients=[request.client for request in requests],
         num_users=workload.max_users,
+    )
+
+
+def preview_of_sessions(pool: SessionPool) -> Preview:
+    """Summarize the calls of a pool as they are recorded or drawn; see `SessionWorkload.preview`."""
+    prompts: list[int] = []
+    outputs: list[int] = []
+    for session in pool.sessions:
+        calls = session.graph.calls
+        made = SessionPrompts(session.graph, session.name, accumulates=pool.replay == "fixed-accumulate")
+        planned = {position: call.output_tokens for position, call in enumerate(calls)}
+        prompts += (sum(span.tokens for span in made.prompt(position, planned)) for position in planned)
+        outputs += planned.values()
+    return Preview(
+        arrived_at=_column(session.at for session in pool.sessions for _ in session.graph.calls),
+        input_tokens=_column(prompts),
+        output_tokens=_column(outputs),
+        clients=[call.client for session in pool.sessions for call in session.graph.calls],
+        num_pooled_sessions=len(pool.sessions),
     )
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from blis_simpy.core.token_spans import input_stream, output_stream, spans
 from blis_simpy.errors import ScenarioError
 from blis_simpy.workload.arrival_times import Rounds
 from blis_simpy.workload.plugin_draws import SampledLengths, plugin_instance
-from blis_simpy.workload.sessions import SessionBlueprint, input_stream, output_stream, spans
+from blis_simpy.workload.sessions import SessionBlueprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

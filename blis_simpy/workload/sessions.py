@@ -7,26 +7,11 @@ import numpy as np
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
-from blis_simpy.core.token_spans import ContinuedSpans, Span, TokenSpans
+from blis_simpy.core.token_spans import ContinuedSpans, TokenSpans, input_stream, output_stream, spans
 from blis_simpy.workload.lengths import LengthSampler
 from blis_simpy.workload.plugin_draws import validate_samples
 
-__all__ = ["SessionBlueprint", "input_stream", "output_stream", "spans"]
-
-
-def input_stream(session: str, round_index: int) -> str:
-    """Stream name of the tokens that the user adds in a round."""
-    return f"session:{session}:input:{round_index}"
-
-
-def output_stream(session: str, round_index: int) -> str:
-    """Stream name of the tokens that the model generates in a round."""
-    return f"session:{session}:output:{round_index}"
-
-
-def spans(*pieces: tuple[str, int]) -> TokenSpans:
-    """Content made of the first tokens of streams; streams without tokens are left out."""
-    return tuple(Span(stream, 0, tokens) for stream, tokens in pieces if tokens)
+__all__ = ["SessionBlueprint"]
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -19,6 +19,9 @@ __all__ = ["Traffic"]
 _DEFAULT_SEED = 42
 """Seed of a run whose scenario and workload set none, as in the reference."""
 
+_OF_CLIENTS = ("slo_class", "tenant", "model", "prefix_group")
+"""Labels of requests that are settings of their client."""
+
 
 class Traffic:
     """Base class of workloads, from which a simulation gets its requests.
@@ -95,6 +98,24 @@ class Traffic:
             If there is no such preset, or a file cannot be read.
         """
         raise NotImplementedError
+
+    def labels(self, name: str, *, defaults: str | None = None) -> set[str]:
+        """Return the values of a label that requests can have; the empty text is that of requests without one.
+
+        Parameters
+        ----------
+        name : str
+            Label, such as ``slo_class``.
+        defaults : str, optional
+            As for `sources`.
+        """
+        try:
+            sources = self.sources(defaults)
+        except NotImplementedError:  # a workload without clients, whose labels are settings of its own, if any
+            return {getattr(self, name)} if hasattr(self, name) else set()
+        if name == "client":
+            return {source.id for source in sources}
+        return {getattr(source.client, name) for source in sources} if name in _OF_CLIENTS else set()
 
     def generate(
         self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None

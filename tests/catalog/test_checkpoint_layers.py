@@ -2,7 +2,7 @@
 
 import pytest
 
-from blis_simpy.catalog.checkpoint.reader import read_architecture
+from blis_simpy.catalog.checkpoint.reader import _Reader, read_architecture
 from blis_simpy.errors import ScenarioError
 
 DENSE = {
@@ -38,6 +38,20 @@ def kinds(architecture):
         mlp = "+".join(name for name in ("mlp", "experts") if getattr(group, name))
         found[mixer, mlp] = found.get((mixer, mlp), 0) + group.num_layers
     return found
+
+
+@pytest.fixture
+def layers_read(monkeypatch):
+    """Indices of the layers that are read."""
+    indices = []
+    read_layer = _Reader._layer
+
+    def counted(self, plan, view, index, has_experts):
+        indices.append(index)
+        return read_layer(self, plan, view, index, has_experts)
+
+    monkeypatch.setattr(_Reader, "_layer", counted)
+    return indices
 
 
 def problem(**changes):
@@ -412,3 +426,23 @@ def test_unknown_family_is_named(caplog):
 )
 def test_rotary_scaling_lengthens_the_context(changes, length):
     assert read(**changes).max_model_len == length
+
+
+def test_equal_layers_are_read_once(layers_read):
+    architecture = read(sliding_window=128, layer_types=["full_attention", "sliding_attention"] * 4)
+    assert layers_read == [0, 1]
+    assert [group.num_layers for group in architecture.layers] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_kv_shared_layers": 2},
+        {"use_cla": True, "cla_share_factor": 2},
+        {"per_layer_config": {"3": {"intermediate_size": 1024}}},
+        {"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": ["layers.3"]}},
+    ],
+)
+def test_layers_that_may_differ_by_their_position_are_read_one_by_one(layers_read, changes):
+    read(**changes)
+    assert layers_read == list(range(8))

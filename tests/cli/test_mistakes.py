@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blis_simpy import registry
 from blis_simpy.catalog.hardware import load_gpus
 from blis_simpy.cli.main import main
 from blis_simpy.load_files import shipped_scenarios
@@ -34,10 +35,7 @@ FILES = {
     "none.csv": TRACE_COLUMNS,
 }
 SCHEDULERS = "known: fcfs, priority, priority-fcfs, reverse-priority, sjf"
-TRACE_FORMATS = (
-    "aiperf, azure, bailian, burstgpt, genai-perf, guidellm, inference-perf-requests, mooncake, sglang-benchmark, "
-    "sharegpt, table, trace-v2, vllm-benchmark"
-)
+TRACE_FORMATS = ", ".join(registry.names("trace_format"))
 COEFFICIENTS = ["--alpha-coeffs", "1,2,3", "--beta-coeffs", "1,2,3"]
 REPLAY = ["replay", "--model", "qwen/qwen3-14b", "--trace-header", "header.yaml", "--trace-data"]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from blis_simpy import registry
 from blis_simpy.cli.main import main
 from blis_simpy.settings.loader import parse
 from blis_simpy.workload.load_workload import read_workload
@@ -16,10 +17,7 @@ clients:
   input_distribution: {{type: constant, params: {{value: 10}}}}
   output_distribution: {{type: constant, params: {{value: 5}}}}
 """
-SOURCES = (
-    "servegen, preset, inference-perf, aiperf, azure, bailian, burstgpt, genai-perf, guidellm, "
-    "inference-perf-requests, mooncake, sglang-benchmark, sharegpt, table, trace-v2, vllm-benchmark"
-)
+SOURCES = ", ".join(["servegen", "preset", "inference-perf", *registry.names("trace_format")])
 LOAD = """
 seed: 4
 inference_perf:

@@ -39,11 +39,17 @@ def end_twice(simulation):
     simulation._observers.ended(ended)
 
 
+def plan_more_outputs(simulation):
+    for request in simulation.requests:
+        request.output_tokens += 1
+
+
 BREACHES = {
     lose_a_block: "an idle replica has 1 KV blocks in use; tick .*, replica 0",
     lose_a_slot: "3 of 2 slots|2 of 2 slots are taken by 1 requests and 0 other processes; tick .*, replica 0",
     forget_the_queue: r"\d+ requests wait and \d run, but the replica has 0 and \d; tick .*, replica 0",
     turn_the_clock_back: "the clock went back from tick .*; tick .*, request request_",
+    plan_more_outputs: r"\d+ of \d+ output tokens were generated; tick .*, replica 0, request request_",
     end_twice: "a request that is ended became one that is ended; tick .*, request request_",
 }
 
@@ -79,3 +85,10 @@ def test_checked_runs_have_the_same_figures(name):
 def test_an_unknown_check_is_refused():
     with pytest.raises(blis.ScenarioError, match="check is unknown, got 'some'; known: full"):
         blis.Simulation(SCENARIO, check="some")
+
+
+@pytest.mark.parametrize(("planned", "budget", "generated"), [(0, 0, 1), (2, 1, 1), (2, 0, 2), (2, 5, 2)])
+def test_an_output_may_end_at_its_budget_and_has_a_token_at_least(planned, budget, generated):
+    request = blis.Request("a", 0, input_tokens=4, output_tokens=planned, max_output_tokens=budget)
+    result = SCENARIO.with_(engine={"profile": "vllm"}, workload=[request]).run(check="full")
+    assert result.requests["generated_tokens"].tolist() == [generated]

@@ -221,3 +221,9 @@ def test_an_instance_that_cannot_be_copied_is_shared_with_a_warning(caplog):
             "pass its class, or a function that returns it"
         )
     ]
+
+
+def test_an_outage_of_a_replica_that_is_not_there_is_a_mistake_in_the_scenario():
+    outage = {"type": "outage", "replica": 7, "start": 0}
+    with pytest.raises(ScenarioError, match=r"outage\.replica must be below 1, the number of replicas, got 7"):
+        scenario(replicas=1, processes=[outage]).with_(workload=blis.Workload(num_requests=1)).run()

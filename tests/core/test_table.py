@@ -77,3 +77,20 @@ def test_a_data_frame_does_not_share_memory_with_its_table(serve):
     frame = requests.to_pandas()
     frame.loc[0, "e2e_us"] = 5
     assert requests["e2e_us"].tolist() == [220]
+
+
+def test_a_table_has_rows_masks_slices_and_groups(table):
+    assert table[-1] == {"at_us": 5, "rate": 1.5, "id": "b"}
+    assert table[np.int64(0)] == {"at_us": 0, "rate": None, "id": "a"}
+    assert table[table["at_us"] > 0] == table[1:] == table[[1]] == table.take([1])
+    assert table.head(1) == table[:1]
+    assert table.columns == ("at_us", "rate", "id")
+    groups = table.groupby("id")
+    assert list(groups) == ["a", "b"]
+    assert groups["b"] == table[1:]
+    with pytest.raises(IndexError, match=r"^row 2 of a table of 2 rows$"):
+        table[2]
+
+
+def test_groups_of_a_table_without_rows_are_none(table):
+    assert table[:0].groupby("id") == {}

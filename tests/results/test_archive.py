@@ -64,14 +64,3 @@ def test_missing_file_and_foreign_archive_are_refused(tmp_path):
     np.savez(tmp_path / "foreign.npz", a=np.arange(3))
     with pytest.raises(blis.ScenarioError, match="does not have the checksum that it was written with"):
         blis.load_result(tmp_path / "foreign.npz")
-
-
-def test_policy_without_a_name_cannot_be_saved(tmp_path):
-    class Mine:
-        def route(self, request, state):
-            return 0
-
-    scenario = blis.load_scenario("quickstart").with_(router=Mine, **{"workload.num_requests": 3})
-    with pytest.raises(blis.ScenarioError, match=r"router\.policy"):
-        scenario.run().save(tmp_path / "x.blis")
-    assert not (tmp_path / "x.blis").exists()

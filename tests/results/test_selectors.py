@@ -7,7 +7,7 @@ import pytest
 import blis_simpy as blis
 from blis_simpy.core.request import Request
 from blis_simpy.results.metrics import find_metric, higher_is_better, metric_label
-from blis_simpy.results.selectors import LABELS, split_name
+from blis_simpy.results.selectors import LABELS, split_name, written
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from blis_simpy.results.selectors import LABELS, split_name
         ("ttft_p99.9_ms{tenant=a}", "ttft_p99.9_ms", {"tenant": "a"}),
         ("completed{slo_class=chat, replica=10}", "completed", {"slo_class": "chat", "replica": 10}),
         ('completed{tenant="a, b", model=org/name-1.5}', "completed", {"tenant": "a, b", "model": "org/name-1.5"}),
+        (r'completed{tenant="say \"a\", \\ {b}"}', "completed", {"tenant": r'say "a", \ {b}'}),
+        ('completed{tenant="a\nb"}', "completed", {"tenant": "a\nb"}),
         ("completed { tenant = a }", "completed", {"tenant": "a"}),
         ("completed{tenant=}", "completed", {"tenant": ""}),
     ],
@@ -45,6 +47,11 @@ def test_other_names_are_refused(name, message):
         split_name(name)
     assert str(refused.value) == message
     assert find_metric(name) is None
+
+
+@pytest.mark.parametrize("value", ["a", "a, b", "{a}", 'a"b', "a\\b", " a", "", "a=b", "x\ny", "ü $x$"])
+def test_written_labels_are_read_as_the_same(value):
+    assert split_name(f"completed{{{written({'tenant': value})}}}") == ("completed", {"tenant": value})
 
 
 def test_a_metric_of_labels_is_that_of_their_requests(two_tenants):

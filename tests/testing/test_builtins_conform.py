@@ -157,6 +157,40 @@ class TestMooncake(FormatTests):
     mistakes = (('"timestamp": 3000', '"timestamp": "soon"', "timestamp", 2), ("[5, 1, 2]", "5", "hash_ids", 4))
 
 
+class TestOwnSessions(FormatTests):
+    format = "sessions"
+    file_name = "sessions.jsonl"
+    mistakes = (
+        ('"input": 300', '"input": -3', "calls[1].input", 1),
+        ('["1"]', '["5"]', "calls[2].after[0]", 2),
+        ('"compact"', '"short"', "calls[2].context", 2),
+        ('"hash:1+8', '"hash', "calls[0].content", 3),
+    )
+
+
+class TestOpenTelemetry(FormatTests):
+    format = "otel"
+    file_name = "otel.json"
+    mistakes = (
+        (
+            '"intValue": "150"',
+            '"intValue": "many"',
+            "resourceSpans[0].scopeSpans[0].spans[2].attributes.gen_ai.usage.input_tokens",
+            None,
+        ),
+    )
+
+
+class TestWeka(FormatTests):
+    format = "weka"
+    file_name = "weka.jsonl"
+    mistakes = (
+        ('"in": 1300', '"in": "x"', "requests[1].in", 1),
+        ('"t": 3.5', '"t": -1', "requests[1].requests[2].t", 2),
+        ("[1, 2, 4, 5]", '"1"', "requests[2].hash_ids", 2),
+    )
+
+
 class TestSGLangBenchmark(FormatTests):
     format = "sglang-benchmark"
     file_name = "sglang-benchmark.jsonl"

@@ -10,8 +10,9 @@ from trace_text import HEADER, row, table
 
 from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH
 from blis_simpy.trace_files.trace import NetworkInfo, ServerInfo, Trace, TraceHeader
-from blis_simpy.trace_files.trace_columns import COLUMNS, PREFIX_LENGTH, full_columns
+from blis_simpy.trace_files.trace_columns import COLUMNS, full_columns
 from blis_simpy.trace_files.trace_v2 import read_trace, write_trace
 
 

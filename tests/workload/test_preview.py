@@ -119,3 +119,8 @@ def test_repr_says_the_main_figures():
     assert repr(spec(client()).preview(horizon=1)) == "Preview of 0 requests"
     many = preview(*(client(str(i)) for i in range(10)), aggregate_rate=10.0, num_requests=10)
     assert repr(many).endswith("7 10.0% and 2 others")
+
+
+def test_requests_that_arrive_at_once_have_no_rate():
+    preview = blis.Workload(rate=float("inf"), num_requests=10, prompt=1, output=1).preview()
+    assert str(preview).splitlines()[0] == "Preview of 10 requests in 0us"

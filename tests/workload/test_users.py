@@ -280,3 +280,15 @@ def test_conversations_are_sessions_with_a_hit_rate():
 def test_a_run_without_sessions_has_an_empty_table_of_them():
     run = scenario(users=1).with_(workload=blis.Workload(rate=10, num_requests=5)).run()
     assert run.sessions.num_rows == 0
+
+
+@pytest.mark.parametrize(("slo_class", "named"), [("batch", "batch"), ("", "default"), ("batch", "*")])
+def test_users_have_slo_targets(slo_class, named):
+    targeted = scenario(users=2, num_requests=4, slo_class=slo_class).with_(slo={named: {"ttft": "60ms"}})
+    assert targeted.run().metric("attainment") == 0.25, "the second user waits for the first one"
+
+
+def test_an_slo_class_that_users_do_not_have_is_named():
+    other = scenario(users=1, num_requests=1, slo_class="batch").with_(slo={"critical": {"ttft": "60ms"}})
+    with pytest.raises(ScenarioError, match=r"slo\.critical is no SLO class of the requests; known: batch"):
+        other.run()

@@ -50,7 +50,7 @@ def _plain_attention(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tuple[A
     head_dim = own_width or _head_dim(view, hidden, sizes.heads)
     value_dim = (view.count("swa_v_head_dim") if sliding else 0) or view.count("v_head_dim", default=head_dim)
     gated = view.flag("attn_output_gate", "gated_queries")
-    shared = _uses_cache_of_another(view, plan.index)
+    shared = _uses_cache_of_another(view)
     matrices = [Matrix("attention", "self_attn.q_proj", hidden * heads * head_dim * (2 if gated else 1))]
     if not shared:
         matrices.append(Matrix("attention", "self_attn.k_proj", hidden * kv_heads * head_dim))
@@ -111,11 +111,11 @@ def _head_dim(view: ConfigView, hidden: int, heads: int) -> int:
     return stated or hidden // heads
 
 
-def _uses_cache_of_another(view: ConfigView, index: int) -> bool:
+def _uses_cache_of_another(view: ConfigView) -> bool:
     """Return whether a layer attends to the keys and values of an earlier one."""
     if shared := view.count("num_kv_shared_layers"):
-        return index >= view.count("num_hidden_layers") - shared
-    return view.flag("use_cla") and index % view.count("cla_share_factor", default=1) != 0
+        return view.layer_index >= view.count("num_hidden_layers") - shared
+    return view.flag("use_cla") and view.layer_index % view.count("cla_share_factor", default=1) != 0
 
 
 def _latent_attention(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tuple[Attention, list[Matrix]]:
@@ -166,10 +166,10 @@ def _with_indexer(
     if sparse is not None:
         heads = view.count("sparse_attention_config.sparse_num_index_heads")
         width = view.count("sparse_attention_config.sparse_index_dim")
-        if plan.index >= len(sparse) or not sparse[plan.index]:
+        if view.layer_index >= len(sparse) or not sparse[view.layer_index]:
             heads = 0
     kinds = view.items("indexer_types")
-    if not heads or not width or (kinds and plan.index < len(kinds) and kinds[plan.index] == "shared"):
+    if not heads or not width or (kinds and view.layer_index < len(kinds) and kinds[view.layer_index] == "shared"):
         return attention, matrices
     matrices += [
         Matrix("attention", "self_attn.indexer.wq_b", queries * heads * width),
@@ -195,7 +195,7 @@ def _compressed_attention(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tu
         Matrix("attention", "self_attn.o_a_proj", heads * width * rank),
         Matrix("attention", "self_attn.o_b_proj", groups * rank * hidden),
     ]
-    ratio = _tokens_per_entry(view, plan.index)
+    ratio = _tokens_per_entry(view)
     index_heads = index_dim = 0
     if ratio == _INDEXED_RATIO:
         index_heads, index_dim = view.count("index_n_heads"), view.count("index_head_dim")
@@ -225,7 +225,8 @@ def _compressed_attention(view: ConfigView, sizes: Sizes, plan: LayerPlan) -> tu
     return attention, matrices
 
 
-def _tokens_per_entry(view: ConfigView, index: int) -> int:
+def _tokens_per_entry(view: ConfigView) -> int:
+    index = view.layer_index
     ratios = view.whole_numbers("compress_ratios")
     if ratios is not None and index < len(ratios):
         return ratios[index]

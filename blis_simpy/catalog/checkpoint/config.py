@@ -57,12 +57,16 @@ class ConfigView:
     ----------
     used : set of str
         Top-level keys that were looked at.
+    depends_on_index : bool
+        Whether the index of the layer was looked at, so that other layers may differ.
     """
 
     def __init__(
         self, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, file: str | None = None
     ) -> None:
         self.used: set[str] = set()
+        self.depends_on_index = False
+        self._layer_index = 0
         self._values, self._defaults = values, defaults or {}
         self._file = file
 
@@ -149,12 +153,22 @@ class ConfigView:
     def of_layer(self, index: int) -> ConfigView:
         """Return the configuration of a layer, where ``per_layer_config`` states another one for some of them."""
         stated = self.get("per_layer_config")
+        values = self._values
         for key, own in stated.items() if isinstance(stated, Mapping) else ():
             if isinstance(own, Mapping) and isinstance(key, str) and key.isdecimal() and int(key) == index:
-                view = ConfigView({**self._values, **own}, self._defaults, self._file)
-                view.used = self.used
-                return view
-        return self
+                values = {**values, **own}
+                break
+        view = ConfigView(values, self._defaults, self._file)
+        view.used = self.used
+        view.depends_on_index = stated is not None
+        view._layer_index = index
+        return view
+
+    @property
+    def layer_index(self) -> int:
+        """Position of the layer of a view that `of_layer` returns."""
+        self.depends_on_index = True
+        return self._layer_index
 
     def error(self, key: str, rule: str, *value: object, hint: str = "", code: str = "") -> ScenarioError:
         """Build an error about a key, with its file."""

@@ -86,15 +86,12 @@ class LayerPlan:
         ``full`` or ``window`` attention, ``recurrent``, ``parallel`` (full attention beside a recurrence), ``none``.
     mlp : str
         ``dense``, ``moe``, ``both`` side by side, or ``none``.
-    index : int
-        Position of the layer.
     kv_heads, mlp_width : int
         Heads of the cache and width of the dense MLP where they differ between layers; 0 = those of the model.
     """
 
     mixer: str
     mlp: str
-    index: int
     kv_heads: int = 0
     mlp_width: int = 0
 
@@ -118,11 +115,11 @@ def layer_plans(view: ConfigView) -> tuple[LayerPlan, ...]:
     if view.flag("searched_layers"):
         raise view.error("block_configs", "must be given: the layers of this class differ")
     if (single := _single_blocks(view, layers)) is not None:
-        return tuple(LayerPlan(mixer, mlp, index) for index, (mixer, mlp) in enumerate(single))
+        return tuple(LayerPlan(mixer, mlp) for mixer, mlp in single)
     mixers, mlps = _mixers(view, layers), _mlps(view, layers)
     widths = view.whole_numbers("intermediate_size")
     widths = [0] * layers if widths is None else _at_least(view, "intermediate_size", widths, layers)
-    return tuple(LayerPlan(mixers[index], mlps[index], index, mlp_width=widths[index]) for index in range(layers))
+    return tuple(LayerPlan(mixers[index], mlps[index], mlp_width=widths[index]) for index in range(layers))
 
 
 def _num_layers(view: ConfigView) -> int:
@@ -159,7 +156,7 @@ def _searched_layer(view: ConfigView, index: int, blocks: list[Any]) -> LayerPla
         if factor is None or not 0 < factor < MAX_LAYERS:
             raise view.error(f"{key}.ffn.ffn_mult", "must be > 0", factor)
         mlp, width = "dense", _rounded_up(int(2 * factor * view.count("hidden_size") / 3), 256)
-    return LayerPlan(mixer, mlp, index, kv_heads, width)
+    return LayerPlan(mixer, mlp, kv_heads, width)
 
 
 def _rounded_up(value: int, multiple: int) -> int:

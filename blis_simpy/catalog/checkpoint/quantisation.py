@@ -48,6 +48,11 @@ class Quantisation:
     kv_bits: float | None = None
     integers: bool = False
 
+    @property
+    def names_modules(self) -> bool:
+        """Whether the bits depend on the names of modules, and so may differ between layers."""
+        return bool(self.rules or self.skip)
+
     def bits_of(self, part: str, module: str, has_experts: bool) -> float | None:
         """Return the bits of a weight of a module, None where it keeps the type of the model."""
         for names, bits in self.rules:

@@ -181,13 +181,20 @@ class _Reader:
 
     def _groups(self, plans: tuple[LayerPlan, ...], has_experts: bool) -> tuple[LayerGroup, ...]:
         counts: dict[LayerGroup, int] = {}
-        for plan in plans:
-            layer = self._layer(plan, has_experts)
+        # Most layers are alike, and reading one takes as long as everything else.
+        known: dict[LayerPlan, LayerGroup] = {}
+        for index, plan in enumerate(plans):
+            layer = known.get(plan)
+            if layer is None:
+                view = self.view.of_layer(index)
+                layer = self._layer(plan, view, index, has_experts)
+                if not (view.depends_on_index or self.quantisation.names_modules):
+                    known[plan] = layer
             counts[layer] = counts.get(layer, 0) + 1
         return tuple(attrs.evolve(layer, num_layers=count) for layer, count in counts.items())
 
-    def _layer(self, plan: LayerPlan, has_experts: bool) -> LayerGroup:
-        view, sizes = self.view.of_layer(plan.index), self.sizes
+    def _layer(self, plan: LayerPlan, view: ConfigView, index: int, has_experts: bool) -> LayerGroup:
+        sizes = self.sizes
         attention: Attention | None = None
         recurrence: Recurrence | None = None
         mlp: Mlp | None = None
@@ -214,7 +221,7 @@ class _Reader:
             recurrence=recurrence,
             mlp=mlp,
             experts=experts,
-            weights=self._layer_weights(plan.index, matrices, has_experts, single=single),
+            weights=self._layer_weights(index, matrices, has_experts, single=single),
         )
 
     def _layer_weights(self, index: int, matrices: list[Matrix], has_experts: bool, *, single: bool) -> LayerWeights:

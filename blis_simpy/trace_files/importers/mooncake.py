@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import numpy as np
 
+from blis_simpy.core.call_graph import Call, CallGraph
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import WorkloadTraceError
 from blis_simpy.settings.fields import setting, settings_class
@@ -26,7 +27,7 @@ from blis_simpy.trace_files.timestamps import check_reach, ticks_of
 from blis_simpy.trace_files.trace_builder import build_trace, rounds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +59,10 @@ class _Row:
         Content of a prompt given as text.
     session, parent : str
         Session, and the session that it continues; empty = none.
+    wait : int or None, ticks
+        Time of tools before it, after the response to the previous round.
+    waits_for : tuple of str
+        Sessions whose rows so far have to end first.
     """
 
     line: int | None
@@ -69,6 +74,8 @@ class _Row:
     texts: TokenSpans
     session: str
     parent: str = ""
+    wait: int | None = None
+    waits_for: tuple[str, ...] = ()
 
 
 @settings_class
@@ -92,7 +99,8 @@ class Mooncake(Paced):
     tokenizer: Any = setting(default=None, help=TOKENIZER_HELP)
 
     fields: ClassVar[str] = (
-        "timestamp, input_length, text_input or messages, output_length; optional hash_ids, session_id, delay"
+        "timestamp, input_length, text_input or messages, output_length; optional hash_ids, session_id, delay, "
+        "tool_wait_ms, wait_for"
     )
     times: ClassVar[str] = "ms; without timestamps by rate"
     not_kept: ClassVar[str] = "delays after responses, which become delays after arrivals"
@@ -127,7 +135,10 @@ class Mooncake(Paced):
             session_id=sessions,
         )
         trace.columns["round_index"] = rounds_of(trace.columns["session_id"])
-        return trace
+        if not any(row.delay is not None or row.wait is not None or row.waits_for for row in rows):
+            return trace
+        accumulates = self.context == "accumulate"
+        return attrs.evolve(trace, sessions=tuple(_graphs(path, rows, sessions, contents, accumulates=accumulates)))
 
     def sessions(self, rows: Sequence[_Row]) -> list[str]:
         """Return the session of each row; empty = none."""
@@ -154,6 +165,8 @@ class Mooncake(Paced):
             texts=tuple(text for text in texts if text.tokens),
             session=record.get(self.session_key, _name, ""),
             parent=record.get("parent_chat_id", _name, ""),
+            wait=record.get("tool_wait_ms", _milliseconds, None),
+            waits_for=record.get("wait_for", _names, ()),
         )
 
     def _ticks(self, value: Any) -> int:
@@ -174,7 +187,7 @@ class Mooncake(Paced):
         if self.rate is not None:
             starts = self.arrivals_at(self.rate, len(firsts)).tolist()
         else:
-            without = [row for row in firsts if row.arrival is None]
+            without = [row for row in firsts if row.arrival is None and not row.waits_for]
             if len(without) == len(firsts) > 0:
                 raise self.no_rate("the file has no timestamps")
             if without:
@@ -186,12 +199,16 @@ class Mooncake(Paced):
         for place, row in enumerate(rows):
             key = sessions[place] or f"row {place}"
             first = rows[first_place[key]]
-            if first is row:
-                arrival = start_of[key]
-            elif row.delay is None and row.arrival is not None and first.arrival is not None:
-                arrival = start_of[key] + row.arrival - first.arrival
+            start = start_of[key]
+            if first is row and start is not None:
+                arrival = start
+            elif first is row:
+                awaited = max((latest[other] for other in row.waits_for if other in latest), default=0)
+                arrival = awaited + (row.delay or 0) + (row.wait or 0)
+            elif row.delay is None and start is not None and row.arrival is not None and first.arrival is not None:
+                arrival = start + row.arrival - first.arrival
             else:
-                arrival = latest[key] + (row.delay or 0)
+                arrival = latest[key] + (row.delay or 0) + (row.wait or 0)
             latest[key] = arrival
             arrivals.append(arrival)
         check_reach(max(arrivals, default=0), "rate", self.rate)
@@ -263,6 +280,67 @@ class Bailian(Mooncake):
             parent = "" if row.parent == "-1" else row.parent
             roots[row.session] = roots.get(parent, parent or row.session)
         return [roots[row.session] for row in rows]
+
+
+def _graphs(
+    path: str,
+    rows: Sequence[_Row],
+    sessions: Sequence[str],
+    contents: Sequence[TokenSpans | None],
+    *,
+    accumulates: bool,
+) -> Iterator[CallGraph]:
+    """Make the sessions; those that wait for one another are one session, with the name of the first."""
+    root = {session: session for session in sessions}
+
+    def root_of(session: str) -> str:
+        while root[session] != session:
+            session = root[session]
+        return session
+
+    seen: set[str] = set()
+    for row, session in zip(rows, sessions, strict=True):
+        for other in row.waits_for:
+            if other not in seen:
+                rule = "must be a session with an earlier row"
+                raise WorkloadTraceError.at("wait_for", rule, other, file=path, line=row.line)
+            root[root_of(session)] = root_of(other)
+        seen.add(session)
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for place, session in enumerate(sessions):
+        # Rows without a session are sessions of their own.
+        members[root_of(session) if session else f"row-{place}"].append(place)
+    starts = {name: rows[places[0]].arrival for name, places in members.items()}
+    first = min((start for start in starts.values() if start is not None), default=0)
+    for name, places in members.items():
+        latest: dict[str, int] = {}
+        calls = []
+        for number, place in enumerate(places):
+            row, session = rows[place], sessions[place]
+            parents = [latest[other] for other in (session, *row.waits_for) if other in latest]
+            calls.append(
+                Call(
+                    input_tokens=row.input_tokens,
+                    output_tokens=row.output_tokens,
+                    after=tuple(dict.fromkeys(parents)),
+                    wait_us=(row.delay or 0) + (row.wait or 0),
+                    context="append" if accumulates and session in latest else "fresh",
+                    prompt_tokens=None if accumulates else row.input_tokens,
+                    content=() if accumulates else contents[place] or (),
+                    started_us=None if row.arrival is None else row.arrival - (starts[name] or 0),
+                )
+            )
+            latest[session] = number
+        yield CallGraph(name=name, calls=tuple(calls), started_us=(starts[name] or first) - first)
+
+
+def _milliseconds(value: Any) -> int:
+    return ticks_of(value, "ms")
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Read one label, or a list of labels."""
+    return tuple(map(_name, value)) if isinstance(value, list) else (_name(value),)
 
 
 def _content(row: _Row, block_size: int, known: dict[tuple[int, int], Span]) -> TokenSpans:
