@@ -20,7 +20,7 @@ If there are requests, but no step can be formed, the engine pauses before its n
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.request import NEVER, RequestOutcome
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from blis_simpy.core.observers import Observers
+    from blis_simpy.core.resources import BatchSlots, KVBlocks
+    from blis_simpy.latency.base import LatencyModel
+    from blis_simpy.replica.batch_policies import BatchPolicy
+    from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
+    from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["EndOfStepEngine"]
 
@@ -64,8 +72,36 @@ class EndOfStepEngine(Engine):
     _expires_at_entry = False
     _shows_cached = True
 
-    def __init__(self, *, pause_us: int, **parameters: Any) -> None:
-        super().__init__(**parameters)
+    def __init__(
+        self,
+        *,
+        pause_us: int,
+        rules: StepRules,
+        limits: LengthLimits,
+        block_size: int,
+        latency: LatencyModel,
+        policy: BatchPolicy,
+        queue: WaitQueue,
+        kv: KVStore,
+        kv_blocks: KVBlocks,
+        slots: BatchSlots,
+        observers: Observers,
+        steps_ahead: int = 0,
+    ) -> None:
+        # Named, because mypyc cannot pass `**parameters` on to a native base class.
+        super().__init__(
+            rules=rules,
+            limits=limits,
+            block_size=block_size,
+            latency=latency,
+            policy=policy,
+            queue=queue,
+            kv=kv,
+            kv_blocks=kv_blocks,
+            slots=slots,
+            observers=observers,
+            steps_ahead=steps_ahead,
+        )
         self.last_delivered_at = 0
         self._pause_us = pause_us
         # Pending steps with effects, oldest first.

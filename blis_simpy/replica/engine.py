@@ -140,6 +140,7 @@ class Engine(ABC):
         self.decision_gap_x8 = 0
         self.responses: list[RunningRequest] = []
         self.steps_ahead = steps_ahead
+        self._keeps_outputs = rules.resume.keeps_outputs
         self.queue = queue
         self.kv = kv
         self.kv_blocks = kv_blocks

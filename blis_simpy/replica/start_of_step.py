@@ -6,7 +6,7 @@ that observes the replica during a step sees the state after it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.replica.engine import Engine
@@ -15,17 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from blis_simpy.replica.running_request import RunningRequest
-    from blis_simpy.replica.step_rules import StepRules
 
 __all__ = ["StartOfStepEngine"]
 
 
 class StartOfStepEngine(Engine):
     """Engine with effects at the start of a step; parameters as for `Engine`."""
-
-    def __init__(self, *, rules: StepRules, **parameters: Any) -> None:
-        super().__init__(rules=rules, **parameters)
-        self._keeps_outputs = rules.resume.keeps_outputs
 
     @property
     def next_turn_at(self) -> int:
