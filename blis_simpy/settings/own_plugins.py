@@ -72,7 +72,8 @@ def _class_of(value: Any) -> Any:
 @cache
 def _may_hold_plugins(cls: Any) -> bool:
     """Whether instances of a class have a field that can hold an instance of a plug-in, in whatever part."""
-    if not attrs.has(cls):
+    # Annotations of a class without settings, such as a trace, may name what only type checkers import.
+    if not attrs.has(cls) or not any(map(find_setting, fields_of(cls))):
         return False
     hints = type_hints(cls)
     for attribute in fields_of(cls):

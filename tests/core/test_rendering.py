@@ -35,7 +35,9 @@ def test_a_notebook_shows_what_the_renderer_html_gives():
 def test_an_unknown_format_names_the_known_ones():
     with pytest.raises(blis.PluginError) as caught:
         Thing().render("htlm")
-    assert str(caught.value) == ("renderer is unknown, got 'htlm'; did you mean 'html'? known: html, report, text")
+    assert str(caught.value) == (
+        "renderer is unknown, got 'htlm'; did you mean 'html'? known: html, json, report, terminal, text"
+    )
 
 
 @pytest.mark.parametrize(
