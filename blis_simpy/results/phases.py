@@ -24,14 +24,14 @@ PHASES = {
     "admission": "waiting for admission",
     "routing": "routing and processing before the queue",
     "queue": "waiting to join a batch",
-    "preempted": "discarded computation and waiting to restart",
+    "preempted": "from the first to the last time that it joined a batch",
     "prefill": "computing the prompt",
     "decode": "first token to last token",
 }
 """Phases of a request in order, and what happens in them."""
 
 _MARKS = ("admitted_at_us", "queued_at_us", "first_scheduled_at_us", "scheduled_at_us")
-_USED = ("id", "outcome", "arrived_at_us", *_MARKS, "ttft_us", "e2e_us", "finished_at_us")
+_USED = ("id", "outcome", "arrived_at_us", *_MARKS, "ttft_us", "e2e_us", "finished_at_us", "generated_tokens")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -128,8 +128,10 @@ def phase_bounds(
     lost = np.array([lost_at.get(name, NEVER) for name in requests["id"].tolist()], dtype=np.int64)
     marks[:, -1] = np.where(lost >= marks[:, -1], NEVER, marks[:, -1])
     first_token = np.where(requests["ttft_us"] == NEVER, NEVER, arrived + requests["ttft_us"])
-    # The first token of an attempt before the last preemption was discarded.
-    first_token = np.where(first_token < marks[:, -1], NEVER, first_token)
+    # A first token before the last preemption was either discarded, or is kept: then it decodes once it has resumed.
+    resumed = marks[:, -1]
+    since_then = np.where(requests["generated_tokens"] > 0, resumed, NEVER)
+    first_token = np.where(first_token < resumed, since_then, first_token)
     bounds = np.concatenate((marks, first_token[:, None], end[:, None]), axis=1)
     bounds = np.where(bounds == NEVER, end[:, None], bounds)
     return np.minimum(np.maximum.accumulate(bounds, axis=1), end[:, None])

@@ -110,7 +110,7 @@ def test_a_renderer_shows_every_kind_of_object(installed):
         "admission|waiting for admission|0.000|0.0%|",
         "routing|routing and processing before the queue|0.000|0.0%|",
         "queue|waiting to join a batch|0.000|0.0%|",
-        "preempted|discarded computation and waiting to restart|0.000|0.0%|",
+        "preempted|from the first to the last time that it joined a batch|0.000|0.0%|",
         f"prefill|computing the prompt|0.110|50.0%|{'#' * 20}",
         f"decode|first token to last token|0.110|50.0%|{'#' * 20}",
         "total||0.220|100.0%|",

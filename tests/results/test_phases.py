@@ -11,11 +11,12 @@ from blis_simpy.results.phases import phase_bounds
 NEVER = -1
 
 
-def bounds_of(*, preempted_at=(), ended_at=1000, **marks):
+def bounds_of(*, preempted_at=(), ended_at=1000, generated_tokens=0, **marks):
     """Bounds of one request that arrived at 100; what is not given has not come about."""
     names = ("admitted_at", "queued_at", "first_scheduled_at", "scheduled_at", "ttft", "e2e", "finished_at")
     columns = {f"{name}_us": np.array([marks.get(name, NEVER)]) for name in names}
     columns.update(id=np.array(["r"], dtype=object), arrived_at_us=np.array([100]))
+    columns["generated_tokens"] = np.array([generated_tokens])
     return phase_bounds(columns, [("r", at) for at in preempted_at], ended_at)[0].tolist()
 
 
@@ -39,6 +40,13 @@ def test_the_first_token_of_an_earlier_attempt_does_not_count():
     """It started over at 300, so that the token of 150 is lost, and it computes its prompt until the end."""
     marks = {"admitted_at": 100, "queued_at": 100, "first_scheduled_at": 120, "scheduled_at": 300}
     assert bounds_of(**marks, ttft=50, preempted_at=[200]) == [100, 100, 100, 120, 300, 1000, 1000]
+
+
+def test_request_that_keeps_its_tokens_decodes_once_it_has_resumed():
+    """Its first token is of 150; it is preempted at 200 and resumes at 300, and its last token is of 500."""
+    marks = {"admitted_at": 100, "queued_at": 100, "first_scheduled_at": 120, "scheduled_at": 300}
+    found = bounds_of(**marks, ttft=50, e2e=400, finished_at=500, preempted_at=[200], generated_tokens=9)
+    assert found == [100, 100, 100, 120, 300, 300, 500]
 
 
 def test_a_request_that_timed_out_in_the_queue_waited_until_then():
