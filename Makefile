@@ -2,16 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := -m "not (parity or equivalence or fuzz or notebook or ray or slow)"
+COMPILED_TESTS := tests/core tests/replica tests/cluster tests/parity tests/equivalence tests/testing tests/test_native.py
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
 
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format check bench docs pictures notebooks clean
+.PHONY: help run test test-lowest test-compiled compiled lint format check bench docs pictures notebooks clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_READY)  ## Simulate the quick-start scenario and show the result
 	@$(BIN)/blis run quickstart --report summary
@@ -21,6 +22,12 @@ test: $(DEV_READY)  ## Run the whole test suite
 
 test-lowest: .venv-lowest/.ready  ## Run the fast tests with the lowest versions that pyproject.toml declares
 	.venv-lowest/bin/python -m pytest -n auto $(FAST)
+
+test-compiled: .venv-compiled/.ready  ## Run the tests of the compiled modules against a compiled installation
+	.venv-compiled/bin/python -P -m pytest -n auto -m "not (fuzz or slow)" $(COMPILED_TESTS)
+
+compiled: $(DEV_READY)  ## Build a wheel with compiled modules for this Python and platform into dist/
+	BLIS_SIMPY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: $(DEV_READY)  ## Check style, types, import contracts and the documentation
 	$(BIN)/ruff check .
@@ -49,7 +56,7 @@ docs: $(DEV_READY)  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 clean:  ## Remove everything that was installed, built or cached
-	rm -rf .venv .venv-lowest build dist site results *.egg-info
+	rm -rf .venv .venv-lowest .venv-compiled build dist site results *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .venv/bin/python:
@@ -62,6 +69,12 @@ $(RUN_READY): pyproject.toml | .venv/bin/python
 $(DEV_READY): pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	@touch $@ $(RUN_READY)
+
+.venv-compiled/.ready: pyproject.toml hatch_build.py $(shell find blis_simpy -name '*.py')
+	$(PYTHON) -m venv --clear .venv-compiled
+	BLIS_SIMPY_COMPILE=1 .venv-compiled/bin/python -m pip install --quiet --disable-pip-version-check ".[hub,plot,tables,test]"
+	.venv-compiled/bin/blis version | grep --quiet compiled
+	@touch $@
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv --clear .venv-lowest

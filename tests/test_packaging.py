@@ -62,6 +62,13 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_wheel_is_pure_python_unless_compilation_is_requested(wheel):
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".so", ".pyd", ".c"))]
+
+
+@pytest.mark.slow
 def test_wheel_contains_the_data_files(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())

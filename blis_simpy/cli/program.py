@@ -173,7 +173,10 @@ def _dispatch(argv: Sequence[str]) -> None:
     elif word in ("--version", "version"):
         from importlib.metadata import version
 
-        sys.stdout.write(f"blis {version('blis-simpy')}\n")
+        from blis_simpy.native import is_compiled
+
+        compiled = " (compiled)" if is_compiled() else ""
+        sys.stdout.write(f"blis {version('blis-simpy')}{compiled}\n")
     else:
         _command(word)(argv[1:])
 

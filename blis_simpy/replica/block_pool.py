@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blis_simpy.native import mypyc_attr
 from blis_simpy.replica.kv_block import Segment
 from blis_simpy.replica.paged_blocks import PagedBlocks
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BlockPool"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BlockPool(PagedBlocks):
     """Paged KV memory on the GPU with the prefix cache of vLLM (registered as ``block-pool``).
 

@@ -20,7 +20,7 @@ If there are requests, but no step can be formed, the engine pauses before its n
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.request import NEVER, RequestOutcome
@@ -57,7 +57,7 @@ class EndOfStepEngine(Engine):
         End of the last delivered step.
     """
 
-    timeout_event = ReplicaEvent.ABORT
+    timeout_event: ClassVar[ReplicaEvent] = ReplicaEvent.ABORT
     gaps_include_pauses = True
     _skips_empty_steps = True
     # vLLM knows no deadlines: a late request is served until the abort of its client is processed.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.plugin_faults import is_own
@@ -104,7 +104,7 @@ class Engine(ABC):
         Requests that ended in the last turn, with a response that reaches the client later, at `finished_at`.
     """
 
-    timeout_event = ReplicaEvent.TIMEOUT
+    timeout_event: ClassVar[ReplicaEvent] = ReplicaEvent.TIMEOUT
     """Kind of the timeout event, which decides its place within a tick."""
     gaps_include_pauses = False
     """Whether the gap between two tokens is the time between the ends of their steps, or the duration of the later."""

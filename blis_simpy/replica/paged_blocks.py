@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.block_keys import NO_KEYS, BlockHasher, BlockKeys
+from blis_simpy.native import mypyc_attr
 from blis_simpy.replica.kv_block import FreeList, HeldBlocks, Segment
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _NO_BLOCKS = HeldBlocks()
 _position = attrgetter("position")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PagedBlocks(ABC):
     """Base class of the KV stores. Subclasses decide which blocks get a key, and the place of freed blocks.
 

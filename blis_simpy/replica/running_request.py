@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import Leg, Phase, RequestOutcome
+from blis_simpy.native import mypyc_attr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RunningRequest"]
 
 
+@mypyc_attr(serializable=True)
 class RunningRequest(Leg):
     """A leg with the state that engine and KV store keep for it.
 
@@ -86,7 +88,16 @@ class RunningRequest(Leg):
         "position",
     )
 
-    previous: RunningRequest | None
+    # Read by mypyc: native classes forbid the deletion of other attributes.
+    __deletable__ = (
+        "blocks",
+        "busy_us_before",
+        "computed",
+        "delivered_at_last_step",
+        "keys",
+        "last_progress",
+        "last_step",
+    )
 
     def __init__(self, request: Request, replica: int, phase: Phase, routed_at: int) -> None:
         super().__init__(request, replica, phase, routed_at)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.block_keys import BlockHasher
+from blis_simpy.native import mypyc_attr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
@@ -38,6 +39,7 @@ class Block:
         self.num_holders = 1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SingleBlocks(ABC):
     """Free list and lookup of single blocks.
 

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     import numpy as np
 
     from blis_simpy.core.random_streams import RandomStreams
+    from blis_simpy.workload.lengths import LengthSampler
 
 __all__ = ["AgentSessions"]
 
 _PREFIX = "agents"
+
+
+def _one() -> LengthSampler:
+    from blis_simpy.workload.lengths import Constant  # rarely needed
+
+    return Constant(1)
 
 
 @settings_class
@@ -57,7 +64,7 @@ class AgentSessions:
         ge=0,
     )
     sub_agents: LengthField = setting(
-        default=0,
+        factory=_one,
         help="Numbers of sub-agents that a turn with sub-agents starts at once, each a call with the shared prefix; "
         "the next turn joins their outputs.",
         unit="calls",

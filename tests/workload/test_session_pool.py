@@ -149,11 +149,11 @@ def test_a_failed_call_is_repeated_as_often_as_allowed():
     assert column(result, "arrived_at_us") == [0, int(2.5 * S), 5 * S]
 
 
-@pytest.mark.parametrize(("follow", "prompt"), [("recorded", 10 + 50 + 1), ("simulated", 10 + 42 + 1)])
+@pytest.mark.parametrize(("follow", "prompt"), [("recorded", 10 + 30 + 1), ("simulated", 10 + 22 + 1)])
 def test_a_cut_output_is_repeated_in_its_recorded_length_unless_simulated_ones_are_followed(follow, prompt):
-    """A context of 52 tokens cuts the output of 50 after a prompt of 10."""
-    engine = {"max_model_len": 52, "over_length": "clip"}
-    assert column(run(graph(call(50, new=10), call(1, 0)), engine=engine, follow=follow), "input_tokens") == [
+    """A context of 32 tokens cuts the output of 30 after a prompt of 10."""
+    engine = {"max_model_len": 32, "over_length": "clip"}
+    assert column(run(graph(call(30, new=10), call(1, 0)), engine=engine, follow=follow), "input_tokens") == [
         10,
         prompt,
     ]
