@@ -103,7 +103,15 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(folder, blis):
         "--replications",
     ]
     words += ["10", "--store", "kept", *SERIAL, "--metrics", "completed"]
-    running = subprocess.Popen([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    # A shell starts its background jobs, hence tests among them, with SIGINT ignored.
+    running = subprocess.Popen(
+        [PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while len(Store("kept")) < 2 and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
