@@ -27,11 +27,14 @@ SAMPLES_OF = {
     "guidellm.json": "guidellm",
     "inference-perf-requests.json": "inference-perf-requests",
     "mooncake.jsonl": "mooncake",
+    "otel.json": "otel",
+    "sessions.jsonl": "sessions",
     "sglang-benchmark.jsonl": "sglang-benchmark",
     "sharegpt.json": "sharegpt",
     "table.jsonl": "table",
     "trace-v2.csv": "trace-v2",
     "vllm-benchmark.json": "vllm-benchmark",
+    "weka.jsonl": "weka",
 }
 
 ROWS = st.lists(
@@ -105,6 +108,22 @@ def sharegpt(prompt, output):
     return {"messages": [{"role": "user", "content": "x" * prompt}, {"role": "assistant", "content": "y" * output}]}
 
 
+def otel(number, arrival, prompt, output):
+    start = 10**18 + arrival * 10**6
+    attributes = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": output}
+    times = {"startTimeUnixNano": start, "endTimeUnixNano": start + 1}
+    return {"name": "chat m", "traceId": f"t{number}", **times, "attributes": attributes}
+
+
+def call(arrival, prompt, output):
+    return {"input": prompt, "output": output, "context": "fresh", "start_ms": arrival}
+
+
+def weka(rows):
+    calls = [{"t": arrival / 1000, "in": prompt, "out": output} for arrival, prompt, output in rows]
+    return lines([{"id": "a", "block_size": 64, "requests": calls}])
+
+
 def length(arrival, prompt, output, **others):
     return {"timestamp": arrival, "input_length": prompt, "output_length": output, **others}
 
@@ -128,9 +147,12 @@ WRITERS = {
     ),
     "inference-perf-requests": lambda rows: json.dumps([inference_perf(*row) for row in rows]),
     "mooncake": lambda rows: lines(length(*row) for row in rows),
+    "otel": lambda rows: lines(otel(number, *row) for number, row in enumerate(rows)),
+    "sessions": lambda rows: lines([{"session": "a", "calls": [call(*row) for row in rows]}]),
     "sglang-benchmark": sglang,
     "table": lambda rows: table(["arrival_ms", "prompt_tokens", "completion_tokens"], rows),
     "vllm-benchmark": lambda rows: sglang(rows).replace('"dataset_name": "random", ', ""),
+    "weka": weka,
 }
 
 
@@ -173,4 +195,5 @@ def test_sample_is_recognised_and_survives_as_a_trace(name):
 
 
 def test_each_format_has_a_sample():
-    assert set(SAMPLES_OF.values()) == set(registry.names(KIND))
+    """Those of call graphs have theirs in test_session_traces."""
+    assert set(SAMPLES_OF.values()) | {"otel", "sessions", "weka"} == set(registry.names(KIND))
