@@ -56,6 +56,7 @@ class _Short(Repr):
         return repr(x[:100])
 
 
+_LONGEST_PATH = 300
 _SHORT = _Short()
 _SHORT.maxlevel = 4
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 12
@@ -104,7 +105,9 @@ class Problem:
 
     def __str__(self) -> str:
         text = f"{self.file}: " if self.file else ""
-        text += f"{self.path} {self.rule}" if self.path else self.rule
+        # A name that a user wrote may be of any length.
+        path = self.path if len(self.path) <= _LONGEST_PATH else self.path[: _LONGEST_PATH - 3] + "..."
+        text += f"{path} {self.rule}" if path else self.rule
         if self.value is not _ABSENT:
             text += f", got {_short(self.value)}"
         if self.line is not None:

@@ -158,7 +158,7 @@ def read_flags(
         groups[section].add_argument(flag.name, dest=flag.name, action="append", metavar=metavar, help=words_of_help)
     words, problems = _joined(argv, known)
     parsed, surplus = parser.parse_known_intermixed_args(words)
-    problems += [Problem(rule=f"unexpected argument {word!r}") for word in surplus]
+    problems += [Problem(rule=f"unexpected argument {word[:100]!r}") for word in surplus]
     values: dict[str, Any] = {}
     for name, texts in vars(parsed).items():
         if texts is None or texts == []:

@@ -88,6 +88,8 @@ def test_no_word_of_several_is_absent_like_any_flag():
         (["--count=--"], "--count needs a value"),
         (["--quick=yes"], "--quick must be true or false, got 'yes'"),
         (["a", "b"], "unexpected argument 'b'"),
+        (["a", "b" * 5000], f"unexpected argument '{'b' * 100}'"),
+        (["--" + "b" * 5000], f"--{'b' * 295}... is not a flag"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(words, line):
