@@ -172,6 +172,7 @@ class Replica:
             planner.commit_all()
             next_turn_at = engine.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
+                self._send_responses()
                 yield from self._wait_for(reservation)
                 next_turn_at = engine.take_turn(env.now)
                 self.slots.serve_waiting()

@@ -5,6 +5,7 @@ A step takes 100 + prompt tokens + 10 x decode tokens (µs), a block holds 16 to
 
 import pytest
 
+import blis_simpy as blis
 from blis_simpy.results.token_gaps import StepGaps
 
 SYNC = {"profile": "vllm", "async_scheduling": False}
@@ -164,3 +165,25 @@ def test_runs_of_decode_steps_are_planned(prepare, engine):
     assert starts[True] == starts[False] == first + second
     assert stretches[False] == 600
     assert stretches[True] < 30
+
+
+def test_a_response_is_sent_at_its_tick_while_another_process_holds_the_block(prepare):
+    """The first request ends at 100 µs and takes 7 µs for its response; the process has the block until 400 µs."""
+    simulation = prepare((1, 1, 0), (1, 1, 0), alpha=(0, 0, 7), beta=(100, 0, 0), step_effects="end", blocks=1)
+    ticks = []
+
+    class Ends(blis.Observer):
+        def ended(self, request):
+            ticks.append(simulation.env.now)
+
+    def hold():
+        yield simulation.env.timeout(100)
+        yield simulation.replicas[0].kv_blocks.get(1)
+        yield simulation.env.timeout(300)
+        ticks.append(simulation.env.now)
+        yield simulation.replicas[0].kv_blocks.put(1)
+
+    simulation.add_observer(Ends())
+    simulation.env.process(hold())
+    simulation.run()
+    assert ticks == [107, 400, 507]
