@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -164,10 +165,11 @@ def _loky(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Do
     from joblib import Parallel, delayed
 
     packed = pickled(kit)
+    path = tuple(str(Path(place).absolute()) for place in sys.path)
     parallel = Parallel(n_jobs=workers or -1, backend="loky", return_as="generator_unordered")
     num_finished = 0
     try:
-        for finished in parallel(delayed(_perform_in_child)(task, packed) for task in tasks):
+        for finished in parallel(delayed(_perform_in_child)(task, packed, path) for task in tasks):
             yield finished
             num_finished += 1
     except BrokenExecutor as error:
@@ -176,9 +178,11 @@ def _loky(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Do
         raise PluginError.at("executor 'loky'", rule, hint=hint) from error
 
 
-def _perform_in_child(task: RunTask, packed: bytes) -> _Finished:
-    """Carry out one run in a process that ends with its parent."""
+def _perform_in_child(task: RunTask, packed: bytes, path: tuple[str, ...]) -> _Finished:
+    """Carry out one run in a process that ends with its parent and imports from the same places."""
     _end_with_parent()
+    # Processes are kept for later experiments; by then the program may import from further places.
+    sys.path[:] = path
     return _perform_elsewhere(task, packed)
 
 

@@ -38,10 +38,9 @@ def read():
 
 @pytest.fixture
 def plt():
-    """Pyplot that draws into memory; open figures are closed."""
+    """Pyplot that draws into memory."""
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    yield plt
-    plt.close("all")
+    return plt

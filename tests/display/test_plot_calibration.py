@@ -19,12 +19,6 @@ def calibration():
     return Calibration(pairs=pairs, matched=3, **counts)
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 def test_dots_are_measured_and_simulated_milliseconds_beside_the_diagonal(calibration):
     """A measured latency of 0 cannot be drawn on logarithmic axes."""
     axes = calibration.plot()

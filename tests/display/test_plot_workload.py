@@ -21,14 +21,12 @@ def test_preview_draws_rate_lengths_and_clients_with_their_units(preview):
     assert np.allclose(rate.patches[0].get_data().values, 10, atol=1)
     assert [patch.get_data().values.sum() for patch in lengths.patches] == [200, 200]
     assert [bar.get_width() for bar in clients.patches] == [1.0]
-    matplotlib.pyplot.close("all")
 
 
 def test_preview_draws_on_axes_that_are_given(preview):
     figure, axes = matplotlib.pyplot.subplots(3)
     assert tuple(plot_preview(preview, axes)) == tuple(axes)
     assert len(figure.axes) == 3
-    matplotlib.pyplot.close("all")
 
 
 def test_absent_matplotlib_is_named(preview, monkeypatch):

@@ -1,5 +1,6 @@
 """Runs come to the same wherever they are done, and survive being killed."""
 
+import importlib
 import os
 import re
 import signal
@@ -77,6 +78,17 @@ def test_plug_ins_that_were_added_here_work_in_other_processes(small):
     # Nothing of it is left in the workers.
     with pytest.raises(PluginError, match="routing is unknown, got 'only-here'"):
         blis.replicate(scenario, 2, workers=2)
+
+
+def test_workers_that_are_kept_import_from_where_the_program_does_now(small, tmp_path, monkeypatch):
+    blis.replicate(small, 2, workers=2)
+    (tmp_path / "later_policy.py").write_text(
+        "class Second:\n    def route(self, request, state):\n        return 1\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    router = importlib.import_module("later_policy").Second()
+    found = blis.replicate(small.with_(replicas=2, router=router), 2, metrics={"share": share_of_first}, workers=2)
+    assert found.values("share").tolist() == [0.0, 0.0]
 
 
 def test_what_cannot_be_sent_is_refused_unless_it_need_not_be(small):
