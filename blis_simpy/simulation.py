@@ -22,11 +22,12 @@ from simpy.events import Event, Process
 
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
-from blis_simpy.cluster.invariants import CHECKS, InvariantChecker
+from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
+from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults

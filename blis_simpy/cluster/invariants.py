@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.request import Leg, Request, Route
     from blis_simpy.replica.replica import Replica
 
-__all__ = ["CHECKS", "InvariantChecker"]
-
-CHECKS = ("full",)
-"""Names of the sets of invariants."""
+__all__ = ["InvariantChecker"]
 
 _AT_ROUTER, _ON_THE_WAY, _QUEUED, _RUNNING, _LEG_ENDED, _ENDED = (
     "at the router",

@@ -14,6 +14,7 @@ from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, Opt
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 __all__ = [
+    "CHECKS",
     "DRAIN_POLICIES",
     "Admission",
     "AdmissionSettings",
@@ -24,6 +25,8 @@ __all__ = [
     "Routing",
 ]
 
+CHECKS = ("full",)
+"""Sets of invariants that a simulation can check while it runs."""
 DRAIN_POLICIES = ("wait", "immediate", "redirect")
 
 Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[..., AdmissionPolicy]
