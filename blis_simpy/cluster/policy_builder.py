@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy import registry
-from blis_simpy.errors import PluginError, ScenarioError
+from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from blis_simpy.cluster.decision_log import DecisionLog
@@ -29,7 +29,7 @@ def build_admission(settings: AdmissionSettings) -> AdmissionPolicy:
     PluginError
         If the policy is unknown, has unknown options, or has no method ``admit``.
     """
-    policy: AdmissionPolicy = _built("admission", "admission", settings.policy, "admit")
+    policy: AdmissionPolicy = _built("admission", "admission", settings.policy)
     return policy
 
 
@@ -43,7 +43,7 @@ def build_routing(settings: RouterSettings) -> RoutingPolicy:
     PluginError
         If the policy is unknown, has unknown options, or has no method ``route``.
     """
-    policy: RoutingPolicy = _built("routing", "router", settings.policy, "route")
+    policy: RoutingPolicy = _built("routing", "router", settings.policy)
     return policy
 
 
@@ -67,11 +67,8 @@ def build_decision_log(settings: RouterSettings) -> DecisionLog | None:
     return DecisionLog(settings.decision_alternatives)
 
 
-def _built(kind: str, section: str, policy: Plugin, method: str) -> Any:
+def _built(kind: str, section: str, policy: Plugin) -> Any:
     try:
-        built = registry.build(kind, policy)
+        return registry.build(kind, policy)
     except ScenarioError as error:
         raise ScenarioError(problem.inside(section) for problem in error.problems) from None
-    if not callable(getattr(built, method, None)):
-        raise PluginError.at(f"{kind} policy {type(built).__name__}", f"has no method {method}")
-    return built

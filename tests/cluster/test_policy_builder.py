@@ -215,7 +215,7 @@ def test_options_of_an_instance_or_a_class_are_changed_by_their_path():
 def test_what_is_not_a_policy_is_refused():
     with pytest.raises(PluginError) as caught:
         build_routing(scenario(router=TokenBucket).router)
-    assert str(caught.value) == "routing policy TokenBucket has no method route"
+    assert str(caught.value) == "routing policy TokenBucket has no method route; route(request, state)"
 
 
 def test_settings_without_effect_are_warned_of(caplog):
