@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from blis_simpy import registry
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from blis_simpy.settings.field_types import Plugin
 
 __all__ = ["build_admission", "build_decision_log", "build_routing"]
-
-_log = logging.getLogger("blis_simpy")
 
 
 def build_admission(settings: AdmissionSettings) -> AdmissionPolicy:
@@ -48,19 +45,8 @@ def build_routing(settings: RouterSettings) -> RoutingPolicy:
 
 
 def build_decision_log(settings: RouterSettings) -> DecisionLog | None:
-    """Build an empty decision log; None if the settings disable it.
-
-    Parameters
-    ----------
-    settings : RouterSettings
-        `decision_alternatives` without `decision_log` logs a warning.
-    """
+    """Build an empty decision log; None if the settings disable it."""
     if not settings.decision_log:
-        if settings.decision_alternatives:
-            _log.warning(
-                "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
-                "(--trace-level decisions)"
-            )
         return None
     from blis_simpy.cluster.decision_log import DecisionLog
 

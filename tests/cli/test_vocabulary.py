@@ -5,6 +5,8 @@ import json
 import pytest
 
 from blis_simpy.cli.main import main
+from blis_simpy.cli.scenario_flags import with_flags
+from blis_simpy.load_files import load_scenario, shipped_scenarios
 
 FAST = """
 model: m
@@ -59,6 +61,22 @@ def test_concurrency_makes_closed_loop_users(requests):
 
 def test_an_infinite_rate_sends_all_at_once(requests):
     assert {row["arrived_at_us"] for row in requests("run", "fast.yaml", "--rate", "inf")} == {0}
+
+
+def test_counts_may_be_written_with_an_exponent(requests):
+    assert len(requests("run", "fast.yaml", "--num-requests", "1.2e1")) == 12
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_rate_changes_the_traffic_of_each_scenario(name):
+    scenario = load_scenario(name)
+    faster = with_flags(scenario, {"workload.rate": 2 * scenario.workload.mean_rate()})
+    before, after = (given.with_(horizon=None).preview() for given in (scenario, faster))
+    assert _rate(after) > 1.4 * _rate(before)
+
+
+def _rate(preview):
+    return len(preview.arrived_at) / preview.arrived_at[-1]
 
 
 def test_a_cap_on_requests_in_flight_is_a_flag(requests):
@@ -143,6 +161,7 @@ def test_routers_are_compared_on_a_trace(folder):
         ("gpus", "H100 "),
         ("metrics", "ttft_STATISTIC_ms "),
         ("policies", "routing round-robin "),
+        ("policies", "batching continuous "),
     ],
 )
 def test_list_names_what_there_is(capsys, kind, line):
