@@ -113,7 +113,6 @@ def test_a_request_takes_integers_of_numpy_and_text_with_a_unit():
         (("a", 0, 10.0, 2), "input_tokens must be an integer, got 10.0"),
         (("a", 0, 10, True), "output_tokens must be an integer, got True"),
         (("a", 0, 10, -2), "output_tokens must be >= 0, got -2"),
-        (("a", -1, 10, 2), "arrived_at must be >= 0, got -1"),
     ],
 )
 def test_a_wrong_request_is_refused_when_it_is_made(arguments, message):

@@ -275,5 +275,7 @@ def _number(text: str, kind: type) -> int | float | str:
             number = read(text)
         except ValueError:
             continue
-        return number if kind is float or number == number // 1 else text
+        if kind is float:
+            return number
+        return int(number) if number == number // 1 else text
     return text

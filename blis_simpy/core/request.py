@@ -108,9 +108,8 @@ class Request:
             self.priority, self.round_index = (_integer(self, name) for name in ("priority", "round_index"))
         if not type(self.input_tokens) is type(self.output_tokens) is type(self.max_output_tokens) is int:
             self.input_tokens, self.output_tokens, self.max_output_tokens = (_integer(self, name) for name in _TOKENS)
-        if self.arrived_at < 0 or self.input_tokens < 0 or self.output_tokens < 0 or self.deadline < 0:
-            names = ("arrived_at", "input_tokens", "output_tokens", "deadline")
-            name = next(name for name in names if getattr(self, name) < 0)
+        if self.input_tokens < 0 or self.output_tokens < 0 or self.deadline < 0:
+            name = next(name for name in ("input_tokens", "output_tokens", "deadline") if getattr(self, name) < 0)
             raise ScenarioError.at(name, "must be >= 0", getattr(self, name))
 
     def __repr__(self) -> str:

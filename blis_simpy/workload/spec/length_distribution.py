@@ -184,7 +184,7 @@ def _to_lengths(value: Any) -> Any:
         from blis_simpy.workload.lengths import Constant
 
         try:
-            return Constant(value)
+            return Constant(int(value))
         except ScenarioError as error:
             raise ScenarioError(attrs.evolve(problem, path="") for problem in error.problems) from None
     if isinstance(value, Mapping) and _is_described(value):
