@@ -99,7 +99,7 @@ class ScenarioSettings:
     )
     hardware: str | None = setting(
         default=None,
-        help="GPU, as named in the hardware table; unset means the usual one of the model.",
+        help="GPU, as named in the hardware table; case-insensitive; unset means the usual one of the model.",
         flag="--hardware",
     )
     hardware_config: OptionalPath = setting(

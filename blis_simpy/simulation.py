@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from simpy.events import Event, Process
 
+from blis_simpy import registry
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.invariants import InvariantChecker
@@ -551,7 +552,7 @@ class Simulation:
         return self._add_hook("ended", hook, hook)
 
     def _add_hook(self, event: str, hook: Hook, function: Callable[..., object]) -> Hook:
-        if not callable(hook):
+        if not callable(hook) or not registry.takes(hook, 1):
             raise ScenarioError.at("hook", "must be a function that takes a request", hook)
         self._observers.add_deferred(event, function)
         return hook
