@@ -34,6 +34,8 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.network.fabric import Fabric
+from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
@@ -88,6 +90,8 @@ class Simulation:
         The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
+    network : Network
+        The network between the replicas; `Network.send` transfers bytes for any process.
     deployment : ResolvedDeployment
         Model, GPU, latency model and KV capacity that the scenario resolved to; with groups of replicas, those of the
         first group.
@@ -163,6 +167,15 @@ class Simulation:
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
             observers.subscribe(self._log)
+        self.network = Network(
+            self.env,
+            Fabric(
+                scenario.network,
+                {pool.name: pool.network for pool in scenario.node_pools},
+                site_of=lambda replica: self.cluster.site(replica),
+                num_replicas=lambda: len(self.cluster.replicas),
+            ),
+        )
         self.cluster = Cluster(
             self.env,
             kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
