@@ -124,7 +124,9 @@ class Simulation:
             raise ScenarioError.at("check", "is unknown", check, hint=nearest(str(check), CHECKS))
         with named_faults():
             self._build(scenario, seed, requests)
-        self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
+        self._checker = (
+            None if check is None else InvariantChecker(self.env, self.cluster, self.network, self._observers)
+        )
 
     def _build(
         self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | DataFrame | None
@@ -331,6 +333,7 @@ class Simulation:
             details=self._details,
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
+            network=self.network,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
