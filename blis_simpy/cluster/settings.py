@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
+from blis_simpy.network.settings import PoolNetwork
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_NODES, MAX_REPLICAS
 from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
@@ -150,6 +151,9 @@ class NodePool:
     )
     provisioning_delay_stddev: Duration = setting(
         default=0, help="Standard deviation of the provisioning delay.", unit="us", ge=0, dimension="duration"
+    )
+    network: OptionalPart[PoolNetwork] = setting(
+        default=None, help="Network of the nodes; needs the `network` of the scenario."
     )
 
     def __attrs_post_init__(self) -> None:
