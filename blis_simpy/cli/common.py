@@ -321,9 +321,14 @@ def check_outputs(
     ScenarioError
         If a file cannot be written or would replace a file that is read, or the weights of the score are wrong.
     """
+    prints = options["report"] in (None, "blis")
     if options["summarize_trace"] and not scenario.router.decision_log:
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
-    if options["fitness_weights"] is not None:
+    elif options["summarize_trace"] and not prints:
+        _log.warning("--summarize-trace has no effect with --report %s", options["report"])
+    if options["fitness_weights"] is not None and not prints:
+        _log.warning("--fitness-weights has no effect with --report %s", options["report"])
+    elif options["fitness_weights"] is not None:
         if command == "run":
             from blis_simpy.results.fitness import parse_weights
 

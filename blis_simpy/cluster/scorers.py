@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from blis_simpy import registry
 from blis_simpy.cluster.prefix_index import PrefixIndex
 from blis_simpy.cluster.snapshot_values import effective_loads, kv_utilizations, replica_values
-from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
+from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.settings.field_types import Plugin
 
 if TYPE_CHECKING:
@@ -209,14 +209,12 @@ def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
     ScenarioError
         As for `parse_scorers`.
     PluginError
-        If an object has no method ``score``.
+        If a scorer is unknown or has no method ``score`` that takes a request and snapshots.
     """
     pairs = parse_scorers(mix)
     total = sum(weight for _, weight in pairs)
     scorers: list[tuple[Scorer, float]] = []
     for given, weight in pairs:
         scorer = registry.build("scorer", given)
-        if not callable(getattr(scorer, "score", None)):
-            raise PluginError.at(f"scorer {type(scorer).__name__}", "has no method score")
         scorers.append((scorer, weight / total))
     return scorers

@@ -111,6 +111,8 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
     value = known.normalise(value)
+    if type(value) is float and known.dimension is None and value.is_integer() and hint in (int, int | None):
+        value = int(value)  # a count may be written as 1e3
     if known.convert is not None:
         value = known.convert(value)
     if known.forms is not None:

@@ -14,9 +14,10 @@ import attrs
 
 from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY, SLO_TARGETS
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Trace:
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
         All columns of `trace_columns.COLUMNS`, in file order; `column_names.PREFIX_LENGTH` too in the newer layout,
-        `column_names.PRIORITY` too if requests have priorities.
+        `column_names.PRIORITY` and `column_names.SLO_TARGETS` too if requests have them.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
@@ -177,6 +178,7 @@ class Trace:
             priority,
             content,
             output_stream,
+            slo_targets,
         ) in zip(
             self._values("request_id"),
             self.arrivals,
@@ -190,6 +192,7 @@ class Trace:
             self._values(PRIORITY) if PRIORITY in self.columns else repeat(0),
             repeat(None) if self.contents is None else self.contents,
             repeat(None) if self.output_streams is None else self.output_streams,
+            self._slo_targets(),
             strict=False,
         ):
             if group and prefix_tokens and content is None:
@@ -215,9 +218,21 @@ class Trace:
                     round_index=round_index,
                     streaming=streaming,
                     priority=priority,
+                    slo_targets=slo_targets,
                 )
             )
         return requests
+
+    def _slo_targets(self) -> Iterable[SLOTargets | None]:
+        """SLO targets of each request; None if all are those of its class."""
+        names = [name for name in SLO_TARGETS if name in self.columns]
+        if not names:
+            return repeat(None)
+        made: dict[tuple[int, ...], SLOTargets | None] = {(0,) * len(names): None}
+        rows = list(zip(*map(self._values, names), strict=True))
+        for row in set(rows) - made.keys():
+            made[row] = SLOTargets(**{SLO_TARGETS[name]: us for name, us in zip(names, row, strict=True) if us})
+        return [made[row] for row in rows]
 
     def _values(self, name: str) -> list[Any]:
         """Values as plain Python objects: numpy scalars must not reach the clock."""
