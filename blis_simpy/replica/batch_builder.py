@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import RequestOutcome
+from blis_simpy.replica.kv_store import ReceivingKVStore
 from blis_simpy.replica.log import Resumption
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class BatchBuilder:
         self._batch = batch
         self._queue = queue
         self._kv = kv
+        self._receiver = kv if isinstance(kv, ReceivingKVStore) else None
         self._kv_blocks = kv_blocks
         self._log = log
         self._observers = observers
@@ -317,6 +319,11 @@ class BatchBuilder:
         """
         leg = self._queue.head
         assert leg is not None
+        if leg.handover is not None:
+            if self._queue.num_holding:
+                return self._join(leg)
+            if leg.handover.reserved_at < 0:
+                return self._reserve(leg)
         # Looked up at each attempt, because running requests add and evict blocks in the meantime.
         prefix = self._kv.cached_prefix(leg)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
@@ -343,19 +350,56 @@ class BatchBuilder:
             self._observers.scheduled(leg)
         return True
 
+    def _reserve(self, leg: RunningRequest) -> bool:
+        """Allocate the blocks of the head of the wait queue, whose content comes from another replica.
+
+        The request leaves the queue until its blocks have arrived. It takes no slot and no tokens.
+        """
+        handover, kv = leg.handover, self._receiver
+        assert handover is not None
+        assert kv is not None
+        prefix = self._kv.cached_prefix(leg)
+        # For all known tokens: one more than arrive, if some are outputs. So the next step needs no further block.
+        end = leg.input_tokens
+        kept = self._kept_blocks if self._batch.members else 0
+        if not self._admission.fits(leg, prefix, end, kept) or not kv.reserve(leg, prefix, end):
+            return False
+        self._queue.load_head()
+        leg.cached_tokens = cached = len(prefix) * self._block_size
+        handover.reserved_at = self.now
+        handover.moved_tokens = -(-handover.tokens // self._block_size) * self._block_size - cached
+        if self._observers.blocks_reserved is not None:
+            self._observers.blocks_reserved(leg)
+        return True
+
+    def _join(self, leg: RunningRequest) -> bool:
+        """Admit the head of the wait queue, which holds its blocks."""
+        end = leg.computed + min(leg.input_tokens - leg.computed, self._max_chunk, self.token_budget)
+        self._queue.pop()
+        self._batch.join(leg)
+        leg.granted = end - leg.computed
+        self.token_budget -= leg.granted
+        leg.outcome = _RUNNING
+        leg.first_scheduled_at = leg.scheduled_at = self.now
+        if self._observers.scheduled is not None:
+            self._observers.scheduled(leg)
+        return True
+
     def _head_chunk(self) -> tuple[RunningRequest, Sized, int] | None:
         """Head of the wait queue, its cached prefix, and the end of its first chunk beside all decode tokens."""
         leg = self._queue.head
         if leg is None:
             return None
         prefix = self._kv.cached_prefix(leg)
+        if leg.handover is not None and leg.handover.reserved_at < 0:
+            return leg, prefix, leg.input_tokens
         return leg, prefix, self._first_chunk_end(leg, len(prefix), self.token_budget - self._batch.decodes.count)
 
     def head_stays_blocked(self) -> bool:
         """Whether the head of the wait queue cannot be admitted as long as no KV blocks are put back."""
         # With an order that depends on the clock, another request may become the head. The output of running requests
         # may add blocks to the cache that the head shares.
-        if not self._queue.time_invariant or self._batch.with_named_output:
+        if not self._queue.time_invariant or self._batch.with_named_output or self._queue.num_holding:
             return False
         first_chunk = self._head_chunk()
         kept = self._kept_blocks if self._batch.members else 0
@@ -363,5 +407,7 @@ class BatchBuilder:
 
     def blocks_for_head(self) -> int:
         """Return the number of free KV blocks that admit the head of the wait queue; 0 if the queue is empty."""
+        if self._queue.num_holding:
+            return 0
         first_chunk = self._head_chunk()
         return 0 if first_chunk is None else self._admission.blocks_needed(*first_chunk)

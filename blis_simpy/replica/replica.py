@@ -17,7 +17,7 @@ from simpy.exceptions import Interrupt
 from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
 from blis_simpy.core.plugin_faults import is_own
-from blis_simpy.core.request import Phase, Request, RequestOutcome
+from blis_simpy.core.request import Handover, Leg, Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
@@ -249,14 +249,105 @@ class Replica:
 
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
         """Start a leg of a request; it enters the wait queue after the queueing delay of the latency model."""
+        request.leg = leg = RunningRequest(request, self.index, phase, self.env.now)
+        self._start(leg)
+
+    def take_over(self, handover: Handover) -> RunningRequest:
+        """Start a leg of a request whose KV blocks another replica sends.
+
+        The leg is not that of its request while the source computes the prompt, see `Handovers`.
+        """
+        source, request = handover.source, handover.source.request
+        leg = RunningRequest(request, self.index, Phase.DECODE, self.env.now)
+        leg.handover = handover
+        if handover.num_outputs:
+            leg.num_outputs = handover.num_outputs
+            leg.input_tokens += handover.num_outputs
+            leg.ttft, leg.itl_sum, leg.itl_count = source.ttft, source.itl_sum, source.itl_count
+        self._start(leg)
+        return leg
+
+    def _start(self, leg: RunningRequest) -> None:
         now = self.env.now
-        request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
         delay = self._queueing_time(leg.input_tokens)
         self.env.call_at(now + delay, self._queued_priority, self._enter, leg)
 
+    def receive(self, leg: RunningRequest) -> None:
+        """Let a request whose KV blocks have arrived wait for a batch slot."""
+        self.catch_up()
+        self._engine.receive(leg)
+        self._after_change(plan_holds=True)
+
+    def hand_over(self, leg: RunningRequest) -> None:
+        """End a decoding request with the current step, and hold its blocks for another replica."""
+        self.catch_up()
+        self._engine.hand_over(leg, self.env.now)
+        self._after_change(plan_holds=False)
+
+    @property
+    def last_step(self) -> tuple[int, int]:
+        """Start and duration of the last formed step, tick and µs."""
+        start = self._engine.last_step_start
+        return start, self._engine.device_free_at - start
+
+    @property
+    def receives_blocks(self) -> bool:
+        """Whether the KV store can receive blocks from other replicas."""
+        return self._engine.receiving_store is not None
+
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether engine and KV store support requests that begin or continue on other replicas."""
+        return self.settings.step_effects == "end" and self.settings.resume == "recompute" and self.receives_blocks
+
+    @property
+    def num_held(self) -> int:
+        """Number of legs that have ended, but whose KV blocks another replica still needs."""
+        return len(self._engine.held)
+
+    def decoding(self) -> list[RunningRequest]:
+        """Return the decoding requests in batch order, without those with their last output pending."""
+        self.catch_up()
+        return self._engine.batch.decoding()
+
+    def held_blocks(self) -> int | None:
+        """Count the KV blocks of all legs, one by one; None if the KV store cannot tell."""
+        self.catch_up()
+        return self._engine.held_blocks()
+
+    def holds(self, leg: Leg) -> bool:
+        """Whether the replica holds the KV blocks of a leg that has ended."""
+        return leg in self._engine.held
+
+    def release_held(self, leg: RunningRequest) -> None:
+        """Release the KV blocks of a leg that has ended; they stay in the prefix cache."""
+        self.catch_up()
+        self._engine.release_held(leg)
+        self._after_change(plan_holds=True)
+
+    def cached_tokens(self, request: Request) -> int:
+        """Return the number of prompt tokens of a request in the prefix cache now."""
+        self.catch_up()
+        leg = RunningRequest(request, self.index, Phase.BOTH, self.env.now)
+        return len(self._kv.cached_prefix(leg)) * self.block_size
+
+    def withdraw(self, leg: RunningRequest) -> None:
+        """Withdraw a request that waits, loads its KV blocks or computes its prompt."""
+        self.catch_up()
+        if leg.outcome is RequestOutcome.PENDING:
+            # On its way to the wait queue, where it is discarded.
+            self._end_withdrawn(leg)
+            return
+        waited = leg.batch_position < 0
+        self._engine.remove(leg)
+        self._end_withdrawn(leg)
+        self._after_change(plan_holds=waited)
+
     def _enter(self, event: Event) -> None:
         leg = cast("RunningRequest", event.value)
+        if leg.outcome is not RequestOutcome.PENDING:
+            return
         if self.intake is not _ACCEPT:
             self._refuse([leg])
             return
@@ -306,9 +397,12 @@ class Replica:
                 leg.previous = None
                 self._engine.drop(leg, now)
                 continue
-            leg.withdraw(now)
-            if self._observers.leg_finished is not None:
-                self._observers.leg_finished(leg)
+            self._end_withdrawn(leg)
+
+    def _end_withdrawn(self, leg: RunningRequest) -> None:
+        leg.withdraw(self.env.now)
+        if self._observers.leg_finished is not None:
+            self._observers.leg_finished(leg)
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
