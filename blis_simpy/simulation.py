@@ -47,6 +47,7 @@ from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
+from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
@@ -191,6 +192,7 @@ class Simulation:
                 num_replicas=lambda: len(self.cluster.replicas),
             ),
         )
+        self._tier_pools: dict[object, TierPool] = {}
         self.cluster = Cluster(
             self.env,
             kinds=[
@@ -271,7 +273,29 @@ class Simulation:
             latency=deployment.latency,
             horizon=self.horizon,
             observers=self._observers,
+            tier_pool=self._tier_pool(group, deployment) if deployment.kv.tiers else None,
         )
+
+    def _tier_pool(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> TierPool:
+        """Return the KV tiers of the replicas with the same model, KV size and tiers."""
+        bytes_per_token = group.kv.bytes_per_token or deployment.kv_bytes_per_token()
+        if bytes_per_token is None:
+            raise ScenarioError.at(
+                "kv.bytes_per_token", "must be given with kv.tiers", hint="the architecture of the model is not known"
+            )
+        key = (group.model, bytes_per_token, deployment.kv.tiers, deployment.kv.chunk, deployment.kv.block_size)
+        if key not in self._tier_pools:
+            number = len(self._tier_pools)
+            self._tier_pools[key] = TierPool(
+                self.network,
+                deployment.kv.tiers,
+                block_size=deployment.kv.block_size,
+                chunk=deployment.kv.chunk,
+                bytes_per_token=bytes_per_token,
+                site_of=lambda replica: self.cluster.site(replica),
+                label=f"-{number}" if number else "",
+            )
+        return self._tier_pools[key]
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
