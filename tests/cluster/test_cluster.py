@@ -21,7 +21,7 @@ ADMISSION = (
     {"policy": "token-bucket", "capacity": 100.0, "refill_rate": 40_000.0},
     {"policy": "reject-all"},
 )
-MOVES = ("fail", "restore", "restore", "add", *DRAIN_POLICIES)
+MOVES = ("fail", "restore", "restore", "add", *DRAIN_POLICIES, "move")
 BETAS = ((100.0, 0.0, 0.0), (100.0, 1.0, 10.0), (3.7, 0.3, 1.9))
 ALPHAS = ((0.0, 0.0, 0.0), (5.0, 0.5, 2.0), (100.0, 0.0, 0.0))
 DELAYS = st.sampled_from([0, 0, 0, 1, 100, 730])
@@ -58,8 +58,20 @@ class Move:
         elif state is not ReplicaState.TERMINATED:
             if self.what == "fail":
                 cluster.fail(replica)
+            elif self.what == "move":
+                self.move_request(cluster, replica)
+            elif self.what == "migrate" and not cluster.replicas[replica].can_hand_over:
+                cluster.drain(replica, "redirect")
             else:
                 cluster.drain(replica, self.what)
+
+    def move_request(self, cluster, replica):
+        """Migrate a decoding request of a replica to the first other one that can take it."""
+        others = (other for other in cluster.replicas if cluster.state(other.index).is_routable)
+        target = next((other.index for other in others if other.index != replica), None)
+        decoding = cluster.replicas[replica].decoding()
+        if decoding and target is not None and cluster.replicas[replica].can_hand_over:
+            cluster.migrate(decoding[0].request, target)
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +152,7 @@ def cases(draw):
         kv=blis.KVSettings(blocks=blocks, block_size=block_size, cpu_blocks=cpu_blocks),
         lifecycle=lifecycle,
         node_pools=pools,
+        disaggregation={"kv_bytes_per_token": draw(st.sampled_from([1.0, 1e6]))},
     )
     moves = st.builds(
         Move,
