@@ -233,11 +233,12 @@ class Simulation:
     def _handover_rules(self) -> HandoverRules:
         settings = self.settings.disaggregation
         num_layers = 1
-        if settings.transfer == "layered" and set(self.settings.roles) != {"both"}:
-            num_layers = self.deployment.model.num_layers if self.deployment.model is not None else 0
+        if settings.transfer == "layered":
+            model = self.deployment.model
+            num_layers = settings.num_layers or (0 if model is None else model.num_layers)
             if not num_layers:
-                hint = "the architecture of the model is not known"
-                raise ScenarioError.at("disaggregation.transfer", "must be pull", settings.transfer, hint=hint)
+                rule = "must be given for a layered transfer: the architecture of the model is not known"
+                raise ScenarioError.at("disaggregation.num_layers", rule)
         return HandoverRules(
             num_layers=num_layers,
             shows_first_token=settings.first_token == "prefill",  # noqa: S105 - a token of text

@@ -118,7 +118,11 @@ class InvariantChecker:
 
     def enqueued(self, leg: Leg) -> None:
         """Check that a request enters the queue of the replica that it was sent to."""
-        self._move_leg(leg, _QUEUED, "" if leg.handover is not None else _ON_THE_WAY)
+        if leg.handover is None:
+            self._move_leg(leg, _QUEUED, _ON_THE_WAY)
+            return
+        self._move(leg.request, _ON_REPLICAS, _AT_ROUTER, _ON_REPLICAS, replica=leg.replica)
+        self._move_leg(leg, _QUEUED, "")
 
     def blocks_reserved(self, leg: Leg) -> None:
         """Check that a request waits, and that its source has the blocks or computes them."""
@@ -168,7 +172,9 @@ class InvariantChecker:
         """Check the stamps of a leg, and that its request was on this replica."""
         request, outcome = leg.request, leg.outcome
         if outcome in _ENDS:
-            self._move(request, _LEG_ENDED, _ON_REPLICAS, replica=leg.replica)
+            # A decode replica may drop a request on the way to its wait queue.
+            before = (_ON_REPLICAS,) if leg.handover is None else (_ON_REPLICAS, _AT_ROUTER)
+            self._move(request, _LEG_ENDED, *before, replica=leg.replica)
         elif not any(other == request and number != leg.replica for other, number in self._legs):
             # A request that has ended on one of its replicas is withdrawn from the other.
             state = self._states[request]

@@ -332,6 +332,10 @@ class Replica:
         leg = RunningRequest(request, self.index, Phase.BOTH, self.env.now)
         return len(self._kv.cached_prefix(leg)) * self.block_size
 
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits of the replica."""
+        return self._engine.planned_outputs(request)
+
     def withdraw(self, leg: RunningRequest) -> None:
         """Withdraw a request that waits, loads its KV blocks or computes its prompt."""
         self.catch_up()

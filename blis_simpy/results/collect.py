@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +92,7 @@ def collect(
         table = table.frozen()
         decisions = decisions.copy() if decisions is not None else None
     rows = _Rows(requests)
+    queued = _queued_by_replica(requests) if cluster.has_handovers else None
     reached = table["replica"].copy()
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
     order = np.argsort(reached, kind="stable")
@@ -108,6 +110,7 @@ def collect(
                 order[bounds[replica.index] : bounds[replica.index + 1]],
                 rows,
                 ended,
+                still_queued=replica.queue_depth if queued is None else queued[replica.index],
                 num_gpus=cluster.num_gpus(replica.index),
                 placed=cluster.placed(replica.index, last),
             )
@@ -131,6 +134,12 @@ def collect(
     return Result(record)
 
 
+def _queued_by_replica(requests: Sequence[Request]) -> Counter[int]:
+    """Count waiting requests once, although two replicas may have them, or neither while they are handed over."""
+    waiting = (request for request in requests if request.outcome is RequestOutcome.QUEUED)
+    return Counter((request.leg or request.earlier_legs[-1]).replica for request in waiting)
+
+
 def _outcome(
     replica: Replica,
     steps: StepLog,
@@ -138,6 +147,7 @@ def _outcome(
     rows: _Rows,
     ended_at: int,
     *,
+    still_queued: int,
     num_gpus: int,
     placed: list[tuple[int, int]],
 ) -> ReplicaOutcome:
@@ -169,7 +179,7 @@ def _outcome(
         caches_prefixes=kv.caches_prefixes,
         num_gpus=num_gpus,
         placed=np.array(placed, dtype=np.int64).reshape(-1, 2),
-        still_queued=replica.queue_depth,
+        still_queued=still_queued,
         still_running=replica.batch_size,
         hit_blocks=kv.hits,
         missed_blocks=kv.misses,
