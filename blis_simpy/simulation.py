@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.trace_files.trace import Trace
@@ -398,12 +399,18 @@ class Simulation:
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
             network=self.network,
+            kv_tiers=self.kv_tiers,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """KV tiers below the memory of the GPUs that have been used, in the order of first use."""
+        return [tier for pool in self._tier_pools.values() for tier in pool.tiers]
 
     @property
     def router(self) -> Router:

@@ -235,6 +235,7 @@ class InvariantChecker:
         for replica in self._cluster.replicas:
             self._check_replica(replica)
             self._check_steps(replica)
+            self._check_tiers(replica)
         self._check_gpus()
         for link in self._network.links.values():
             self._check_bytes(link)
@@ -294,6 +295,15 @@ class InvariantChecker:
         for rule, broken in rules:
             if broken.any():
                 self._fail(f"{rule} (step at {starts[int(np.argmax(broken))]})", replica=index)
+
+    def _check_tiers(self, replica: Replica) -> None:
+        """Check that tiers hold no more than their capacity, and each chunk once."""
+        for tier in replica.kv_tiers:
+            if tier.capacity is not None and tier.num_chunks > tier.capacity:
+                rule = f"{tier.num_chunks} of {tier.capacity} chunks are in tier {tier.endpoint}"
+                self._fail(rule, replica=replica.index)
+            if not tier.is_consistent:
+                self._fail(f"a chunk of tier {tier.endpoint} is in two states", replica=replica.index)
 
     def _check_shares(self, groups: Sequence[FlowGroup]) -> None:
         """Check that every flow has a rate, and that no link is loaded above its capacity."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.tier_pool import TierPool
@@ -459,6 +460,11 @@ class Replica:
         leg.withdraw(self.env.now)
         if self._observers.leg_finished is not None:
             self._observers.leg_finished(leg)
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """The KV tiers that the replica has used."""
+        return [] if self._tiers is None else self._tiers.known_tiers
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
