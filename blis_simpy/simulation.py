@@ -47,6 +47,7 @@ from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
+from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.trace_files.trace import Trace
@@ -132,7 +134,9 @@ class Simulation:
             raise ScenarioError.at("check", "is unknown", check, hint=nearest(str(check), CHECKS))
         with named_faults():
             self._build(scenario, seed, requests)
-        self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
+        self._checker = (
+            None if check is None else InvariantChecker(self.env, self.cluster, self.network, self._observers)
+        )
 
     def _build(
         self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | DataFrame | None
@@ -189,6 +193,7 @@ class Simulation:
                 num_replicas=lambda: len(self.cluster.replicas),
             ),
         )
+        self._tier_pools: dict[object, TierPool] = {}
         self.cluster = Cluster(
             self.env,
             kinds=[
@@ -270,7 +275,29 @@ class Simulation:
             latency=deployment.latency,
             horizon=self.horizon,
             observers=self._observers,
+            tier_pool=self._tier_pool(group, deployment) if deployment.kv.tiers else None,
         )
+
+    def _tier_pool(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> TierPool:
+        """Return the KV tiers of the replicas with the same model, KV size and tiers."""
+        bytes_per_token = group.kv.bytes_per_token or deployment.kv_bytes_per_token()
+        if bytes_per_token is None:
+            raise ScenarioError.at(
+                "kv.bytes_per_token", "must be given with kv.tiers", hint="the architecture of the model is not known"
+            )
+        key = (group.model, bytes_per_token, deployment.kv.tiers, deployment.kv.chunk, deployment.kv.block_size)
+        if key not in self._tier_pools:
+            number = len(self._tier_pools)
+            self._tier_pools[key] = TierPool(
+                self.network,
+                deployment.kv.tiers,
+                block_size=deployment.kv.block_size,
+                chunk=deployment.kv.chunk,
+                bytes_per_token=bytes_per_token,
+                site_of=lambda replica: self.cluster.site(replica),
+                label=f"-{number}" if number else "",
+            )
+        return self._tier_pools[key]
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
@@ -372,12 +399,19 @@ class Simulation:
             details=self._details,
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
+            network=self.network,
+            kv_tiers=self.kv_tiers,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """KV tiers below the memory of the GPUs that have been used, in the order of first use."""
+        return [tier for pool in self._tier_pools.values() for tier in pool.tiers]
 
     @property
     def router(self) -> Router:

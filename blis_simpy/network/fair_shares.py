@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from blis_simpy.network.links import Link, Route
+from blis_simpy.network.links import FlowGroup, Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["set_fair_rates"]
 
 
-def set_fair_rates(routes: Iterable[Route]) -> None:
-    """Set the rates of all flows of some routes by progressive filling.
+def set_fair_rates(groups: Iterable[FlowGroup]) -> None:
+    """Set the rates of all flows of some groups by progressive filling.
 
     All rates grow together. When a link is full, its flows keep their rates, and the others go on. A rate can thus only
     be raised at the expense of one that is lower or equal (max-min fairness; Bertsekas and Gallager, *Data Networks*,
@@ -22,33 +22,33 @@ def set_fair_rates(routes: Iterable[Route]) -> None:
 
     Parameters
     ----------
-    routes : iterable of Route
-        Routes with flows; all routes with flows over any of their links.
+    groups : iterable of FlowGroup
+        Groups with flows, and all others with flows over any of their links.
     """
     # Capacity that is left, and number of flows whose rate is not set, by link.
     left: dict[Link, int] = {}
     growing: dict[Link, int] = {}
-    # Rates at which a link is full or a route at its limit. That of a link only grows while rates are set, so that an
+    # Rates at which a link is full or a group at its limit. That of a link only grows while rates are set, so that an
     # old entry is corrected when it is taken.
-    bounds: list[tuple[int, int, Link | Route]] = []
-    is_set: set[Route] = set()
-    for route in routes:
-        route.rate = 0
-        if route.limit is not None:
-            bounds.append((route.limit, len(bounds), route))
-        for link in route.links:
+    bounds: list[tuple[int, int, Link | FlowGroup]] = []
+    is_set: set[FlowGroup] = set()
+    for group in groups:
+        group.rate = 0
+        if group.limit is not None:
+            bounds.append((group.limit, len(bounds), group))
+        for link in group.links:
             if link not in left:
                 assert link.capacity is not None
                 left[link] = link.capacity
                 growing[link] = 0
-            growing[link] += route.num_flows
+            growing[link] += group.num_flows
     for link, capacity in left.items():
         bounds.append((capacity // growing[link], len(bounds), link))
     heapify(bounds)
     while bounds:
         rate, number, bound = heappop(bounds)
-        full: Sequence[Route]
-        if isinstance(bound, Route):
+        full: Sequence[FlowGroup]
+        if isinstance(bound, FlowGroup):
             full = [] if bound in is_set else [bound]
         elif not growing[bound]:
             continue
@@ -56,10 +56,10 @@ def set_fair_rates(routes: Iterable[Route]) -> None:
             heappush(bounds, (present, number, bound))
             continue
         else:
-            full = [route for route in bound.routes if route not in is_set]
-        for route in full:
-            route.rate = rate
-            is_set.add(route)
-            for link in route.links:
-                left[link] -= rate * route.num_flows
-                growing[link] -= route.num_flows
+            full = [group for group in bound.groups if group not in is_set]
+        for group in full:
+            group.rate = rate
+            is_set.add(group)
+            for link in group.links:
+                left[link] -= rate * group.num_flows
+                growing[link] -= group.num_flows

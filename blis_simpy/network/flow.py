@@ -83,7 +83,7 @@ class Flow(Event):
         self.state = FlowState.STARTING
         self.started_at: int = env.now
         self.ended_at = NEVER
-        # Kept by route and network.
+        # Kept by group and network.
         self.served_at_end = 0
         self.bytes_lost = 0
 

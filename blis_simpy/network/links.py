@@ -1,6 +1,6 @@
 """Links, and the flows that share them.
 
-Flows over the same links have the same rate, so they are kept together as a *route*: the cost of a change does not
+Flows over the same links have the same rate, so they are kept together as a *group*: the cost of a change does not
 depend on their number.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
-__all__ = ["RATE_UNIT", "Link", "Route", "ticks_to_send"]
+__all__ = ["RATE_UNIT", "FlowGroup", "Link", "ticks_to_send"]
 
 RATE_UNIT = 10**9
 """Units of a rate of one byte per second: rates are integers, so that sums are exact."""
@@ -54,7 +54,7 @@ class Link:
     ----------
     capacity : int or None
         The bandwidth as a rate; None = unlimited.
-    routes : dict of Route
+    groups : dict of FlowGroup
         Routes over this link that have flows.
     bytes_carried : int
         Bytes of the flows that are over.
@@ -67,7 +67,7 @@ class Link:
         If bandwidth or latency is out of its range.
     """
 
-    __slots__ = ("bandwidth", "bytes_carried", "capacity", "latency", "load_changes", "name", "routes")
+    __slots__ = ("bandwidth", "bytes_carried", "capacity", "groups", "latency", "load_changes", "name")
 
     def __init__(self, name: str, bandwidth: float, latency: int = 0) -> None:
         if not bandwidth >= 1:
@@ -78,7 +78,7 @@ class Link:
         self.bandwidth = bandwidth
         self.latency = latency
         self.capacity = None if bandwidth == math.inf else int(bandwidth * RATE_UNIT)
-        self.routes: dict[Route, None] = {}
+        self.groups: dict[FlowGroup, None] = {}
         self.bytes_carried = 0
         self.load_changes: list[tuple[int, float]] = []
 
@@ -88,12 +88,12 @@ class Link:
     @property
     def num_flows(self) -> int:
         """Number of flows that share it."""
-        return sum(route.num_flows for route in self.routes)
+        return sum(group.num_flows for group in self.groups)
 
     @property
     def load(self) -> int:
         """Rate of all its flows together."""
-        return sum(route.rate * route.num_flows for route in self.routes)
+        return sum(group.rate * group.num_flows for group in self.groups)
 
     def record_load(self, now: int) -> None:
         """Record the present load, if it has changed."""
@@ -104,7 +104,7 @@ class Link:
             changes.append((now, load))
 
 
-class Route:
+class FlowGroup:
     """Flows over the same links, which have the same rate.
 
     All of them receive the same volume in the same time, so their progress is one number, `served`: a flow ends when it
@@ -153,7 +153,7 @@ class Route:
         self.num_flows += 1
         if self.num_flows == 1:
             for link in self.links:
-                link.routes[self] = None
+                link.groups[self] = None
 
     def remove(self, now: int) -> None:
         """Count a flow less, which has ended or is cancelled."""
@@ -163,7 +163,7 @@ class Route:
             self.rate = self._served = 0
             self._ends.clear()
             for link in self.links:
-                del link.routes[self]
+                del link.groups[self]
 
     def bytes_left(self, flow: Flow, now: int) -> int:
         """Return the bytes of a flow that have not arrived at a tick, rounded up."""

@@ -1,7 +1,7 @@
 """A network: links, and the flows that share them.
 
 The network is no process. It keeps the rates of the flows, and schedules the end of the first flow of each *component*:
-routes that are connected by common links. The start and the end of a flow change the rates of its component only. All
+groups that are connected by common links. The start and the end of a flow change the rates of its component only. All
 changes of one tick are applied together, before time goes on.
 
 Time is in whole microseconds: a flow ends at the first tick at which less than a thousandth of a byte is left, so its
@@ -19,10 +19,10 @@ from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_prior
 from blis_simpy.errors import SimulationError, nearest
 from blis_simpy.network.fair_shares import set_fair_rates
 from blis_simpy.network.flow import Flow, FlowState
-from blis_simpy.network.links import RATE_UNIT, Link, Route, ticks_to_send
+from blis_simpy.network.links import RATE_UNIT, FlowGroup, Link, ticks_to_send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from simpy.events import Event
 
@@ -91,6 +91,8 @@ class Network:
         Link out of and link into each attached endpoint.
     flows : list of Flow
         All flows, in the order in which they were sent.
+    on_share : callable or None
+        Called with the groups of a component when their rates have been set.
 
     Examples
     --------
@@ -113,13 +115,14 @@ class Network:
         self.links: dict[str, Link] = {}
         self.attached: dict[str, tuple[Link, Link]] = {}
         self.flows: list[Flow] = []
+        self.on_share: Callable[[Sequence[FlowGroup]], object] | None = None
         self._topology = topology
         self._paths: dict[tuple[str, str], Path] = {}
-        self._routes: dict[tuple[tuple[Link, ...], int | None], Route] = {}
-        # Without a route, nothing limits the flow.
-        self._in_flight: dict[Flow, tuple[Path, Route | None]] = {}
-        # Routes with a flow more or less since the last computation of the rates.
-        self._changed: dict[Route, None] = {}
+        self._groups: dict[tuple[tuple[Link, ...], int | None], FlowGroup] = {}
+        # Without a group, nothing limits the flow.
+        self._in_flight: dict[Flow, tuple[Path, FlowGroup | None]] = {}
+        # Groups with a flow more or less since the last computation of the rates.
+        self._changed: dict[FlowGroup, None] = {}
 
     def __repr__(self) -> str:
         return (
@@ -242,21 +245,21 @@ class Network:
             request=request,
         )
         self.flows.append(flow)
-        self._in_flight[flow] = path, self._route(path)
+        self._in_flight[flow] = path, self._group(path)
         # The bytes follow after the latency. This also gives a flow that takes no time its place within the tick.
         self.env.call_at(self.env.now + path.latency, _FLOW, self._begin, flow)
         return flow
 
-    def _route(self, path: Path) -> Route | None:
-        """Return the route of a path; None if nothing limits its flows."""
+    def _group(self, path: Path) -> FlowGroup | None:
+        """Return the group of a path; None if nothing limits its flows."""
         links = tuple(link for link in path.links if link.capacity is not None)
         limit = None if path.flow_limit is None else int(path.flow_limit * RATE_UNIT)
         if not links and limit is None:
             return None
-        route = self._routes.get((links, limit))
-        if route is None:
-            route = self._routes[links, limit] = Route(links, limit)
-        return route
+        group = self._groups.get((links, limit))
+        if group is None:
+            group = self._groups[links, limit] = FlowGroup(links, limit)
+        return group
 
     def time_alone(self, source: str | int, destination: str | int, num_bytes: int) -> int:
         """Return the duration of a transfer without other flows, µs."""
@@ -271,11 +274,11 @@ class Network:
 
     def _time(self, source: str | int, destination: str | int, num_bytes: int, *, is_alone: bool) -> int:
         path = self.path(_endpoint(source), _endpoint(destination))
-        route = self._route(path)
-        if route is None:
+        group = self._group(path)
+        if group is None:
             return path.latency
-        rates = [] if route.limit is None else [route.limit]
-        for link in route.links:
+        rates = [] if group.limit is None else [group.limit]
+        for link in group.links:
             assert link.capacity is not None
             rates.append(link.capacity if is_alone else link.capacity // (link.num_flows + 1))
         return path.latency + ticks_to_send(num_bytes, min(rates))
@@ -287,9 +290,14 @@ class Network:
         if flow.state is not FlowState.SENDING:
             return flow.bytes_lost
         self._share_now()
-        _, route = self._in_flight[flow]
-        assert route is not None
-        return route.bytes_left(flow, self.env.now)
+        _, group = self._in_flight[flow]
+        assert group is not None
+        return group.bytes_left(flow, self.env.now)
+
+    def bytes_in_flight(self, link: Link) -> int:
+        """Return the bytes that a link has transferred for flows that are not over."""
+        flows = [flow for flow, (path, _) in self._in_flight.items() if link in path.links]
+        return sum(flow.num_bytes - self.bytes_left(flow) for flow in flows)
 
     def cancel(self, flow: Flow) -> None:
         """End a flow early; see `Flow.cancel`."""
@@ -302,58 +310,60 @@ class Network:
         flow = cast("Flow", event.value)
         if flow.is_over:
             return
-        _, route = self._in_flight[flow]
-        if route is None:
+        _, group = self._in_flight[flow]
+        if group is None:
             self._deliver(flow)
             return
         flow.state = FlowState.SENDING
-        route.add(flow, self.env.now)
-        self._change(route)
+        group.add(flow, self.env.now)
+        self._change(group)
 
-    def _change(self, route: Route) -> None:
-        """Compute the rates of the component of a route again, after the other changes of this tick."""
+    def _change(self, group: FlowGroup) -> None:
+        """Compute the rates of the component of a group again, after the other changes of this tick."""
         if not self._changed:
             self.env.call_at(self.env.now, _SHARE, self._share)
-        self._changed[route] = None
+        self._changed[group] = None
 
     def _share(self, _event: Event) -> None:
         self._share_now()
 
     def _share_now(self) -> None:
         changed, self._changed = self._changed, {}
-        seen: set[Route] = set()
-        for route in changed:
-            _stop(route)
-        for route in changed:
-            # The last flow of a route may have connected components, to which each of its links now leads.
-            starts = [route] if route.num_flows else [other for link in route.links for other in link.routes]
+        seen: set[FlowGroup] = set()
+        for group in changed:
+            _stop(group)
+        for group in changed:
+            # The last flow of a group may have connected components, to which each of its links now leads.
+            starts = [group] if group.num_flows else [other for link in group.links for other in link.groups]
             for start in starts:
                 if start not in seen:
                     component = _component(start)
                     seen.update(component)
                     self._share_component(component)
-            for link in route.links:
+            for link in group.links:
                 link.record_load(self.env.now)
 
-    def _share_component(self, routes: list[Route]) -> None:
+    def _share_component(self, groups: list[FlowGroup]) -> None:
         now = self.env.now
-        for route in routes:
-            route.advance(now)
-            _stop(route)
-        set_fair_rates(routes)
-        for link in dict.fromkeys(link for route in routes for link in route.links):
+        for group in groups:
+            group.advance(now)
+            _stop(group)
+        set_fair_rates(groups)
+        if self.on_share is not None:
+            self.on_share(groups)
+        for link in dict.fromkeys(link for group in groups for link in group.links):
             link.record_load(now)
-        timer = self.env.call_at(min(route.next_end() for route in routes), _FLOW, self._end_of_flows, routes)
-        for route in routes:
-            route.timer = timer
+        timer = self.env.call_at(min(group.next_end() for group in groups), _FLOW, self._end_of_flows, groups)
+        for group in groups:
+            group.timer = timer
 
     def _end_of_flows(self, event: Event) -> None:
-        routes = cast("list[Route]", event.value)
+        groups = cast("list[FlowGroup]", event.value)
         now = self.env.now
         ended: list[Flow] = []
-        for route in routes:
-            route.advance(now)
-            ended += route.ended()
+        for group in groups:
+            group.advance(now)
+            ended += group.ended()
         for flow in sorted(ended, key=lambda flow: flow.number):
             self._deliver(flow)
 
@@ -362,11 +372,11 @@ class Network:
         flow.succeed(flow)
 
     def _end(self, flow: Flow, state: FlowState) -> None:
-        path, route = self._in_flight.pop(flow)
+        path, group = self._in_flight.pop(flow)
         if flow.state is FlowState.SENDING:
-            assert route is not None
-            route.remove(self.env.now)
-            self._change(route)
+            assert group is not None
+            group.remove(self.env.now)
+            self._change(group)
         flow.state = state
         flow.ended_at = self.env.now
         for link in path.links:
@@ -377,23 +387,23 @@ def _endpoint(endpoint: str | int) -> str:
     return endpoint if isinstance(endpoint, str) else replica_endpoint(endpoint)
 
 
-def _stop(route: Route) -> None:
+def _stop(group: FlowGroup) -> None:
     """Let the scheduled end of flows of a component pass without effect."""
-    if route.timer is not None:
-        route.timer.callbacks = []
-        route.timer = None
+    if group.timer is not None:
+        group.timer.callbacks = []
+        group.timer = None
 
 
-def _component(start: Route) -> list[Route]:
-    """Return the routes that are connected with a route by common links, and the route itself."""
-    component: dict[Route, None] = {start: None}
+def _component(start: FlowGroup) -> list[FlowGroup]:
+    """Return the groups that are connected with a group by common links, and the group itself."""
+    component: dict[FlowGroup, None] = {start: None}
     to_visit = [start]
     seen: set[Link] = set()
     while to_visit:
         for link in to_visit.pop().links:
             if link not in seen:
                 seen.add(link)
-                found = [route for route in link.routes if route not in component]
+                found = [group for group in link.groups if group not in component]
                 component.update(dict.fromkeys(found))
                 to_visit += found
     return list(component)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["EndOfStepEngine"]
@@ -88,6 +89,7 @@ class EndOfStepEngine(Engine):
         slots: BatchSlots,
         observers: Observers,
         steps_ahead: int = 0,
+        tiers: TierTransfers | None = None,
     ) -> None:
         # Named, because mypyc cannot pass `**parameters` on to a native base class.
         super().__init__(
@@ -102,6 +104,7 @@ class EndOfStepEngine(Engine):
             slots=slots,
             observers=observers,
             steps_ahead=steps_ahead,
+            tiers=tiers,
         )
         self.last_delivered_at = 0
         self._pause_us = pause_us

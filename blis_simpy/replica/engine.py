@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["Engine"]
@@ -84,6 +85,8 @@ class Engine(ABC):
         Observers of requests.
     steps_ahead : int, default 0
         Number of steps that are formed while a step is running.
+    tiers : TierTransfers, optional
+        Transfers to and from KV tiers; an attribute, too.
 
     Attributes
     ----------
@@ -133,6 +136,7 @@ class Engine(ABC):
         slots: BatchSlots,
         observers: Observers,
         steps_ahead: int = 0,
+        tiers: TierTransfers | None = None,
     ) -> None:
         self.log = ReplicaLog()
         self.steps = StepLog()
@@ -170,7 +174,9 @@ class Engine(ABC):
             kv_blocks=kv_blocks,
             log=self.log,
             observers=observers,
+            tiers=tiers,
         )
+        self.tiers = tiers
         # Requests that enter the wait queue at the next turn, and whether new requests are added to them.
         self._arrived: list[RunningRequest] = []
         self._holds_back = False
@@ -325,10 +331,15 @@ class Engine(ABC):
         batch = self.batch
         self._count_gaps(leg)
         if leg.batch_position < 0:
+            if self.tiers is not None:
+                self.tiers.cancel(leg)
             has_received = leg not in self.queue.loading
             if self.queue.remove(leg):
-                assert leg.handover is not None
-                self.kv.release(leg, leg.input_tokens, leg.handover.tokens if has_received else leg.cached_tokens)
+                if leg.handover is None:
+                    hashed = leg.computed
+                else:
+                    hashed = leg.handover.tokens if has_received else leg.cached_tokens
+                self.kv.release(leg, leg.input_tokens, hashed)
             return
         stored, hashed = batch.stored_tokens(leg, self.num_steps), batch.hashed_tokens(leg, self.num_steps)
         batch.leave(leg, self.num_steps)
@@ -371,6 +382,18 @@ class Engine(ABC):
         self.queue.end_loading(leg)
         if self._observers.blocks_received is not None:
             self._observers.blocks_received(leg)
+
+    def loaded(self, leg: RunningRequest, tokens: int) -> None:
+        """Let a request whose blocks of `tokens` tokens have arrived from a KV tier wait for a batch slot."""
+        assert self.receiving_store is not None
+        self.receiving_store.receive(leg, tokens)
+        leg.computed = tokens
+        self.queue.end_loading(leg)
+
+    def retry(self, leg: RunningRequest, now: int) -> None:
+        """Let a request that waited for the blocks of another one look for its own again."""
+        if leg in self.queue.loading:
+            self.queue.return_to_place(leg, now)
 
     def count_gaps(self) -> None:
         """Update the inter-token latencies of the running requests."""
@@ -462,6 +485,10 @@ class Engine(ABC):
         step = self.num_steps
         # Tokens are counted at formation, in both engines: output lengths are known, so the end of the step adds no
         # information that the next formation needs, and a macro-step is counted in one operation.
+        if self.tiers is not None and prefill_tokens:
+            size = self._block_size
+            filled = [(leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in batch.prefilling]
+            self.tiers.computed(filled, self.device_free_at)
         effects = self._count_tokens()
         # Read before the effects apply: blocks freed by completions are in use during this step.
         used = self.num_blocks - self.kv_blocks.free

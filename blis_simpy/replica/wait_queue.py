@@ -2,7 +2,8 @@
 
 A request whose KV blocks come from another replica leaves the order when its replica has reserved blocks for it, and
 *loads* them. Then it *holds* its blocks, and waits at the front, whatever the scheduler: it needs no further blocks,
-and others may wait for its own.
+and others may wait for its own. Blocks from a KV tier are treated in the same way. A request whose blocks are on
+the way for another one leaves the order without reserved blocks, and returns to its place.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ class WaitQueue:
         Whether the order of waiting requests is independent of the clock.
     num_holding : int
         Number of requests at the front that hold their KV blocks, in the order in which they got them.
-    loading : dict of RunningRequest
-        Requests with reserved KV blocks whose content has not arrived, in the order of the reservations; a set. Other
-        objects only read it.
+    loading : dict of RunningRequest to bool
+        Requests that wait for the content of KV blocks, in the order in which they left the queue, and whether they
+        have reserved blocks. Other objects only read it.
     """
 
     def __init__(self, scheduler: Scheduler | FirstComeFirstServed, priority: PriorityPolicy) -> None:
@@ -61,7 +62,7 @@ class WaitQueue:
         # A deque removes its head in constant time, but only a list can be sorted.
         self.waiting: deque[RunningRequest] | list[RunningRequest] = deque() if self._key is None else []
         self.num_holding = 0
-        self.loading: dict[RunningRequest, None] = {}
+        self.loading: dict[RunningRequest, bool] = {}
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.loading)
@@ -97,11 +98,24 @@ class WaitQueue:
 
     def with_blocks(self) -> list[RunningRequest]:
         """Return the requests with reserved KV blocks, those whose content has not arrived included."""
-        return [*self.loading, *islice(self.waiting, self.num_holding)]
+        return [
+            *(leg for leg, is_reserved in self.loading.items() if is_reserved),
+            *islice(self.waiting, self.num_holding),
+        ]
 
-    def load_head(self) -> None:
-        """Let the head of the queue wait for the content of its KV blocks."""
-        self.loading[self.pop()] = None
+    def load_head(self, *, is_reserved: bool = True) -> None:
+        """Let the head of the queue wait for the content of its KV blocks, or of those of another request."""
+        self.loading[self.pop()] = is_reserved
+
+    def return_to_place(self, leg: RunningRequest, now: int) -> None:
+        """Let a request without blocks that waited for those of another one return to its place."""
+        del self.loading[leg]
+        if self._key is not None and self.time_invariant:
+            self.return_to_front(leg, now)
+            return
+        waiting = self.waiting
+        later = (at for at in range(self.num_holding, len(waiting)) if waiting[at].position > leg.position)
+        waiting.insert(next(later, len(waiting)), leg)
 
     def end_loading(self, leg: RunningRequest) -> None:
         """Let a request whose KV blocks have arrived wait at the front."""
@@ -148,8 +162,7 @@ class WaitQueue:
     def remove(self, leg: RunningRequest) -> bool:
         """Remove a request; return whether it has reserved KV blocks."""
         if leg in self.loading:
-            del self.loading[leg]
-            return True
+            return self.loading.pop(leg)
         holds = any(leg is other for other in islice(self.waiting, self.num_holding))
         self.num_holding -= holds
         self.waiting.remove(leg)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.network.record import NetworkRecord
+from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
     from blis_simpy.core.table import Table
+    from blis_simpy.network.network import Network
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.replica.log import StepLog
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -55,6 +59,8 @@ def collect(
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
     samples: Sequence[Table],
+    network: Network,
+    kv_tiers: Sequence[KVTier],
     observed_at: int,
     off_critical_path: Sequence[Request],
     wall_clock_s: float,
@@ -78,6 +84,10 @@ def collect(
         The decisions, if they are logged.
     samples : sequence of Table
         What the samplers recorded.
+    network : Network
+        The network.
+    kv_tiers : sequence of KVTier
+        KV tiers below the memory of the GPUs.
     observed_at : int, tick
         Time up to which it was simulated.
     off_critical_path : sequence of Request
@@ -127,6 +137,8 @@ def collect(
         },
         decisions=decisions,
         samples=samples,
+        network=NetworkRecord.of(network, observed_at),
+        kv_tiers=TierTable.of_tiers(kv_tiers),
         observed_at=observed_at,
         wall_clock_s=wall_clock_s,
         is_over=is_over,
