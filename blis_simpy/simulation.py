@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.trace_files.trace import Trace
@@ -239,11 +240,12 @@ class Simulation:
     def _handover_rules(self) -> HandoverRules:
         settings = self.settings.disaggregation
         num_layers = 1
-        if settings.transfer == "layered" and set(self.settings.roles) != {"both"}:
-            num_layers = self.deployment.model.num_layers if self.deployment.model is not None else 0
+        if settings.transfer == "layered":
+            model = self.deployment.model
+            num_layers = settings.num_layers or (0 if model is None else model.num_layers)
             if not num_layers:
-                hint = "the architecture of the model is not known"
-                raise ScenarioError.at("disaggregation.transfer", "must be pull", settings.transfer, hint=hint)
+                rule = "must be given for a layered transfer: the architecture of the model is not known"
+                raise ScenarioError.at("disaggregation.num_layers", rule)
         return HandoverRules(
             num_layers=num_layers,
             shows_first_token=settings.first_token == "prefill",  # noqa: S105 - a token of text
@@ -400,12 +402,18 @@ class Simulation:
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
             network=self.network,
+            kv_tiers=self.kv_tiers,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """KV tiers below the memory of the GPUs that have been used, in the order of first use."""
+        return [tier for pool in self._tier_pools.values() for tier in pool.tiers]
 
     @property
     def router(self) -> Router:

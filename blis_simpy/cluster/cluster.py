@@ -368,6 +368,7 @@ class Cluster:
                 parts.prefill_routing,
                 count_cached=lambda request, replica: self.replicas[replica].cached_tokens(request),
                 is_prefilled=handovers.is_prefilled,
+                is_undivided=handovers.is_undivided,
             )
         return self._handovers
 
@@ -382,6 +383,11 @@ class Cluster:
     def num_expected(self, replica: int) -> int:
         """Return the number of requests in flight to a replica whose KV blocks come from another one later."""
         return 0 if self._handovers is None else self._handovers.num_expected(replica)
+
+    @property
+    def has_handovers(self) -> bool:
+        """Whether requests may have been handed over: with roles, and after a migration."""
+        return self._handovers is not None
 
     @property
     def restarts(self) -> list[Request]:
@@ -456,6 +462,10 @@ class Cluster:
         replica, phase = route.legs[0]
         if phase is Phase.DECODE:
             self._handovers.resume(route.request, replica)
+            return
+        if self._disaggregation.rules.shows_first_token and self.replicas[replica].planned_outputs(route.request) == 1:
+            # The first token is the last one: no replica decodes.
+            self.replicas[replica].submit(route.request)
             return
         decode, _ = route.legs[1]
         self._snapshots.sent(decode)

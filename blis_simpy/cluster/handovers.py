@@ -16,7 +16,8 @@ reserved ones to `WaitQueue.loading` of the destination.
     destination                   └─> wait queue ──> reserves blocks ──> receives content ──> batch
 
 If the destination is lost, the router chooses another one, while the source still holds the blocks. If the source is
-lost, or its lease ends, the request starts over.
+lost, the request starts over. If its lease ends, too, but with both phases on one replica: a lease that is too short
+for the transfer would end again.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class _Passage:
     prefilled: Event | None = None
     # Succeeds at the end of a migration; None for other handovers.
     migrated: Event | None = None
+    # Whether the router is choosing a destination.
+    is_at_router: bool = False
 
 
 class Handovers:
@@ -153,6 +156,7 @@ class Handovers:
         self._dismissed: set[Leg] = set()
         # End of the lease and source, in order.
         self._leases: deque[tuple[int, RunningRequest]] = deque()
+        self._undivided: set[Request] = set()
         observers.add("blocks_reserved", self._blocks_reserved)
         observers.add("preempted", self._preempted)
         observers.add("ended", self._ended)
@@ -166,6 +170,10 @@ class Handovers:
         """Whether a replica holds the KV blocks of a request, which needs a destination."""
         passage = self._passages.get(request)
         return passage is not None and passage.source is not None
+
+    def is_undivided(self, request: Request) -> bool:
+        """Whether one replica has to serve both phases of a request, because its blocks have been held for too long."""
+        return request in self._undivided
 
     def num_expected(self, replica: int) -> int:
         """Return the number of requests that count as in flight to a replica, but are not in its wait queue yet."""
@@ -181,7 +189,7 @@ class Handovers:
     def resume(self, request: Request, target: int) -> None:
         """Send held blocks to another destination than before."""
         passage = self._passages[request]
-        passage.target = target
+        passage.target, passage.is_at_router = target, False
         self._start(request, passage)
 
     def migrate(self, leg: RunningRequest, target: int | None) -> Event:
@@ -313,7 +321,7 @@ class Handovers:
         assert source is not None
         passage.leg = passage.target = None
         if self._replicas[source.replica].holds(source):
-            self._reroute(request)
+            self._ask_router(request, passage)
         elif source.outcome is RequestOutcome.HANDED_OVER:
             del self._passages[request]
             self.restarts.append(request)
@@ -345,7 +353,11 @@ class Handovers:
             legs, snapshots = ((passage.goal, Phase.DECODE),), (self._snapshots.snapshot(passage.goal),)
             self._observers.routed(Route(request, self._env.now, legs, "migration", None, snapshots))
         else:
-            self._reroute(request)
+            self._ask_router(request, passage)
+
+    def _ask_router(self, request: Request, passage: _Passage) -> None:
+        passage.is_at_router = True
+        self._reroute(request)
 
     def _start(self, request: Request, passage: _Passage) -> None:
         passage.prefilled = None
@@ -362,6 +374,7 @@ class Handovers:
                 return
             leases.popleft()
             if is_held:
+                self._undivided.add(source.request)
                 self._lose_source(source.request)
 
     def replica_failed(self, replica: int) -> None:
@@ -375,7 +388,7 @@ class Handovers:
                 self._forget(replica)
                 self._stop(passage)
                 if passage.source is not None:
-                    self._reroute(request)
+                    self._ask_router(request, passage)
 
     def _lose_source(self, request: Request) -> None:
         """Let a request start over whose blocks are lost."""
@@ -386,12 +399,14 @@ class Handovers:
             # Its response is still on the way.
             self._dismissed.add(source)
         self._close(request, passage)
-        self._start_over(request)
+        self._start_over(request, is_at_router=passage.is_at_router)
 
-    def _start_over(self, request: Request) -> None:
+    def _start_over(self, request: Request, *, is_at_router: bool = False) -> None:
         self.restarts.append(request)
         request.leg = None
-        self._restart(request)
+        # A request for which the router chooses a destination now gets replicas for both phases instead.
+        if not is_at_router:
+            self._restart(request)
 
     def _preempted(self, leg: Leg) -> None:
         """Give up the migration of a request that has lost its blocks."""

@@ -124,7 +124,11 @@ class InvariantChecker:
 
     def enqueued(self, leg: Leg) -> None:
         """Check that a request enters the queue of the replica that it was sent to."""
-        self._move_leg(leg, _QUEUED, "" if leg.handover is not None else _ON_THE_WAY)
+        if leg.handover is None:
+            self._move_leg(leg, _QUEUED, _ON_THE_WAY)
+            return
+        self._move(leg.request, _ON_REPLICAS, _AT_ROUTER, _ON_REPLICAS, replica=leg.replica)
+        self._move_leg(leg, _QUEUED, "")
 
     def blocks_reserved(self, leg: Leg) -> None:
         """Check that a request waits, and that its source has the blocks or computes them."""
@@ -174,7 +178,9 @@ class InvariantChecker:
         """Check the stamps of a leg, and that its request was on this replica."""
         request, outcome = leg.request, leg.outcome
         if outcome in _ENDS:
-            self._move(request, _LEG_ENDED, _ON_REPLICAS, replica=leg.replica)
+            # A decode replica may drop a request on the way to its wait queue.
+            before = (_ON_REPLICAS,) if leg.handover is None else (_ON_REPLICAS, _AT_ROUTER)
+            self._move(request, _LEG_ENDED, *before, replica=leg.replica)
         elif not any(other == request and number != leg.replica for other, number in self._legs):
             # A request that has ended on one of its replicas is withdrawn from the other.
             state = self._states[request]
@@ -232,6 +238,7 @@ class InvariantChecker:
         for replica in self._cluster.replicas:
             self._check_replica(replica)
             self._check_steps(replica)
+            self._check_tiers(replica)
         self._check_gpus()
         for link in self._network.links.values():
             self._check_bytes(link)
@@ -291,6 +298,15 @@ class InvariantChecker:
         for rule, broken in rules:
             if broken.any():
                 self._fail(f"{rule} (step at {starts[int(np.argmax(broken))]})", replica=index)
+
+    def _check_tiers(self, replica: Replica) -> None:
+        """Check that tiers hold no more than their capacity, and each chunk once."""
+        for tier in replica.kv_tiers:
+            if tier.capacity is not None and tier.num_chunks > tier.capacity:
+                rule = f"{tier.num_chunks} of {tier.capacity} chunks are in tier {tier.endpoint}"
+                self._fail(rule, replica=replica.index)
+            if not tier.is_consistent:
+                self._fail(f"a chunk of tier {tier.endpoint} is in two states", replica=replica.index)
 
     def _check_shares(self, groups: Sequence[FlowGroup]) -> None:
         """Check that every flow has a rate, and that no link is loaded above its capacity."""

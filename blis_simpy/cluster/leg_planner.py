@@ -53,6 +53,8 @@ class LegPlanner:
         Returns the leading prompt tokens of a request in the prefix cache of a replica.
     is_prefilled : callable
         Returns whether a replica holds the KV blocks of a request, which only needs a replica to decode it.
+    is_undivided : callable
+        Returns whether one replica has to serve both phases of a request.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class LegPlanner:
         *,
         count_cached: Callable[[Request, int], int],
         is_prefilled: Callable[[Request], bool],
+        is_undivided: Callable[[Request], bool],
     ) -> None:
+        self._is_undivided = is_undivided
         self.is_prefilled = is_prefilled
         self._decider = decider
         self._decider_view = shown_to(decider)
@@ -87,7 +91,7 @@ class LegPlanner:
         PluginError
             If decider or policy raise an exception or return no proper answer.
         """
-        if not state.snapshots or not self._is_disaggregated(request, decode, state):
+        if not state.snapshots or self._is_undivided(request) or not self._is_disaggregated(request, decode, state):
             return None
         decision = self._route(request, state)
         return None if decision.replica == decode.replica else decision

@@ -196,6 +196,12 @@ class DisaggregationSettings:
         unit="bytes",
         gt=0,
     )
+    num_layers: int | None = setting(
+        default=None,
+        help="Number of layers that a layered transfer sends one by one; unset means those of the model.",
+        unit="layers",
+        ge=1,
+    )
 
 
 @settings_class

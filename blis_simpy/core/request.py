@@ -134,9 +134,15 @@ class Request:
     @property
     def outcome(self) -> RequestOutcome:
         """State of the request."""
-        if self.leg is not None:
-            return self.leg.outcome
-        return RequestOutcome.PENDING if self.rejected_at < 0 else RequestOutcome.REJECTED
+        leg = self.leg
+        if leg is not None and (leg.outcome is not RequestOutcome.PENDING or leg.handover is None):
+            return leg.outcome
+        if self.rejected_at >= 0:
+            return RequestOutcome.REJECTED
+        # On the way from one replica to another.
+        if self.earlier_legs and self.earlier_legs[-1].outcome is RequestOutcome.HANDED_OVER:
+            return RequestOutcome.QUEUED
+        return RequestOutcome.PENDING
 
     @property
     def replica(self) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import BatchSlots, KVBlocks
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.batch_policies import BatchPolicy
@@ -343,6 +344,10 @@ class Engine(ABC):
         stored, hashed = batch.stored_tokens(leg, self.num_steps), batch.hashed_tokens(leg, self.num_steps)
         batch.leave(leg, self.num_steps)
         self.kv.release(leg, stored, hashed)
+
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits on its length."""
+        return self._limits.last_progress(request)[0] - request.input_tokens + 1
 
     def held_blocks(self) -> int | None:
         """Count the KV blocks of all legs, one by one; None if the KV store cannot tell."""

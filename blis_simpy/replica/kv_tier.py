@@ -7,12 +7,18 @@ transfers read it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from blis_simpy.core.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blis_simpy.replica.tier_eviction import EvictionPolicy
 
-__all__ = ["KVTier"]
+__all__ = ["KVTier", "TierTable"]
 
 
 class KVTier:
@@ -28,6 +34,8 @@ class KVTier:
         Most chunks; None = unlimited.
     eviction : EvictionPolicy
         Chooses the chunk to evict.
+    chunk_bytes : int
+        Size of a chunk.
     is_exclusive : bool
         Whether a chunk leaves the tier when it has been loaded.
 
@@ -40,9 +48,17 @@ class KVTier:
     """
 
     def __init__(
-        self, name: str, endpoint: str, capacity: int | None, eviction: EvictionPolicy, *, is_exclusive: bool
+        self,
+        name: str,
+        endpoint: str,
+        capacity: int | None,
+        eviction: EvictionPolicy,
+        *,
+        chunk_bytes: int,
+        is_exclusive: bool,
     ) -> None:
         self.name = name
+        self.chunk_bytes = chunk_bytes
         self.is_exclusive = is_exclusive
         self.endpoint = endpoint
         self.capacity = capacity
@@ -64,6 +80,11 @@ class KVTier:
     def num_chunks(self) -> int:
         """Number of chunks, including arriving ones."""
         return len(self._present) + len(self._arriving)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether no chunk is both present and arriving, and all that are read are present."""
+        return not self._present & self._arriving and self._pins.keys() <= self._present
 
     def __contains__(self, key: int) -> bool:
         """Whether a chunk can be read."""
@@ -138,3 +159,34 @@ class KVTier:
         for key in self._present - self._pins.keys():
             self._drop(key)
         self._arriving.clear()
+
+
+class TierTable(Table):
+    """A row per KV tier.
+
+    ``tier`` (name), ``endpoint`` (in the network), ``chunk_bytes``, ``capacity`` (chunks; missing if unlimited),
+    ``chunks`` (at the end), and the numbers of chunks ``read``, ``written``, ``evicted``, and ``rejected`` because all
+    others were in use.
+    """
+
+    _NEVER: ClassVar[frozenset[str]] = frozenset({"capacity"})
+
+    @classmethod
+    def of_tiers(cls, tiers: Sequence[KVTier]) -> TierTable:
+        """Return the table of some tiers, in their order."""
+        counts = {
+            "chunk_bytes": [tier.chunk_bytes for tier in tiers],
+            "capacity": [-1 if tier.capacity is None else tier.capacity for tier in tiers],
+            "chunks": [tier.num_chunks for tier in tiers],
+            "read": [tier.hits for tier in tiers],
+            "written": [tier.written for tier in tiers],
+            "evicted": [tier.evicted for tier in tiers],
+            "rejected": [tier.rejected for tier in tiers],
+        }
+        return cls.of(
+            {
+                "tier": np.array([tier.name for tier in tiers], dtype=object),
+                "endpoint": np.array([tier.endpoint for tier in tiers], dtype=object),
+                **{name: np.array(column, dtype=np.int64) for name, column in counts.items()},
+            }
+        )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.tier_pool import TierPool
@@ -384,6 +385,10 @@ class Replica:
         leg = RunningRequest(request, self.index, Phase.BOTH, self.env.now)
         return len(self._kv.cached_prefix(leg)) * self.block_size
 
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits of the replica."""
+        return self._engine.planned_outputs(request)
+
     def withdraw(self, leg: RunningRequest) -> None:
         """Withdraw a request that waits, loads its KV blocks or computes its prompt."""
         self.catch_up()
@@ -459,6 +464,11 @@ class Replica:
         leg.withdraw(self.env.now)
         if self._observers.leg_finished is not None:
             self._observers.leg_finished(leg)
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """The KV tiers that the replica has used."""
+        return [] if self._tiers is None else self._tiers.known_tiers
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""

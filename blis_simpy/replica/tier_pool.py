@@ -124,6 +124,7 @@ class TierPool:
                 endpoint,
                 self._capacities[number],
                 EVICTION_POLICIES[settings.eviction](),
+                chunk_bytes=self.num_bytes(self.chunk),
                 is_exclusive=settings.exclusive,
             )
             self._by_endpoint[endpoint] = tier

@@ -15,7 +15,7 @@ from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.network.network import replica_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from simpy.events import Event
 
@@ -143,6 +143,11 @@ class TierTransfers:
         self._receiver = receiver
 
     @property
+    def known_tiers(self) -> list[KVTier]:
+        """The tiers of the replica; empty before it has used any."""
+        return self._found_tiers
+
+    @property
     def _tiers(self) -> list[KVTier]:
         # On first use, because a replica is built before it has its GPUs.
         if not self._found_tiers:
@@ -237,7 +242,9 @@ class TierTransfers:
         self._loads[leg] = plan, arrival
         self._arriving.update(dict.fromkeys(arrival.keys, arrival))
         for tier, keys, blocks in plan.parts:
-            for key in keys:
+            # The last chunk first, here and where chunks are written: without the start of a prompt, its other chunks
+            # are useless, so that it is evicted last.
+            for key in reversed(keys):
                 tier.pin(key)
             self._receive(tier, arrival, blocks, self._load_part_ended, kind="kv load", request=leg.request.id)
 
@@ -354,14 +361,20 @@ class TierTransfers:
 
     def _write_computed(self, event: Event) -> None:
         for request, keys in cast("list[tuple[str, list[int]]]", event.value):
-            self._write_on("computation", keys, request)
+            for number, settings in enumerate(self._pool.settings):
+                if settings.write_on == "computation":
+                    self._write(number, keys, request)
 
     def ended(self, leg: RunningRequest, blocks: int) -> None:
         """Write the chunks of the first blocks of a request that leaves the GPU."""
         if leg.keys:
             keys = self._chunk_keys(cast("BlockKeys", leg.keys).first(blocks))
-            self._write_on("computation", keys, leg.request.id)
-            self._write_on("end", keys, leg.request.id)
+            prefilled = leg.input_tokens // self._block_size // self._pool.chunk
+            for number, settings in enumerate(self._pool.settings):
+                # Those of its prefill were written when they were computed, or not yet asked for often enough.
+                is_written = settings.write_on == "computation" and settings.write_after == 1
+                if settings.write_on != "eviction":
+                    self._write(number, keys[prefilled:] if is_written else keys, leg.request.id)
 
     def evicted(self, keys: Iterable[int]) -> None:
         """Write chunks that the GPU loses; those of one tick together."""
@@ -376,11 +389,6 @@ class TierTransfers:
         if self._pool.settings[0].write_on == "eviction":
             self._write(0, keys, "")
 
-    def _write_on(self, occasion: str, keys: list[int], request: str) -> None:
-        for number, settings in enumerate(self._pool.settings):
-            if settings.write_on == occasion:
-                self._write(number, keys, request)
-
     def _write(self, number: int, keys: Iterable[int], request: str) -> None:
         """Write chunks to a tier that does not have them."""
         if self._fails:
@@ -393,10 +401,10 @@ class TierTransfers:
             self._writes[flow] = tier, new
             flow.callbacks.append(self._write_ended)
 
-    def _make_room(self, number: int, keys: Iterable[int]) -> list[int]:
+    def _make_room(self, number: int, keys: Sequence[int]) -> list[int]:
         """Expect chunks in a tier; return those that are new there. Evicted ones may go to the next tier."""
         tier, new, evicted = self._tiers[number], [], []
-        for key in keys:
+        for key in reversed(keys):
             if tier.has(key):
                 tier.use(key)
                 continue
