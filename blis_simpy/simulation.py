@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from simpy.events import Event, Process
 
+from blis_simpy import registry
 from blis_simpy.cluster.cluster import Cluster, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
-from blis_simpy.cluster.invariants import CHECKS, InvariantChecker
+from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
+from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults
@@ -34,6 +36,8 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.network.fabric import Fabric
+from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
@@ -88,6 +92,8 @@ class Simulation:
         The scenario with copies of the policies and processes that it has as instances: those of this simulation.
     cluster : Cluster
         The router and the replicas.
+    network : Network
+        The network between the replicas; `Network.send` transfers bytes for any process.
     deployment : ResolvedDeployment
         Model, GPU, latency model and KV capacity that the scenario resolved to; with groups of replicas, those of the
         first group.
@@ -120,7 +126,9 @@ class Simulation:
             raise ScenarioError.at("check", "is unknown", check, hint=nearest(str(check), CHECKS))
         with named_faults():
             self._build(scenario, seed, requests)
-        self._checker = None if check is None else InvariantChecker(self.env, self.cluster, self._observers)
+        self._checker = (
+            None if check is None else InvariantChecker(self.env, self.cluster, self.network, self._observers)
+        )
 
     def _build(
         self, scenario: ScenarioSettings, seed: int | None, requests: Iterable[Request] | DataFrame | None
@@ -163,6 +171,15 @@ class Simulation:
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
             observers.subscribe(self._log)
+        self.network = Network(
+            self.env,
+            Fabric(
+                scenario.network,
+                {pool.name: pool.network for pool in scenario.node_pools},
+                site_of=lambda replica: self.cluster.site(replica),
+                num_replicas=lambda: len(self.cluster.replicas),
+            ),
+        )
         self.cluster = Cluster(
             self.env,
             kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
@@ -318,6 +335,7 @@ class Simulation:
             details=self._details,
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
+            network=self.network,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
@@ -550,7 +568,7 @@ class Simulation:
         return self._add_hook("ended", hook, hook)
 
     def _add_hook(self, event: str, hook: Hook, function: Callable[..., object]) -> Hook:
-        if not callable(hook):
+        if not callable(hook) or not registry.takes(hook, 1):
             raise ScenarioError.at("hook", "must be a function that takes a request", hook)
         self._observers.add_deferred(event, function)
         return hook

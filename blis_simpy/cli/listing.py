@@ -21,7 +21,7 @@ _POLICY_KINDS = (
     "scorer",
     "scheduler",
     "priority",
-    "batch_policy",
+    "batching",
     "kv_store",
     "latency",
     "arrivals",
@@ -100,7 +100,8 @@ def _first_sentence(kind: str, name: str) -> str:
         plugin = registry.get(kind, name)
     except PluginError as error:  # of another distribution, and broken
         return str(error)
-    return " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    first = " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    return first.replace(f" (registered as ``{name}``)", "")
 
 
 _KINDS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Leg, Request, Route
+    from blis_simpy.network.fabric import Site
 
 __all__ = ["Cluster", "ReplicaKind"]
 
@@ -149,6 +150,16 @@ class Cluster:
     def num_gpus(self, replica: int) -> int:
         """GPUs of a replica, while it has any."""
         return self._lifecycle.num_gpus(self._index(replica))
+
+    def site(self, replica: int) -> Site:
+        """Return the GPUs of a replica.
+
+        Raises
+        ------
+        SimulationError
+            If there is no such replica, or it has no GPUs now.
+        """
+        return self._lifecycle.site(self._index(replica))
 
     def in_flight(self, replica: int) -> int:
         """Return the number of requests in flight on a replica."""

@@ -15,18 +15,20 @@ from blis_simpy.cluster.gpu_nodes import OTHER_PROCESS
 from blis_simpy.core.observers import EVENTS
 from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.errors import SimulationError
+from blis_simpy.units import SECOND
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.request import Leg, Request, Route
+    from blis_simpy.network.links import FlowGroup, Link
+    from blis_simpy.network.network import Network
     from blis_simpy.replica.replica import Replica
 
-__all__ = ["CHECKS", "InvariantChecker"]
-
-CHECKS = ("full",)
-"""Names of the sets of invariants."""
+__all__ = ["InvariantChecker"]
 
 _AT_ROUTER, _ON_THE_WAY, _QUEUED, _RUNNING, _LEG_ENDED, _ENDED = (
     "at the router",
@@ -48,6 +50,8 @@ class InvariantChecker:
         The environment.
     cluster : Cluster
         Router and replicas.
+    network : Network
+        The network between the replicas.
     observers : Observers
         Observers of the simulation, to which it is added.
 
@@ -57,8 +61,10 @@ class InvariantChecker:
         In the run, at the first breach.
     """
 
-    def __init__(self, env: Environment, cluster: Cluster, observers: Observers) -> None:
+    def __init__(self, env: Environment, cluster: Cluster, network: Network, observers: Observers) -> None:
         self._env = env
+        self._network = network
+        network.on_share = self._check_shares
         self._cluster = cluster
         self._now = env.now
         self._states: dict[Request, str] = {}
@@ -186,6 +192,8 @@ class InvariantChecker:
             self._check_replica(replica)
             self._check_steps(replica)
         self._check_gpus()
+        for link in self._network.links.values():
+            self._check_bytes(link)
 
     def _check_replica(self, replica: Replica) -> None:
         seen, index = replica.observe(), replica.index
@@ -230,6 +238,27 @@ class InvariantChecker:
         for rule, broken in rules:
             if broken.any():
                 self._fail(f"{rule} (step at {starts[int(np.argmax(broken))]})", replica=index)
+
+    def _check_shares(self, groups: Sequence[FlowGroup]) -> None:
+        """Check that every flow has a rate, and that no link is loaded above its capacity."""
+        for group in groups:
+            if group.rate <= 0:
+                self._fail("a flow has no share of its links")
+            for link in group.links:
+                if link.capacity is not None and link.load > link.capacity:
+                    self._fail(f"the load of link {link.name} is above its bandwidth of {link.bandwidth:g} bytes/s")
+
+    def _check_bytes(self, link: Link) -> None:
+        """Check that a link has transferred the bytes of its flows, up to a microsecond each that ends are rounded."""
+        if link.capacity is None:
+            return
+        now, changes = self._env.now, link.load_changes
+        ends = [at for at, _ in changes[1:]] + [now]
+        sent = sum(load * (end - at) for (at, load), end in zip(changes, ends, strict=False)) / SECOND
+        received = link.bytes_carried + self._network.bytes_in_flight(link)
+        num_ends = len(changes) + 1
+        if not -1e-6 * sent - 1 <= sent - received <= 1e-6 * sent + 1 + num_ends * link.bandwidth / SECOND:
+            self._fail(f"link {link.name} has carried {sent:.0f} bytes, but {received} have arrived")
 
     def _check_gpus(self) -> None:
         placement = self._cluster.placement

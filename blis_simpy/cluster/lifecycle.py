@@ -22,6 +22,8 @@ from blis_simpy.cluster.gpu_nodes import GpuNodes, GpuRequest, RandomDelay
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import SimulationError
+from blis_simpy.network.fabric import Site
+from blis_simpy.network.network import replica_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -143,6 +145,22 @@ class ReplicaLifecycle:
     def num_gpus(self, replica: int) -> int:
         """GPUs of a replica, while it has any."""
         return self._replicas[replica].num_gpus
+
+    def site(self, replica: int) -> Site:
+        """Return the GPUs of a replica.
+
+        Raises
+        ------
+        SimulationError
+            If it has none now.
+        """
+        this, endpoint = self._replicas[replica], replica_endpoint(replica)
+        if self.placement is None:
+            return Site(endpoint, this.num_gpus, node=endpoint)
+        node = None if this.gpus is None else this.gpus.node
+        if node is None:
+            raise SimulationError.at(f"replica {replica}", "has no GPUs now")
+        return Site(endpoint, this.num_gpus, node.name, node.pool.name, node.number, node.pool.gpus_per_node)
 
     def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
         """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""

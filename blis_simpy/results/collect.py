@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.network.record import NetworkRecord
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
     from blis_simpy.core.table import Table
+    from blis_simpy.network.network import Network
     from blis_simpy.replica.log import StepLog
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -54,6 +56,7 @@ def collect(
     details: Mapping[str, RequestDetails],
     decisions: DecisionLog | None,
     samples: Sequence[Table],
+    network: Network,
     observed_at: int,
     off_critical_path: Sequence[Request],
     wall_clock_s: float,
@@ -77,6 +80,8 @@ def collect(
         The decisions, if they are logged.
     samples : sequence of Table
         What the samplers recorded.
+    network : Network
+        The network.
     observed_at : int, tick
         Time up to which it was simulated.
     off_critical_path : sequence of Request
@@ -124,6 +129,7 @@ def collect(
         },
         decisions=decisions,
         samples=samples,
+        network=NetworkRecord.of(network, observed_at),
         observed_at=observed_at,
         wall_clock_s=wall_clock_s,
         is_over=is_over,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
+from blis_simpy.network.record import NetworkRecord
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
@@ -286,6 +287,8 @@ class RunRecord:
         Decisions of admission and routing, if the scenario logs them.
     samples : sequence of Table
         What the samplers of the simulation recorded, in their order.
+    network : NetworkRecord
+        Transfers and links; empty tables without transfers.
     observed_at : int, tick
         Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
@@ -307,6 +310,7 @@ class RunRecord:
     slo_targets: Mapping[int, SLOTargets]
     decisions: DecisionLog | None
     samples: Sequence[Table] = ()
+    network: NetworkRecord
     observed_at: int
     wall_clock_s: float
     is_over: bool = True

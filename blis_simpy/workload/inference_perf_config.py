@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from blis_simpy.errors import Problem, ScenarioError
-from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import OptionalPart, Part, Parts, listed_class, nested_class, type_hints
 from blis_simpy.settings.fields import evolved, setting, settings_class
+from blis_simpy.settings.key_paths import parts
 from blis_simpy.units import SECOND
 from blis_simpy.workload.spec.client import ActivityWindows, Client, Window
 from blis_simpy.workload.spec.inference_perf import InferencePerf, SharedPrefix, Stage
@@ -241,4 +241,4 @@ def _known(data: Any, cls: Any, path: str, unused: list[str]) -> Any:
 
 
 def _placed(problem: Problem, document: Document) -> Problem:
-    return attrs.evolve(problem, file=document.file, line=document.line_of(loader.parts(problem.path)))
+    return attrs.evolve(problem, file=document.file, line=document.line_of(parts(problem.path)))

@@ -180,11 +180,11 @@ def _to_lengths(value: Any) -> Any:
     ScenarioError
         If a length or a mapping is wrong; the paths start below the field.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer()):
         from blis_simpy.workload.lengths import Constant
 
         try:
-            return Constant(value)
+            return Constant(int(value))
         except ScenarioError as error:
             raise ScenarioError(attrs.evolve(problem, path="") for problem in error.problems) from None
     if isinstance(value, Mapping) and _is_described(value):
