@@ -158,7 +158,7 @@ class _Resolver:
         """Resolve all settings, each before those that depend on it."""
         scenario = self.scenario
         self._note("latency.backend", self.backend, self._origin_of_backend())
-        hardware_name = self._usual("hardware", "gpu", scenario.hardware)
+        hardware_name = self._usual("hardware", "gpu", self._spelled(scenario.hardware))
         tp = int(self._usual("tp", "tp", scenario.tp) or 0)
         # Blackbox coefficients are measured for one combination of model, GPU, parallelism and engine version.
         version = self._usual("engine_version", "engine_version", scenario.engine_version)
@@ -337,6 +337,13 @@ class _Resolver:
         known = {name.lower(): name for name in self.catalog.names("models")} if self.catalog else {}
         near = difflib.get_close_matches(self.scenario.model.lower(), known, n=1)
         return f"did you mean {known[near[0]]!r}? " if near else ""
+
+    def _spelled(self, name: str | None) -> str | None:
+        """Return the name of a GPU as the hardware table spells it."""
+        if not name:
+            return name
+        known = {gpu.lower(): gpu for gpu in hardware.load_gpus(self.scenario.hardware_config)}
+        return known.get(name.lower(), name)
 
     def _gpu(self, name: str | None) -> Gpu | None:
         if name is None:

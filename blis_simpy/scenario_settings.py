@@ -45,7 +45,6 @@ from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
-from blis_simpy.workload.users import UserWorkload
 
 __all__ = ["ScenarioSettings"]
 
@@ -66,6 +65,8 @@ def _read_traffic(value: Any) -> Any:
 
         return load_workload(value) if isinstance(value, str) else read_workload(value)
     if isinstance(value, Mapping) and not _USER_KEYS.isdisjoint(value):
+        from blis_simpy.workload.users import UserWorkload
+
         return structure(value, UserWorkload)
     if isinstance(value, Mapping) and "sessions" in value:
         from blis_simpy.session_workload import SessionWorkload
@@ -109,7 +110,7 @@ class ScenarioSettings:
     )
     hardware: str | None = setting(
         default=None,
-        help="GPU, as named in the hardware table; unset means the usual one of the model.",
+        help="GPU, as named in the hardware table; case-insensitive; unset means the usual one of the model.",
         flag="--hardware",
     )
     hardware_config: OptionalPath = setting(

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 import attrs
 from simpy.events import Event, Process
 
+from blis_simpy import registry
 from blis_simpy.cluster.cluster import Cluster, Disaggregation, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.handovers import HandoverRules
-from blis_simpy.cluster.invariants import CHECKS, InvariantChecker
+from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import (
     build_admission,
@@ -35,6 +36,7 @@ from blis_simpy.cluster.policy_builder import (
 )
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
+from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults
@@ -638,7 +640,7 @@ class Simulation:
         return self._add_hook("ended", hook, hook)
 
     def _add_hook(self, event: str, hook: Hook, function: Callable[..., object]) -> Hook:
-        if not callable(hook):
+        if not callable(hook) or not registry.takes(hook, 1):
             raise ScenarioError.at("hook", "must be a function that takes a request", hook)
         self._observers.add_deferred(event, function)
         return hook

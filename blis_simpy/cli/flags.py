@@ -270,9 +270,12 @@ def _value(texts: Sequence[str], hint: Any) -> Any:
 
 
 def _number(text: str, kind: type) -> int | float | str:
-    for read in (lambda word: int(word, 0), float)[: 1 if kind is int else 2]:
+    for read in (lambda word: int(word, 0), float):
         try:
-            return read(text)
+            number = read(text)
         except ValueError:
             continue
+        if kind is float:
+            return number
+        return int(number) if number == number // 1 else text
     return text

@@ -22,7 +22,7 @@ _POLICY_KINDS = (
     "decider",
     "scheduler",
     "priority",
-    "batch_policy",
+    "batching",
     "kv_store",
     "latency",
     "arrivals",
@@ -101,7 +101,8 @@ def _first_sentence(kind: str, name: str) -> str:
         plugin = registry.get(kind, name)
     except PluginError as error:  # of another distribution, and broken
         return str(error)
-    return " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    first = " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    return first.replace(f" (registered as ``{name}``)", "")
 
 
 _KINDS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {

@@ -232,7 +232,7 @@ class Gpus(Container):
 
     def _do_get(self, event: GpuRequest) -> bool:  # type: ignore[override]
         for node in self.nodes:
-            if node.pool.gpu_type == event.gpu_type and node.state is NodeState.READY:
+            if node.pool.gpu_type.lower() == event.gpu_type.lower() and node.state is NodeState.READY:
                 free = node.free_gpus
                 if len(free) >= event.amount:
                     event.node, event.positions = node, free[: event.amount]

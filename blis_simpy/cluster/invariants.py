@@ -28,10 +28,7 @@ if TYPE_CHECKING:
     from blis_simpy.network.network import Network
     from blis_simpy.replica.replica import Replica
 
-__all__ = ["CHECKS", "InvariantChecker"]
-
-CHECKS = ("full",)
-"""Names of the sets of invariants."""
+__all__ = ["InvariantChecker"]
 
 # States of a request,
 _AT_ROUTER, _ON_REPLICAS, _LEG_ENDED, _ENDED = "at the router", "on its replicas", "finished by its replica", "ended"

@@ -16,6 +16,7 @@ from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, Opt
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 __all__ = [
+    "CHECKS",
     "DRAIN_POLICIES",
     "ROLES",
     "Admission",
@@ -28,6 +29,8 @@ __all__ = [
     "Routing",
 ]
 
+CHECKS = ("full",)
+"""Sets of invariants that a simulation can check while it runs."""
 DRAIN_POLICIES = ("wait", "immediate", "redirect", "migrate")
 ROLES = ("both", "prefill", "decode")
 TRANSFERS = ("pull", "layered")
@@ -118,7 +121,7 @@ class ReplicaGroup:
 
     model: str | None = setting(default=None, help="Model, as organisation/name; case-insensitive.")
     model_config: OptionalPath = setting(default=None, help="Folder with the config.json of the model.", is_path=True)
-    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table.")
+    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table; case-insensitive.")
     tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1, le=1024)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
     replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1, le=MAX_REPLICAS)
@@ -206,7 +209,7 @@ class NodePool:
     """Pool of nodes with the same GPUs."""
 
     name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
-    gpu_type: str = setting(help="GPU, as named in the hardware table.")
+    gpu_type: str = setting(help="GPU, as named in the hardware table; case-insensitive.")
     gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1, le=1024)
     initial_nodes: int = setting(
         default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0, le=MAX_NODES

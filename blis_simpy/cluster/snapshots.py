@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.cluster.load_board import ARRAYS_FROM, LoadBoard, SnapshotGroup
+from blis_simpy.cluster.load_board import ARRAYS_FROM, LoadBoard
+from blis_simpy.cluster.snapshot_values import SnapshotGroup
 from blis_simpy.core.environment import FOREVER
 from blis_simpy.replica.observation import Observation
 

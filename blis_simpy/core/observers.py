@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.registry import takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,13 @@ class Observer:
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """Names of all events, equal to the names of the methods of `Observer`."""
+
+
+_ARGUMENTS = {
+    event: method.__code__.co_varnames[1 : method.__code__.co_argcount]
+    for event, method in vars(Observer).items()
+    if event in EVENTS
+}
 
 
 class Observers:
@@ -170,14 +178,19 @@ class Observers:
         Raises
         ------
         ScenarioError
-            If the object has none of these methods.
+            If the object has none of these methods, or one that does not take the arguments of its event.
         """
         add = self.add_deferred if deferred else self.add
         observed = [event for event in EVENTS if _observes(observer, event)]
         if not observed:
             raise ScenarioError.at("observer", f"must have a method named {', '.join(EVENTS)}", observer)
         for event in observed:
-            add(event, getattr(observer, event))
+            method, names = getattr(observer, event), _ARGUMENTS[event]
+            if not takes(method, len(names)):
+                raise ScenarioError.at(
+                    f"observer {type(observer).__name__} {event}", f"must take the arguments ({', '.join(names)})"
+                )
+            add(event, method)
 
 
 def _observes(observer: object, event: str) -> bool:

@@ -82,7 +82,7 @@ def named_faults(now: Callable[[], int] | None = None) -> Iterator[None]:
         if type(error).__module__.startswith("blis_simpy."):
             raise
         tick = None if now is None else now()
-        fault = _fault(error, tick)
+        fault = _wrong_yield(error, tick) or _fault(error, tick)
         if fault is not None:
             raise fault from error
         if isinstance(error, OverflowError):
@@ -104,6 +104,22 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
     request = next((value for value in values if isinstance(value, Request | RequestView | Leg)), None)
     rule = f"raised {error!r} in {code.co_name}{place_of(request, now)}"
     return PluginError.at(f"{kind} {name}", rule, code="plugin_raised")
+
+
+def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
+    """Name a process that yields something else than an event, of which SimPy says where in several lines."""
+    from simpy.events import Process
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if type(error) is not RuntimeError or trace is None or trace.tb_frame.f_code is not Process._resume.__code__:
+        return None
+    process, value = trace.tb_frame.f_locals["self"], trace.tb_frame.f_locals["event"]
+    line = f" in line {process._generator.gi_frame.f_lineno}"
+    hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
+    rule = f"must yield events{line}{place_of(None, now)}"
+    return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
 def _foreign_frame(error: Exception) -> FrameType | None:

@@ -14,7 +14,6 @@ from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import attrs
-from simpy.events import Event
 
 from blis_simpy.core.leg import NEVER, Handover, Leg, Phase, RequestOutcome
 from blis_simpy.core.slo_targets import SLOTargets
@@ -24,6 +23,8 @@ from blis_simpy.units import format_ticks, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from simpy.events import Event  # noqa: TC004 - a type only: settings import this module, and SimPy is slow to import
 
 __all__ = ["NEVER", "Handover", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
 

@@ -369,7 +369,7 @@ class Result(Rendered):
         from blis_simpy.trace_files.run_trace import trace_of_run
         from blis_simpy.trace_files.trace_v2 import write_trace
 
-        trace = trace_of_run(self.requests, self.record.details)
+        trace = trace_of_run(self.requests, self.record.details, self.record.slo_targets)
         write_trace(trace, f"{fspath(prefix)}.yaml", f"{fspath(prefix)}.csv")
 
     def write_requests(self, path: str | PathLike[str]) -> None:

@@ -28,6 +28,15 @@ def test_version_and_help_exit_with_0(capsys):
         assert capsys.readouterr().out.startswith("usage: blis COMMAND [flags]\n")
 
 
+def test_help_of_a_command_is_a_command_too(capsys):
+    assert main(["run", "--help"]) == 0
+    expected = capsys.readouterr().out
+    assert main(["help", "run"]) == 0
+    assert capsys.readouterr().out == expected
+    assert main(["help", "rum"]) == 2
+    assert capsys.readouterr().err.startswith("command is unknown, got 'rum'; did you mean 'run'?")
+
+
 def test_the_report_json_has_outcomes_and_metrics(capsys):
     assert main([*FEW, "--report", "json"]) == 0
     report = json.loads(capsys.readouterr().out)

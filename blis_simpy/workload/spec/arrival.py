@@ -1,4 +1,4 @@
-"""Fields that hold an arrival process, and the form in which files of BLIS name one."""
+"""Fields that keep an arrival process, and its form in files of BLIS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HIGHEST_GAMMA_CV = 10.0
 
 @settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the parameter that files of BLIS know, and a shape, which they do not know.
+    """Arrival process by name, with `cv`, as in files of BLIS, or with a shape, which those files do not have.
 
     Examples
     --------
@@ -53,6 +53,8 @@ class Arrival:
     def build(self) -> ArrivalProcess:
         """Make the arrival process; `cv` is ignored where the process has no such parameter, as in the reference."""
         cv, name = self.cv, self.process
+        if cv is None and self.shape is None and name in _LIKE_POISSON:
+            _log.warning("%s arrivals without cv have cv 1, which is poisson", name)
         if self.shape is not None:
             cv = self.shape**-0.5
         elif name == "gamma" and cv is not None and cv > HIGHEST_GAMMA_CV:  # parity: workloads, arr_gamma_cv
@@ -60,23 +62,28 @@ class Arrival:
             name = "poisson"
         plugin = registry.get("arrivals", name)
         takes_cv = not attrs.has(plugin) or "cv" in attrs.fields_dict(plugin)
+        if cv is not None and not takes_cv and name == self.process:
+            _log.warning("cv %g has no effect on %s arrivals", cv, name)
         options = {} if cv is None or not takes_cv else {"cv": cv}
         process: ArrivalProcess = registry.build("arrivals", plugin, **options)
         return process
 
+
+_LIKE_POISSON = ("gamma", "weibull")
+"""Processes whose default coefficient of variation makes them a Poisson process."""
 
 ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, Any]]
 """Type of a field that holds an arrival process: an instance or a class, made from any form that `ARRIVALS` takes."""
 
 
 def _to_process(value: Any) -> Any:
-    """Make an arrival process of one of its forms.
+    """Make an arrival process from one of its forms.
 
     Parameters
     ----------
     value : object
-        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
-        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned
+        unchanged, and the field checks it: an instance, a class, or a mapping of type and options.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def _to_process(value: Any) -> Any:
         If a mapping is wrong; the paths start below the field.
     """
     if isinstance(value, str) and value in registry.names("arrivals"):
-        return registry.build("arrivals", value)
+        value = Arrival(process=value) if value in _LIKE_POISSON else registry.build("arrivals", value)
     if isinstance(value, Mapping) and "type" not in value:
         process = value.get("process")
         known = {"process", "cv", "shape"} if process == "gamma" else {"process", "cv"}
@@ -99,7 +106,7 @@ ARRIVALS = PluginForms(_to_process, (str, Arrival))
 
 
 def check_cv(process: Any, path: str = "arrival") -> None:
-    """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+    """Check the coefficient of variation of a client; members of a cohort may have any.
 
     Parameters
     ----------
