@@ -24,7 +24,7 @@ from blis_simpy.core.request import Phase, RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.replica.batch_builder import BatchBuilder
-from blis_simpy.replica.batch_policies import SteadyBatchPolicy
+from blis_simpy.replica.batch_policies import SteadyBatchPolicy, forms_decode_steps_alike
 from blis_simpy.replica.kv_store import HostTier, ReceivingKVStore
 from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.paged_blocks import PagedBlocks
@@ -148,6 +148,7 @@ class Engine(ABC):
         self.responses: list[RunningRequest] = []
         self.steps_ahead = steps_ahead
         self._keeps_outputs = rules.resume.keeps_outputs
+        self._max_tokens = rules.max_tokens
         self.queue = queue
         self.kv = kv
         self.kv_blocks = kv_blocks
@@ -162,6 +163,7 @@ class Engine(ABC):
         self._limits = limits
         self.policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
+        self._skips_policy = self.host_tier is None and forms_decode_steps_alike(policy)
         self._observers = observers
         self._token_processing_us = checked_delay(latency, "output_token_processing_time")
         self._overhead_us = checked_delay(latency, "post_decode_overhead")
@@ -424,6 +426,8 @@ class Engine(ABC):
             Requests that complete their prefill, and requests that end, in this step, each in batch order; None if no
             step was formed.
         """
+        if self._skips_policy and (effects := self._form_decode_step(now)) is not None:
+            return effects
         builder, batch = self._builder, self.batch
         if not self.queue.time_invariant:
             self.queue.sort(now)
@@ -464,18 +468,48 @@ class Engine(ABC):
             shown = self._batch_of(members, single, missed)
         else:
             shown = StepBatch(members, num_decodes, decodes.context_tokens, self.decode_contexts)
+        duration = self._step_time(shown)
+        if self.host_tier is not None:
+            duration += self.host_tier.claim_transfer()
+        if missed:
+            self._postpone(missed, duration)
+        return self._start_step(now, duration, num_decodes, prefill_tokens)
+
+    def _form_decode_step(self, now: int) -> tuple[Sequence[RunningRequest], list[RunningRequest]] | None:
+        """Form a step that gives each decoding request its token and does nothing else; None if it may do more."""
+        # Most steps of a calm replica. Under these conditions `ContinuousBatching.is_steady` is true and
+        # `BatchBuilder.grant_all` succeeds; neither is called.
+        batch = self.batch
+        decodes, waiting = batch.decodes, self.queue.waiting
+        num_decodes = decodes.count
+        if (
+            batch.prefilling
+            or (waiting and (batch.slots.free > 0 or not self.queue.time_invariant))
+            or not 0 < num_decodes <= self._max_tokens
+            or batch.with_named_output
+        ):
+            return None
+        blocks = decodes.blocks_in_step(self.num_steps)
+        if blocks and not self.kv.take(blocks):
+            return None
+        shown = StepBatch((), num_decodes, decodes.context_tokens, self.decode_contexts)
+        return self._start_step(now, self._step_time(shown), num_decodes, 0)
+
+    def _step_time(self, shown: StepBatch) -> int:
         duration = self.latency.step_time(shown)
         if type(duration) is not int:
             raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
-        if self.host_tier is not None:
-            duration += self.host_tier.claim_transfer()
+        if duration < 0:
+            raise latency_error(self.latency, "step_time must be >= 0", duration)
+        return duration
+
+    def _start_step(
+        self, now: int, duration: int, num_decodes: int, prefill_tokens: int
+    ) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
+        """Start a step after its formation: count its tokens and record it."""
         # With a duration of 0, the replica would form steps endlessly within one tick.
         if duration < 1:
-            if duration < 0:
-                raise latency_error(self.latency, "step_time must be >= 0", duration)
             duration = 1
-        if missed:
-            self._postpone(missed, duration)
         start = self.device_free_at
         if now > start:
             start = now
@@ -487,7 +521,9 @@ class Engine(ABC):
         # information that the next formation needs, and a macro-step is counted in one operation.
         if self.tiers is not None and prefill_tokens:
             size = self._block_size
-            filled = [(leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in batch.prefilling]
+            filled = [
+                (leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in self.batch.prefilling
+            ]
             self.tiers.computed(filled, self.device_free_at)
         effects = self._count_tokens()
         # Read before the effects apply: blocks freed by completions are in use during this step.
@@ -495,7 +531,7 @@ class Engine(ABC):
         queue_depth = len(self.queue.waiting) + len(self.queue.loading)
         if self._arrived:
             queue_depth += len(self._arrived)
-        self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
+        self.steps.step(start, duration, num_decodes, prefill_tokens, len(self.batch.members), queue_depth, used)
         if self.host_tier is not None:
             self.offload()
         # A decision is a step with a prefill or an end; all others could be part of a macro-step. The moving average is

@@ -170,12 +170,11 @@ class MacroStepPlanner:
                 # The mean lags behind, most of all at the start of a run.
                 and engine.num_steps - engine.last_decision <= _WORTH_PLANNING
             )
-            or not engine.is_steady()
         ):
             return next_turn_at
         step = engine.num_steps
         steps = min(engine.steps_to_plan(), _MAX_RUN_STEPS)
-        if steps < _WORTH_PLANNING:
+        if steps < _WORTH_PLANNING or not engine.is_steady():
             return next_turn_at
         # The first step without enough free blocks preempts a request, which is a decision.
         steps = decodes.steps_within(step, steps, self._free_blocks())

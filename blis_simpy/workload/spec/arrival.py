@@ -1,4 +1,4 @@
-"""Fields that hold an arrival process, and the form in which files of BLIS name one."""
+"""Fields that keep an arrival process, and its form in files of BLIS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HIGHEST_GAMMA_CV = 10.0
 
 @settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the parameter that files of BLIS know, and a shape, which they do not know.
+    """Arrival process by name, with `cv`, as in files of BLIS, or with a shape, which those files do not have.
 
     Examples
     --------
@@ -77,13 +77,13 @@ ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, 
 
 
 def _to_process(value: Any) -> Any:
-    """Make an arrival process of one of its forms.
+    """Make an arrival process from one of its forms.
 
     Parameters
     ----------
     value : object
-        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
-        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned
+        unchanged, and the field checks it: an instance, a class, or a mapping of type and options.
 
     Raises
     ------
@@ -106,7 +106,7 @@ ARRIVALS = PluginForms(_to_process, (str, Arrival))
 
 
 def check_cv(process: Any, path: str = "arrival") -> None:
-    """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+    """Check the coefficient of variation of a client; members of a cohort may have any.
 
     Parameters
     ----------
