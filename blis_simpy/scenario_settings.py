@@ -14,6 +14,7 @@ from blis_simpy.cluster.processes import Process
 from blis_simpy.cluster.settings import (
     Admission,
     AdmissionSettings,
+    DisaggregationSettings,
     LifecycleSettings,
     NodePool,
     ReplicaGroup,
@@ -173,6 +174,9 @@ class ScenarioSettings:
         default=(),
         help="Groups of identical replicas, for several models or GPUs, in place of `replicas`.",
     )
+    disaggregation: Part[DisaggregationSettings] = setting(
+        factory=DisaggregationSettings, help="Prefill and decode on different replicas, by the roles of `groups`."
+    )
     node_pools: Parts[NodePool] = setting(
         default=(),
         help="Pools of nodes that replicas are placed on; without pools, GPUs are unlimited.",
@@ -287,6 +291,11 @@ class ScenarioSettings:
     def end(self) -> int | None:
         """End of simulated time, tick: the horizon, or else that of the workload, or else None."""
         return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
+
+    @property
+    def roles(self) -> list[str]:
+        """Role of each group; without groups, that of all replicas: ``both``."""
+        return [group.role for group in self.groups] or ["both"]
 
     def by_group(self) -> list[Self]:
         """Return one scenario per group, with the settings of its replicas; without groups, the scenario itself."""

@@ -1,4 +1,4 @@
-"""``blis capacity``: find the largest rate, or the fewest replicas, that meets an SLO."""
+"""``blis capacity``: find the largest rate or number of users, or the fewest replicas, that meets an SLO."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from blis_simpy.cli.flags import Flag, read_flags
 from blis_simpy.cli.scenario_flags import read_value
 from blis_simpy.cli.slo_flag import is_target
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.experiment.capacity import VARIED
 from blis_simpy.experiment.capacity import capacity as find_capacity
 from blis_simpy.results.metrics import get_metric
 
@@ -35,9 +36,9 @@ _FLAGS = (
     Flag(
         name="--vary",
         target="vary",
-        choices=("workload.rate", "replicas"),
-        help="What to search: the highest rate, or the smallest number of replicas.",
-        default="workload.rate",
+        choices=VARIED,
+        help="What to search: the highest rate, the largest number of closed-loop users, or the fewest replicas; unset "
+        "means the users of closed-loop users, and the rate of any other workload.",
     ),
     Flag(
         name="--low",
@@ -62,6 +63,7 @@ _LIMIT = re.compile(r"\s*([^=<>\s{]+(?:\{[^}]*\})?)\s*(=|<=|>=)(.*)")
 _EXAMPLES = (
     "blis capacity quickstart --slo ttft_p99_ms=200",
     "blis capacity quickstart --slo e2e_p95_ms=5000 --vary replicas --rate 100",
+    "blis capacity quickstart --concurrency 16 --slo tpot_mean_ms=20",
     "blis capacity quickstart --slo ttft=200ms,tpot=40ms --slo 'attainment>=0.99'",
 )
 
@@ -74,7 +76,7 @@ def capacity(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``capacity``.
     """
-    about = "Find the largest rate, or the smallest number of replicas, that meets an SLO."
+    about = "Find the largest rate or number of users, or the smallest number of replicas, that meets an SLO."
     given = read_flags(argv, _FLAGS, command="capacity", about=about, positional="scenario", examples=_EXAMPLES)
     with log_lines(given.get("log")), named_by_origin(None, _FLAGS, given):
         texts = given.pop("slo", [])

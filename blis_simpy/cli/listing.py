@@ -19,6 +19,7 @@ _POLICY_KINDS = (
     "admission",
     "routing",
     "scorer",
+    "decider",
     "scheduler",
     "priority",
     "batching",

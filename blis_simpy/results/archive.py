@@ -20,6 +20,7 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
 from blis_simpy.network.record import NetworkRecord, TransferTable
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
+from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
@@ -69,6 +70,7 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     for part in _NETWORK:
         arrays |= {f"network/{part}/{name}": column for name, column in getattr(record.network, part).items()}
+    arrays |= {f"kv_tiers/{name}": column for name, column in record.kv_tiers.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
@@ -135,6 +137,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
                 TransferTable.of(part("network/transfers/")),
                 *(Table.of(part(f"network/{name}/")) for name in _NETWORK[1:]),
             ),
+            "kv_tiers": TierTable.of(part("kv_tiers/")),
             "wall_clock_s": nan,
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:

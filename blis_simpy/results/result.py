@@ -183,6 +183,16 @@ class Result(Rendered):
         return self.record.network.links
 
     @property
+    def kv_tiers(self) -> Table:
+        """One row per KV tier below the memory of the GPUs that was used, in the order of first use.
+
+        ``tier``, ``endpoint`` (in the network), ``chunk_bytes``, ``capacity`` (chunks; missing if unlimited),
+        ``chunks`` (at the end), and the numbers of chunks ``read``, ``written``, ``evicted``, and ``rejected`` because
+        all others were in use.
+        """
+        return self.record.kv_tiers
+
+    @property
     def link_loads(self) -> Table:
         """One row per change of the load of a link, link by link: ``link``, ``at_us``, and ``load`` from then on."""
         return self.record.network.loads

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.network.record import NetworkRecord
+from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.replica.log import StepLog
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
@@ -289,6 +290,8 @@ class RunRecord:
         What the samplers of the simulation recorded, in their order.
     network : NetworkRecord
         Transfers and links; empty tables without transfers.
+    kv_tiers : TierTable
+        KV tiers below the memory of the GPUs.
     observed_at : int, tick
         Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
@@ -311,6 +314,7 @@ class RunRecord:
     decisions: DecisionLog | None
     samples: Sequence[Table] = ()
     network: NetworkRecord
+    kv_tiers: TierTable
     observed_at: int
     wall_clock_s: float
     is_over: bool = True
