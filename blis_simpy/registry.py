@@ -56,6 +56,7 @@ _METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "admission": {"admit": ("request", "state")},
     "arrivals": {"inter_arrival_times": ("rng", "rate_per_s", "n")},
     "batching": {"form": ("step",)},
+    "decider": {"disaggregate": ("request", "choice")},
     "kv_store": {
         "cached_prefix": ("leg",),
         "stays_blocked": ("leg", "prefix", "end", "kept"),

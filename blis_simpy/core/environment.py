@@ -59,6 +59,8 @@ class ControlEvent(IntEnum):
     ARRIVAL = 2
     ADMISSION = 3
     ROUTING = 4
+    LINK = 5
+    """Start or end of a transfer over the network."""
 
 
 class ReplicaEvent(IntEnum):

@@ -3,7 +3,8 @@
 Each replica is a process. It has a track of steps and a track for each batch slot with its requests, divided into
 prefill and decode. Waiting requests overlap without limit, so waiting is drawn as asynchronous spans. Counters show
 queue depth, batch size and KV blocks of each step. A further process, the router, has the requests between arrival and
-wait queue, and the rejected ones.
+wait queue, and the rejected ones. If there were transfers, the network is another process: each transfer is a
+span, and a counter per link shows its load.
 
 Timestamps are ticks: the format counts in microseconds as well.
 """
@@ -33,6 +34,7 @@ __all__ = ["perfetto_events", "write_perfetto"]
 Columns = Mapping[str, NDArray[Any]]
 
 _ROUTER = 1
+_NETWORK = 2
 # Track ids are unique in the file. That of the steps equals the process id: viewers show such a track first.
 _TRACKS_PER_PROCESS = 100_000
 _COUNTERS = {"queue depth": "queue_depth", "batch size": "batch_size", "KV cache": "used_blocks"}
@@ -56,7 +58,13 @@ _REQUEST_COLUMNS = (
 
 
 def write_perfetto(
-    requests: Columns, steps: Columns, path: str | os.PathLike[str], *, preemptions: Sequence[tuple[str, int]] = ()
+    requests: Columns,
+    steps: Columns,
+    path: str | os.PathLike[str],
+    *,
+    preemptions: Sequence[tuple[str, int]] = (),
+    transfers: Columns | None = None,
+    link_loads: Columns | None = None,
 ) -> None:
     """Write a run as a timeline; the same run gives the same bytes.
 
@@ -68,6 +76,8 @@ def write_perfetto(
         JSON file; compressed if its name ends in ``.gz``, which Perfetto opens as well.
     preemptions : sequence of (str, int)
         Id of the request and tick of each preemption.
+    transfers, link_loads : mapping of str to ndarray, optional
+        Tables of a result.
 
     Raises
     ------
@@ -75,18 +85,24 @@ def write_perfetto(
         If the file cannot be written; an existing one is left unchanged.
     """
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    lines = ",\n".join(map(encode, perfetto_events(requests, steps, preemptions=preemptions)))
+    events = perfetto_events(requests, steps, preemptions=preemptions, transfers=transfers, link_loads=link_loads)
+    lines = ",\n".join(map(encode, events))
     write_bytes(path, packed(f'{{"displayTimeUnit":"ms","traceEvents":[\n{lines}\n]}}\n'.encode(), path))
 
 
 def perfetto_events(
-    requests: Columns, steps: Columns, *, preemptions: Sequence[tuple[str, int]] = ()
+    requests: Columns,
+    steps: Columns,
+    *,
+    preemptions: Sequence[tuple[str, int]] = (),
+    transfers: Columns | None = None,
+    link_loads: Columns | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the events of the timeline: names first, then steps and counters, then requests.
 
     Parameters
     ----------
-    requests, steps, preemptions
+    requests, steps, preemptions, transfers, link_loads
         As for `write_perfetto`.
     """
     spans = _Spans.of(requests, steps, preemptions)
@@ -99,7 +115,32 @@ def perfetto_events(
         for slot in range(spans.num_slots[replica]):
             yield from _thread(pid, _slot(pid, slot), f"slot {slot}")
         yield from _steps(pid, {name: column[steps["replica"] == replica] for name, column in steps.items()})
+    if transfers is not None and len(transfers["bytes"]):
+        yield from _process(_NETWORK, "network")
+        yield from _transfers(transfers, spans.end)
+    if link_loads is not None:
+        yield from _loads(link_loads)
     yield from spans.events()
+
+
+def _transfers(transfers: Columns, end: int) -> Iterator[dict[str, Any]]:
+    """Yield a span per transfer, which may overlap with others."""
+    columns = ("source", "destination", "kind", "request", "bytes", "started_at_us", "ended_at_us", "state")
+    events = []
+    for index, values in enumerate(zip(*(transfers[name].tolist() for name in columns), strict=True)):
+        source, destination, kind, request, num_bytes, start, until, state = values
+        name = kind or "transfer"
+        key = {"pid": _NETWORK, "tid": _NETWORK, "cat": name, "id2": {"local": str(index)}, "name": name}
+        args = {"from": source, "to": destination, "bytes": num_bytes, "state": state, "request": request}
+        events.append({"ph": "b", "ts": start, **key, "args": args})
+        events.append({"ph": "e", "ts": max(end, start) if until == NEVER else until, **key})
+    yield from sorted(events, key=lambda event: event["ts"])
+
+
+def _loads(loads: Columns) -> Iterator[dict[str, Any]]:
+    """Yield the counters of the links."""
+    for link, at, load in zip(*(loads[name].tolist() for name in ("link", "at_us", "load")), strict=True):
+        yield {"ph": "C", "pid": _NETWORK, "ts": at, "name": link, "args": {"% of bandwidth": round(100 * load)}}
 
 
 def _pid(replica: int) -> int:
@@ -165,7 +206,7 @@ class _Spans:
     """
 
     def __init__(self, end: int) -> None:
-        self._end = end
+        self.end = end
         self._stays: dict[int, list[_Stay]] = defaultdict(list)
         self._others: list[dict[str, Any]] = []
         self._slots: dict[int, list[int]] = {}
@@ -193,7 +234,7 @@ class _Spans:
         if row["outcome"] == "rejected":
             self._instant(_ROUTER, row["arrived_at_us"] if ended == NEVER else ended, "rejected", row)
             return
-        over = self._end if ended == NEVER else ended
+        over = self.end if ended == NEVER else ended
         on_way_until = over if row["queued_at_us"] == NEVER else row["queued_at_us"]
         self._span(_ROUTER, index, "routing", row["arrived_at_us"], on_way_until, row)
         if row["replica"] == NEVER:

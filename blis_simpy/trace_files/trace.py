@@ -11,7 +11,6 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
@@ -23,8 +22,6 @@ from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
     from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
@@ -131,6 +128,8 @@ class Trace:
 
     def _replayed(self, name: str) -> list[int]:
         """Arrivals or deadlines on the clock of the replay."""
+        import numpy as np  # here and below: a scenario imports this module, and numpy takes longer than all of it
+
         planned, sent = (np.asarray(self.columns[column]) for column in ("arrival_time_us", "send_time_us"))
         is_sent = sent > 0
         if self.header.trace_version < NEWER_VERSION or not is_sent.any():
@@ -157,7 +156,7 @@ class Trace:
             the newer layout as many as it says.
         """
         groups = self._values("prefix_group")
-        alone = np.array([not group for group in groups], np.bool_)
+        alone = [not group for group in groups]
         lengths = self._values(PREFIX_LENGTH) if PREFIX_LENGTH in self.columns else repeat(PREFIX_TOKENS)
         prefixes: dict[tuple[str, int], TokenSpans] = {}
         requests = []
@@ -240,12 +239,14 @@ class Trace:
         column = self.columns[name]
         return column if isinstance(column, list) else column.tolist()
 
-    def _prompt_lengths(self, alone: NDArray[np.bool_]) -> list[int]:
+    def _prompt_lengths(self, alone: list[bool]) -> list[int]:
         """Lengths of prompts; in the newer layout, of those without a prefix, as the server counted them if it did."""
         if self.header.trace_version < NEWER_VERSION:
             return self._values("input_tokens")
+        import numpy as np
+
         planned, counted = (np.asarray(self.columns[name]) for name in ("input_tokens", "server_input_tokens"))
-        lengths: list[int] = np.where(alone & (counted > 0), counted, planned).tolist()
+        lengths: list[int] = np.where(np.asarray(alone, np.bool_) & (counted > 0), counted, planned).tolist()
         return lengths
 
 
