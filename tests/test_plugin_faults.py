@@ -239,6 +239,13 @@ def test_a_process_that_yields_a_number_is_named_with_the_line():
         BASE.with_(processes=[waits]).run()
 
 
+def test_a_process_without_a_file_that_yields_nothing_is_named_too():
+    names = {}
+    exec(compile("def waits(simulation):\n    yield", "<cell 1>", "exec"), names)
+    with pytest.raises(blis.PluginError, match=r"^process waits must yield events in line 2 \(tick 0\), got None"):
+        BASE.with_(processes=[names["waits"]]).run()
+
+
 @pytest.mark.parametrize("delay", ["5s", 0.5, -1, True])
 def test_a_wrong_delay_of_a_process_is_named(delay):
     def waits(simulation):

@@ -9,6 +9,7 @@ import sysconfig
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -137,18 +138,18 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
 
 
 def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
-    """Name a process that yields something else than an event, of which SimPy says where in several lines."""
+    """Name a process that yields something else than an event.
+
+    SimPy describes it in several lines, and fails if the code of the process is not in a file.
+    """
     from simpy.events import Process
 
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if type(error) is not RuntimeError or trace is None or trace.tb_frame.f_code is not Process._resume.__code__:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
+    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
         return None
-    process, value = trace.tb_frame.f_locals["self"], trace.tb_frame.f_locals["event"]
-    line = f" in line {process._generator.gi_frame.f_lineno}"
+    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
+    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
     hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
-    rule = f"must yield events{line}{place_of(None, now)}"
     return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
