@@ -16,6 +16,7 @@ from blis_simpy.cluster.settings import (
     AdmissionSettings,
     DisaggregationSettings,
     LifecycleSettings,
+    MigrationSettings,
     NodePool,
     ReplicaGroup,
     RouterSettings,
@@ -176,6 +177,9 @@ class ScenarioSettings:
     )
     disaggregation: Part[DisaggregationSettings] = setting(
         factory=DisaggregationSettings, help="Prefill and decode on different replicas, by the roles of `groups`."
+    )
+    migration: Part[MigrationSettings] = setting(
+        factory=MigrationSettings, help="Migration of decoding requests between replicas."
     )
     node_pools: Parts[NodePool] = setting(
         default=(),

@@ -26,11 +26,13 @@ from blis_simpy.cluster.cluster import Cluster, Disaggregation, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
+from blis_simpy.cluster.migration import migrate_regularly
 from blis_simpy.cluster.policies import PolicyContext, started
 from blis_simpy.cluster.policy_builder import (
     build_admission,
     build_decider,
     build_decision_log,
+    build_migration,
     build_prefill_routing,
     build_routing,
 )
@@ -220,6 +222,10 @@ class Simulation:
                 network=self.network,
             ),
         )
+        migration = build_migration(scenario.migration)
+        if migration is not None:
+            started(migration, context)
+            self.env.process(migrate_regularly(self.env, self.cluster, migration, scenario.migration.interval))
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
         self._end_of_run.expect(len(workload.sessions) + (workload.users is not None) + (workload.pool is not None))

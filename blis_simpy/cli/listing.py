@@ -20,6 +20,7 @@ _POLICY_KINDS = (
     "routing",
     "scorer",
     "decider",
+    "migration",
     "scheduler",
     "priority",
     "batching",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
     from blis_simpy.cluster.gpu_nodes import GpuNodes
-    from blis_simpy.cluster.policies import AdmissionPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, Snapshot
     from blis_simpy.cluster.settings import LifecycleSettings, NodePool
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
@@ -327,6 +327,14 @@ class Cluster:
         if leg not in source.decoding():  # its last output is pending
             return self._env.event().succeed(value=False)
         return self._enable_handovers().migrate(leg, replica)
+
+    def decode_snapshots(self, now: int) -> Sequence[Snapshot]:
+        """Return the snapshots of the routable replicas that decode."""
+        return self._snapshots.snapshots_for(now, "")
+
+    def migratable(self, replica: int) -> list[Request]:
+        """Return the requests that decode on a replica, without those with their last output pending."""
+        return [leg.request for leg in self.replicas[self._index(replica)].decoding()]
 
     def _check_can_hand_over(self, replica: Replica) -> None:
         if not replica.can_hand_over:

@@ -315,10 +315,16 @@ class Handovers:
             self._close(request, passage)
             return False
         self._stop(passage)
-        if leg.outcome is not RequestOutcome.WITHDRAWN:
-            return False
         source = passage.source
         assert source is not None
+        if leg.outcome is not RequestOutcome.WITHDRAWN:
+            if request.leg is not leg:
+                # The source computes the prompt of a request that its destination has dropped.
+                self._dismissed.add(source)
+                if source.outcome < RequestOutcome.COMPLETED:
+                    self._replicas[source.replica].withdraw(source)
+                request.leg = leg
+            return False
         passage.leg = passage.target = None
         if self._replicas[source.replica].holds(source):
             self._ask_router(request, passage)

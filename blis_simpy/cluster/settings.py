@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from blis_simpy.cluster.deciders import Decider
+from blis_simpy.cluster.migration import MigrationPolicy
 from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
@@ -23,6 +24,7 @@ __all__ = [
     "AdmissionSettings",
     "DisaggregationSettings",
     "LifecycleSettings",
+    "MigrationSettings",
     "NodePool",
     "ReplicaGroup",
     "RouterSettings",
@@ -40,6 +42,8 @@ Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[...,
 Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., RoutingPolicy]
 """Routing policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
+Migration: TypeAlias = str | Mapping[str, Any] | MigrationPolicy | Callable[..., MigrationPolicy]
+"""Migration policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 DeciderLike: TypeAlias = str | Mapping[str, Any] | Decider | Callable[..., Decider]
 """Decider: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
@@ -201,6 +205,24 @@ class DisaggregationSettings:
         help="Number of layers that a layered transfer sends one by one; unset means those of the model.",
         unit="layers",
         ge=1,
+    )
+
+
+@settings_class
+class MigrationSettings:
+    """Migration of decoding requests between replicas, at regular intervals."""
+
+    policy: Accepts[Plugin | None, Migration | None] = setting(
+        default=None,
+        help="Migration policy: chooses requests to move to other replicas; unset means none.",
+        kind="migration",
+    )
+    interval: Duration = setting(
+        default=1_000_000,
+        help="Time between two decisions.",
+        unit="us",
+        gt=0,
+        dimension="duration",
     )
 
 

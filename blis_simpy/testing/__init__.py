@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from blis_simpy.testing.conformance.latency_tests import LatencyModelTests
     from blis_simpy.testing.conformance.length_tests import LengthDistributionTests
     from blis_simpy.testing.conformance.metric_tests import MetricTests
+    from blis_simpy.testing.conformance.migration_tests import MigrationPolicyTests
     from blis_simpy.testing.conformance.routing_tests import RoutingPolicyTests
     from blis_simpy.testing.conformance.scheduler_tests import PriorityPolicyTests, SchedulerTests
     from blis_simpy.testing.conformance.scorer_tests import ScorerTests
@@ -46,6 +47,7 @@ __all__ = [
     "LatencyModelTests",
     "LengthDistributionTests",
     "MetricTests",
+    "MigrationPolicyTests",
     "PriorityPolicyTests",
     "RoutingPolicyTests",
     "SchedulerTests",
@@ -64,6 +66,7 @@ _MODULES = {
     "LatencyModelTests": "conformance.latency_tests",
     "LengthDistributionTests": "conformance.length_tests",
     "MetricTests": "conformance.metric_tests",
+    "MigrationPolicyTests": "conformance.migration_tests",
     "PriorityPolicyTests": "conformance.scheduler_tests",
     "RoutingPolicyTests": "conformance.routing_tests",
     "SchedulerTests": "conformance.scheduler_tests",

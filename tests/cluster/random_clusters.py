@@ -180,12 +180,14 @@ def run(case, *, macro_steps):
     def look():
         for replica in cluster.replicas:
             level = replica.kv_blocks.level
-            assert level == replica._kv.free_list_length()
+            # Blocks that a blocked replica has reserved are still on the free list.
+            reserved = replica.kv_blocks.num_reserved
+            assert level + reserved == replica._kv.free_list_length()
             assert replica.slots.count == replica.batch_size <= replica.slots.capacity
             on_replica = replica.queue_depth + replica.batch_size
             assert cluster.in_flight(replica.index) >= on_replica
             if cluster.state(replica.index) is ReplicaState.TERMINATED:
-                assert (on_replica, level) == (0, replica.kv_blocks.capacity)
+                assert (on_replica, level + reserved) == (0, replica.kv_blocks.capacity)
         seen.append([(replica.observe(), str(cluster.state(replica.index))) for replica in cluster.replicas])
 
     def watch():

@@ -22,6 +22,7 @@ SUITES = {
     "latency": testing.LatencyModelTests,
     "lengths": testing.LengthDistributionTests,
     "metric": testing.MetricTests,
+    "migration": testing.MigrationPolicyTests,
     "priority": testing.PriorityPolicyTests,
     "routing": testing.RoutingPolicyTests,
     "scheduler": testing.SchedulerTests,
