@@ -76,7 +76,16 @@ if TYPE_CHECKING:
     from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec.arrival import Arrival
-    from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.client import (
+        ActivityWindows,
+        Client,
+        Daily,
+        Multimodal,
+        MultiTurn,
+        RatePoint,
+        Reasoning,
+        Window,
+    )
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
     from blis_simpy.workload.spec.user_profile import UserStage
@@ -139,6 +148,7 @@ __all__ = [
     "Problem",
     "QoETarget",
     "Range",
+    "RatePoint",
     "Reasoning",
     "Recording",
     "RejectAll",
@@ -270,6 +280,7 @@ _MODULES = {
         "Daily",
         "MultiTurn",
         "Multimodal",
+        "RatePoint",
         "Reasoning",
         "Window",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import attrs
@@ -17,6 +18,13 @@ DOCS = Path(__file__).parent.parent / "docs"
 spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
 hooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hooks)
+
+
+def test_extras_that_pages_name_exist():
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for path in (DOCS.parent / "README.md", *DOCS.rglob("*.md")):
+        for extras in re.findall(r"blis-simpy\[([a-z,]+)\]", path.read_text(encoding="utf-8")):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
 
 
 def page(name):

@@ -19,7 +19,7 @@ from blis_simpy.errors import PluginError, ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
 __all__ = ["is_own", "named_faults", "place_of"]
 
@@ -37,6 +37,36 @@ _KINDS = {
     "step_time": "latency model",
 }
 """Kind of a plug-in by the method that raises. Faults of scorers are named where they are called."""
+
+_OWN_MODULES = frozenset(
+    {
+        "_pytest",
+        "attr",
+        "attrs",
+        "blis_simpy",
+        "cattr",
+        "cattrs",
+        "cloudpickle",
+        "dask",
+        "distributed",
+        "huggingface_hub",
+    }
+    | {
+        "joblib",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pluggy",
+        "pyarrow",
+        "pytest",
+        "ray",
+        "rich",
+        "scipy",
+        "simpy",
+        "yaml",
+    }
+)
+"""Top-level modules of this library and of the libraries that it calls, which are not the user's code."""
 
 
 def is_own(plugin: object) -> bool:
@@ -126,29 +156,20 @@ def _foreign_frame(error: Exception) -> FrameType | None:
     """Outermost frame of code that belongs to neither the library nor those that it calls."""
     trace: Any = error.__traceback__
     while trace is not None:
-        if _is_foreign(trace.tb_frame.f_code):
+        if _is_foreign(trace.tb_frame):
             return trace.tb_frame  # type: ignore[no-any-return]
         trace = trace.tb_next
     return None
 
 
-@cache
-def _is_foreign(code: CodeType) -> bool:
-    path = Path(code.co_filename)
-    if code.co_filename.startswith("<frozen") or any(path.is_relative_to(root) for root in _own_roots()):
+def _is_foreign(frame: FrameType) -> bool:
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__") or ""
+    if file.startswith("<frozen") or module.partition(".")[0] in _OWN_MODULES:
         return False
-    standard = Path(sysconfig.get_path("stdlib"))
-    return not path.is_relative_to(standard) or "site-packages" in path.parts
+    path = Path(file)
+    return not path.is_relative_to(_standard_library()) or "site-packages" in path.parts
 
 
 @cache
-def _own_roots() -> tuple[Path, ...]:
-    import attr
-    import attrs
-    import cattrs
-    import numpy as np
-    import simpy
-
-    package = Path(__file__).parents[1]
-    libraries = (attr, attrs, cattrs, np, simpy)
-    return package, *(Path(library.__file__).parent for library in libraries if library.__file__)
+def _standard_library() -> str:
+    return sysconfig.get_path("stdlib")
