@@ -48,8 +48,8 @@ def plot_links(
     # Stable, so that of equally loaded links the one used first comes first.
     chosen = sorted(means, key=means.__getitem__, reverse=True)[:_MOST_LINKS] if links is None else list(links)
     count = max(len(chosen), 1)
-    new = figure_style.new_axes(count, height=1.2 + 0.9 * count, sharex=True, sharey=True) if axes is None else None
-    drawn = np.atleast_1d(np.asarray(axes, dtype=object)) if new is None else new[:, 0]
+    given = figure_style.new_axes(count, height=1.2 + 0.9 * count, sharex=True, sharey=True) if axes is None else axes
+    drawn = np.ravel(np.asarray(given))
     end = max(result.record.observed_at, 1)
     edges = np.linspace(0, end, bins + 1)
     loads = result.link_loads
