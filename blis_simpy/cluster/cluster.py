@@ -281,8 +281,8 @@ class Cluster:
     def migrate(self, request: Request, replica: int) -> Event:
         """Move a decoding request, with its KV blocks, to another replica.
 
-        The request gets no tokens from the end of the current step until its blocks have arrived, and keeps the tokens
-        that it has. The replica that it leaves holds the blocks until then.
+        The request leaves with the last step that is formed, gets no tokens until its blocks have arrived, and keeps
+        the tokens that it has. The replica that it leaves holds the blocks until then.
 
         Parameters
         ----------
@@ -313,7 +313,7 @@ class Cluster:
         target = self.replicas[self._index(replica)]
         place = f"request {request.id}"
         leg = request.leg
-        if leg is None or leg not in self.replicas[leg.replica].decoding():
+        if leg is None or not self.replicas[leg.replica].decodes(leg):
             raise SimulationError.at(place, "must decode to be migrated", request.outcome.name.lower())
         source = self.replicas[leg.replica]
         if target is source:
@@ -324,6 +324,8 @@ class Cluster:
             self._check_can_hand_over(other)
         if source.block_size != target.block_size:
             raise SimulationError.at("replica", f"must have KV blocks of {source.block_size} tokens", target.block_size)
+        if leg not in source.decoding():  # its last output is pending
+            return self._env.event().succeed(value=False)
         return self._enable_handovers().migrate(leg, replica)
 
     def _check_can_hand_over(self, replica: Replica) -> None:

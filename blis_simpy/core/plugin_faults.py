@@ -9,6 +9,7 @@ import sysconfig
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,7 +20,7 @@ from blis_simpy.errors import PluginError, ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
 __all__ = ["is_own", "named_faults", "place_of"]
 
@@ -37,6 +38,36 @@ _KINDS = {
     "step_time": "latency model",
 }
 """Kind of a plug-in by the method that raises. Faults of scorers are named where they are called."""
+
+_OWN_MODULES = frozenset(
+    {
+        "_pytest",
+        "attr",
+        "attrs",
+        "blis_simpy",
+        "cattr",
+        "cattrs",
+        "cloudpickle",
+        "dask",
+        "distributed",
+        "huggingface_hub",
+    }
+    | {
+        "joblib",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pluggy",
+        "pyarrow",
+        "pytest",
+        "ray",
+        "rich",
+        "scipy",
+        "simpy",
+        "yaml",
+    }
+)
+"""Top-level modules of this library and of the libraries that it calls, which are not the user's code."""
 
 
 def is_own(plugin: object) -> bool:
@@ -107,18 +138,18 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
 
 
 def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
-    """Name a process that yields something else than an event, of which SimPy says where in several lines."""
+    """Name a process that yields something else than an event.
+
+    SimPy describes it in several lines, and fails if the code of the process is not in a file.
+    """
     from simpy.events import Process
 
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if type(error) is not RuntimeError or trace is None or trace.tb_frame.f_code is not Process._resume.__code__:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
+    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
         return None
-    process, value = trace.tb_frame.f_locals["self"], trace.tb_frame.f_locals["event"]
-    line = f" in line {process._generator.gi_frame.f_lineno}"
+    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
+    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
     hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
-    rule = f"must yield events{line}{place_of(None, now)}"
     return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
@@ -126,29 +157,20 @@ def _foreign_frame(error: Exception) -> FrameType | None:
     """Outermost frame of code that belongs to neither the library nor those that it calls."""
     trace: Any = error.__traceback__
     while trace is not None:
-        if _is_foreign(trace.tb_frame.f_code):
+        if _is_foreign(trace.tb_frame):
             return trace.tb_frame  # type: ignore[no-any-return]
         trace = trace.tb_next
     return None
 
 
-@cache
-def _is_foreign(code: CodeType) -> bool:
-    path = Path(code.co_filename)
-    if code.co_filename.startswith("<frozen") or any(path.is_relative_to(root) for root in _own_roots()):
+def _is_foreign(frame: FrameType) -> bool:
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__") or ""
+    if file.startswith("<frozen") or module.partition(".")[0] in _OWN_MODULES:
         return False
-    standard = Path(sysconfig.get_path("stdlib"))
-    return not path.is_relative_to(standard) or "site-packages" in path.parts
+    path = Path(file)
+    return not path.is_relative_to(_standard_library()) or "site-packages" in path.parts
 
 
 @cache
-def _own_roots() -> tuple[Path, ...]:
-    import attr
-    import attrs
-    import cattrs
-    import numpy as np
-    import simpy
-
-    package = Path(__file__).parents[1]
-    libraries = (attr, attrs, cattrs, np, simpy)
-    return package, *(Path(library.__file__).parent for library in libraries if library.__file__)
+def _standard_library() -> str:
+    return sysconfig.get_path("stdlib")

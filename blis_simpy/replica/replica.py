@@ -359,6 +359,12 @@ class Replica:
         """Number of legs that have ended, but whose KV blocks another replica still needs."""
         return len(self._engine.held)
 
+    def decodes(self, leg: Leg) -> bool:
+        """Whether a leg decodes here, perhaps with its last output pending."""
+        self.catch_up()
+        batch = self._engine.batch
+        return isinstance(leg, RunningRequest) and leg.decoding and batch.members.get(leg.batch_position) is leg
+
     def decoding(self) -> list[RunningRequest]:
         """Return the decoding requests in batch order, without those with their last output pending."""
         self.catch_up()

@@ -10,6 +10,7 @@ import numpy as np
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.network.record import NetworkRecord
 from blis_simpy.replica.kv_tier import TierTable
+from blis_simpy.results.legs import carried_gaps, leg_table
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.core.leg import Leg
     from blis_simpy.core.table import Table
     from blis_simpy.network.network import Network
     from blis_simpy.replica.kv_tier import KVTier
@@ -97,7 +99,7 @@ def collect(
     is_over : bool
         Whether nothing will change any more; else what changes must not show in the result.
     """
-    table = RequestTable.of_requests(requests)
+    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers)
     if not is_over:
         table = table.frozen()
         decisions = decisions.copy() if decisions is not None else None
@@ -120,6 +122,7 @@ def collect(
                 order[bounds[replica.index] : bounds[replica.index + 1]],
                 rows,
                 ended,
+                carried=carried_gaps(replica.log.segmented, logs) if cluster.has_handovers else (),
                 still_queued=replica.queue_depth if queued is None else queued[replica.index],
                 num_gpus=cluster.num_gpus(replica.index),
                 placed=cluster.placed(replica.index, last),
@@ -136,6 +139,8 @@ def collect(
             row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
         },
         decisions=decisions,
+        legs=leg_table(requests if cluster.has_handovers else ()),
+        restarts=rows.of(cluster.restarts),
         samples=samples,
         network=NetworkRecord.of(network, observed_at),
         kv_tiers=TierTable.of_tiers(kv_tiers),
@@ -159,6 +164,7 @@ def _outcome(
     rows: _Rows,
     ended_at: int,
     *,
+    carried: Sequence[tuple[Leg, int]],
     still_queued: int,
     num_gpus: int,
     placed: list[tuple[int, int]],
@@ -174,6 +180,7 @@ def _outcome(
         rows=served,
         step_gaps=StepGaps(steps, replica.gaps_include_pauses),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
+        carried_gaps=np.array([(rows[leg.request], gap) for leg, gap in carried], dtype=np.int64).reshape(-1, 2),
         segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
         total_blocks=int(replica.kv_blocks.capacity),
