@@ -22,6 +22,13 @@ hooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hooks)
 
 
+def test_extras_that_pages_name_exist():
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for path in (DOCS.parent / "README.md", *DOCS.rglob("*.md")):
+        for extras in re.findall(r"blis-simpy\[([a-z,]+)\]", path.read_text(encoding="utf-8")):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
+
+
 def hook(name):
     """Import a hook of the documentation, which is no package."""
     found = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")

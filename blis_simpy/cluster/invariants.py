@@ -274,11 +274,9 @@ class InvariantChecker:
     def _state(self, key: tuple[Request, int]) -> str:
         # With effects at the end of a step, a request leaves the batch before the overheads of its response.
         request, replica = key
-        ended = any(
-            leg.replica == replica and leg.outcome in _LEFT
-            for leg in (request.leg, *request.earlier_legs[-1:])
-            if leg is not None
-        )
+        legs = (leg for leg in (request.leg, *request.earlier_legs[::-1]) if leg is not None and leg.replica == replica)
+        latest = next(legs, None)
+        ended = latest is not None and latest.outcome in _LEFT
         return _LEG_ENDED if ended and self._legs[key] in (_RUNNING, _QUEUED) else self._legs[key]
 
     def _check_steps(self, replica: Replica) -> None:

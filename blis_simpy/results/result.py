@@ -398,6 +398,7 @@ class Result(Rendered):
             preemptions=self.preemptions,
             transfers=self.transfers,
             link_loads=self.link_loads,
+            legs=self.legs,
         )
 
     def write_prometheus(self, path: str | PathLike[str]) -> None:

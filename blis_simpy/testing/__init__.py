@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from blis_simpy.testing.conformance.admission_tests import AdmissionPolicyTests
     from blis_simpy.testing.conformance.arrival_tests import ArrivalProcessTests
     from blis_simpy.testing.conformance.batch_policy_tests import BatchPolicyTests
+    from blis_simpy.testing.conformance.decider_tests import DeciderTests
     from blis_simpy.testing.conformance.kv_store_tests import KVStoreTests
     from blis_simpy.testing.conformance.latency_tests import LatencyModelTests
     from blis_simpy.testing.conformance.length_tests import LengthDistributionTests
@@ -40,6 +41,7 @@ __all__ = [
     "ArrivalProcessTests",
     "BatchPolicyTests",
     "BrokenFile",
+    "DeciderTests",
     "KVStoreTests",
     "LatencyModelTests",
     "LengthDistributionTests",
@@ -57,6 +59,7 @@ _MODULES = {
     "ArrivalProcessTests": "conformance.arrival_tests",
     "BatchPolicyTests": "conformance.batch_policy_tests",
     "BrokenFile": "conformance.trace_format_tests",
+    "DeciderTests": "conformance.decider_tests",
     "KVStoreTests": "conformance.kv_store_tests",
     "LatencyModelTests": "conformance.latency_tests",
     "LengthDistributionTests": "conformance.length_tests",

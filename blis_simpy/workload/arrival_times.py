@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.bounds import MAX_REQUESTS
 from blis_simpy.units import HOUR
 from blis_simpy.workload.plugin_draws import SampledLengths, validate_samples
 
@@ -213,6 +215,9 @@ class ArrivalTimes:
         while not self.exhausted and self._reached < until:
             blocks.append(self._next_block(until, count))
             count += len(blocks[-1])
+            if count > MAX_REQUESTS:
+                rule = f"must be given, or a lower rate: more than {MAX_REQUESTS:,} requests would arrive"
+                raise ScenarioError.at("num_requests", rule)
         self._accepted = np.concatenate(blocks)
         ticks = self._accepted[: int(np.searchsorted(self._accepted, until))]
         return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))

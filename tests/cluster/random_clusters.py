@@ -66,8 +66,12 @@ class Move:
 
     def move_request(self, cluster, replica):
         """Migrate a decoding request of a replica to the first other one that can take it."""
-        others = (other for other in cluster.replicas if cluster.state(other.index).is_routable)
-        target = next((other.index for other in others if other.index != replica), None)
+        others = (
+            other.index
+            for other in cluster.replicas
+            if cluster.state(other.index).is_routable and cluster.role(other.index) != "prefill"
+        )
+        target = next((other for other in others if other != replica), None)
         decoding = cluster.replicas[replica].decoding()
         if decoding and target is not None and cluster.replicas[replica].can_hand_over:
             cluster.migrate(decoding[0].request, target)

@@ -9,6 +9,7 @@ from blis_simpy.cluster.settings import ReplicaGroup
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import ScenarioError, SimulationError
+from blis_simpy.export.perfetto import perfetto_events
 from blis_simpy.units import MS
 
 
@@ -401,3 +402,34 @@ def test_outcomes_add_up_in_a_pause_during_a_transfer():
         assert result.requests["outcome"].tolist() == [outcome]
     assert simulation.run().requests["outcome"].tolist() == ["completed"]
     assert simulation.requests[0].outcome is RequestOutcome.COMPLETED
+
+
+def test_the_timeline_for_perfetto_has_both_legs_and_the_transfer():
+    simulation = prepare()
+    result = simulation.run()
+    events = [
+        event
+        for event in perfetto_events(
+            result.requests, result.steps, transfers=result.transfers, link_loads=result.link_loads, legs=result.legs
+        )
+        if event["ph"] in "Xb"
+    ]
+    replica = {100_000: 0, 200_000: 1}
+    stays = [
+        (replica[event["pid"]], event["name"], event["ts"], event["ts"] + event["dur"])
+        for event in events
+        if event["ph"] == "X" and event["name"] in ("prefill", "decode") and event["tid"] != event["pid"]
+    ]
+    assert stays == [(0, "prefill", 0, 100_000), (1, "decode", 110_738, 125_738)]
+    spans = {event["name"]: (event["pid"], event["ts"]) for event in events if event["ph"] == "b"}
+    assert spans["holding KV blocks"] == (100_000, 100_000)
+    assert spans["loading KV blocks"] == (200_000, 100_000)
+
+
+def test_a_saved_result_has_legs_and_gaps(tmp_path):
+    result = prepare(disaggregation={"first_token": "prefill"}).run()
+    result.save(tmp_path / "run.zip")
+    read = blis.load_result(tmp_path / "run.zip")
+    assert [list(column) for column in read.legs.values()] == [list(column) for column in result.legs.values()]
+    assert read.requests["kv_bytes"].tolist() == [268_435_456]
+    assert tokens(read) == tokens(result)

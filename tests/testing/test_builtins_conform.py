@@ -17,6 +17,7 @@ SUITES = {
     "admission": testing.AdmissionPolicyTests,
     "arrivals": testing.ArrivalProcessTests,
     "batching": testing.BatchPolicyTests,
+    "decider": testing.DeciderTests,
     "kv_store": testing.KVStoreTests,
     "latency": testing.LatencyModelTests,
     "lengths": testing.LengthDistributionTests,
