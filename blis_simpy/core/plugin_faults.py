@@ -70,6 +70,15 @@ _OWN_MODULES = frozenset(
 """Top-level modules of this library and of the libraries that it calls, which are not the user's code."""
 
 
+_METHODS = {"cached_prefix": "KV store", "step_time": "latency model", "form": "batch policy"} | {
+    method: _KINDS[method] for method in ("key", "route", "score")
+}
+"""Kind of a plug-in by a method that it has, where nothing of its own raises."""
+
+_OF_WRONG_TYPES = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+_NEAR_FRAMES = 6
+
+
 def is_own(plugin: object) -> bool:
     """Whether a plug-in is one of the library, which needs no checks of what it returns."""
     return type(plugin).__module__.startswith("blis_simpy.")
@@ -122,9 +131,11 @@ def named_faults(now: Callable[[], int] | None = None) -> Iterator[None]:
 
 
 def _fault(error: Exception, now: int | None) -> PluginError | None:
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # what Python makes of one that leaves a generator
     frame = _foreign_frame(error)
     if frame is None:
-        return None
+        return _fault_of_an_answer(error, now) if isinstance(error, _OF_WRONG_TYPES) else None
     code = frame.f_code
     owner = frame.f_locals.get("self")
     name = code.co_qualname.rpartition("<locals>.")[2]
@@ -151,6 +162,29 @@ def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
     rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
     hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
     return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
+
+
+def _fault_of_an_answer(error: Exception, now: int | None) -> PluginError | None:
+    """Name the plug-in whose answer this library cannot use, or whose method it cannot call."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    for frame in frames[:-_NEAR_FRAMES:-1]:
+        near = [*frame.f_locals.values(), *(v for k in frame.f_locals.values() for v in _attributes(k))]
+        for plugin in near:
+            kind = next((kind for method, kind in _METHODS.items() if hasattr(type(plugin), method)), None)
+            if kind is not None and type(plugin).__module__.partition(".")[0] not in _OWN_MODULES:
+                rule = f"has an answer or a method that cannot be used: {error!r} in {frame.f_code.co_name}"
+                return PluginError.at(
+                    f"{kind} {type(plugin).__name__}", f"{rule}{place_of(None, now)}", code="plugin_answer"
+                )
+    return None
+
+
+def _attributes(owner: object) -> list[object]:
+    """Attributes of an object of this library."""
+    if not type(owner).__module__.startswith("blis_simpy."):
+        return []
+    names = [name for cls in type(owner).__mro__ for name in getattr(cls, "__slots__", ())]
+    return [getattr(owner, name, None) for name in (*names, *getattr(owner, "__dict__", ()))]
 
 
 def _foreign_frame(error: Exception) -> FrameType | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.bounds import MAX_REQUESTS
+from blis_simpy.settings.bounds import MOST_REQUESTS_BY_RATE
 from blis_simpy.units import HOUR
 from blis_simpy.workload.plugin_draws import SampledLengths, validate_samples
 
@@ -35,6 +35,7 @@ __all__ = [
     "SimultaneousArrivals",
     "SingleArrival",
     "TimeChange",
+    "check_number",
 ]
 
 _LEAST_BLOCK = 16
@@ -42,6 +43,19 @@ _LARGEST_BLOCK = 1 << 16
 _DAY = 24 * HOUR
 _KNOTS = 24 * 60
 _LONGEST_US = 2.0**62 - 1024
+
+
+def check_number(arrivals: int) -> None:
+    """Refuse to draw very many requests where only rates and a horizon say how many they are.
+
+    Raises
+    ------
+    ScenarioError
+        If there are more than `MOST_REQUESTS_BY_RATE`.
+    """
+    if arrivals > MOST_REQUESTS_BY_RATE:
+        rule = f"must be given, or a lower rate: more than {MOST_REQUESTS_BY_RATE:,} requests would arrive"
+        raise ScenarioError.at("num_requests", rule)
 
 
 class Scheduled(NamedTuple):
@@ -215,9 +229,8 @@ class ArrivalTimes:
         while not self.exhausted and self._reached < until:
             blocks.append(self._next_block(until, count))
             count += len(blocks[-1])
-            if count > MAX_REQUESTS:
-                rule = f"must be given, or a lower rate: more than {MAX_REQUESTS:,} requests would arrive"
-                raise ScenarioError.at("num_requests", rule)
+            if self._cap is None:
+                check_number(count)
         self._accepted = np.concatenate(blocks)
         ticks = self._accepted[: int(np.searchsorted(self._accepted, until))]
         return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))

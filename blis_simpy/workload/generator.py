@@ -28,6 +28,7 @@ from blis_simpy.workload.arrival_times import (
     SimultaneousArrivals,
     SingleArrival,
     TimeChange,
+    check_number,
 )
 from blis_simpy.workload.plugin_draws import plugin_instance
 from blis_simpy.workload.request_builders import (
@@ -231,6 +232,8 @@ def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[
             break
         # When no client starts another session, only the remaining rounds are left.
         until = limit if all(builder.schedule.exhausted for builder in builders) else min(2 * until, limit)
+    if not wanted:
+        check_number(sum(len(schedule.ticks) for schedule in schedules))
     if not schedules:
         nothing = np.empty(0, dtype=np.int64)
         return nothing, Scheduled(nothing, nothing)

@@ -346,7 +346,7 @@ def test_second_prefix_length_of_a_group_is_refused_and_in_the_profile_of_the_re
 
 @pytest.mark.parametrize("rate", [1e5, 1e18])
 def test_a_rate_that_gives_too_many_requests_is_refused_before_they_are_made(rate, monkeypatch):
-    monkeypatch.setattr("blis_simpy.workload.arrival_times.MAX_REQUESTS", 1000)
+    monkeypatch.setattr("blis_simpy.workload.arrival_times.MOST_REQUESTS_BY_RATE", 1000)
     with pytest.raises(ScenarioError) as caught:
         generated(client(), aggregate_rate=rate, horizon=1_000_000)
     rule = "num_requests must be given, or a lower rate: more than 1,000 requests would arrive"
