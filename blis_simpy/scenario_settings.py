@@ -301,6 +301,15 @@ class ScenarioSettings:
         """Role of each group; without groups, that of all replicas: ``both``."""
         return [group.role for group in self.groups] or ["both"]
 
+    @property
+    def is_as_in_blis(self) -> bool:
+        """Whether all replicas have the engine profile ``blis``, in which a run follows the reference."""
+        return all(group.engine.profile == "blis" for group in self.by_group())
+
+    def traffic(self) -> Traffic | None:
+        """Return the workload as a run has it: in the engine profile ``blis`` as in the reference."""
+        return self.workload.as_in_blis() if self.workload is not None and self.is_as_in_blis else self.workload
+
     def by_group(self) -> list[Self]:
         """Return one scenario per group, with the settings of its replicas; without groups, the scenario itself."""
         if not self.groups:

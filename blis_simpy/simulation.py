@@ -157,8 +157,8 @@ class Simulation:
             if isinstance(requests, DataFrame):
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
-        elif scenario.workload is not None:
-            workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
+        elif (traffic := scenario.traffic()) is not None:
+            workload = traffic.generate(streams, scenario.end, defaults=scenario.defaults)
         elif scenario.processes:
             workload = GeneratedWorkload([], [])
         else:
@@ -710,8 +710,7 @@ def replay(
 
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
-    is_as_in_blis = all(group.engine.profile == "blis" for group in scenario.by_group())
-    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and is_as_in_blis
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and scenario.is_as_in_blis
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))

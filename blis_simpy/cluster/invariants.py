@@ -312,12 +312,12 @@ class InvariantChecker:
             if group.rate <= 0:
                 self._fail("a flow has no share of its links")
             for link in group.links:
-                if link.capacity is not None and link.load > link.capacity:
+                if sum(other.rate * other.num_flows for other in link.groups) > link.capacity:
                     self._fail(f"the load of link {link.name} is above its bandwidth of {link.bandwidth:g} bytes/s")
 
     def _check_bytes(self, link: Link) -> None:
         """Check that a link has transferred the bytes of its flows, up to a microsecond each that ends are rounded."""
-        if link.capacity is None:
+        if not link.is_limited:
             return
         now, changes = self._env.now, link.load_changes
         ends = [at for at, _ in changes[1:]] + [now]

@@ -23,22 +23,22 @@ class EngineSettings:
 
     profile: str = setting(
         default="vllm",
-        help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
+        help="Engine profile: defaults of the settings in which engines differ.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
     )
     max_num_seqs: int | None = setting(
         default=None,
         help="Batch slots: maximum number of requests that run at once; unset means 256 in the profile blis, and what "
-        "a server chooses for the GPU in the profile vllm.",
+        "a vLLM server chooses for the GPU in the profile vllm.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
     max_num_batched_tokens: int | None = setting(
         default=None,
-        help="Token budget of one step; unset means 2048 in the profile blis, and what a server chooses for the GPU in "
-        "the profile vllm.",
+        help="Token budget of one step; unset means 2048 in the profile blis, and what a vLLM server chooses for the "
+        "GPU in the profile vllm.",
         unit="tokens",
         ge=1,
         flag="--max-num-scheduled-tokens",
@@ -160,8 +160,8 @@ class KVSettings:
     )
     capacity_rules: str | None = setting(
         default=None,
-        help="Rules to compute the number of blocks: blis as the reference does, vllm from the content of the "
-        "checkpoint and the share of each GPU; unset means those of the engine profile.",
+        help="Rules to compute the number of blocks: vllm from the contents of the checkpoint and the share of each "
+        "GPU, blis as BLIS does; unset means those of the engine profile.",
         choices=("blis", "vllm"),
         flag="--kv-capacity-rules",
     )

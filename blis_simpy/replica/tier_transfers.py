@@ -186,14 +186,16 @@ class TierTransfers:
             return None
         first = cached // chunk
         wanted = self._chunk_keys(cast("BlockKeys", leg.keys), first)
-        if wanted and (arrival := self._arriving.get(wanted[0])) is not None:
-            return arrival
         parts: list[tuple[KVTier, list[int], int]] = []
         blocks = cached
         for number, key in enumerate(wanted, start=first):
             tier = self._tier_of(key)
             end = min((number + 1) * chunk, limit)
-            if tier is None or end <= blocks:
+            if end <= blocks:
+                break
+            if (arrival := self._arriving.get(key)) is not None:
+                return arrival
+            if tier is None:
                 break
             if parts and parts[-1][0] is tier:
                 _, keys, length = parts[-1]
@@ -312,12 +314,19 @@ class TierTransfers:
         first, found = self._tiers[0], []
         for key in self._chunk_keys(cast("BlockKeys", leg.keys), cached // self._pool.chunk):
             tier = self._tier_of(key)
-            if tier is None and not first.has(key):
+            if key in self._arriving or (tier is None and not first.has(key)):
                 break
+            # Used, so that the chunks that follow do not evict it.
+            first.use(key)
             if tier is not None and tier is not first and not first.has(key):
                 found.append((tier, key))
         for tier, group in groupby(found, key=lambda pair: pair[0]):
-            self._prefetch(tier, [key for _, key in group])
+            keys = [key for _, key in group]
+            blocks = len(keys) * self._pool.chunk
+            size = self._pool.num_bytes(blocks)
+            load_us = self._network.expected_time(tier.endpoint, self._endpoint, size)
+            if self._always or load_us < self._recomputation_us(leg, cached, blocks):
+                self._prefetch(tier, keys)
 
     def _prefetch(self, tier: KVTier, keys: list[int]) -> None:
         for key in keys:

@@ -80,6 +80,10 @@ class Traffic:
         """
         raise ScenarioError.at("rate", f"does not apply to a {type(self).__name__}", rate_per_s)
 
+    def as_in_blis(self) -> Traffic:
+        """Return the traffic as a run in the engine profile ``blis`` has it, which follows the reference."""
+        return self
+
     def content(self) -> Any:
         """Return the data that determine the requests, with the content of files in place of their names."""
         return self

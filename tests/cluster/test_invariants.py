@@ -74,9 +74,13 @@ def test_steps_beyond_the_budget_are_named():
         simulation.run()
 
 
-@pytest.mark.parametrize("name", ["cold-start", "conversations", "deadlines", "kv-pressure", "two-models"])
-def test_checked_runs_have_the_same_figures(name):
-    scenario = blis.load_scenario(name).with_(horizon="3s")
+@pytest.mark.parametrize(
+    ("name", "horizon"),
+    [(name, "3s") for name in ("cold-start", "conversations", "deadlines", "kv-pressure", "two-models")]
+    + [("two-tier", "60s")],
+)
+def test_checked_runs_have_the_same_figures(name, horizon):
+    scenario = blis.load_scenario(name).with_(horizon=horizon)
     plain, checked = scenario.run(), scenario.run(check="full")
     assert plain.requests == checked.requests
     assert plain.steps == checked.steps

@@ -243,6 +243,22 @@ def test_a_load_waits_for_a_prefetch_of_its_blocks():
     assert transfers(simulation, "kv load") == [("request_4", 4_000_512, 4_000_752)]
 
 
+def test_a_load_waits_for_a_prefetch_behind_the_blocks_that_the_first_tier_has():
+    """The host keeps the first 4 blocks of a, and gets the other 12 from the drive in 384 us."""
+    drive = tier("nvme", write_on="eviction", read_bandwidth="0.5 GB/s")
+    settings = scenario(tier(blocks=20), drive, prefetch=True, blocks=17)
+    simulation = run(settings, requests(("a", 256), ("b", 256), ("c", 4), ("a", 256)))
+    assert transfers(simulation, "kv prefetch") == [("", 3_000_000, 3_000_384)]
+    assert transfers(simulation, "kv load") == [("request_3", 3_000_384, 3_000_624)]
+
+
+def test_nothing_is_prefetched_if_a_computation_is_faster():
+    drive = tier("nvme", write_on="eviction", read_bandwidth="1 MB/s")
+    settings = scenario(tier(blocks=20), drive, prefetch=True, blocks=17)
+    simulation = run(settings, requests(("a", 256), ("b", 256), ("c", 4), ("a", 256)))
+    assert transfers(simulation, "kv prefetch") == []
+
+
 def test_chunks_of_several_blocks_are_moved_whole():
     """Chunks of 4 blocks: of 18 full blocks, 16 are written; 15 of the 17 that may be cached are loaded."""
     simulation = run(scenario(tier(), chunk=4), requests(("a", 256), ("b", 1024), ("a", 256)))

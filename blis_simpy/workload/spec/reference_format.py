@@ -15,7 +15,6 @@ import attrs
 
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.serialize import to_plain
-from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["TENANT_KEY", "from_reference", "to_reference"]
@@ -89,8 +88,6 @@ def _written(part: Any, data: Mapping[str, Any]) -> dict[str, Any]:
         elif kind == "arrivals":
             options = {"type": plain} if isinstance(plain, str) else plain
             plain = {"process" if name == "type" else name: option for name, option in options.items()}
-            if plain["process"] == "gamma" and plain.get("cv", 0) > HIGHEST_GAMMA_CV:
-                plain["shape"] = plain.pop("cv") ** -2
         elif attrs.has(type(value)):
             plain = _written(value, plain)
         elif isinstance(value, tuple):

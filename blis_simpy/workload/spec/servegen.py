@@ -24,7 +24,6 @@ from blis_simpy.files.paths import files_in
 from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.units import SECOND
-from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
 from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, Window
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
@@ -231,9 +230,9 @@ class _Chunk:
             return PoissonArrivals()
         if row.cv < 0:
             raise ScenarioError.at("arrival.cv", "must be > 0", row.cv)
-        if process == "gamma" and row.cv > HIGHEST_GAMMA_CV:
-            return GammaArrivals(row.cv)
         least, most = WeibullArrivals.CV_RANGE
+        if process == "gamma":
+            most = math.inf
         cv = min(max(row.cv, least), most)
         self.is_clamped = self.is_clamped or cv != row.cv
         return GammaArrivals(cv) if process == "gamma" else WeibullArrivals(cv)

@@ -47,7 +47,11 @@ class UserProfile:
     """Number and requests of closed-loop users."""
 
     users: int | None = setting(
-        default=None, help="Number of users; unset where there are stages.", unit="users", ge=1, flag="--concurrency"
+        default=None,
+        help="Number of closed-loop users; unset where there are stages.",
+        unit="users",
+        ge=1,
+        flag="--concurrency",
     )
     stages: Parts[UserStage] = setting(
         default=(), help="Stages in place of `users`, `ramp`, `duration` and `num_requests`, which each stage has."
