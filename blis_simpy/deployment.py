@@ -22,7 +22,7 @@ from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
-from blis_simpy.catalog.kv_blocks import kv_blocks
+from blis_simpy.catalog.kv_blocks import growing_bytes_per_token, kv_blocks
 from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
@@ -109,6 +109,18 @@ class ResolvedDeployment:
         values = (f"{name} {self.settings[name].value}" for name in names if name in self.settings)
         return f"<ResolvedDeployment: {', '.join(values)}, {self.num_blocks:,} KV blocks>"
 
+    def kv_bytes_per_token(self) -> float | None:
+        """Return the size of the KV cache of a token on all GPUs of a replica, bytes; None without an architecture.
+
+        Only layers whose cache grows with the context count.
+        """
+        if self.model is None or self.tp < 1:
+            return None
+        try:
+            return growing_bytes_per_token(self.model.architecture, self.tp) * self.tp
+        except ScenarioError:  # layers that are not understood
+            return None
+
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
     """Resolve the settings of a replica.
@@ -146,7 +158,7 @@ class _Resolver:
         """Resolve all settings, each before those that depend on it."""
         scenario = self.scenario
         self._note("latency.backend", self.backend, self._origin_of_backend())
-        hardware_name = self._usual("hardware", "gpu", scenario.hardware)
+        hardware_name = self._usual("hardware", "gpu", self._spelled(scenario.hardware))
         tp = int(self._usual("tp", "tp", scenario.tp) or 0)
         # Blackbox coefficients are measured for one combination of model, GPU, parallelism and engine version.
         version = self._usual("engine_version", "engine_version", scenario.engine_version)
@@ -325,6 +337,13 @@ class _Resolver:
         known = {name.lower(): name for name in self.catalog.names("models")} if self.catalog else {}
         near = difflib.get_close_matches(self.scenario.model.lower(), known, n=1)
         return f"did you mean {known[near[0]]!r}? " if near else ""
+
+    def _spelled(self, name: str | None) -> str | None:
+        """Return the name of a GPU as the hardware table spells it."""
+        if not name:
+            return name
+        known = {gpu.lower(): gpu for gpu in hardware.load_gpus(self.scenario.hardware_config)}
+        return known.get(name.lower(), name)
 
     def _gpu(self, name: str | None) -> Gpu | None:
         if name is None:

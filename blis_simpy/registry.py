@@ -12,7 +12,7 @@ Entry points are scanned at the first lookup, and loaded at the first lookup of 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,60 @@ __all__ = [
     "num_build_arguments",
     "plugin_of",
     "remove",
+    "takes",
     "third_party",
 ]
 
 GROUP_PREFIX = "blis_simpy."
 
 _NUM_BUILD_ARGUMENTS = {"latency": 1, "kv_store": 2}
+
+_NOUNS = {
+    "admission": "admission policy",
+    "arrivals": "arrival process",
+    "batching": "batch policy",
+    "kv_store": "KV store",
+    "latency": "latency model",
+    "lengths": "length distribution",
+    "migration": "migration policy",
+    "priority": "priority policy",
+    "routing": "routing policy",
+}
+_METHODS: dict[str, dict[str, tuple[str, ...]]] = {
+    "admission": {"admit": ("request", "state")},
+    "arrivals": {"inter_arrival_times": ("rng", "rate_per_s", "n")},
+    "batching": {"form": ("step",)},
+    "decider": {"disaggregate": ("request", "choice")},
+    "migration": {"migrations": ("state",)},
+    "kv_store": {
+        "cached_prefix": ("leg",),
+        "stays_blocked": ("leg", "prefix", "end", "kept"),
+        "blocks_to_admit": ("leg", "prefix", "end"),
+        "free_blocks_taken": ("leg", "prefix", "end"),
+        "admit": ("leg", "prefix", "end"),
+        "blocks_to_extend": ("leg", "end"),
+        "extend": ("leg", "end"),
+        "take": ("blocks",),
+        "external_get": ("blocks",),
+        "external_put": ("blocks",),
+        "name_output": ("leg", "tokens"),
+        "release": ("leg", "tokens", "hashed"),
+        "preempt": ("leg", "tokens", "hashed", "findable"),
+        "clear_cache": (),
+    },
+    "latency": {
+        "step_time": ("batch",),
+        "queueing_time": ("input_tokens",),
+        "output_token_processing_time": (),
+        "post_decode_overhead": (),
+    },
+    "lengths": {"sample": ("rng", "n")},
+    "priority": {"score": ("request", "now")},
+    "routing": {"route": ("request", "state")},
+    "scheduler": {"key": ("request", "priority", "now")},
+    "scorer": {"score": ("request", "snapshots")},
+}
+"""Methods that the library calls on each kind of plug-in, with their arguments, which are passed by position."""
 
 _added: dict[tuple[str, str], Any] = {}
 _installed: dict[str, dict[str, list[EntryPoint]]] | None = None
@@ -120,20 +168,63 @@ def build(kind: str, spec: Any, /, *args: Any, **options: Any) -> Any:
     Raises
     ------
     PluginError
-        If the name is unknown or the options do not fit.
+        If the name is unknown, the options do not fit, or what was made lacks a method of its kind or has one that
+        does not take its arguments.
     """
-    label = spec.get("type", "") if isinstance(spec, Mapping) else spec
     if isinstance(spec, Mapping):
         options = {**options, **{k: v for k, v in spec.items() if k != "type"}}
     plugin = plugin_of(kind, spec)
     if not is_recipe(plugin):
-        return plugin
+        return _checked(kind, plugin)
     try:
-        return plugin(*args, **options)
+        made = plugin(*args, **options)
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
             raise
-        raise PluginError.at(f"{kind} {label!r}", f"does not take these options: {error}") from error
+        raise _wrong_options(kind, spec, plugin, error) from error
+    return _checked(kind, made)
+
+
+def _wrong_options(kind: str, spec: Any, plugin: Any, error: TypeError) -> PluginError:
+    name = spec.get("type", "") if isinstance(spec, Mapping) else spec
+    if isinstance(name, str):
+        return PluginError.at(f"{kind} {name!r}", f"does not take these options: {error}")
+    where = f"{_NOUNS.get(kind, kind)} {plugin.__name__}"
+    if isinstance(plugin, type) or kind not in _METHODS:
+        return PluginError.at(where, f"does not take these options: {error}")
+    article = "an" if _NOUNS.get(kind, kind)[0] in "aeiou" else "a"
+    rule = f"is a function, which must return {article} {_NOUNS.get(kind, kind)} when it is called without arguments"
+    calls = " and ".join(f"{method}({', '.join(names)})" for method, names in list(_METHODS[kind].items())[:1])
+    return PluginError.at(where, rule, hint=f"write a class with the method {calls}")
+
+
+def _checked(kind: str, plugin: Any) -> Any:
+    """Return a plug-in that has the methods of its kind, each of which takes its arguments."""
+    cls = type(plugin)
+    is_own = cls.__module__.partition(".")[0] == __package__
+    where = f"{_NOUNS.get(kind, kind)} {cls.__name__}"
+    for method, names in _METHODS.get(kind, {}).items():
+        function = getattr(plugin, method, None)
+        if function is None and kind == "scheduler" and hasattr(plugin, "key"):
+            continue  # `key = None` keeps the order of entry
+        if not callable(function):
+            raise PluginError.at(where, f"has no method {method}", hint=f"{method}({', '.join(names)})")
+        if not is_own and not takes(function, len(names)):
+            raise PluginError.at(f"{where} {method}", f"must take the arguments ({', '.join(names)})")
+    return plugin
+
+
+def takes(function: Callable[..., object], num_arguments: int) -> bool:
+    """Whether a function takes a number of positional arguments; True if its parameters are unknown."""
+    import inspect
+
+    try:
+        inspect.signature(function).bind(*range(num_arguments))
+    except TypeError:
+        return False
+    except ValueError:  # of a function in C without a signature
+        return True
+    return True
 
 
 def is_recipe(plugin: Any) -> bool:

@@ -96,7 +96,10 @@ class Scenario(ScenarioSettings):
         """
         # Imported here, because SimPy and numpy take three times as long to import as the settings.
         from blis_simpy.simulation import Simulation
+        from blis_simpy.unused_settings import unused_settings
 
+        for clause in unused_settings(self):
+            _log.warning("%s", clause)
         simulation = Simulation(self, seed=seed, check=check)
         if self.slo and not self.processes:  # which may submit requests of any class
             from blis_simpy.results.run_judgements import check_slo_classes

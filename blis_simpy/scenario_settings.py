@@ -14,7 +14,9 @@ from blis_simpy.cluster.processes import Process
 from blis_simpy.cluster.settings import (
     Admission,
     AdmissionSettings,
+    DisaggregationSettings,
     LifecycleSettings,
+    MigrationSettings,
     NodePool,
     ReplicaGroup,
     RouterSettings,
@@ -24,17 +26,26 @@ from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
+from blis_simpy.network.settings import NetworkSettings
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_REPLICAS
 from blis_simpy.settings.convert import structure
-from blis_simpy.settings.field_types import Accepts, NamedParts, OptionalDuration, OptionalPath, Part, Parts, Plugin
+from blis_simpy.settings.field_types import (
+    Accepts,
+    NamedParts,
+    OptionalDuration,
+    OptionalPart,
+    OptionalPath,
+    Part,
+    Parts,
+    Plugin,
+)
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
 from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
-from blis_simpy.workload.users import UserWorkload
 
 __all__ = ["ScenarioSettings"]
 
@@ -55,6 +66,8 @@ def _read_traffic(value: Any) -> Any:
 
         return load_workload(value) if isinstance(value, str) else read_workload(value)
     if isinstance(value, Mapping) and not _USER_KEYS.isdisjoint(value):
+        from blis_simpy.workload.users import UserWorkload
+
         return structure(value, UserWorkload)
     if isinstance(value, Mapping) and "sessions" in value:
         from blis_simpy.session_workload import SessionWorkload
@@ -98,7 +111,7 @@ class ScenarioSettings:
     )
     hardware: str | None = setting(
         default=None,
-        help="GPU, as named in the hardware table; unset means the usual one of the model.",
+        help="GPU, as named in the hardware table; case-insensitive; unset means the usual one of the model.",
         flag="--hardware",
     )
     hardware_config: OptionalPath = setting(
@@ -162,9 +175,18 @@ class ScenarioSettings:
         default=(),
         help="Groups of identical replicas, for several models or GPUs, in place of `replicas`.",
     )
+    disaggregation: Part[DisaggregationSettings] = setting(
+        factory=DisaggregationSettings, help="Prefill and decode on different replicas, by the roles of `groups`."
+    )
+    migration: Part[MigrationSettings] = setting(
+        factory=MigrationSettings, help="Migration of decoding requests between replicas."
+    )
     node_pools: Parts[NodePool] = setting(
         default=(),
         help="Pools of nodes that replicas are placed on; without pools, GPUs are unlimited.",
+    )
+    network: OptionalPart[NetworkSettings] = setting(
+        default=None, help="Network between replicas; unset means that transfers do not share bandwidth."
     )
     processes: Accepts[tuple[Plugin, ...], Sequence[Process]] = setting(
         default=(),
@@ -191,6 +213,10 @@ class ScenarioSettings:
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise ScenarioError.at(f"node_pools[{position}].name", "must be unique", name)
+            if self.node_pools[position].network is not None and self.network is None:
+                raise ScenarioError.at(f"node_pools[{position}].network", "needs the network of the scenario")
+        if self.network is not None and self.network.nodes_per_rack is not None and not self.node_pools:
+            raise ScenarioError.at("network.nodes_per_rack", "needs node_pools", self.network.nodes_per_rack)
 
     def __hash__(self) -> int:
         # Of fields that cannot hold a mapping, as options of policies and parameters of distributions do.
@@ -269,6 +295,11 @@ class ScenarioSettings:
     def end(self) -> int | None:
         """End of simulated time, tick: the horizon, or else that of the workload, or else None."""
         return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
+
+    @property
+    def roles(self) -> list[str]:
+        """Role of each group; without groups, that of all replicas: ``both``."""
+        return [group.role for group in self.groups] or ["both"]
 
     @property
     def is_as_in_blis(self) -> bool:

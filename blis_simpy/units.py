@@ -1,4 +1,4 @@
-"""Time and rates in words: ``50ms`` to ticks and back, ``20/s`` to requests per second.
+"""Quantities in words: ``50ms`` to ticks and back, ``20/s`` to requests per second, ``64 GB`` to bytes.
 
 The clock counts ticks of one microsecond as plain integers. Text is converted exactly: a duration that is no whole
 number of microseconds is refused, never rounded.
@@ -10,11 +10,15 @@ import math
 import re
 from fractions import Fraction
 from operator import index
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from blis_simpy.errors import ScenarioError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
+    "BANDWIDTH_PATTERN",
     "DURATION_PATTERN",
     "GIB",
     "HOUR",
@@ -23,9 +27,12 @@ __all__ = [
     "MS",
     "RATE_PATTERN",
     "SECOND",
+    "SIZE_PATTERN",
     "format_ticks",
+    "parse_bandwidth",
     "parse_duration",
     "parse_rate",
+    "parse_size",
     "ticks",
 ]
 
@@ -47,9 +54,19 @@ _TICKS_OF = {
     "min": MINUTE,
     "h": HOUR,
 }
+_PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BYTES_OF = {
+    **{f"{prefix}B": Fraction(factor) for prefix, factor in _PREFIXES.items()},
+    **{f"{prefix}iB": Fraction(2 ** (10 * power)) for power, prefix in enumerate("KMGT", start=1)},
+}
+_BITS_OF = {f"{prefix}bit": Fraction(factor, 8) for prefix, factor in _PREFIXES.items() if prefix != "K"}
 _AMOUNT = r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,2})?)\s*"
 _DURATION = re.compile(_AMOUNT + r"([^\W\d_]+)?\s*", re.IGNORECASE)
 _RATE = re.compile(_AMOUNT + r"(?:/\s*([^\W\d_]+)\s*)?", re.IGNORECASE)
+
+
+_SIZE = re.compile(_AMOUNT + r"([A-Za-z]+)?\s*", re.ASCII)
+_BANDWIDTH = re.compile(_AMOUNT + r"(?:([A-Za-z]+)\s*/\s*s)?\s*", re.ASCII)
 
 
 def _pattern(unit: str) -> str:
@@ -62,6 +79,13 @@ DURATION_PATTERN = _pattern(r"(%s)?\s*")
 """What text must look like for `parse_duration`."""
 RATE_PATTERN = _pattern(r"(/\s*(%s)\s*)?")
 """What text must look like for `parse_rate`."""
+
+
+_JSON_AMOUNT = _AMOUNT.replace("e[", "[eE][")
+SIZE_PATTERN = f"^{_JSON_AMOUNT}({'|'.join(_BYTES_OF)})?\\s*$"
+"""What text must look like for `parse_size`."""
+BANDWIDTH_PATTERN = f"^{_JSON_AMOUNT}(({'|'.join([*_BYTES_OF, *_BITS_OF])})\\s*/\\s*s)?\\s*$"
+"""What text must look like for `parse_bandwidth`."""
 
 
 def parse_duration(value: float | str) -> int:
@@ -121,6 +145,72 @@ def parse_rate(value: float | str) -> float:
         return math.inf
     amount, unit = _split(_RATE, value, "must be a rate such as 20/s, 600/min or a number per second")
     return float(amount * SECOND / (_TICKS_OF[unit] if unit else SECOND))
+
+
+def parse_size(value: float | str) -> int:
+    """Turn a size of memory into bytes, exactly.
+
+    Parameters
+    ----------
+    value : int, float or str
+        A number of bytes, or text with one of the units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB: ``512GB``, ``1.5 TiB``.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    ValueError
+        If the text is no size, or it is not a whole number of bytes. The message is a predicate (``must be ...``).
+
+    Examples
+    --------
+    >>> parse_size("512 GB"), parse_size("1.5KiB")
+    (512000000000, 1536)
+    """
+    size = _amount(_SIZE, value, _BYTES_OF, "must be a size such as 512GB, 1.5TiB or a number of bytes")
+    if size.denominator != 1:
+        raise ValueError("must be a whole number of bytes")
+    return int(size)
+
+
+def parse_bandwidth(value: float | str) -> float:
+    """Turn a bandwidth into bytes per second.
+
+    Parameters
+    ----------
+    value : int, float or str
+        A number of bytes per second, or text with a unit of bytes or bits per second: ``25GB/s``, ``400 Gbit/s``;
+        ``inf`` is infinite.
+
+    Returns
+    -------
+    float
+        Bytes per second; the float nearest to the exact value.
+
+    Raises
+    ------
+    ValueError
+        If the text is no bandwidth. The message is a predicate (``must be ...``).
+
+    Examples
+    --------
+    >>> parse_bandwidth("25 GB/s"), parse_bandwidth("400Gbit/s"), parse_bandwidth("inf")
+    (25000000000.0, 50000000000.0, inf)
+    """
+    if value == math.inf or (isinstance(value, str) and value.strip().lower() in ("inf", "infinity")):
+        return math.inf
+    rule = "must be a bandwidth such as 25GB/s, 400Gbit/s or a number of bytes per second"
+    return float(_amount(_BANDWIDTH, value, _BYTES_OF | _BITS_OF, rule))
+
+
+def _amount(pattern: re.Pattern[str], value: float | str, units: Mapping[str, Fraction], rule: str) -> Fraction:
+    match = pattern.fullmatch(value if isinstance(value, str) else repr(value))
+    if match is None or (match[2] is not None and match[2] not in units):
+        raise ValueError(rule)
+    return Fraction(match[1]) * (units[match[2]] if match[2] else 1)
 
 
 def _split(pattern: re.Pattern[str], value: float | str, rule: str) -> tuple[Fraction, str]:

@@ -21,10 +21,33 @@ def test_imports_keep_their_contracts():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_importing_the_library_does_not_load_the_heavy_ones():
-    code = "import blis_simpy, blis_simpy.cli.program, json, sys; print(json.dumps(sorted(sys.modules)))"
+HEAVY = {"numpy", "scipy", "simpy", "pandas", "matplotlib", "cattrs", "yaml", "rich", "httpx", "IPython"}
+
+
+def imported_by(code):
+    """Top-level names of the modules that a new interpreter has after running some code."""
+    code += "\nimport json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(json.loads(done.stdout)) & {"scipy", "rich", "cattrs", "matplotlib", "pandas", "httpx", "IPython"}
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_library_imports_no_other_library():
+    assert not imported_by("import blis_simpy") & {*HEAVY, "attrs"}
+
+
+def test_a_scenario_is_described_without_the_libraries_that_simulate_it():
+    code = (
+        "import blis_simpy as b; b.Scenario(model='qwen/qwen3-14b', workload=b.Workload(rate='5/s'), router='weighted')"
+    )
+    assert not imported_by("import blis_simpy; blis_simpy.Scenario") & HEAVY
+    assert not imported_by(code) & (HEAVY - {"numpy"})  # distributions of lengths and arrivals need numpy
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["version"], ["list", "scenarios"], ["run", "--help"], ["fit", "--help"]]
+)
+def test_a_command_that_simulates_nothing_imports_neither_numpy_nor_simpy(words):
+    assert not imported_by(f"from blis_simpy.cli.main import main; main({words})") & (HEAVY - {"yaml"})
 
 
 def test_a_run_without_a_summary_does_not_load_display():

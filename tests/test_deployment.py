@@ -522,3 +522,9 @@ def test_a_mistyped_model_is_named_before_what_depends_on_it(name, hint):
 
 def test_a_scenario_resolves_itself():
     assert Scenario(model=QWEN).resolve().num_blocks == 16564
+
+
+@pytest.mark.parametrize("name", ["h100", "H100"])
+def test_the_case_of_a_gpu_does_not_matter(name):
+    scenario = Scenario(model="qwen/qwen3-14b", hardware=name, tp=1)
+    assert resolve(scenario).settings["hardware"].value == "H100"

@@ -57,6 +57,19 @@ def test_settings_take_numbers_and_arrays_of_numpy_and_keep_those_of_python():
     assert "!!" not in scenario.to_yaml()
 
 
+def test_a_count_may_be_a_whole_float():
+    workload = blis.Workload(rate=4, num_requests=1e3, prompt=5e2, output=np.float64(9))
+    assert workload == blis.Workload(rate=4, num_requests=1000, prompt=500, output=9)
+    assert type(workload.num_requests) is int
+    with pytest.raises(blis.ScenarioError, match=r"^num_requests must be an integer, got 2\.5$"):
+        blis.Workload(num_requests=2.5)
+
+
+def test_a_time_may_not_be_a_float_which_is_usually_meant_in_seconds(scenario):
+    with pytest.raises(blis.ScenarioError, match=r"^horizon must be an integer"):
+        scenario.with_(horizon=10.0)
+
+
 def test_an_empirical_distribution_of_samples_has_equal_weights():
     assert blis.Empirical(np.array([10, 20])) == blis.Empirical((10, 20), (1.0, 1.0))
 

@@ -169,10 +169,6 @@ class Store(SingleTier):
 ANSWERS = {
     "blocks of None": ({"kv.store": type("Mine", (Store,), {"blocks_to_admit": lambda *_: None})}, "KV store Mine"),
     "prefix of None": ({"kv.store": type("Mine", (Store,), {"cached_prefix": lambda *_: None})}, "KV store Mine"),
-    "no arguments": (
-        {"latency.backend": type("Mine", (Latency,), {"step_time": lambda self: 5})},
-        "latency model Mine",
-    ),
 }
 
 
@@ -188,6 +184,100 @@ def test_a_plugin_whose_answer_cannot_be_used_is_named(case):
 def test_a_plugin_that_raises_stop_iteration_is_named():
     with pytest.raises(blis.PluginError, match=r"batch policy Mine raised StopIteration\(\) in form \(tick \d+\)"):
         BASE.with_(**{"engine.batching": plugin(form=lambda: next(iter(())))}).run()
+
+
+class Nothing:
+    def __init__(self, *_arguments):
+        pass
+
+
+SHAPES = {
+    "router": (Nothing, "routing policy Nothing has no method route; route(request, state)"),
+    "admission": (Nothing, "admission policy Nothing has no method admit; admit(request, state)"),
+    "engine.scheduler": (Nothing, "scheduler Nothing has no method key; key(request, priority, now)"),
+    "engine.priority": (Nothing, "priority policy Nothing has no method score; score(request, now)"),
+    "engine.batching": (Nothing, "batch policy Nothing has no method form; form(step)"),
+    "latency.backend": (Nothing, "latency model Nothing has no method step_time; step_time(batch)"),
+    "kv.store": (Nothing, "KV store Nothing has no method cached_prefix; cached_prefix(leg)"),
+    "workload.arrivals": (
+        Nothing,
+        "arrival process Nothing has no method inter_arrival_times; inter_arrival_times(rng, rate_per_s, n)",
+    ),
+    "workload.prompt": (Nothing, "length distribution Nothing has no method sample; sample(rng, n)"),
+}
+
+
+@pytest.mark.parametrize("path", SHAPES)
+def test_a_plugin_without_a_method_of_its_kind_is_named_with_the_method(path):
+    changed, message = SHAPES[path]
+    with pytest.raises(blis.PluginError, match=f"^{re.escape(message)}"):
+        BASE.with_(**{path: changed}).run()
+
+
+def test_a_method_with_other_parameters_is_named_with_its_arguments():
+    class Key:
+        def key(self, request):
+            return 0
+
+    message = r"^scheduler Key key must take the arguments \(request, priority, now\)"
+    with pytest.raises(blis.PluginError, match=message):
+        BASE.with_(**{"engine.scheduler": Key}).run()
+
+
+def test_more_parameters_with_defaults_are_no_fault():
+    class Key:
+        def key(self, *of_request, **_options):
+            return 0
+
+    assert BASE.with_(**{"engine.scheduler": Key}).run().summary["completed_requests"] == 12
+
+
+def test_a_function_in_place_of_a_policy_is_told_what_to_write():
+    message = (
+        "routing policy <lambda> is a function, which must return a routing policy when it is called without "
+        "arguments; write a class with the method route(request, state)"
+    )
+    with pytest.raises(blis.PluginError, match=f"^{re.escape(message)}$"):
+        BASE.with_(router=lambda request, state: 0).run()
+
+
+def test_hooks_and_observers_with_other_parameters_are_refused_when_they_are_added():
+    class Watches:
+        def routed(self):
+            pass
+
+    simulation = blis.Simulation(BASE)
+    with pytest.raises(blis.ScenarioError, match=r"^hook must be a function that takes a request, got <"):
+        simulation.on_first_token(lambda: None)
+    with pytest.raises(blis.ScenarioError, match=r"^observer Watches routed must take the arguments \(route\)"):
+        simulation.add_observer(Watches())
+
+
+def test_a_process_that_yields_a_number_is_named_with_the_line():
+    def waits(simulation):
+        yield simulation.env.timeout(7)
+        yield 5
+
+    line = waits.__code__.co_firstlineno + 2
+    message = rf"^process waits must yield events in line {line} \(tick 7\), got 5; such as simulation.env.timeout"
+    with pytest.raises(blis.PluginError, match=message):
+        BASE.with_(processes=[waits]).run()
+
+
+def test_a_process_without_a_file_that_yields_nothing_is_named_too():
+    names = {}
+    exec(compile("def waits(simulation):\n    yield", "<cell 1>", "exec"), names)
+    with pytest.raises(blis.PluginError, match=r"^process waits must yield events in line 2 \(tick 0\), got None"):
+        BASE.with_(processes=[names["waits"]]).run()
+
+
+@pytest.mark.parametrize("delay", ["5s", 0.5, -1, True])
+def test_a_wrong_delay_of_a_process_is_named(delay):
+    def waits(simulation):
+        yield simulation.env.timeout(delay)
+
+    with pytest.raises(blis.SimulationError, match=rf"^delay must be .*, got {delay!r}"):
+        BASE.with_(processes=[waits]).run()
 
 
 def test_an_oracle_gets_the_output_length():

@@ -85,6 +85,20 @@ def test_conversations_are_forgotten_where_blocks_are_few():
     assert (cache_hits(outcome), ttft(outcome)) == (14, 652)
 
 
+def test_a_shared_store_finds_the_rounds_of_the_other_replica():
+    tiers = scenario("kv-tiers").kv.tiers
+    figures = {
+        name: (cache_hits(outcome), ttft(outcome))
+        for name, outcome in {
+            "both": result("kv-tiers"),
+            "host": result("kv-tiers", **{"kv.tiers": tiers[:1]}),
+            "none": result("kv-tiers", **{"kv.tiers": ()}),
+            "slow": result("kv-tiers", **{"network.nic_bandwidth": "1 GB/s"}),
+        }.items()
+    }
+    assert figures == {"both": (76, 51), "host": (18, 69), "none": (12, 72), "slow": (18, 70)}
+
+
 def test_host_memory_finds_more_and_costs_more():
     outcome = result("two-tier")
     assert (cache_hits(outcome), ttft(outcome)) == (10, 1863)

@@ -13,7 +13,7 @@ import attrs
 from blis_simpy.cli.flags import Flag, flags_of
 from blis_simpy.cli.outputs import OUTPUT_FLAGS, output_problems, same_files
 from blis_simpy.cli.policy_flags import POLICY_FLAGS, effective_changes
-from blis_simpy.cluster.invariants import CHECKS
+from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.errors import BlisError, Problem, ScenarioError, nearest, printable
 from blis_simpy.files.paths import exists, record_input
 from blis_simpy.load_files import load_scenario, shipped_scenarios
@@ -21,6 +21,7 @@ from blis_simpy.scenario import Scenario
 from blis_simpy.settings import loader
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import fields_of
+from blis_simpy.settings.key_paths import parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -263,7 +264,7 @@ def named_by_origin(file: Path | None, flags: Sequence[Flag], given: Mapping[str
 def _origin(problem: Problem, file: Path | None, flags: Sequence[Flag], given: Mapping[str, Any]) -> Problem:
     if problem.file is not None or not problem.path:
         return problem
-    place = loader.parts(problem.path)
+    place = parts(problem.path)
     if place[0] not in {field.name for field in fields_of(Scenario)}:
         file = None
     targets = [problem.path.partition("[")[0], problem.path.partition(".")[0]]
@@ -320,9 +321,14 @@ def check_outputs(
     ScenarioError
         If a file cannot be written or would replace a file that is read, or the weights of the score are wrong.
     """
+    prints = options["report"] in (None, "blis")
     if options["summarize_trace"] and not scenario.router.decision_log:
         _log.warning("--summarize-trace has no effect without --trace-level decisions")
-    if options["fitness_weights"] is not None:
+    elif options["summarize_trace"] and not prints:
+        _log.warning("--summarize-trace has no effect with --report %s", options["report"])
+    if options["fitness_weights"] is not None and not prints:
+        _log.warning("--fitness-weights has no effect with --report %s", options["report"])
+    elif options["fitness_weights"] is not None:
         if command == "run":
             from blis_simpy.results.fitness import parse_weights
 

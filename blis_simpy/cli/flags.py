@@ -95,6 +95,8 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
             if known.convert is not None:
                 hint = str  # the setting reads the text
             text = known.help + (f" [{known.unit}]" if known.unit else "")
+            if known.choices:
+                text += f" One of {', '.join(known.choices)}."
             absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
             default = attribute.default if isinstance(attribute.default, str | int | float) else None
             yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)
@@ -270,9 +272,12 @@ def _value(texts: Sequence[str], hint: Any) -> Any:
 
 
 def _number(text: str, kind: type) -> int | float | str:
-    for read in (lambda word: int(word, 0), float)[: 1 if kind is int else 2]:
+    for read in (lambda word: int(word, 0), float):
         try:
-            return read(text)
+            number = read(text)
         except ValueError:
             continue
+        if kind is float:
+            return number
+        return int(number) if number == number // 1 else text
     return text

@@ -19,9 +19,11 @@ _POLICY_KINDS = (
     "admission",
     "routing",
     "scorer",
+    "decider",
+    "migration",
     "scheduler",
     "priority",
-    "batch_policy",
+    "batching",
     "kv_store",
     "latency",
     "arrivals",
@@ -39,7 +41,7 @@ def listing(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``list``.
     """
-    about = f"List what there is of a kind: {', '.join(_KINDS)}."
+    about = f"List the names of a kind, with descriptions: {', '.join(_KINDS)}."
     given = read_flags(argv, (_NAMES,), command="list", about=about, positional="kind", positional_help="kind to list")
     kind = given.get("kind")
     if kind is None:
@@ -100,7 +102,8 @@ def _first_sentence(kind: str, name: str) -> str:
         plugin = registry.get(kind, name)
     except PluginError as error:  # of another distribution, and broken
         return str(error)
-    return " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    first = " ".join((inspect.getdoc(plugin) or "").partition("\n\n")[0].split())
+    return first.replace(f" (registered as ``{name}``)", "")
 
 
 _KINDS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {

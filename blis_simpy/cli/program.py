@@ -60,7 +60,7 @@ commands:
 
 flags:
   --version   print the version, as 'blis version' does
-  -h, --help  print this help; 'blis COMMAND --help' lists the flags of a command
+  -h, --help  print this help; 'blis help COMMAND' lists the flags of a command
 
 examples:
   blis run quickstart                 simulate a shipped scenario; 'blis list scenarios' lists them
@@ -168,7 +168,9 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
 
 def _dispatch(argv: Sequence[str]) -> None:
     word = argv[0] if argv else "--help"
-    if word in ("-h", "--help", "help"):
+    if word == "help" and argv[1:]:
+        _command(argv[1])(["--help"])
+    elif word in ("-h", "--help", "help"):
         sys.stdout.write(_about())
     elif word in ("--version", "version"):
         from importlib.metadata import version

@@ -20,7 +20,8 @@ from blis_simpy.cli.common import (
 )
 from blis_simpy.cli.flags import read_flags
 from blis_simpy.cli.outputs import write_outputs
-from blis_simpy.cli.scenario_flags import SET_FLAG, with_settings
+from blis_simpy.cli.scenario_flags import SET_FLAG, with_settings, with_targets
+from blis_simpy.cli.slo_flag import SLO_FLAG
 from blis_simpy.cli.trace_flags import format_flags, read_with_options
 from blis_simpy.cli.workload_flags import TRACE_FLAGS
 from blis_simpy.errors import Problem, ScenarioError, nearest
@@ -49,10 +50,10 @@ def replay(argv: Sequence[str]) -> None:
         Arguments after ``replay``.
     """
     of_formats = format_flags()
-    flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, SET_FLAG, *setting_flags(workload=False))
+    flags = (*TRACE_FLAGS, *of_formats, *COMMON_FLAGS, SET_FLAG, SLO_FLAG, *setting_flags(workload=False))
     about = "Simulate the requests of a recorded trace on the deployment that a file, or the flags, describe."
     given = read_flags(argv, flags, command="replay", about=about, positional="scenario", examples=_EXAMPLES)
-    options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS, SET_FLAG)}
+    options = {flag.target: given.pop(flag.target, None) for flag in (*TRACE_FLAGS, *COMMON_FLAGS, SET_FLAG, SLO_FLAG)}
     format_options = {flag.target: given.pop(flag.target) for flag in of_formats if flag.target in given}
     header, data = options["trace_header"], options["trace_data"]
     if data is None:
@@ -66,6 +67,7 @@ def replay(argv: Sequence[str]) -> None:
         base = base_scenario(file, given)
         with named_by_origin(file, flags, given):
             scenario = with_settings(overlaid(base, given, options), options["set"] or (), "--set")
+            scenario = with_targets(scenario, options["slo"] or ())
             if shown_config(scenario, file, given, options):
                 return
             read = [("the scenario", None if file is None else str(file))]

@@ -12,6 +12,7 @@ import attrs
 
 from blis_simpy.cli.common import DEPLOYMENT_FLAGS, overlaid, setting_flags
 from blis_simpy.cli.flags import Flag
+from blis_simpy.cli.slo_flag import SLO_FLAG, target_settings
 from blis_simpy.cli.workload_flags import WORKLOAD_FLAGS, check_lengths, workload_changes
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.experiment.design_points import changed_scenario
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
     from blis_simpy.scenario import Scenario
 
-__all__ = ["SET_FLAG", "for_each", "pair", "read_value", "scenario_flags", "with_flags", "with_settings"]
+__all__ = [
+    "SET_FLAG",
+    "for_each",
+    "pair",
+    "read_value",
+    "scenario_flags",
+    "with_flags",
+    "with_settings",
+    "with_targets",
+]
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +46,7 @@ SET_FLAG = Flag(
 
 def scenario_flags() -> tuple[Flag, ...]:
     """Return the flags of everything that a scenario holds: any setting, the workload, policies."""
-    flags = (SET_FLAG, *WORKLOAD_FLAGS, *DEPLOYMENT_FLAGS, *setting_flags(workload=True))
+    flags = (SET_FLAG, SLO_FLAG, *WORKLOAD_FLAGS, *DEPLOYMENT_FLAGS, *setting_flags(workload=True))
     return tuple({flag.name: flag for flag in flags}.values())
 
 
@@ -53,14 +63,25 @@ def with_flags(base: Scenario, given: Mapping[str, Any]) -> Scenario:
     Raises
     ------
     ScenarioError
-        With the problems of all flags, or of all of ``--set``.
+        With the problems of all flags, or of all of ``--set``, or of all of ``--slo``.
     """
     own = {flag.target: given[flag.target] for flag in scenario_flags() if flag.target in given}
-    options = {flag.target: own.pop(flag.target, None) for flag in (SET_FLAG, *DEPLOYMENT_FLAGS)}
+    options = {flag.target: own.pop(flag.target, None) for flag in (SET_FLAG, SLO_FLAG, *DEPLOYMENT_FLAGS)}
     changes = workload_changes(base, own)
     scenario = overlaid(base, {**changes, **own}, options)
     check_lengths(scenario, own)
-    return with_settings(scenario, options["set"] or (), "--set")
+    return with_targets(with_settings(scenario, options["set"] or (), "--set"), options["slo"] or ())
+
+
+def with_targets(scenario: Scenario, texts: Iterable[str]) -> Scenario:
+    """Change the SLO targets of a scenario by the texts of ``--slo``.
+
+    Raises
+    ------
+    ScenarioError
+        With one problem for every bad target.
+    """
+    return with_settings(scenario, [setting for text in texts for setting in target_settings(text)], "--slo")
 
 
 def pair(flag: str, text: str, form: str = "SETTING=VALUE") -> tuple[str, str]:

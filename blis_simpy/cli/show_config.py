@@ -17,6 +17,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import Setting, setting_of
 from blis_simpy.settings.field_types import nested_class, type_hints
+from blis_simpy.settings.key_paths import parts
 from blis_simpy.settings.plugin_options import all_options
 from blis_simpy.settings.serialize import plain_value, to_yaml
 from blis_simpy.workload.settings import Workload
@@ -75,7 +76,7 @@ def _origins(file: Path | None, flags: Collection[str]) -> Callable[[str], str]:
     def origin(path: str) -> str:
         if any(flag == path or flag.startswith(f"{path}.") for flag in flags):
             return "flag"
-        place = loader.parts(path)
+        place = parts(path)
         data: Any = document.data if document else {}
         for part in place:
             if not isinstance(data, Mapping) or part not in data:

@@ -76,10 +76,10 @@ class Node:
 
     Attributes
     ----------
-    name : str
-        ``<pool>-<n>``; its GPUs are ``<name>-gpu-<g>``.
     pool : NodePool
         Its node pool.
+    number : int
+        Its number in the pool.
     state : NodeState
         State of the node.
     holders : list of int or None, shape (gpus_per_node,)
@@ -88,14 +88,19 @@ class Node:
         The process that waits for its provisioning.
     """
 
-    name: str
     pool: NodePool
+    number: int
     state: NodeState = NodeState.PROVISIONING
     holders: list[int | None] = attrs.field(init=False)
     process: simpy.Process | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.holders = [None] * self.pool.gpus_per_node
+
+    @property
+    def name(self) -> str:
+        """``<pool>-<number>``; its GPUs are ``<name>-gpu-<g>``."""
+        return f"{self.pool.name}-{self.number}"
 
     @property
     def is_empty(self) -> bool:
@@ -227,7 +232,7 @@ class Gpus(Container):
 
     def _do_get(self, event: GpuRequest) -> bool:  # type: ignore[override]
         for node in self.nodes:
-            if node.pool.gpu_type == event.gpu_type and node.state is NodeState.READY:
+            if node.pool.gpu_type.lower() == event.gpu_type.lower() and node.state is NodeState.READY:
                 free = node.free_gpus
                 if len(free) >= event.amount:
                     event.node, event.positions = node, free[: event.amount]
@@ -336,7 +341,7 @@ class GpuNodes:
 
     def _new_node(self, pool: NodePool) -> Node:
         nodes = self._nodes[pool.name]
-        node = Node(f"{pool.name}-{len(nodes)}", pool)
+        node = Node(pool, len(nodes))
         nodes.append(node)
         return node
 

@@ -22,6 +22,8 @@ from blis_simpy.cluster.gpu_nodes import GpuNodes, GpuRequest, RandomDelay
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
 from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import SimulationError
+from blis_simpy.network.fabric import Site
+from blis_simpy.network.network import replica_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplicaLifecycle", "ReplicaState"]
 
+_SERVED = (RequestOutcome.COMPLETED, RequestOutcome.HANDED_OVER)
 _LOADED = event_priority(CONTROL_PLANE, ControlEvent.INSTANCE)
 
 
@@ -133,7 +136,9 @@ class ReplicaLifecycle:
     def slowed(self) -> set[Request]:
         """Requests routed to a replica during its warm-up, without withdrawn ones."""
         return {
-            leg.request for leg in self._slowed_legs if leg.request.leg is not None and leg.request.leg.first is leg
+            leg.request
+            for leg in self._slowed_legs
+            if leg.request.prompt_leg is not None and leg.request.prompt_leg.first is leg
         }
 
     def state(self, replica: int) -> ReplicaState:
@@ -143,6 +148,22 @@ class ReplicaLifecycle:
     def num_gpus(self, replica: int) -> int:
         """GPUs of a replica, while it has any."""
         return self._replicas[replica].num_gpus
+
+    def site(self, replica: int) -> Site:
+        """Return the GPUs of a replica.
+
+        Raises
+        ------
+        SimulationError
+            If it has none now.
+        """
+        this, endpoint = self._replicas[replica], replica_endpoint(replica)
+        if self.placement is None:
+            return Site(endpoint, this.num_gpus, node=endpoint)
+        node = None if this.gpus is None else this.gpus.node
+        if node is None:
+            raise SimulationError.at(f"replica {replica}", "has no GPUs now")
+        return Site(endpoint, this.num_gpus, node.name, node.pool.name, node.number, node.pool.gpus_per_node)
 
     def placed(self, replica: int, end: int) -> list[tuple[int, int]]:
         """Periods up to a tick in which a replica has its GPUs: from the start of loading to its termination."""
@@ -214,14 +235,14 @@ class ReplicaLifecycle:
         self._move(replica, ReplicaState.WARMING_UP if this.to_complete else ReplicaState.ACTIVE)
 
     def _routed(self, route: Route) -> None:
-        this = self._replicas[route.replica]
+        this = self._replicas[route.legs[0][0]]
         if this.to_slow and route.request.leg is not None:
             this.to_slow -= 1
             self._slowed_legs.append(route.request.leg)
 
     def _leg_finished(self, leg: Leg) -> None:
         this = self._replicas[leg.replica]
-        if leg.outcome is RequestOutcome.COMPLETED and this.state is ReplicaState.WARMING_UP:
+        if leg.outcome in _SERVED and this.state is ReplicaState.WARMING_UP:
             this.to_complete -= 1
             if not this.to_complete:
                 self._move(leg.replica, ReplicaState.ACTIVE)

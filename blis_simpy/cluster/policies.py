@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from blis_simpy.core.plugin_faults import place_of
-from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import PluginError
 
 if TYPE_CHECKING:
+    from blis_simpy.core.random_streams import RandomStreams  # noqa: TC004 - a type only
     from blis_simpy.core.request import Request
 
 __all__ = [

@@ -26,6 +26,7 @@ from blis_simpy.settings import loader
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.field_types import OptionalPart
 from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.key_paths import parts
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -115,7 +116,7 @@ def load_policy_bundle(path: str | PathLike[str]) -> dict[str, Any]:
         problems += [problem.inside("routing.scorers") for problem in error.problems]
     if problems:
         raise ScenarioError(
-            attrs.evolve(problem, file=document.file, line=document.line_of(loader.parts(problem.path)))
+            attrs.evolve(problem, file=document.file, line=document.line_of(parts(problem.path)))
             for problem in problems
         )
     return changes

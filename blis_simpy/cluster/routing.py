@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
-import numpy as np
-
-from blis_simpy.cluster.load_board import effective_loads
 from blis_simpy.cluster.policies import RoutingDecision, broken, started
 from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
+from blis_simpy.cluster.snapshot_values import effective_loads
 from blis_simpy.core.request_view import shown_to
 from blis_simpy.errors import PluginError
 from blis_simpy.settings.field_types import Accepts
@@ -21,10 +19,11 @@ from blis_simpy.settings.fields import setting, settings_class
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from blis_simpy.cluster.load_board import Fractions, Loads
     from blis_simpy.cluster.policies import PolicyContext, RouterState, Scorer, Snapshot
+    from blis_simpy.cluster.snapshot_values import Fractions, Loads
     from blis_simpy.core.request import Request
 
 __all__ = ["AlwaysBusiest", "LeastLoaded", "RoundRobin", "Stream", "Weighted"]
@@ -95,7 +94,7 @@ class _TieBreaking:
                 return values.index(best)  # type: ignore[arg-type]
             tied = [position for position, value in enumerate(values) if value == best]
         else:
-            tied = np.flatnonzero(values == best).tolist()
+            tied = (values == best).nonzero()[0].tolist()
             if len(tied) == 1:
                 return int(tied[0])
         return tied[int(self._stream.integers(len(tied)))]
@@ -193,6 +192,8 @@ class Weighted(_TieBreaking):
 
 def _are_fractions(scores: object, count: int) -> TypeGuard[NDArray[np.float64]]:
     """Whether scores are an array of numbers from 0 to 1, which need no check one by one."""
+    import numpy as np
+
     return (
         isinstance(scores, np.ndarray)
         and scores.dtype == np.float64

@@ -10,17 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from blis_simpy import registry
-from blis_simpy.cluster.load_board import effective_loads, kv_utilizations, replica_values
 from blis_simpy.cluster.prefix_index import PrefixIndex
-from blis_simpy.errors import PluginError, Problem, ScenarioError, nearest
+from blis_simpy.cluster.snapshot_values import effective_loads, kv_utilizations, replica_values
+from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.settings.field_types import Plugin
 
 if TYPE_CHECKING:
-    from blis_simpy.cluster.load_board import Fractions
     from blis_simpy.cluster.policies import PolicyContext, Scorer, Snapshot
+    from blis_simpy.cluster.snapshot_values import Fractions
     from blis_simpy.core.request import Request
 
 __all__ = [
@@ -56,6 +54,8 @@ class QueueDepth:
             if not spread:
                 return [1.0] * len(loads)
             return [(most - load) / spread for load in loads]
+        import numpy as np
+
         highest = loads.max()
         spread = highest - loads.min()
         return (highest - loads) / spread if spread else np.ones(len(loads))
@@ -80,7 +80,7 @@ class LoadBalance:
         loads = effective_loads(snapshots)
         if isinstance(loads, list):
             return [1.0 / (1.0 + load) for load in loads]
-        return (1.0 / (1.0 + loads)).astype(np.float64, copy=False)
+        return (1.0 / (1.0 + loads)).astype(float, copy=False)
 
 
 class PrefixAffinity:
@@ -209,14 +209,12 @@ def build_scorers(mix: Scorers) -> list[tuple[Scorer, float]]:
     ScenarioError
         As for `parse_scorers`.
     PluginError
-        If an object has no method ``score``.
+        If a scorer is unknown or has no method ``score`` that takes a request and snapshots.
     """
     pairs = parse_scorers(mix)
     total = sum(weight for _, weight in pairs)
     scorers: list[tuple[Scorer, float]] = []
     for given, weight in pairs:
         scorer = registry.build("scorer", given)
-        if not callable(getattr(scorer, "score", None)):
-            raise PluginError.at(f"scorer {type(scorer).__name__}", "has no method score")
         scorers.append((scorer, weight / total))
     return scorers

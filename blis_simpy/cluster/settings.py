@@ -5,31 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from blis_simpy.cluster.deciders import Decider
+from blis_simpy.cluster.migration import MigrationPolicy
 from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
+from blis_simpy.network.settings import PoolNetwork
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_NODES, MAX_REPLICAS
 from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 __all__ = [
+    "CHECKS",
     "DRAIN_POLICIES",
+    "ROLES",
     "Admission",
     "AdmissionSettings",
+    "DisaggregationSettings",
     "LifecycleSettings",
+    "MigrationSettings",
     "NodePool",
     "ReplicaGroup",
     "RouterSettings",
     "Routing",
 ]
 
-DRAIN_POLICIES = ("wait", "immediate", "redirect")
+CHECKS = ("full",)
+"""Sets of invariants that a simulation can check while it runs."""
+DRAIN_POLICIES = ("wait", "immediate", "redirect", "migrate")
+ROLES = ("both", "prefill", "decode")
+TRANSFERS = ("pull", "layered")
 
 Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[..., AdmissionPolicy]
 """Admission policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., RoutingPolicy]
 """Routing policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+
+Migration: TypeAlias = str | Mapping[str, Any] | MigrationPolicy | Callable[..., MigrationPolicy]
+"""Migration policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+DeciderLike: TypeAlias = str | Mapping[str, Any] | Decider | Callable[..., Decider]
+"""Decider: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
 
 @settings_class
@@ -109,10 +125,16 @@ class ReplicaGroup:
 
     model: str | None = setting(default=None, help="Model, as organisation/name; case-insensitive.")
     model_config: OptionalPath = setting(default=None, help="Folder with the config.json of the model.", is_path=True)
-    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table.")
+    hardware: str | None = setting(default=None, help="GPU, as named in the hardware table; case-insensitive.")
     tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1, le=1024)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
     replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1, le=MAX_REPLICAS)
+    role: str = setting(
+        default="both",
+        help="Phases that the replicas serve: prefill computes prompts for others, decode gets their KV blocks, both "
+        "does either.",
+        choices=ROLES,
+    )
     latency: Accepts[LatencySettings | None, LatencySettings | Latency | None] = setting(
         default=None, help="Latency model and its coefficients."
     )
@@ -121,7 +143,8 @@ class ReplicaGroup:
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that differ from those of the scenario, by name."""
-        given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup)}
+        # The role is of the group, and no setting of a replica.
+        given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup) if field.name != "role"}
         changes = {name: value for name, value in given.items() if value is not None}
         if self.model is not None:
             changes.setdefault("model_config", None)
@@ -129,11 +152,86 @@ class ReplicaGroup:
 
 
 @settings_class
+class DisaggregationSettings:
+    """Prefill and decode of a request on different replicas; in effect with groups of the roles prefill or decode.
+
+    The policy of `router` chooses the replica that decodes, then the decider decides whether another replica computes
+    the prompt, which `prefill_policy` chooses.
+    """
+
+    decider: Accepts[Plugin, DeciderLike] = setting(
+        default="always",
+        help="Decider: decides whether a prefill replica computes the prompt of a request.",
+        kind="decider",
+    )
+    prefill_policy: Accepts[Plugin, Routing] = setting(
+        default="least-loaded", help="Routing policy that chooses the prefill replica.", kind="routing"
+    )
+    transfer: str = setting(
+        default="pull",
+        help="When KV blocks are sent: pull sends all of them after the prefill, layered each layer when it is "
+        "computed.",
+        choices=TRANSFERS,
+    )
+    first_token: str = setting(
+        default="decode",
+        help="Replica that gives the client its first token: decode computes the last prompt token again, as vLLM; "
+        "with prefill, the first token does not wait for the transfer.",
+        choices=("decode", "prefill"),
+    )
+    dispatch_delay: Duration = setting(
+        default=0,
+        help="Time from the end of the prefill until the decode replica gets the request.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    hold_timeout: Duration = setting(
+        default=480_000_000,
+        help="Maximum time for which a replica holds KV blocks that another one has not read; then the request starts "
+        "over.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
+    kv_bytes_per_token: float | None = setting(
+        default=None,
+        help="KV cache of a token on all GPUs of a replica; unset means computed from the model.",
+        unit="bytes",
+        gt=0,
+    )
+    num_layers: int | None = setting(
+        default=None,
+        help="Number of layers that a layered transfer sends one by one; unset means those of the model.",
+        unit="layers",
+        ge=1,
+    )
+
+
+@settings_class
+class MigrationSettings:
+    """Migration of decoding requests between replicas, at regular intervals."""
+
+    policy: Accepts[Plugin | None, Migration | None] = setting(
+        default=None,
+        help="Migration policy: chooses requests to move to other replicas; unset means none.",
+        kind="migration",
+    )
+    interval: Duration = setting(
+        default=1_000_000,
+        help="Time between two decisions.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
+
+
+@settings_class
 class NodePool:
     """Pool of nodes with the same GPUs."""
 
     name: str = setting(help="Name of the pool; its nodes are named <name>-0, <name>-1, ...")
-    gpu_type: str = setting(help="GPU, as named in the hardware table.")
+    gpu_type: str = setting(help="GPU, as named in the hardware table; case-insensitive.")
     gpus_per_node: int = setting(default=8, help="Number of GPUs per node.", unit="GPUs", ge=1, le=1024)
     initial_nodes: int = setting(
         default=1, help="Number of nodes that are ready at the start.", unit="nodes", ge=0, le=MAX_NODES
@@ -147,6 +245,9 @@ class NodePool:
     )
     provisioning_delay_stddev: Duration = setting(
         default=0, help="Standard deviation of the provisioning delay.", unit="us", ge=0, dimension="duration"
+    )
+    network: OptionalPart[PoolNetwork] = setting(
+        default=None, help="Network of the nodes; needs the `network` of the scenario."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -187,6 +288,7 @@ class LifecycleSettings:
     )
     drain_policy: str = setting(
         default="wait",
-        help="Wait queue of a drained replica: wait serves it, immediate drops it, redirect routes it again.",
+        help="Requests of a drained replica: wait serves all, immediate drops the waiting ones, redirect routes them "
+        "again, migrate moves the decoding ones to other replicas as well.",
         choices=DRAIN_POLICIES,
     )

@@ -14,8 +14,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import simpy
-from simpy.core import EmptySchedule, StopSimulation
-from simpy.events import NORMAL, Event, EventPriority
+from simpy.core import BoundClass, EmptySchedule, StopSimulation
+from simpy.events import NORMAL, Event, EventPriority, Timeout
 
 from blis_simpy.errors import SimulationError
 
@@ -27,6 +27,7 @@ __all__ = [
     "FOLLOWING_ARRIVAL",
     "FOREVER",
     "ControlEvent",
+    "Delay",
     "Environment",
     "OrderedEvent",
     "ReplicaEvent",
@@ -58,6 +59,8 @@ class ControlEvent(IntEnum):
     ARRIVAL = 2
     ADMISSION = 3
     ROUTING = 4
+    LINK = 5
+    """Start or end of a transfer over the network."""
 
 
 class ReplicaEvent(IntEnum):
@@ -160,6 +163,40 @@ class Wakeup:
         self.process._target = event
 
 
+class Delay(Timeout):
+    """SimPy's timeout, with a delay that is checked.
+
+    Parameters
+    ----------
+    env : Environment
+        The environment.
+    delay : int, µs
+        Delay, >= 0.
+    value : object, optional
+        Value of the event.
+
+    Raises
+    ------
+    SimulationError
+        If the delay is no integer, because the clock would take its type, or is negative.
+    """
+
+    def __init__(self, env: Environment, delay: int, value: Any = None) -> None:
+        delay = _whole(delay)
+        if delay < 0:
+            raise SimulationError.at("delay", "must be >= 0", delay)
+        super().__init__(env, delay, value)
+
+
+def _whole(delay: object) -> int:
+    if type(delay) is int:
+        return delay
+    if isinstance(delay, bool) or not isinstance(delay, SupportsIndex):
+        rule, hint = "must be a whole number of microseconds (int)", "e.g. 5 * blis_simpy.SECOND"
+        raise SimulationError.at("delay", rule, delay, hint=hint)
+    return index(delay)
+
+
 class Environment(simpy.Environment):
     """A SimPy environment with an integer clock in microseconds.
 
@@ -177,6 +214,9 @@ class Environment(simpy.Environment):
     def __init__(self, start: int = 0) -> None:
         super().__init__(start)
         self.tick_position = 0
+
+    if not TYPE_CHECKING:
+        timeout = BoundClass(Delay)
 
     @property
     def now(self) -> int:
@@ -251,13 +291,7 @@ class Environment(simpy.Environment):
         SimulationError
             If the delay is not an integer, because the clock would take the type of the delay.
         """
-        if type(delay) is not int:
-            if isinstance(delay, bool) or not isinstance(delay, SupportsIndex):
-                raise SimulationError.at(
-                    "delay", "must be a whole number of microseconds (int)", delay, hint="e.g. 5 * blis_simpy.SECOND"
-                )
-            delay = index(delay)
-        super().schedule(event, priority, delay)
+        super().schedule(event, priority, delay if type(delay) is int else _whole(delay))
 
     def event_at(self, tick: int, priority: int, value: Any = None) -> OrderedEvent:
         """Return an event with a tick and a place within it, for a process to wait for."""

@@ -9,7 +9,9 @@ Events of a request, in order::
     arrived -> admitted -> routed -> enqueued -> scheduled -> first_token -> leg_finished -> ended
             -> rejected ------------------------------------------------------------------> ended
 
-After `preempted` comes `scheduled` again; after `leg_finished` of a withdrawn leg, `admitted` or `rejected`.
+After `preempted` comes `scheduled` again; after `leg_finished` of a withdrawn leg, `admitted` or `rejected`. After
+`leg_finished` of a leg that is handed over, the next replica announces `enqueued`, `blocks_reserved`, `blocks_received`
+and `scheduled`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.registry import takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +56,12 @@ class Observer:
     def enqueued(self, leg: Leg) -> None:
         """Observe that a request enters the wait queue of its replica."""
 
+    def blocks_reserved(self, leg: Leg) -> None:
+        """Observe that a replica allocates the KV blocks of a request, which another replica sends from now on."""
+
+    def blocks_received(self, leg: Leg) -> None:
+        """Observe that the KV blocks of a request have arrived from another replica."""
+
     def scheduled(self, leg: Leg) -> None:
         """Observe that a request joins the running batch."""
 
@@ -63,7 +72,7 @@ class Observer:
         """Observe that a running request is preempted."""
 
     def leg_finished(self, leg: Leg) -> None:
-        """Observe that a leg is completed, timed out, dropped or withdrawn (`leg.outcome`); not for preemptions."""
+        """Observe the end of a leg: completed, timed out, dropped, withdrawn, handed over; not for preemptions."""
 
     def ended(self, request: Request) -> None:
         """Observe that a request ends, with any outcome (`request.outcome`)."""
@@ -79,6 +88,13 @@ EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """Names of all events, equal to the names of the methods of `Observer`."""
 
 
+_ARGUMENTS = {
+    event: method.__code__.co_varnames[1 : method.__code__.co_argcount]
+    for event, method in vars(Observer).items()
+    if event in EVENTS
+}
+
+
 class Observers:
     """The observers of one simulation.
 
@@ -89,8 +105,8 @@ class Observers:
 
     Attributes
     ----------
-    arrived, admitted, rejected, routed, enqueued, scheduled, first_token, preempted, leg_finished, ended,
-    replica_state, idle : callable or None
+    arrived, admitted, rejected, routed, enqueued, blocks_reserved, blocks_received, scheduled, first_token, preempted,
+    leg_finished, ended, replica_state, idle : callable or None
         Calls the observers of the event, in the order in which they were added; None without observers.
     """
 
@@ -105,6 +121,8 @@ class Observers:
         self.rejected: Callable[[Request, str], object] | None = None
         self.routed: Callable[[Route], object] | None = None
         self.enqueued: Callable[[Leg], object] | None = None
+        self.blocks_reserved: Callable[[Leg], object] | None = None
+        self.blocks_received: Callable[[Leg], object] | None = None
         self.scheduled: Callable[[Leg], object] | None = None
         self.first_token: Callable[[Leg], object] | None = None
         self.preempted: Callable[[Leg], object] | None = None
@@ -160,14 +178,19 @@ class Observers:
         Raises
         ------
         ScenarioError
-            If the object has none of these methods.
+            If the object has none of these methods, or one that does not take the arguments of its event.
         """
         add = self.add_deferred if deferred else self.add
         observed = [event for event in EVENTS if _observes(observer, event)]
         if not observed:
             raise ScenarioError.at("observer", f"must have a method named {', '.join(EVENTS)}", observer)
         for event in observed:
-            add(event, getattr(observer, event))
+            method, names = getattr(observer, event), _ARGUMENTS[event]
+            if not takes(method, len(names)):
+                raise ScenarioError.at(
+                    f"observer {type(observer).__name__} {event}", f"must take the arguments ({', '.join(names)})"
+                )
+            add(event, method)
 
 
 def _observes(observer: object, event: str) -> bool:

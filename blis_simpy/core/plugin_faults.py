@@ -6,10 +6,10 @@ Nothing is wrapped beforehand, so that calls cost nothing: the traceback of an e
 from __future__ import annotations
 
 import sysconfig
-import traceback
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -122,7 +122,7 @@ def named_faults(now: Callable[[], int] | None = None) -> Iterator[None]:
         if type(error).__module__.startswith("blis_simpy."):
             raise
         tick = None if now is None else now()
-        fault = _fault(error, tick)
+        fault = _wrong_yield(error, tick) or _fault(error, tick)
         if fault is not None:
             raise fault from error
         if isinstance(error, OverflowError):
@@ -150,7 +150,7 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
 
 def _fault_of_an_answer(error: Exception, now: int | None) -> PluginError | None:
     """Name the plug-in whose answer this library cannot use, or whose method it cannot call."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     for frame in frames[:-_NEAR_FRAMES:-1]:
         near = [*frame.f_locals.values(), *(v for k in frame.f_locals.values() for v in _attributes(k))]
         for plugin in near:
@@ -169,6 +169,22 @@ def _attributes(owner: object) -> list[object]:
         return []
     names = [name for cls in type(owner).__mro__ for name in getattr(cls, "__slots__", ())]
     return [getattr(owner, name, None) for name in (*names, *getattr(owner, "__dict__", ()))]
+
+
+def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
+    """Name a process that yields something else than an event.
+
+    SimPy describes it in several lines, and fails if the code of the process is not in a file.
+    """
+    from simpy.events import Process
+
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
+    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
+        return None
+    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
+    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
+    hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
+    return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
 def _foreign_frame(error: Exception) -> FrameType | None:

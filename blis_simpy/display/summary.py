@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blis_simpy.catalog.defaults import Catalog
 from blis_simpy.display.slo_page import slo_table
 from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTable
+from blis_simpy.errors import ScenarioError
 from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
-from blis_simpy.results.phases import PHASES
+from blis_simpy.results.phases import PHASES_WITH_HANDOVERS
 from blis_simpy.results.remarks import remarks
 from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
@@ -98,7 +101,13 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
         TextColumn("", align="left"),
     ]
     rows: list[list[Any]] = [
-        [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
+        [
+            name,
+            PHASES_WITH_HANDOVERS[name],
+            duration / 1000,
+            duration / total if total else None,
+            Bar(duration / max(total, 1)),
+        ]
         for name, duration in explanation.phases.items()
     ]
     rows.append(["total", "", total / 1000, 1.0, ""])
@@ -210,10 +219,15 @@ def _columns(*metrics: str, drop: int) -> list[TextColumn]:
 
 
 def _deployment(scenario: ScenarioSettings) -> Line:
-    """Describe a group of replicas: number, model, hardware as far as given, latency model."""
+    """Describe a group of replicas: number, model, hardware given or looked up, latency model."""
     count = f"{scenario.replicas} x " if scenario.replicas > 1 else ""
-    place = f" on {scenario.hardware}" if scenario.hardware else ""
-    width = f" tp {scenario.tp}" if scenario.tp else ""
+    hardware, tp = scenario.hardware, scenario.tp
+    if not hardware or not tp:
+        with suppress(ScenarioError):  # a saved result may be read where its defaults file is missing
+            if (usual := Catalog.load(scenario.defaults).deployment(scenario.model)) is not None:
+                hardware, tp = hardware or usual.gpu, tp or usual.tp
+    place = f" on {hardware}" if hardware else ""
+    width = f" tp {tp}" if tp else ""
     model = plugin_label(scenario.latency.chosen)
     return count, Strong(scenario.model), f"{place}{width}, latency model {model}"
 

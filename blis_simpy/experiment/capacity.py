@@ -1,4 +1,4 @@
-"""Capacity: the largest rate, or the fewest replicas, that meets a service level."""
+"""Capacity: the largest rate or number of users, or the fewest replicas, that meets a service level."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from blis_simpy.experiment.number_format import (
 )
 from blis_simpy.experiment.runner import Runner
 from blis_simpy.experiment.service_level import Limit
+from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.runner import Options
     from blis_simpy.scenario import Scenario
 
-__all__ = ["Capacity", "capacity"]
+__all__ = ["VARIED", "Capacity", "capacity"]
+
+VARIED = ("workload.rate", "workload.users", "replicas")
+"""Settings that can be searched."""
 
 _PERCENTILE = re.compile(r"_p([0-9.]+)_ms")
 _LEAST_BEYOND = 10
@@ -44,7 +48,7 @@ _COARSE = 1.5
 
 @attrs.frozen(kw_only=True, repr=False)
 class Capacity(ExperimentFindings):
-    """The largest rate, or the smallest number of replicas, that meets a service level.
+    """The largest rate or number of users, or the smallest number of replicas, that meets a service level.
 
     Attributes
     ----------
@@ -209,7 +213,7 @@ def capacity(
     scenario: Scenario,
     slo: Mapping[str, float | str],
     *,
-    vary: str = "workload.rate",
+    vary: str | None = None,
     low: float | None = None,
     high: float | None = None,
     resolution: float = 0.02,
@@ -218,18 +222,19 @@ def capacity(
     seed: int | None = None,
     **options: Unpack[Options],
 ) -> Capacity:
-    """Search the largest rate, or the smallest number of replicas, that meets a service level.
+    """Search the largest rate or number of users, or the fewest replicas, that meets a service level.
 
     Parameters
     ----------
     scenario : Scenario
         The settings that do not change. Its runs must be long enough for the queue of an overloaded replica to grow;
-        where the rate is searched, runs at a higher rate than the scenario's have more requests, to last as long.
+        where the rate is searched, runs at a higher rate than the scenario's have more requests, to last as long; with
+        more users likewise.
     slo : mapping of str to float or str
         Limits of the means of metrics over replications, all of which must be met: ``{"ttft_p99_ms": 200}``; for the
         other direction text, such as ``{"share_in_time": ">= 0.95"}``.
-    vary : {"workload.rate", "replicas"}
-        Setting to search. The rate may be that of a workload specification.
+    vary : {"workload.rate", "workload.users", "replicas"}
+        Setting to search; default is the number of users of closed-loop users, and the rate of any other workload.
     low, high : float, optional
         Bounds of the search; default is to search outwards from the scenario's value by factors of two.
     resolution : float, fraction
@@ -259,7 +264,7 @@ def capacity(
     Notes
     -----
     A value at which TTFT clearly grows within the runs counts as a miss: it would not meet the service level in the
-    long run. The search assumes that a higher rate, or fewer replicas, never improves a metric of the service level;
+    long run. The search assumes that more load, or fewer replicas, never improves a metric of the service level;
     `Capacity.monotone` is False if the probes contradict that. See `blis_simpy.experiment.capacity_search` for the
     procedure.
 
@@ -272,8 +277,10 @@ def capacity(
     >>> found.decided, found.value
     (True, 4)
     """
-    if vary not in ("workload.rate", "replicas"):
-        raise ScenarioError.at("vary", "must be one of workload.rate, replicas", vary)
+    if vary is None:
+        vary = "workload.users" if isinstance(scenario.workload, UserWorkload) else "workload.rate"
+    if vary not in VARIED:
+        raise ScenarioError.at("vary", f"must be one of {', '.join(VARIED)}", vary)
     if not slo:
         raise ScenarioError.at("slo", "must not be empty")
     replications = check_count("replications", replications, 2)

@@ -25,6 +25,7 @@ from blis_simpy.experiment.service_level import Compliance, Limit
 from blis_simpy.plain_values import plain
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
+from blis_simpy.workload.users import UserWorkload
 from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Probe:
     Attributes
     ----------
     value : float
-        Rate or number of replicas.
+        Rate, or number of users or replicas.
     purpose : {"search", "confirm"}
         Part of the procedure.
     outcome : {"meets", "misses", "unclear"}
@@ -89,7 +90,10 @@ class Probe:
 
 @attrs.define(kw_only=True)
 class CapacitySearch:
-    """The probes of a search. A value is harder than another if it is a higher rate, or fewer replicas."""
+    """The probes of a search.
+
+    A value is harder than another if it is a higher rate, more users, or fewer replicas.
+    """
 
     scenario: Scenario
     limits: list[Limit]
@@ -104,7 +108,11 @@ class CapacitySearch:
 
     @property
     def _whole(self) -> bool:
-        return self.vary == "replicas"
+        return self.vary != "workload.rate"
+
+    @property
+    def _more_is_harder(self) -> bool:
+        return self.vary != "replicas"
 
     def run(self, low: float | None, high: float | None) -> float | None:
         """Search between two bounds; return the confirmed value, None if there is none."""
@@ -125,7 +133,7 @@ class CapacitySearch:
         harder = [miss for miss in self._values("misses") if self._is_harder(miss, value)]
         if not harder:
             return None
-        return max(harder) if self._whole else min(harder)
+        return min(harder) if self._more_is_harder else max(harder)
 
     @property
     def is_monotone(self) -> bool:
@@ -136,10 +144,11 @@ class CapacitySearch:
         return [probe.value for probe in self.probes if probe.outcome == outcome]
 
     def _is_harder(self, one: float, other: float) -> bool:
-        return one < other if self._whole else one > other
+        return one > other if self._more_is_harder else one < other
 
     def _near(self, good: float, bad: float) -> bool:
-        return abs(good - bad) <= 1 if self._whole else bad / good <= 1 + self.resolution
+        is_fine = self._more_is_harder and bad / good <= 1 + self.resolution
+        return is_fine or (self._whole and abs(good - bad) <= 1)
 
     def _bounds(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
         """Check the bounds; return the easier and the harder one."""
@@ -153,7 +162,7 @@ class CapacitySearch:
         low, high = plain(low), plain(high)
         if low is not None and high is not None and not low < high:
             raise ScenarioError.at("high", f"must be > low ({low})", high)
-        return (high, low or 1) if self._whole else (low, high)
+        return (low, high) if self._more_is_harder else (high, low or 1)
 
     def _bracket(self, easy: float | None, hard: float | None) -> tuple[float | None, float | None]:
         """Find a value that meets the service level and a harder one that does not, if there are such in the bounds."""
@@ -178,13 +187,22 @@ class CapacitySearch:
             return
         value = start
         for _ in range(_MOST_DOUBLINGS):
-            value = value * 2 if harder or self._whole else value / 2
+            up = harder == self._more_is_harder
+            value = value * 2 if up else value // 2 if self._whole else value / 2
+            if value < 1 and self._whole:
+                return
             yield value
 
     def _own_value(self) -> float:
-        if self._whole:
+        if self.vary == "replicas":
             return self.scenario.replicas
         workload = self.scenario.workload
+        if self.vary == "workload.users":
+            users = workload.users if isinstance(workload, UserWorkload) else None
+            if users is None:
+                hint = "blis_simpy.UserWorkload(users=...), without stages"
+                raise ScenarioError.at("vary", "needs a workload of closed-loop users", self.vary, hint=hint)
+            return users
         if workload is None:
             raise ScenarioError.at("workload", "must be given")
         return workload.mean_rate()
@@ -216,8 +234,11 @@ class CapacitySearch:
                 return value
             first += len(seeds)
             step = max(self.resolution, _LEAST_STEP) * 2 ** (attempt - 1)
-            value = int(value) + 1 if self._whole else value / (1 + step)
-            if easy is not None and self._is_harder(easy, value):
+            if not self._more_is_harder:
+                value = int(value) + 1
+            else:
+                value = min(int(value / (1 + step)), value - 1) if self._whole else value / (1 + step)
+            if value <= 0 or (easy is not None and self._is_harder(easy, value)):
                 return None
         return None
 
@@ -254,10 +275,12 @@ class CapacitySearch:
         )
 
     def _scenario_at(self, value: float) -> Scenario:
-        """Return the scenario at a value; runs at a higher rate have more requests, so that they last as long."""
+        """Return the scenario at a value; more load has more requests, so that runs last as long."""
         changed = changed_scenario(self.scenario, {self.vary: value})
         workload = changed.workload
-        if self._whole or not isinstance(workload, Workload | WorkloadSpec) or not workload.num_requests:
+        if self.vary == "replicas" or not isinstance(workload, Workload | WorkloadSpec | UserWorkload):
+            return changed
+        if not workload.num_requests:
             return changed
         longer = math.ceil(workload.num_requests * value / self._own_value())
         return changed.with_(**{"workload.num_requests": max(workload.num_requests, longer)})

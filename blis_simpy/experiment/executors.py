@@ -166,11 +166,12 @@ def _loky(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Do
     from joblib import Parallel, delayed
 
     packed = pickled(kit)
-    path = tuple(str(Path(place).absolute()) for place in sys.path)
+    folder = Path.cwd()
+    path = tuple(str(folder / place) for place in sys.path)
     parallel = Parallel(n_jobs=workers or -1, backend="loky", return_as="generator_unordered")
     num_finished = 0
     try:
-        for finished in parallel(delayed(_perform_in_child)(task, packed, path) for task in tasks):
+        for finished in parallel(delayed(_perform_in_child)(task, packed, folder, path) for task in tasks):
             yield finished
             num_finished += 1
     except BrokenExecutor as error:
@@ -179,10 +180,11 @@ def _loky(tasks: Sequence[RunTask], kit: RunContext, workers: int | None) -> _Do
         raise PluginError.at("executor 'loky'", rule, hint=hint) from error
 
 
-def _perform_in_child(task: RunTask, packed: bytes, path: tuple[str, ...]) -> _Finished:
-    """Carry out one run in a process that ends with its parent and imports from the same places."""
+def _perform_in_child(task: RunTask, packed: bytes, folder: Path, path: tuple[str, ...]) -> _Finished:
+    """Carry out one run in a process that ends with its parent, in the same folder and with the same import path."""
     _end_with_parent()
-    # Processes are kept for later experiments; by then the program may import from further places.
+    # Processes are kept for later experiments; by then the program may work in another folder and import from it.
+    os.chdir(folder)
     sys.path[:] = path
     return _perform_elsewhere(task, packed)
 

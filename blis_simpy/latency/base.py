@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 
 import attrs
 
-from blis_simpy.catalog.hardware import Gpu
-from blis_simpy.catalog.models import ModelSpec
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from blis_simpy.catalog.hardware import Gpu  # noqa: TC004 - types only, which settings do not need
+    from blis_simpy.catalog.models import ModelSpec  # noqa: TC004
 
 __all__ = [
     "MAX_TICKS",

@@ -1,1 +1,1 @@
-"""Send a workload to a real server over HTTP, and record what happens as a workload trace."""
+"""Sends a workload to a real server over HTTP, and records its responses as a workload trace."""

@@ -1,7 +1,6 @@
-"""The client's side of the OpenAI-compatible interface: write a request, read the answer, in one piece or as a stream.
+"""Client of the OpenAI-compatible API: writes requests, and reads their responses, in one piece or as a stream.
 
-Whatever goes wrong between client and server is a result, not an exception: it ends up in the `Exchange`. Nothing is
-tried twice.
+Failures between client and server are results, kept in the `Exchange`, not exceptions. Nothing is retried.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _REDIRECTIONS = range(300, 400)
 
 
 def connect(settings: ObserveSettings) -> HttpClient:
-    """Make the HTTP client; the caller closes it."""
+    """Create the HTTP client; the caller closes it."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     if settings.key:
         headers["Authorization"] = f"Bearer {settings.key}"
@@ -43,17 +42,17 @@ def connect(settings: ObserveSettings) -> HttpClient:
 
 
 async def probe(http: HttpClient, settings: ObserveSettings) -> None:
-    """Make sure that a server answers at the address, whatever the answer.
+    """Check that a server responds at the address, with any status.
 
     Raises
     ------
     ScenarioError
-        If none does; says why.
+        If there is no response; states the reason.
     """
     patience = min(settings.timeout / SECOND, _PROBE_SECONDS)
     try:
         async with asyncio.timeout(patience):
-            await http.request("GET", "/v1/models", b"", _Ignored())
+            await http.request("GET", "/v1/models", b"", _NoReader())
     except TimeoutError:
         rule = f"cannot be reached: no response within {patience:g}s"
         raise ScenarioError.at("url", rule, settings.shown_url) from None
@@ -61,8 +60,8 @@ async def probe(http: HttpClient, settings: ObserveSettings) -> None:
         raise ScenarioError.at("url", f"cannot be reached: {error}", settings.shown_url) from None
 
 
-class _Ignored:
-    """An answer of which only matters that it came."""
+class _NoReader:
+    """Ignores a response."""
 
     def on_head(self, status: int, headers: Mapping[bytes, bytes]) -> None:
         pass
@@ -77,15 +76,15 @@ class CompletionClient:
     Parameters
     ----------
     http : HttpClient
-        As `connect` makes it.
+        Result of `connect`.
     settings : ObserveSettings
-        What to ask for.
+        Settings of the requests.
     prompts : Prompts
-        What to say.
+        Texts of the prompts.
     clock : Clock
         Time since the start, tick 0 of the requests.
     streams : callable
-        Whether the answer to a request shall come in pieces.
+        Whether the response of a request is streamed.
     """
 
     def __init__(
@@ -105,9 +104,9 @@ class CompletionClient:
         self._path = "/v1/chat/completions" if chat else "/v1/completions"
 
     async def send(self, request: Request, exchange: Exchange) -> None:
-        """Send a request and read the answer into the exchange.
+        """Send a request and read the response into the exchange.
 
-        It has until its deadline, at most as long as the settings allow.
+        The response has to end before the deadline of the request and within the timeout of the settings.
         """
         streaming = self._streams(request)
         body = json.dumps(self.body(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -119,10 +118,10 @@ class CompletionClient:
         if patience <= 0:
             exchange.fail(TIMEOUT, "the deadline passed before it could be sent")
             return
-        answer = _Answer(exchange, self._clock, streaming=streaming)
+        response = _CompletionReader(exchange, self._clock, streaming=streaming)
         try:
             async with asyncio.timeout(patience / SECOND):
-                await self._http.request("POST", self._path, body, answer)
+                await self._http.request("POST", self._path, body, response)
         except TimeoutError:
             exchange.fail(TIMEOUT, f"no complete response {limit}")
         except HttpError as error:
@@ -130,7 +129,7 @@ class CompletionClient:
             where = f"the stream broke after {exchange.num_chunks} chunks: " if exchange.num_chunks else ""
             exchange.fail(ERROR, f"HTTP error: {where}{error}")
         else:
-            answer.end()
+            response.end()
 
     def body(self, request: Request) -> dict[str, Any]:
         """Write the body of a request."""
@@ -154,8 +153,8 @@ class CompletionClient:
         return body
 
 
-class _Answer:
-    """Reads an answer into an exchange."""
+class _CompletionReader:
+    """Reads a response into an exchange."""
 
     def __init__(self, exchange: Exchange, clock: Clock, *, streaming: bool) -> None:
         self._exchange = exchange
@@ -167,12 +166,12 @@ class _Answer:
         self._is_complete = False
 
     def on_head(self, status: int, headers: Mapping[bytes, bytes]) -> None:
-        """Take the status of the answer."""
+        """Read the status of the response."""
         self._status = status
         self._location = headers.get(b"location", b"")
 
     def on_data(self, data: bytes) -> bool:
-        """Take the next piece of the body; a stream is complete with its last event."""
+        """Read the next piece of the body; the last event of a stream completes it."""
         now = self._clock.unix_us()
         if self._status != _OK:
             self._held += data[: max(_LONGEST_ERROR - len(self._held), 0)]
@@ -187,7 +186,7 @@ class _Answer:
         return self._is_complete
 
     def end(self) -> None:
-        """Judge the answer once its body has ended."""
+        """Determine the outcome once the body has ended."""
         exchange, now = self._exchange, self._clock.unix_us()
         if self._status != _OK:
             text = self._held.decode(errors="replace")
@@ -210,7 +209,7 @@ class _Answer:
         if self._is_complete or not line.startswith(b"data:"):
             return
         data = line[5:].strip()
-        if not data:  # keeps the connection alive, and is no piece of an answer
+        if not data:  # an empty chunk only keeps the connection alive
             return
         if data == b"[DONE]":
             self._is_complete = True

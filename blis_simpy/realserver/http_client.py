@@ -1,8 +1,8 @@
-"""HTTP/1.1 for a load generator: kept connections, answers handed over as they come, no work beyond that.
+"""HTTP/1.1 for a load generator: kept connections, and responses that are passed on as they arrive.
 
-General HTTP libraries take one to two milliseconds of CPU time a request, which limits the load and delays the
-timestamps of answers. Proxies, redirects, compression and cookies are left out on purpose: none of them belongs
-between a load generator and the server that it measures.
+It owns the connections to one server. General HTTP libraries take one to two milliseconds of CPU time per request,
+which limits the load and delays the timestamps of responses. Proxies, redirects, compression and cookies are not
+supported, because none of them belongs between a load generator and the server that it measures.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answer", "HttpClient", "HttpError", "reason"]
+__all__ = ["HttpClient", "HttpError", "ResponseReader", "reason"]
 
 _LONGEST_HEAD = 1 << 16
-# Many servers close a connection that was idle for 5 s. The client must be first, lest a request meets the closing.
+# Many servers close a connection that was idle for 5 s. The client closes earlier, so that no request is sent on a
+# connection that is being closed.
 _IDLE_SECONDS = 2.0
 _DRAIN_SECONDS = 1.0
 _BODYLESS = frozenset({204, 304})
 
 
 class HttpError(Exception):
-    """What went wrong between client and server.
+    """Failure between client and server.
 
     Attributes
     ----------
     is_unreachable : bool
-        Whether there was no connection at all.
+        Whether no connection was established.
     """
 
     def __init__(self, reason: str, *, is_unreachable: bool = False) -> None:
@@ -43,14 +44,14 @@ class HttpError(Exception):
         self.is_unreachable = is_unreachable
 
 
-class Answer(Protocol):
-    """What takes an answer as it comes."""
+class ResponseReader(Protocol):
+    """Reads a response as it arrives."""
 
     def on_head(self, status: int, headers: Mapping[bytes, bytes]) -> None:
-        """Take the status and the headers, whose names are in lower case."""
+        """Read the status and the headers, whose names are in lower case."""
 
     def on_data(self, data: bytes) -> bool:
-        """Take the next piece of the body; say whether the answer is complete, whatever may follow."""
+        """Read the next piece of the body; return whether the response is complete, whatever may follow."""
 
 
 class HttpClient:
@@ -59,9 +60,9 @@ class HttpClient:
     Parameters
     ----------
     url : str
-        Address of the server; a path in it is put before those of requests, a name and a password are sent.
+        Address of the server. Its path precedes those of requests; a user name and a password are sent.
     headers : mapping of str to str
-        Of every request.
+        Headers of every request.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
@@ -77,16 +78,16 @@ class HttpClient:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._idle: list[_Connection] = []
 
-    async def request(self, method: str, path: str, body: bytes, answer: Answer) -> None:
-        """Send a request and hand over the answer.
+    async def request(self, method: str, path: str, body: bytes, response: ResponseReader) -> None:
+        """Send a request and pass on the response.
 
-        A server may close a connection that was kept while the next request is on its way: that is no failure of the
-        request, which is then sent on another connection.
+        A server may close a kept connection while the next request is on its way. Such a request has not failed, and is
+        sent on another connection.
 
         Raises
         ------
         HttpError
-            If there is no connection, or no complete answer.
+            If there is no connection, or no complete response.
         """
         head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n"
         message = head.encode() + body
@@ -96,7 +97,7 @@ class HttpClient:
             if connection is None:
                 connection = await self._connected()
             try:
-                await connection.exchange(message, answer)
+                await connection.exchange(message, response)
             except _ClosedBeforeAnswerError as closed:
                 if is_new:
                     raise HttpError(str(closed)) from None
@@ -114,7 +115,7 @@ class HttpClient:
         self._idle.clear()
 
     def _kept(self) -> _Connection | None:
-        """Return an open connection that was used last and has not been idle for long."""
+        """Return the open connection that was used last, unless it has been idle for too long."""
         while self._idle:
             connection = self._idle.pop()
             if connection.can_be_kept and time.monotonic() - connection.idle_since < _IDLE_SECONDS:
@@ -138,31 +139,31 @@ class _ClosedBeforeAnswerError(Exception):
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; reads an answer from the pieces that arrive.
+    """One connection; reads a response from the pieces that arrive.
 
     Attributes
     ----------
     can_be_kept : bool
-        Whether another request may be sent on it.
+        Whether another request can be sent on it.
     idle_since : float
-        When the last answer ended, by the monotonic clock.
+        When the last response ended, by the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.can_be_kept = True
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
-        self._answer: Answer | None = None
+        self._response: ResponseReader | None = None
         self._done: asyncio.Future[None] | None = None
         self._held = b""
         self._has_head = False
         self._left: int | None = None  # bytes of the body, or of its chunk; None: up to the end of the connection
         self._is_chunked = False
 
-    async def exchange(self, message: bytes, answer: Answer) -> None:
-        """Send a request and wait for the end of the answer."""
+    async def exchange(self, message: bytes, response: ResponseReader) -> None:
+        """Send a request and wait for the end of the response."""
         assert self._transport is not None
-        self._answer, self._held, self._has_head = answer, b"", False
+        self._response, self._held, self._has_head = response, b"", False
         self._done = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             raise _ClosedBeforeAnswerError("the server closed the connection")
@@ -171,12 +172,12 @@ class _Connection(asyncio.Protocol):
         self.idle_since = time.monotonic()
 
     def release(self) -> None:
-        """End the exchange; a connection that cannot be used again is closed."""
+        """End the exchange; close a connection that cannot be used again."""
         done = self._done
         has_ended = done is not None and done.done() and not done.cancelled() and done.exception() is None
         if not (has_ended and self.can_be_kept):
             self.close()
-        self._answer = self._done = None
+        self._response = self._done = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -185,16 +186,16 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write; answers must not wait for acknowledgements."""
+        """Keep the transport; small packets are sent without delay."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if (raw := transport.get_extra_info("socket")) is not None and raw.family != getattr(socket, "AF_UNIX", None):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Read the next bytes of an answer."""
+        """Read the next bytes of a response."""
         if self._done is None or self._done.done():
-            self.close()  # nothing was asked
+            self.close()  # data without a request
             return
         try:
             self._read(self._held + data if self._held else data)
@@ -202,7 +203,7 @@ class _Connection(asyncio.Protocol):
             self._fail(HttpError(str(broken)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the answer: complete if its length was open, else broken off."""
+        """End the response: complete if its length was open, else broken off."""
         self.can_be_kept = False
         if self._done is None or self._done.done():
             return
@@ -245,7 +246,7 @@ class _Connection(asyncio.Protocol):
         if not version.startswith(b"HTTP/1.") or not code.isdigit():
             raise ValueError(f"the response is not HTTP: {status_line[:40]!r}")
         status = int(code)
-        if status < 200:  # an interim answer
+        if status < 200:  # an interim response
             return
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
         self._has_head = True
@@ -260,8 +261,8 @@ class _Connection(asyncio.Protocol):
         self.can_be_kept = b"close" not in keeps and (version != b"HTTP/1.0" or b"keep-alive" in keeps)
         if self._left is None:
             self.can_be_kept = False
-        if self._answer is not None:
-            self._answer.on_head(status, headers)
+        if self._response is not None:
+            self._response.on_head(status, headers)
         if self._left == 0 and not self._is_chunked:
             self._end()
 
@@ -292,7 +293,7 @@ class _Connection(asyncio.Protocol):
                 self._left = _chunk_size(line)
                 data = rest
                 if self._left == 0:
-                    # Trailers, if there are any, and an empty line are part of the answer.
+                    # Optional trailers and an empty line are part of the response.
                     if data.startswith(b"\r\n") or b"\r\n\r\n" in data:
                         self._end()
                     else:
@@ -303,11 +304,11 @@ class _Connection(asyncio.Protocol):
                 self._hand_over(b"".join(pieces))
 
     def _hand_over(self, data: bytes) -> None:
-        if self._answer is not None and self._answer.on_data(data):
+        if self._response is not None and self._response.on_data(data):
             asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._give_up, self._done)
 
     def _give_up(self, done: asyncio.Future[None] | None) -> None:
-        """End a complete answer that is followed by no end of its body."""
+        """End a complete response whose body does not end."""
         if done is not None and not done.done():
             self.can_be_kept = False
             done.set_result(None)
@@ -329,7 +330,7 @@ def _chunk_size(line: bytes) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """Reason of an error of the system or of TLS, as the one that it is."""
+    """Reason of an error of the system or of TLS, on one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: the certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -339,7 +340,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return "the name of the host cannot be looked up"
     if isinstance(error, OSError):
-        # An error about several addresses has the number of each in its text only.
+        # An error about several addresses has their error numbers only in its text.
         found = re.search(r"\[Errno ([0-9]+)\]", str(error))
         number = error.errno if error.errno is not None else int(found[1]) if found else None
         if number is not None:

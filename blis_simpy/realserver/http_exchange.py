@@ -1,4 +1,4 @@
-"""One request to a real server and what came back, on a clock that never jumps."""
+"""One request to a real server and its response, timed by a clock that does not jump."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALSO_TOKENS = ("reasoning_content", "reasoning", "tool_calls", "function_call",
 
 
 class Clock:
-    """Time since the start of a run. The wall clock is read once, so that later corrections of it do not matter."""
+    """Time since the start of a run, without later corrections of the wall clock, which is read once."""
 
     def __init__(self) -> None:
         self.started_at = time.time_ns() // 1000
@@ -38,36 +38,36 @@ class Clock:
 
 @attrs.define(eq=False)
 class Exchange:
-    """What became of one request. Instants are µs since 1970 (UTC); 0 = never.
+    """Outcome of one request. Instants are µs since 1970 (UTC); 0 = never.
 
     Attributes
     ----------
     sent_at : int, µs
-        When the client began to send.
+        Start of sending.
     first_chunk_at, last_chunk_at : int, µs
-        When the first and last piece with tokens came: text, reasoning, or the call of a tool.
+        Arrival of the first and last chunk with tokens: text, reasoning, or a tool call.
     num_chunks : int
-        Pieces with tokens; 1 for an answer in one piece.
+        Chunks with tokens; 1 for a response in one piece.
     num_events : int
-        All pieces of a stream: those about roles, ends and usage have no tokens.
+        All chunks of a stream, those without tokens (role, end, usage) included.
     status : {"ok", "error", "timeout"}
-        How it ended.
+        Outcome.
     error_message : str
-        Why, unless it ended well.
+        Reason of the outcome; empty for ``ok``.
     finish_reason : str
         Reason why the model stopped, as reported by the server.
     input_tokens, output_tokens : int
-        Lengths of prompt and answer as the server counts them; 0 if it did not report them.
+        Lengths of prompt and response as reported by the server; 0 if it did not report them.
     has_usage : bool
-        Whether it reported them.
+        Whether the server reported them.
     malformed_chunks : int
-        Pieces of a stream that were no JSON.
+        Chunks of a stream that were not JSON.
     text : str
-        The answer.
+        Text of the response.
     is_unreachable : bool
-        Whether there was no connection at all.
+        Whether no connection was established.
     secret : str
-        What no message may show, even if the server does: the key.
+        API key, which messages must not show, even if the server returns it.
     """
 
     sent_at: int
@@ -87,15 +87,15 @@ class Exchange:
     secret: str = attrs.field(default="", repr=False)
 
     def stamp(self, now: int) -> None:
-        """Note that a piece with tokens came."""
+        """Record the arrival of a chunk with tokens."""
         self.first_chunk_at = self.first_chunk_at or now
         self.last_chunk_at = now
         self.num_chunks += 1
 
     def fail(self, status: str, message: str, *, keep_times: bool = False) -> None:
-        """Note that it did not end well.
+        """Record a failure.
 
-        Its chunk times are cleared by default, so that they are not taken for latencies.
+        The chunk times are cleared by default, so that they are not taken for latencies.
         """
         self.status = status
         self.error_message = self._shown(message)
@@ -103,13 +103,13 @@ class Exchange:
             self.first_chunk_at = self.last_chunk_at = 0
 
     def _shown(self, text: str) -> str:
-        """Text of a server on one line, without the key in whatever spelling."""
+        """Text of a server on one line, without the key in any spelling."""
         text = without_secret(text, self.secret)
         printable = "".join(character if character.isprintable() else " " for character in text)
         return " ".join(printable.split())[:_LONGEST_MESSAGE]
 
     def take(self, data: bytes | bytearray) -> bool:
-        """Read one piece of an answer.
+        """Read one chunk of a response.
 
         Returns
         -------
@@ -119,18 +119,18 @@ class Exchange:
         Raises
         ------
         ValueError
-            If it is no JSON object.
+            If it is not a JSON object.
         """
         try:
             piece = json.loads(data)
         except RecursionError:
             raise ValueError("nested too deeply") from None
         if not isinstance(piece, dict):
-            # What cannot be read is one kind of error to the caller.
+            # A ValueError, like the errors of the JSON decoder, so that the caller handles one type.
             raise ValueError(f"expected an object, got {type(piece).__name__}")  # noqa: TRY004
         if problem := piece.get("error"):
             message = problem.get("message", problem) if isinstance(problem, dict) else problem
-            self.fail(ERROR, f"error in the answer: {message}")
+            self.fail(ERROR, f"error in the response: {message}")
         choice = _first(piece.get("choices"))
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             self.finish_reason = self._shown(reason)
@@ -145,7 +145,7 @@ class Exchange:
 
 
 def without_secret(text: str, secret: str) -> str:
-    r"""Replace a secret in a text, also where it is escaped as in JSON, a URL or HTML, or broken by blanks.
+    r"""Replace a secret in a text, also where it is escaped as in JSON, a URL or HTML, or contains blanks.
 
     Examples
     --------

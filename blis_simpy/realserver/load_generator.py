@@ -1,7 +1,7 @@
-"""When requests are sent: at their arrival, as many at a time as allowed, and further rounds of sessions as they come.
+"""Sends requests at their arrivals, with a limit of concurrency, and the further rounds of sessions.
 
-Every instant is reckoned from the start of the run, never from the send before, so that delays do not add up. A request
-that is due while all places are taken is held back; so is all that comes after it.
+It owns the schedule. Each send time is computed from the start of the run, not from the previous send, so delays do not
+add up. A request that is due while the limit is reached waits, and so do all requests after it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from blis_simpy.realserver.http_exchange import Clock
     from blis_simpy.workload.sessions import SessionBlueprint
 
-__all__ = ["Dispatcher", "is_done"]
+__all__ = ["Dispatcher", "completed_before"]
 
-# At one tick, rounds that follow come first.
+# At one tick, further rounds of sessions come before first requests.
 _FOLLOWING, _KNOWN_BEFOREHAND = 0, 1
 
 
 class _Due(NamedTuple):
-    """A request in the order of sending; the number keeps requests from being compared."""
+    """A request with its send time; the number makes equal times comparable."""
 
     tick: int
     rank: int
@@ -43,9 +43,9 @@ class Dispatcher:
     Parameters
     ----------
     requests : iterable of Request
-        Those that are known beforehand.
+        Requests that are known at the start.
     sessions : iterable of SessionBlueprint
-        What goes on after some of them.
+        Sessions whose further rounds follow some of these requests.
     clock : Clock
         Time since the start, tick 0.
     max_concurrency : int
@@ -58,9 +58,9 @@ class Dispatcher:
     Attributes
     ----------
     num_known : int
-        Requests known so far, sent or not.
+        Number of requests known so far, sent or not.
     num_held_back : int
-        Those that were due while all places were taken.
+        Number of requests that were due while the limit of concurrency was reached.
     """
 
     def __init__(
@@ -91,20 +91,20 @@ class Dispatcher:
         self.num_held_back = 0
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Send everything and wait for all answers.
+        """Send all requests and wait for their responses.
 
         Parameters
         ----------
         stop : asyncio.Event
-            Once it is set, no more requests are sent, and those in progress are cancelled.
+            When it is set, no more requests are sent, and those in progress are cancelled.
 
         Returns
         -------
         bool
-            Whether it ended without an interruption.
+            Whether the run was not interrupted.
         """
         try:
-            return await is_done(self._dispatch(), stop)
+            return await completed_before(self._dispatch(), stop)
         finally:
             await _give_up(list(self._under_way))
 
@@ -116,7 +116,7 @@ class Dispatcher:
             self._under_way.add(task)
             task.add_done_callback(self._is_over)
             number += 1
-            # It must get away before the next one is looked at, also when all are late.
+            # Lets the task start before the next request is examined, even if all are late.
             await asyncio.sleep(0)
 
     async def _take_place(self, request: Request) -> None:
@@ -172,20 +172,20 @@ class Dispatcher:
         self._news.set()
 
 
-async def is_done(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Do some work, but no longer than until a stop.
+async def completed_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do some work unless a stop is set first.
 
     Parameters
     ----------
     work : coroutine
-        What to do; if the stop was set before, it does not even begin.
+        The work; it does not begin if the stop is already set.
     stop : asyncio.Event
-        Ends it early.
+        Cancels the work.
 
     Returns
     -------
     bool
-        Whether it came to its end.
+        Whether the work has completed.
     """
     if stop.is_set():
         work.close()

@@ -1,4 +1,4 @@
-"""Send a workload to a real server and record what it does with it."""
+"""Sends a workload to a real server and returns the recording."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.errors import ScenarioError
 from blis_simpy.realserver.client import CompletionClient, connect, probe
 from blis_simpy.realserver.http_exchange import OK, Clock
-from blis_simpy.realserver.load_generator import Dispatcher, is_done
+from blis_simpy.realserver.load_generator import Dispatcher, completed_before
 from blis_simpy.realserver.prompts import Prompts
 from blis_simpy.realserver.recording import Recording
 from blis_simpy.realserver.settings import ObserveSettings
@@ -45,7 +45,7 @@ def observe(
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Recording:
-    """Send a workload to an OpenAI-compatible server and record what happens.
+    """Send a workload to an OpenAI-compatible server and record the responses.
 
     Requests are sent at their arrivals, independently of the server; further rounds of sessions are sent after the
     response and the think time. Control-C ends the run early: requests in progress are cancelled, and the others are
@@ -54,32 +54,32 @@ def observe(
     Parameters
     ----------
     workload : WorkloadSpec or Workload
-        What to send.
+        Workload to send.
     url : str
         Address of the server, e.g. ``http://localhost:8000``.
     model : str
-        Model to ask for, where a client of the specification names none.
+        Model of requests whose client names none.
     seed : int, optional
         Seed of the requests; by default that of the specification, for a `Workload` 42.
     horizon : int, ticks, optional
         Requests arrive strictly before it; by default the specification's.
     workload_file : str
-        Where the workload was read from, for the header of the trace.
+        File of the workload, for the header of the trace.
     progress : callable, optional
-        Called with the numbers of requests that are done, and known, after each one.
+        Called after each request with the number of completed and of known requests.
     **settings
         Further fields of `ObserveSettings`, such as ``api_format``, ``max_concurrency``, ``streaming``.
 
     Returns
     -------
     Recording
-        The trace, counts and latencies; prints itself.
+        Trace, counts and latencies; printable.
 
     Raises
     ------
     ScenarioError
         If the workload or a setting is wrong, or the server cannot be reached: no connection at the start, or none
-        for any of the requests. Answers other than success are results, not errors.
+        for any of the requests. A response with an error status is a result, not an error.
     PluginError
         If a distribution or arrival process of the workload returns an invalid value.
     """
@@ -90,7 +90,7 @@ def observe(
     async def run() -> Recording:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Only the main thread can listen, and not on every system.
+            # Only the main thread can handle signals, and not on every system.
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await observe_async(workload, url=url, model=model, stop=stop, **arguments)
@@ -110,7 +110,7 @@ async def observe_async(
     stop: asyncio.Event | None = None,
     **settings: Any,
 ) -> Recording:
-    """Do what `observe` does within a running event loop, and leave signals alone.
+    """Send a workload as `observe` does, within a running event loop and without handling signals.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ async def observe_async(
     ended: list[Exchange] = []
     with closing(connect(known)) as http:
         if requests:
-            await is_done(probe(http, known), stop)
+            await completed_before(probe(http, known), stop)
         else:
             _log.warning("the workload has no requests: nothing is sent")
         clock = Clock()
@@ -176,16 +176,17 @@ def _streaming(workload: WorkloadSpec | Workload, settings: ObserveSettings) -> 
 
 
 def count_tokens(exchange: Exchange, tokenizer: Callable[[str], Any] | None, *, streamed: bool) -> None:
-    """Count the tokens of an answer that came without usage.
+    """Count the tokens of a response without usage.
 
     Parameters
     ----------
     exchange : Exchange
-        Gets the number: by the tokenizer; else of a stream its chunks, of an answer in one piece its bytes over four.
+        Receives the number: by the tokenizer if there is one; else the chunks of a stream, or a quarter of the bytes of
+        a response in one piece.
     tokenizer : callable or None
         Returns the tokens of a text, or their number.
     streamed : bool
-        Whether the answer came in pieces.
+        Whether the response was streamed.
     """
     if exchange.has_usage or exchange.status != OK:
         return
@@ -217,14 +218,14 @@ def _is_loop_running() -> bool:
 
 
 def _in_a_thread(start: Callable[[asyncio.Event], Any]) -> Recording:
-    """Run in a loop of its own in another thread; an interrupt of this one ends the run early."""
+    """Run a coroutine in an event loop in another thread; an interrupt of this thread ends the run early."""
     outcome: list[Recording | BaseException] = []
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
     def work() -> None:
         try:
             outcome.append(loop.run_until_complete(start(stop)))
-        except BaseException as error:  # it is raised again by the thread that waits
+        except BaseException as error:  # raised again in the calling thread
             outcome.append(error)
         finally:
             loop.close()
@@ -234,7 +235,7 @@ def _in_a_thread(start: Callable[[asyncio.Event], Any]) -> Recording:
     try:
         thread.join()
     except KeyboardInterrupt:
-        with suppress(RuntimeError):  # it has ended just now
+        with suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(stop.set)
         thread.join()
     if isinstance(outcome[0], BaseException):

@@ -1,8 +1,9 @@
-"""Text for prompts of which only the length is given.
+"""Texts of prompts of which only the length is given.
 
-A token is taken to be a word and the blank after it; the server reports its own count. Leading tokens that prompts
-share become words drawn for their stream, the same wherever the stream appears; an answer that a later round repeats
-becomes the response of the server. All other tokens are ``hello``, or words that no other prompt has.
+It owns the words of token streams and the responses that later rounds repeat. One token is written as one word and a
+blank; the server reports its own count. Leading tokens that prompts share are words drawn for their stream, the same in
+every prompt with this stream. A response that a later round repeats is the text that the server sent. All other tokens
+are ``hello``, or words drawn for the request.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _OTHER = "hello "
 
 
 class Turn(NamedTuple):
-    """Message of one side of a conversation.
+    """Message of a conversation.
 
     Attributes
     ----------
     role : {"user", "assistant"}
-        Who.
+        Author.
     text : str
-        What.
+        Text.
     """
 
     role: str
@@ -58,10 +59,10 @@ class Prompts:
     Parameters
     ----------
     seed : int
-        Any integer. The words of a stream follow from it and the name of the stream alone.
+        Any integer. The words of a stream depend only on the seed and the name of the stream.
     distinct : bool, default False
-        Whether tokens that nothing is known of are words drawn for the request, not ``hello``. Prompts that should have
-        nothing in common then have not, which matters to a server with a prefix cache.
+        Whether tokens that are not shared are words drawn for the request, instead of ``hello``. Then the prefix cache
+        of the server does not match them.
 
     Examples
     --------
@@ -79,7 +80,7 @@ class Prompts:
         self._seed = seed
         self._distinct = distinct
         self._drawn: dict[Span, str] = {}
-        self._answers: dict[str, str] = {}
+        self._responses: dict[str, str] = {}
 
     def turns(self, request: Request) -> list[Turn]:
         """Write the prompt of a request.
@@ -87,7 +88,7 @@ class Prompts:
         Parameters
         ----------
         request : Request
-            Of its content, every span must begin its stream.
+            A request whose spans each begin at the start of their stream.
 
         Returns
         -------
@@ -96,24 +97,24 @@ class Prompts:
         """
         turns: list[Turn] = []
         named = 0
-        answers = {output_stream(request.session, earlier) for earlier in range(request.round_index)}
+        responses = {output_stream(request.session, earlier) for earlier in range(request.round_index)}
         for span in request.content or ():
             named += span.tokens
-            if span.stream in answers:
-                turns.append(Turn("assistant", self._answers.get(span.stream, "") or self._words(span)))
+            if span.stream in responses:
+                turns.append(Turn("assistant", self._responses.get(span.stream, "") or self._words(span)))
             else:
                 _add(turns, self._words(span))
         others = request.input_tokens - named
-        # A prompt is never empty, and after a prefix there is always something new.
+        # A prompt has at least one token after a shared prefix.
         if others or not request.session or not request.content:
             others = max(1, others)
             _add(turns, self._draw(f"request:{request.id}", others) if self._distinct else _OTHER * others)
         return turns
 
-    def remember(self, request: Request, answer: str) -> None:
-        """Keep what was answered, for the rounds that repeat it."""
+    def remember(self, request: Request, response: str) -> None:
+        """Keep a response for the rounds that repeat it."""
         if request.output_stream is not None:
-            self._answers[request.output_stream] = answer
+            self._responses[request.output_stream] = response
 
     def _words(self, span: Span) -> str:
         text = self._drawn.get(span)
@@ -128,14 +129,14 @@ class Prompts:
 
 
 def _add(turns: list[Turn], text: str) -> None:
-    """Append a message of the user, joined with the previous one if that is of the user, too."""
+    """Append a message of the user; join it with the previous one if that is of the user, too."""
     if turns and turns[-1].role == "user":
         text = turns.pop().text + text
     turns.append(Turn("user", text))
 
 
 def joined(turns: Iterable[Turn]) -> str:
-    """Write a conversation as one text, with a blank where words would run into each other.
+    """Write a conversation as one text, with a blank between words of different messages.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a real server did with a workload: the trace, and figures of its quality."""
+"""Recording of a real server: the trace of a workload, and figures about its quality."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ __all__ = ["Recording", "ScheduleSlip"]
 
 _PERCENTILES = (50, 90, 95, 99)
 _SHOWN_FAILURES = 5
-# Above this the load was not the one that the workload describes.
+# A larger slip means that the server did not get the load that the workload describes.
 _LARGE_SLIP_US = 100_000
 
 
 @attrs.frozen
 class ScheduleSlip:
-    """How much later than scheduled requests were sent.
+    """Delay between the planned arrival of requests and their sending.
 
     Attributes
     ----------
     mean_us, p99_us, max_us : float, µs
-        Over all recorded requests; 0 if there are none.
+        Delay over all recorded requests; 0 if there are none.
     num_held_back : int
-        Requests that were due while the maximum number was in progress, including the warm-up.
+        Requests that were due while the limit of concurrency was reached, including the warm-up.
     """
 
     mean_us: float
@@ -49,22 +49,22 @@ class ScheduleSlip:
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class Recording(Rendered):
-    """A recording of a real server. Displays itself as a summary.
+    """Recording of a real server; printed as a summary.
 
     Attributes
     ----------
     trace : Trace
-        One row a request, in order of completion, without the warm-up.
+        One row per request, in order of completion, without the warm-up.
     url : str
         Address of the server, without name and password.
     started_at : int, µs since 1970
         Tick 0 of the arrivals.
     duration_us : int, µs
-        From there to the end.
+        Time from tick 0 to the end of the run.
     num_held_back : int
-        Requests that were due while the maximum number was in progress.
+        Requests that were due while the limit of concurrency was reached.
     is_complete : bool
-        Whether it was not interrupted.
+        Whether the run was not interrupted.
     """
 
     trace: Trace
@@ -76,22 +76,22 @@ class Recording(Rendered):
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many requests ended as ``ok``, ``error``, ``timeout``; the most frequent first."""
+        """Number of requests by status (``ok``, ``error``, ``timeout``), the most frequent first."""
         return dict(Counter(self.trace.columns["status"]).most_common())
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often each error message occurs, the most frequent first."""
+        """Number of requests by error message, the most frequent first."""
         return dict(Counter(message for message in self.trace.columns["error_message"] if message).most_common())
 
     @property
     def finish_reasons(self) -> dict[str, int]:
-        """How often the server gave each reason for the end of an answer, the most frequent first."""
+        """Number of responses by finish reason, as given by the server, the most frequent first."""
         return dict(Counter(reason for reason in self.trace.columns["finish_reason"] if reason).most_common())
 
     @property
     def schedule_slip(self) -> ScheduleSlip:
-        """How well the schedule was kept."""
+        """Delays of sending against the schedule."""
         late = self._column("send_time_us") - self.started_at - self._column("arrival_time_us")
         if not len(late):
             return ScheduleSlip(0.0, 0.0, 0.0, self.num_held_back)
@@ -100,12 +100,12 @@ class Recording(Rendered):
 
     @property
     def ttft_us(self) -> NDArray[np.int64]:
-        """Time from sending to the first chunk with tokens of every answer that ended well, µs."""
+        """Time from sending to the first chunk with tokens, for each response with status ``ok``, µs."""
         return self._latencies("first_chunk_time_us")
 
     @property
     def e2e_us(self) -> NDArray[np.int64]:
-        """Time from sending to the last chunk with tokens of every answer that ended well, µs."""
+        """Time from sending to the last chunk with tokens, for each response with status ``ok``, µs."""
         return self._latencies("last_chunk_time_us")
 
     def write(self, header: str | os.PathLike[str], data: str | os.PathLike[str]) -> None:
@@ -134,7 +134,7 @@ class Recording(Rendered):
         return np.array([status == OK for status in self.trace.columns["status"]], dtype=np.bool_)
 
     def _latencies(self, until: str) -> NDArray[np.int64]:
-        # An answer without tokens has no first and no last one.
+        # A response without tokens has no time of a first or last token.
         with_tokens = self._is_ok() & (self._column(until) > 0)
         latencies: NDArray[np.int64] = (self._column(until) - self._column("send_time_us"))[with_tokens]
         return latencies

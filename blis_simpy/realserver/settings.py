@@ -69,7 +69,7 @@ class ObserveSettings:
     api_key_env: str = setting(default="", help="Environment variable that holds the API key.", flag="--api-key-env")
     api_key_file: str = setting(default="", help="File that holds the API key.", is_path=True, flag="--api-key-file")
     tokenizer: Any = setting(
-        default=None, help="Callable that counts the tokens of answers without usage; returns tokens or their number."
+        default=None, help="Callable that counts the tokens of responses without usage; returns tokens or their number."
     )
     extra_body: Mapping[str, Any] = setting(
         factory=dict, help="Additional keys of the body of every request, e.g. ignore_eos, temperature."
@@ -119,7 +119,7 @@ class ObserveSettings:
 
     @property
     def key(self) -> str:
-        """The key, from wherever it comes; empty if there is none.
+        """API key, from whichever setting gives it; empty without one.
 
         Raises
         ------
@@ -143,17 +143,17 @@ class ObserveSettings:
 
     @property
     def shown_url(self) -> str:
-        """The address without the name and the password that it may have."""
+        """Address without user name and password."""
         return re.sub("[^/]*@", "", self.url)
 
     @property
     def base_url(self) -> str:
-        """The address without ``/v1`` and slashes at the end."""
+        """Address without ``/v1`` and slashes at its end."""
         return self.url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def _address_rule(url: str) -> str:
-    """Say what is wrong with host and port of an address; nothing if they are fine."""
+    """Return the rule that host and port of an address break; None if there is none."""
     try:
         parts = urlsplit(url)
     except ValueError as broken:

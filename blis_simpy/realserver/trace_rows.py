@@ -1,4 +1,4 @@
-"""What is kept of every request: the rows of a workload trace."""
+"""Rows of a workload trace, made of requests to a real server and their exchanges."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ Row = tuple[int, "Request", "Exchange", bool]
 
 
 def as_trace(rows: list[Row], settings: ObserveSettings, started_at: int, workload_file: str) -> Trace:
-    """Write down a run.
+    """Write a run as a workload trace.
 
     Parameters
     ----------
     rows : list of Row
-        In order of completion.
+        Requests and exchanges, in order of completion.
     settings : ObserveSettings
-        How the server was talked to.
+        Settings of the client.
     started_at : int, µs since 1970
         Tick 0 of the arrivals.
     workload_file : str
-        Where the workload came from; empty = nowhere.
+        File of the workload; empty = none.
 
     Returns
     -------
     Trace
-        Arrivals and deadlines in ticks since the start, times of sending and chunks in µs since 1970. Lengths of
-        answers are those that the server reports; of one that the client gave up waiting for, the planned one, for
-        that is what the server was working on. What prompts share is written down as their content, not as a prefix
-        group, for that would come on top of the recorded lengths.
+        Arrivals and deadlines in ticks since the start; times of sending and of chunks in µs since 1970. Output lengths
+        are those that the server reports; for a request that timed out, the planned length, which the server was
+        working on. The shared part of a prompt is kept as its content and not as a prefix group, because a prefix group
+        would add to the recorded lengths.
     """
     header = TraceHeader(
         time_unit="us",

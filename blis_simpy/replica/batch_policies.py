@@ -6,12 +6,12 @@ requests, preempts some if KV blocks run out, and admits requests from the head 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from blis_simpy.replica.batch_builder import BatchBuilder
 
-__all__ = ["BatchPolicy", "ContinuousBatching", "SteadyBatchPolicy"]
+__all__ = ["BatchPolicy", "ContinuousBatching", "SteadyBatchPolicy", "forms_decode_steps_alike"]
 
 
 class BatchPolicy(Protocol):
@@ -67,3 +67,16 @@ class ContinuousBatching:
             or step.num_decoding == step.token_budget
             or step.head_stays_blocked()
         )
+
+
+def forms_decode_steps_alike(policy: BatchPolicy) -> bool:
+    """Whether a policy is known to only grant each decoding request its token while there is nothing else to do.
+
+    Then the engine forms such steps without the policy. Known for the methods of `ContinuousBatching`, but not for
+    subclasses that override one.
+    """
+    kind: Any = type(policy)
+    return isinstance(policy, ContinuousBatching) and (kind.form, kind.is_steady) == (
+        ContinuousBatching.form,
+        ContinuousBatching.is_steady,
+    )

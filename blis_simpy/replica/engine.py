@@ -9,7 +9,7 @@ first tokens, completions and freed blocks: `blis_simpy.replica.start_of_step` a
 `blis_simpy.replica.end_of_step` at its end.
 
 Invariants: the blocks of a decoding request hold all its stored tokens; taken slots = running requests + slots of other
-processes + reserved slots; capacity = blocks of requests + blocks of other processes + free list.
+processes + reserved slots; capacity = blocks of requests + held blocks + blocks of other processes + free list.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.plugin_faults import is_own
-from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.request import Phase, RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.replica.batch_builder import BatchBuilder
-from blis_simpy.replica.batch_policies import SteadyBatchPolicy
-from blis_simpy.replica.kv_store import HostTier
+from blis_simpy.replica.batch_policies import SteadyBatchPolicy, forms_decode_steps_alike
+from blis_simpy.replica.kv_store import HostTier, ReceivingKVStore
 from blis_simpy.replica.log import ReplicaLog, StepLog
+from blis_simpy.replica.paged_blocks import PagedBlocks
 from blis_simpy.replica.plugin_checks import checked_delay, latency_error
 from blis_simpy.replica.running_batch import RunningBatch
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import BatchSlots, KVBlocks
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.batch_policies import BatchPolicy
@@ -44,12 +46,14 @@ if TYPE_CHECKING:
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["Engine"]
 
 _MAX_EMPTY_STEPS = 100_000
 _QUEUED = RequestOutcome.QUEUED
+_PREFILL = Phase.PREFILL
 
 _log = logging.getLogger("blis_simpy")
 
@@ -81,6 +85,8 @@ class Engine(ABC):
         Observers of requests.
     steps_ahead : int, default 0
         Number of steps that are formed while a step is running.
+    tiers : TierTransfers, optional
+        Transfers to and from KV tiers; an attribute, too.
 
     Attributes
     ----------
@@ -130,6 +136,7 @@ class Engine(ABC):
         slots: BatchSlots,
         observers: Observers,
         steps_ahead: int = 0,
+        tiers: TierTransfers | None = None,
     ) -> None:
         self.log = ReplicaLog()
         self.steps = StepLog()
@@ -141,6 +148,7 @@ class Engine(ABC):
         self.responses: list[RunningRequest] = []
         self.steps_ahead = steps_ahead
         self._keeps_outputs = rules.resume.keeps_outputs
+        self._max_tokens = rules.max_tokens
         self.queue = queue
         self.kv = kv
         self.kv_blocks = kv_blocks
@@ -148,10 +156,14 @@ class Engine(ABC):
         self.batch = RunningBatch(slots, kv, block_size, steps_ahead)
         self.latency = latency
         self.host_tier = kv if isinstance(kv, HostTier) else None
+        self.receiving_store = kv if isinstance(kv, ReceivingKVStore) else None
+        # Legs that have ended, with blocks that another replica still needs: their stored tokens.
+        self.held: dict[RunningRequest, int] = {}
         self._block_size = block_size
         self._limits = limits
         self.policy = policy
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
+        self._skips_policy = self.host_tier is None and forms_decode_steps_alike(policy)
         self._observers = observers
         self._token_processing_us = checked_delay(latency, "output_token_processing_time")
         self._overhead_us = checked_delay(latency, "post_decode_overhead")
@@ -164,7 +176,9 @@ class Engine(ABC):
             kv_blocks=kv_blocks,
             log=self.log,
             observers=observers,
+            tiers=tiers,
         )
+        self.tiers = tiers
         # Requests that enter the wait queue at the next turn, and whether new requests are added to them.
         self._arrived: list[RunningRequest] = []
         self._holds_back = False
@@ -191,6 +205,10 @@ class Engine(ABC):
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """Process the timeout of a request; return whether planned steps remain valid."""
 
+    def hand_over(self, leg: RunningRequest, now: int) -> None:
+        """End a decoding request when its pending outputs are delivered, and hold its blocks for another replica."""
+        raise NotImplementedError(f"{type(self).__name__} cannot hand over requests")
+
     def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines process them immediately
         """Process new requests and timeouts that the engine has deferred to its next turn."""
 
@@ -213,12 +231,13 @@ class Engine(ABC):
 
     @property
     def queue_depth(self) -> int:
-        """Requests that wait."""
-        return len(self.queue.waiting) + len(self._arrived)
+        """Requests that wait, those that load their KV blocks included."""
+        return len(self.queue.waiting) + len(self.queue.loading) + len(self._arrived)
 
     def load(self) -> int:
         """Return the number of waiting and running requests."""
-        return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
+        queue = self.queue
+        return len(queue.waiting) + len(queue.loading) + len(self._arrived) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
@@ -243,12 +262,16 @@ class Engine(ABC):
             self.drop(leg, now)
             return False
         # Counted before the deadline is checked: in the reference, a request that times out here counts as injected.
-        self.log.input_tokens += leg.input_tokens
+        if leg.handover is None:
+            self.log.input_tokens += leg.input_tokens
         if 0 < leg.request.deadline <= now and self._expires_at_entry:
             self.log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
-        leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
+        if leg.phase is _PREFILL:
+            leg.last_progress = leg.input_tokens
+        else:
+            leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
         leg.outcome = _QUEUED
@@ -277,32 +300,102 @@ class Engine(ABC):
         """Remove all waiting requests, subtract them from the counters, and return them in queue order."""
         legs = list(self.queue)
         for leg in legs:
-            self._remove(leg)
-            self.log.input_tokens -= leg.request.input_tokens
+            self.remove(leg)
         return legs
 
     def remove_all(self) -> list[RunningRequest]:
-        """Remove all requests, the running ones first, clear the prefix cache, and return the requests."""
+        """Remove all requests, the running ones first, clear the prefix cache, and return the requests.
+
+        Held blocks are released as well.
+        """
         running = list(self.batch.members.values())
         # The order matters: the requests are routed again in this order, and it decides their order of arrival at other
         # replicas.
         for leg in running:
-            self._remove(leg)
+            self.remove(leg)
             leg.num_preemptions += 1
-            self.log.input_tokens -= leg.request.input_tokens
         legs = running + self.remove_queue()
+        for leg in list(self.held):
+            self.release_held(leg)
         self.kv.clear_cache()
         return legs
+
+    def remove(self, leg: RunningRequest) -> None:
+        """Remove a request that is withdrawn or dropped, and subtract it from the counters."""
+        if leg in self._arrived:
+            self._arrived.remove(leg)
+        else:
+            self._remove(leg)
+        if leg.handover is None:
+            self.log.input_tokens -= leg.request.input_tokens
 
     def _remove(self, leg: RunningRequest) -> None:
         batch = self.batch
         self._count_gaps(leg)
         if leg.batch_position < 0:
-            self.queue.remove(leg)
+            if self.tiers is not None:
+                self.tiers.cancel(leg)
+            has_received = leg not in self.queue.loading
+            if self.queue.remove(leg):
+                if leg.handover is None:
+                    hashed = leg.computed
+                else:
+                    hashed = leg.handover.tokens if has_received else leg.cached_tokens
+                self.kv.release(leg, leg.input_tokens, hashed)
             return
         stored, hashed = batch.stored_tokens(leg, self.num_steps), batch.hashed_tokens(leg, self.num_steps)
         batch.leave(leg, self.num_steps)
         self.kv.release(leg, stored, hashed)
+
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits on its length."""
+        return self._limits.last_progress(request)[0] - request.input_tokens + 1
+
+    def held_blocks(self) -> int | None:
+        """Count the KV blocks of all legs, one by one; None if the KV store cannot tell."""
+        if not isinstance(self.kv, PagedBlocks):
+            return None
+        batch, queue = self.batch, self.queue
+        return self.kv.count_held(
+            [
+                *((leg, batch.stored_tokens(leg, self.num_steps)) for leg in batch.members.values()),
+                *((leg, leg.input_tokens) for leg in queue.with_blocks()),
+                *self.held.items(),
+            ]
+        )
+
+    def hold_blocks(self, leg: RunningRequest, tokens: int) -> None:
+        """Hold the KV blocks of a leg that has ended; `tokens` tokens are stored in them."""
+        self.held[leg] = tokens
+
+    def release_held(self, leg: RunningRequest) -> None:
+        """Release held KV blocks; they stay in the prefix cache."""
+        tokens = self.held.pop(leg)
+        self.kv.release(leg, tokens, tokens)
+        leg.close()
+
+    def receive(self, leg: RunningRequest) -> None:
+        """Let a request whose KV blocks have arrived wait for a batch slot."""
+        assert self.receiving_store is not None
+        assert leg.handover is not None
+        self.receiving_store.receive(leg, leg.handover.tokens)
+        # The last known token is computed again: its logits give the next one.
+        leg.computed = leg.input_tokens - 1
+        self.queue.end_loading(leg)
+        if self._observers.blocks_received is not None:
+            self._observers.blocks_received(leg)
+
+    def loaded(self, leg: RunningRequest, tokens: int) -> None:
+        """Let a request whose blocks of `tokens` tokens have arrived from a KV tier wait for a batch slot."""
+        assert self.receiving_store is not None
+        self.receiving_store.receive(leg, tokens)
+        leg.computed = tokens
+        self.queue.end_loading(leg)
+
+    def retry(self, leg: RunningRequest, now: int) -> None:
+        """Let a request that waited for the blocks of another one look for its own again."""
+        if leg in self.queue.loading:
+            self.queue.return_to_place(leg, now)
 
     def count_gaps(self) -> None:
         """Update the inter-token latencies of the running requests."""
@@ -333,6 +426,8 @@ class Engine(ABC):
             Requests that complete their prefill, and requests that end, in this step, each in batch order; None if no
             step was formed.
         """
+        if self._skips_policy and (effects := self._form_decode_step(now)) is not None:
+            return effects
         builder, batch = self._builder, self.batch
         if not self.queue.time_invariant:
             self.queue.sort(now)
@@ -373,18 +468,48 @@ class Engine(ABC):
             shown = self._batch_of(members, single, missed)
         else:
             shown = StepBatch(members, num_decodes, decodes.context_tokens, self.decode_contexts)
+        duration = self._step_time(shown)
+        if self.host_tier is not None:
+            duration += self.host_tier.claim_transfer()
+        if missed:
+            self._postpone(missed, duration)
+        return self._start_step(now, duration, num_decodes, prefill_tokens)
+
+    def _form_decode_step(self, now: int) -> tuple[Sequence[RunningRequest], list[RunningRequest]] | None:
+        """Form a step that gives each decoding request its token and does nothing else; None if it may do more."""
+        # Most steps of a calm replica. Under these conditions `ContinuousBatching.is_steady` is true and
+        # `BatchBuilder.grant_all` succeeds; neither is called.
+        batch = self.batch
+        decodes, waiting = batch.decodes, self.queue.waiting
+        num_decodes = decodes.count
+        if (
+            batch.prefilling
+            or (waiting and (batch.slots.free > 0 or not self.queue.time_invariant))
+            or not 0 < num_decodes <= self._max_tokens
+            or batch.with_named_output
+        ):
+            return None
+        blocks = decodes.blocks_in_step(self.num_steps)
+        if blocks and not self.kv.take(blocks):
+            return None
+        shown = StepBatch((), num_decodes, decodes.context_tokens, self.decode_contexts)
+        return self._start_step(now, self._step_time(shown), num_decodes, 0)
+
+    def _step_time(self, shown: StepBatch) -> int:
         duration = self.latency.step_time(shown)
         if type(duration) is not int:
             raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
-        if self.host_tier is not None:
-            duration += self.host_tier.claim_transfer()
+        if duration < 0:
+            raise latency_error(self.latency, "step_time must be >= 0", duration)
+        return duration
+
+    def _start_step(
+        self, now: int, duration: int, num_decodes: int, prefill_tokens: int
+    ) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
+        """Start a step after its formation: count its tokens and record it."""
         # With a duration of 0, the replica would form steps endlessly within one tick.
         if duration < 1:
-            if duration < 0:
-                raise latency_error(self.latency, "step_time must be >= 0", duration)
             duration = 1
-        if missed:
-            self._postpone(missed, duration)
         start = self.device_free_at
         if now > start:
             start = now
@@ -394,13 +519,19 @@ class Engine(ABC):
         step = self.num_steps
         # Tokens are counted at formation, in both engines: output lengths are known, so the end of the step adds no
         # information that the next formation needs, and a macro-step is counted in one operation.
+        if self.tiers is not None and prefill_tokens:
+            size = self._block_size
+            filled = [
+                (leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in self.batch.prefilling
+            ]
+            self.tiers.computed(filled, self.device_free_at)
         effects = self._count_tokens()
         # Read before the effects apply: blocks freed by completions are in use during this step.
         used = self.num_blocks - self.kv_blocks.free
-        queue_depth = len(self.queue.waiting)
+        queue_depth = len(self.queue.waiting) + len(self.queue.loading)
         if self._arrived:
             queue_depth += len(self._arrived)
-        self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
+        self.steps.step(start, duration, num_decodes, prefill_tokens, len(self.batch.members), queue_depth, used)
         if self.host_tier is not None:
             self.offload()
         # A decision is a step with a prefill or an end; all others could be part of a macro-step. The moving average is
@@ -513,7 +644,7 @@ class Engine(ABC):
         if blocks:
             self.kv.take(blocks)
         decodes = self.batch.decodes
-        queue_depth = len(self.queue.waiting) + len(self._arrived)
+        queue_depth = self.queue_depth
         # One record for all steps: the log expands it to a row per step when it is read.
         self.steps.run(start, durations, blocks_by_step, decodes.count, queue_depth, used)
         self.last_step_start = last_start

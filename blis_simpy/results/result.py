@@ -164,6 +164,58 @@ class Result(Rendered):
         return session_table(self.requests, self.record.off_critical_path)
 
     @property
+    def transfers(self) -> Table:
+        """One row per transfer over the network, in the order in which they were sent.
+
+        ``source``, ``destination``; ``kind`` and ``request``, which may be empty; ``bytes``, and ``bytes_left`` of a
+        transfer that was cancelled or is in flight; ``started_at_us``, ``ended_at_us`` (tick; missing in flight) and
+        ``state``: starting, sending, delivered or cancelled.
+        """
+        return self.record.network.transfers
+
+    @property
+    def links(self) -> Table:
+        """One row per link of the network that was used, in the order of first use.
+
+        ``link``, ``bandwidth`` (bytes/s), ``bytes`` of the transfers that are over, ``busy_us``, and the load as a
+        fraction of the bandwidth, ``mean_load`` over the run and ``peak_load``; 0 if the bandwidth is infinite.
+        """
+        return self.record.network.links
+
+    @property
+    def kv_tiers(self) -> Table:
+        """One row per KV tier below the memory of the GPUs that was used, in the order of first use.
+
+        ``tier``, ``endpoint`` (in the network), ``chunk_bytes``, ``capacity`` (chunks; missing if unlimited),
+        ``chunks`` (at the end), and the numbers of chunks ``read``, ``written``, ``evicted``, and ``rejected`` because
+        all others were in use.
+        """
+        return self.record.kv_tiers
+
+    @property
+    def link_loads(self) -> Table:
+        """One row per change of the load of a link, link by link: ``link``, ``at_us``, and ``load`` from then on."""
+        return self.record.network.loads
+
+    @property
+    def legs(self) -> Table:
+        """One row per leg, in a run with handovers; else empty, because each request has one, in the table of requests.
+
+        ``request``, ``leg`` (its number), ``replica``, ``phase`` (``both``, ``prefill`` or ``decode``), ``outcome``
+        (``handed_over`` if another replica continues), ``routed_at_us``, ``queued_at_us``, ``first_scheduled_at_us``,
+        ``scheduled_at_us``, ``finished_at_us``, ``cached_tokens`` (found in the prefix cache of the replica); of the
+        handover that it begins with ``kv_source`` (replica), ``kv_tokens`` and ``kv_bytes`` (that were sent),
+        ``kv_reserved_at_us``, ``kv_received_at_us`` and ``kv_released_at_us`` (blocks allocated and filled here, and
+        released by the source).
+        """
+        return self.record.legs
+
+    @property
+    def restarts(self) -> list[str]:
+        """Ids of the requests that started over because their KV blocks were lost between two replicas, in order."""
+        return list(self.requests["id"][self.record.restarts])
+
+    @property
     def samples(self) -> list[Table]:
         """The table of each sampler that a process started with `Simulation.sample`, in their order."""
         return list(self.record.samples)
@@ -317,7 +369,7 @@ class Result(Rendered):
         from blis_simpy.trace_files.run_trace import trace_of_run
         from blis_simpy.trace_files.trace_v2 import write_trace
 
-        trace = trace_of_run(self.requests, self.record.details)
+        trace = trace_of_run(self.requests, self.record.details, self.record.slo_targets)
         write_trace(trace, f"{fspath(prefix)}.yaml", f"{fspath(prefix)}.csv")
 
     def write_requests(self, path: str | PathLike[str]) -> None:
@@ -339,7 +391,15 @@ class Result(Rendered):
         """Write a timeline that ``ui.perfetto.dev`` opens: Chrome trace JSON, compressed if the name ends in .gz."""
         from blis_simpy.export.perfetto import write_perfetto
 
-        write_perfetto(self.requests, self.steps, path, preemptions=self.preemptions)
+        write_perfetto(
+            self.requests,
+            self.steps,
+            path,
+            preemptions=self.preemptions,
+            transfers=self.transfers,
+            link_loads=self.link_loads,
+            legs=self.legs,
+        )
 
     def write_prometheus(self, path: str | PathLike[str]) -> None:
         """Write the final state under the metric names of vLLM, in the text format of Prometheus."""

@@ -17,12 +17,14 @@ from blis_simpy import registry
 from blis_simpy.errors import BlisError, Problem, ScenarioError
 from blis_simpy.settings.description import Setting, find_setting, setting_of
 from blis_simpy.settings.field_types import listed_class, named_class, nested_class, type_hints
-from blis_simpy.settings.loader import Document, KeyPath, dotted, parts
+from blis_simpy.settings.key_paths import KeyPath, dotted, parts
 from blis_simpy.settings.plugin_options import checked_options, options_of_spec, unknown_option
 from blis_simpy.settings.suggestions import unknown_key
 
 if TYPE_CHECKING:
     import cattrs
+
+    from blis_simpy.settings.loader import Document
 
     Hook = Callable[[Any, Any], Any]
 
@@ -57,7 +59,9 @@ def structure(source: Document | Mapping[str, Any] | T, cls: type[T], *, lenient
     """
     if isinstance(source, cls):
         return source
-    import cattrs  # a scenario that is made in Python or of flags does without
+    import cattrs  # a scenario that is made in Python or of flags does without it and without YAML
+
+    from blis_simpy.settings.loader import Document
 
     document = source if isinstance(source, Document) else None
     data: Any = document.data if document else source
@@ -107,6 +111,8 @@ def accept(attribute: attrs.Attribute[Any], value: Any, hint: Any, *, lenient: b
     if lenient:
         value = _leniently(value, (hint, *get_args(hint)))
     value = known.normalise(value)
+    if type(value) is float and known.dimension is None and value.is_integer() and hint in (int, int | None):
+        value = int(value)  # a count may be written as 1e3
     if known.convert is not None:
         value = known.convert(value)
     if known.forms is not None:

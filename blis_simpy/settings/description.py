@@ -33,6 +33,8 @@ BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 _DIMENSIONS: dict[str, Callable[[str], int | float]] = {
     "duration": units.parse_duration,
     "rate": units.parse_rate,
+    "size": units.parse_size,
+    "bandwidth": units.parse_bandwidth,
 }
 
 
@@ -78,7 +80,7 @@ class Setting:
         field of a class.
     forms : PluginForms or None
         The field keeps an instance of the plug-in, made at once of a mapping of type and options or of one of these.
-    dimension : {"duration", "rate"} or None
+    dimension : {"duration", "rate", "size", "bandwidth"} or None
         Text with a unit is accepted beside plain numbers.
     is_path : bool
         Text that names a file or folder; in a scenario file it is relative to that file.
@@ -102,7 +104,7 @@ class Setting:
     kind: str | None = None
     inline: bool = False
     forms: PluginForms | None = None
-    dimension: Literal["duration", "rate"] | None = None
+    dimension: Literal["duration", "rate", "size", "bandwidth"] | None = None
     is_path: bool = False
     flag: str | None = None
     absent: str | None = None

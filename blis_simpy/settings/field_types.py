@@ -28,17 +28,21 @@ import attrs
 
 __all__ = [
     "Accepts",
+    "Bandwidth",
     "Duration",
     "NamedParts",
     "Numbers",
+    "OptionalBandwidth",
     "OptionalDuration",
     "OptionalPart",
     "OptionalPath",
     "OptionalRate",
+    "OptionalSize",
     "Part",
     "Parts",
     "Plugin",
     "Rate",
+    "Size",
     "accepted_types",
     "element_type",
     "is_optional",
@@ -118,6 +122,12 @@ OptionalDuration: TypeAlias = Accepts[int | None, int | str | None]
 Rate: TypeAlias = Accepts[float, float | str]
 """Number per second, or text with a unit."""
 OptionalRate: TypeAlias = Accepts[float | None, float | str | None]
+Size: TypeAlias = Accepts[int, int | str]
+"""Whole bytes, or text with a unit."""
+OptionalSize: TypeAlias = Accepts[int | None, int | str | None]
+Bandwidth: TypeAlias = Accepts[float, float | str]
+"""Bytes per second, or text with a unit."""
+OptionalBandwidth: TypeAlias = Accepts[float | None, float | str | None]
 OptionalPath: TypeAlias = Accepts[str | None, str | PathLike[str] | None]
 Numbers: TypeAlias = Accepts[tuple[float, ...] | None, Sequence[float] | None]
 

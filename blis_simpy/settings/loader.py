@@ -14,18 +14,19 @@ import yaml
 
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.files.text_files import read_text
+from blis_simpy.settings.key_paths import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
+    from blis_simpy.settings.key_paths import KeyPath
+
     Base = yaml.SafeLoader
 else:
     Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-__all__ = ["SCALARS", "Document", "KeyPath", "dotted", "load", "parse", "parse_value", "parts"]
-
-KeyPath = tuple[str | int, ...]
+__all__ = ["SCALARS", "Document", "load", "parse", "parse_value"]
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_DIGITS = 400  # more than any float holds; from some thousands on Python refuses to print an integer at all
@@ -185,28 +186,6 @@ _READ_SCALAR: dict[str, Callable[[str], Any]] = {
     "float": _read_float,
     "str": str,
 }
-
-
-def dotted(path: KeyPath) -> str:
-    """Write a key path in dotted form.
-
-    Examples
-    --------
-    >>> dotted(("workload", "clients", 2, "rate"))
-    'workload.clients[2].rate'
-    """
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-
-
-def parts(path: str) -> KeyPath:
-    """Split a dotted path.
-
-    Examples
-    --------
-    >>> parts("workload.clients[2].rate")
-    ('workload', 'clients', 2, 'rate')
-    """
-    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", path))
 
 
 def parse(text: str, file: str | None = None) -> Document:

@@ -37,7 +37,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 _INFINITE = r"^\s*[iI][nN][fF]([iI][nN][iI][tT][yY])?\s*$"
-_PATTERNS = {"duration": units.DURATION_PATTERN, "rate": units.RATE_PATTERN}
+_PATTERNS = {
+    "duration": units.DURATION_PATTERN,
+    "rate": units.RATE_PATTERN,
+    "size": units.SIZE_PATTERN,
+    "bandwidth": units.BANDWIDTH_PATTERN,
+}
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 

@@ -10,7 +10,6 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import attrs
-import numpy as np
 
 from blis_simpy import registry
 from blis_simpy.errors import Problem, ScenarioError, WorkloadTraceError, nearest
@@ -116,6 +115,10 @@ class Excerpt:
         """
         if self.start is None and self.end is None and self.scale == 1:
             return trace
+        import numpy as np  # most traces are used whole
+
+        from blis_simpy.trace_files.trace_builder import shifted, take
+
         arrivals = np.asarray(trace.columns["arrival_time_us"])
         if int(arrivals.max()) - int(arrivals.min()) >= 2**63:
             raise WorkloadTraceError.at("arrival_time_us", "must not be more than 2**63 us apart", file=file)
@@ -127,8 +130,6 @@ class Excerpt:
             raise WorkloadTraceError.at("", "has no requests from start to end", file=file)
         kept = after_first[rows] - after_first[rows].min()
         check_reach(int(kept.max()) * self.scale, "scale", self.scale)
-        from blis_simpy.trace_files.trace_builder import shifted, take  # most traces are used whole
-
         return shifted(take(trace, rows), np.rint(kept * self.scale).astype(np.int64))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.core.request import NEVER
-from blis_simpy.trace_files.column_names import PRIORITY
+from blis_simpy.trace_files.column_names import PRIORITY, SLO_TARGETS
 from blis_simpy.trace_files.trace import Trace, TraceHeader
 from blis_simpy.trace_files.trace_columns import full_columns
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from blis_simpy.core.slo_targets import SLOTargets
 
 __all__ = ["trace_of_run"]
 
@@ -37,7 +39,11 @@ _STATUS = {"completed": "ok", "timed_out": "timeout"}
 _DETAILS = ("text_tokens", "image_tokens", "audio_tokens", "video_tokens", "reason_ratio")
 
 
-def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any] | None = None) -> Trace:
+def trace_of_run(
+    requests: Mapping[str, NDArray[Any]],
+    details: Mapping[str, Any] | None = None,
+    slo_targets: Mapping[int, SLOTargets] | None = None,
+) -> Trace:
     """Return a trace of all requests of a run, in the layout of the reference.
 
     Parameters
@@ -46,6 +52,8 @@ def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any
         Table of the requests of a result, in the order of their creation.
     details : mapping of str to RequestDetails, optional
         Parts of multimodal prompts and shares of reasoning, by id of the request.
+    slo_targets : mapping of int to SLOTargets, optional
+        Targets of requests, by row of `requests`.
 
     Returns
     -------
@@ -69,6 +77,10 @@ def trace_of_run(requests: Mapping[str, NDArray[Any]], details: Mapping[str, Any
         last_chunk_time_us=np.where(has_token, first_chunks + column("itl_sum_us"), 0),
         status=[_STATUS.get(outcome, "incomplete") for outcome in column("outcome").tolist()],
     )
+    if slo_targets:
+        for name, dimension in SLO_TARGETS.items():
+            of_row = {row: getattr(targets, dimension) or 0 for row, targets in slo_targets.items()}
+            columns[name] = np.array([of_row.get(row, 0) for row in rows.tolist()], dtype=np.int64)
     if details:
         found = [(row, details[name]) for row, name in enumerate(column("id").tolist()) if name in details]
         for name in _DETAILS:

@@ -11,19 +11,17 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from blis_simpy.core.call_graph import CallGraph
 from blis_simpy.core.request import Request
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
-from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY
+from blis_simpy.trace_files.column_names import PREFIX_LENGTH, PRIORITY, SLO_TARGETS
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
     from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
@@ -84,7 +82,7 @@ class Trace:
         Contents of the header file.
     columns : dict of str to list of str or ndarray of shape (num_requests,)
         All columns of `trace_columns.COLUMNS`, in file order; `column_names.PREFIX_LENGTH` too in the newer layout,
-        `column_names.PRIORITY` too if requests have priorities.
+        `column_names.PRIORITY` and `column_names.SLO_TARGETS` too if requests have them.
     contents : sequence of Content or None, optional
         For each row what its prompt is made of, as far as others may share it; its prefix group is then a mere label.
     output_streams : sequence of str or None, optional
@@ -130,6 +128,8 @@ class Trace:
 
     def _replayed(self, name: str) -> list[int]:
         """Arrivals or deadlines on the clock of the replay."""
+        import numpy as np  # here and below: a scenario imports this module, and numpy takes longer than all of it
+
         planned, sent = (np.asarray(self.columns[column]) for column in ("arrival_time_us", "send_time_us"))
         is_sent = sent > 0
         if self.header.trace_version < NEWER_VERSION or not is_sent.any():
@@ -156,7 +156,7 @@ class Trace:
             the newer layout as many as it says.
         """
         groups = self._values("prefix_group")
-        alone = np.array([not group for group in groups], np.bool_)
+        alone = [not group for group in groups]
         lengths = self._values(PREFIX_LENGTH) if PREFIX_LENGTH in self.columns else repeat(PREFIX_TOKENS)
         prefixes: dict[tuple[str, int], TokenSpans] = {}
         requests = []
@@ -178,6 +178,7 @@ class Trace:
             priority,
             content,
             output_stream,
+            slo_targets,
         ) in zip(
             self._values("request_id"),
             self.arrivals,
@@ -191,6 +192,7 @@ class Trace:
             self._values(PRIORITY) if PRIORITY in self.columns else repeat(0),
             repeat(None) if self.contents is None else self.contents,
             repeat(None) if self.output_streams is None else self.output_streams,
+            self._slo_targets(),
             strict=False,
         ):
             if group and prefix_tokens and content is None:
@@ -216,21 +218,35 @@ class Trace:
                     round_index=round_index,
                     streaming=streaming,
                     priority=priority,
+                    slo_targets=slo_targets,
                 )
             )
         return requests
+
+    def _slo_targets(self) -> Iterable[SLOTargets | None]:
+        """SLO targets of each request; None if all are those of its class."""
+        names = [name for name in SLO_TARGETS if name in self.columns]
+        if not names:
+            return repeat(None)
+        made: dict[tuple[int, ...], SLOTargets | None] = {(0,) * len(names): None}
+        rows = list(zip(*map(self._values, names), strict=True))
+        for row in set(rows) - made.keys():
+            made[row] = SLOTargets(**{SLO_TARGETS[name]: us for name, us in zip(names, row, strict=True) if us})
+        return [made[row] for row in rows]
 
     def _values(self, name: str) -> list[Any]:
         """Values as plain Python objects: numpy scalars must not reach the clock."""
         column = self.columns[name]
         return column if isinstance(column, list) else column.tolist()
 
-    def _prompt_lengths(self, alone: NDArray[np.bool_]) -> list[int]:
+    def _prompt_lengths(self, alone: list[bool]) -> list[int]:
         """Lengths of prompts; in the newer layout, of those without a prefix, as the server counted them if it did."""
         if self.header.trace_version < NEWER_VERSION:
             return self._values("input_tokens")
+        import numpy as np
+
         planned, counted = (np.asarray(self.columns[name]) for name in ("input_tokens", "server_input_tokens"))
-        lengths: list[int] = np.where(alone & (counted > 0), counted, planned).tolist()
+        lengths: list[int] = np.where(np.asarray(alone, np.bool_) & (counted > 0), counted, planned).tolist()
         return lengths
 
 

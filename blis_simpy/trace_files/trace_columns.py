@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from blis_simpy.errors import Problem, WorkloadTraceError
-from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY
+from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY, SLO_TARGETS
 from blis_simpy.trace_files.csv_columns import (
     MAX_PROBLEMS,
     Columns,
@@ -60,6 +60,10 @@ def _priority(text: str) -> int:
     return integer(text) if text else 0
 
 
+def _target(text: str) -> int:
+    return integer(text, at_least=0) if text else 0
+
+
 _text = sys.intern  # rows share the few labels that a trace has
 _count = partial(integer, at_least=0)
 _instant = partial(integer, below=2**62)  # what happens later must fit into 64 bits too
@@ -96,6 +100,7 @@ _OPTIONAL = (
     CsvColumn(PRIORITY, _priority, np.int64),
     CsvColumn("adapter", _text),
     CsvColumn(CONTENT, read_content),
+    *(CsvColumn(name, _target, np.int64) for name in SLO_TARGETS),
 )
 COLUMNS = tuple(column.name for column in _BASE)
 """Names of the columns, in the order that the file must have; the last may be missing."""
@@ -166,7 +171,8 @@ def read_columns(path: str | os.PathLike[str], max_rows: int | None = None) -> C
     -------
     Columns
         All columns of `COLUMNS`, in file order, a missing last one as empty text; `PREFIX_LENGTH` in the newer layout;
-        `PRIORITY`, ``adapter`` and `CONTENT` if there are any, the last as pairs of a content and a stream.
+        `PRIORITY`, ``adapter``, `SLO_TARGETS` and `CONTENT` if there are any, the last as pairs of a content and a
+        stream.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.convert import structure
 from blis_simpy.settings.fields import setting
 from blis_simpy.settings.loader import parse
-from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY
+from blis_simpy.trace_files.column_names import CONTENT, PREFIX_LENGTH, PRIORITY, SLO_TARGETS
 from blis_simpy.trace_files.csv_columns import has_columns
 from blis_simpy.trace_files.token_span_text import write_content
 from blis_simpy.trace_files.trace import (
@@ -162,8 +162,8 @@ def write_trace(trace: Trace, header_path: str | os.PathLike[str], data_path: st
     ----------
     trace : Trace
         Header and columns; one with lengths of prefixes is written in the newer layout, any other as version 2.
-        Priorities other than 0, and what prompts are made of, go into columns beyond those of the layout, which other
-        programs ignore.
+        Priorities other than 0, SLO targets of requests, and what prompts are made of, go into columns beyond those of
+        the layout, which other programs ignore.
     header_path, data_path : path-like
         YAML and CSV file to write or to replace; their folders must exist.
 
@@ -193,8 +193,7 @@ def _data_text(trace: Trace) -> Iterator[str]:
     names = list(COLUMNS)
     if PREFIX_LENGTH in trace.columns:
         names.insert(names.index("prefix_group") + 1, PREFIX_LENGTH)
-    if np.any(trace.columns.get(PRIORITY, 0)):
-        names.append(PRIORITY)
+    names += [name for name in (PRIORITY, *SLO_TARGETS) if np.any(trace.columns.get(name, 0))]
     columns = [trace.columns[name] for name in names]
     if trace.contents is not None:
         names.append(CONTENT)

@@ -1,6 +1,7 @@
 """Arrival times of the requests of one client.
 
-A schedule is extended as far as it is needed. The times do not depend on the steps in which it is extended.
+It owns the schedules: each is extended as far as it is needed, and its times do not depend on the pieces in which it is
+extended.
 """
 
 from __future__ import annotations
@@ -84,12 +85,12 @@ class ArrivalSchedule(Protocol):
 
 
 class ActiveTimes:
-    """The union of a client's windows.
+    """Union of the windows of a client.
 
     Parameters
     ----------
     windows : iterable of Window
-        In any order; they may overlap. A window that ends before it starts is never active.
+        Windows in any order; they may overlap. A window that ends before it starts is never active.
     """
 
     def __init__(self, windows: Iterable[Window]) -> None:
@@ -122,7 +123,7 @@ class TimeChange(Protocol):
 
 
 class DailyRhythm:
-    """Time change of a process whose rate follows a cosine over each day.
+    """Time transformation for a rate that follows a cosine over each day.
 
     Arrivals at a constant rate are mapped through the inverse of the cumulative rate. The mean rate over a day is kept.
 
@@ -260,7 +261,7 @@ class ArrivalTimes:
 
 
 class MeasuredArrivals:
-    """Arrivals of single requests in windows with rates of their own; the process starts anew in each.
+    """Arrivals of single requests in windows with their own rates; the process starts anew in each window.
 
     Parameters
     ----------
@@ -368,7 +369,8 @@ class SingleArrival:
 class Rounds:
     """Rounds of the sessions of a client, each after the output and the think time of the previous round.
 
-    A token is assumed to take 1 µs, as in the reference; only the simulation knows how long a round takes.
+    A token is assumed to take 1 µs, as in the reference, because the duration of a round is not known before the
+    simulation.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""From traffic sources and random streams to requests and sessions.
+"""Generator of the requests and sessions of a workload.
 
-The arrivals of all sources are drawn first, each from a stream of its own. The earliest requests over all sources are
-kept, and lengths are drawn for those alone. Of closed-loop sessions only the first round is generated here; a
-`SessionBlueprint` makes the later ones during the simulation.
+It draws the arrivals of all sources, each from its own random stream, keeps the earliest requests over all sources, and
+draws the lengths of those. Of closed-loop sessions it draws only the first round; a `SessionBlueprint` makes the later
+ones during the simulation.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class GeneratedWorkload:
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:
-        """Wrap requests that exist already, in any order; one process sends them all."""
+        """Wrap given requests, in any order; one process sends them all."""
         ranks = sorted(range(len(requests)), key=lambda rank: requests[rank].arrived_at)
         return cls(list(requests), [ClientRequests("", ranks)] if ranks else [])
 
@@ -230,7 +230,7 @@ def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[
         enough = wanted and sum(len(schedule.ticks) for schedule in schedules) >= wanted
         if enough or until >= limit:
             break
-        # Once no client starts anything new, nothing but the remaining rounds is left.
+        # When no client starts another session, only the remaining rounds are left.
         until = limit if all(builder.schedule.exhausted for builder in builders) else min(2 * until, limit)
     if not wanted:
         check_number(sum(len(schedule.ticks) for schedule in schedules))
@@ -250,7 +250,7 @@ def _by_process(builders: list[RequestBuilder], owners: NDArray[np.int64]) -> li
 
 
 def _places_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each distinct value with its places in the array, ascending."""
+    """Each distinct value with its positions in the array, ascending."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order])) + 1
     for where in np.split(order, starts):

@@ -1,7 +1,7 @@
 """Workload specification: traffic of many clients.
 
-The same classes are written in Python and read from YAML (`blis_simpy.workload.load_workload`). The clients are listed,
-or come from the load of the inference-perf benchmark, or from measured data in the layout of ServeGen; cohorts may be
+The same classes are used in Python and for YAML files (`blis_simpy.workload.load_workload`). The clients are listed, or
+made from the load of the inference-perf benchmark, or from measured data in the layout of ServeGen; cohorts may be
 added to each of the three.
 """
 
@@ -265,11 +265,11 @@ class WorkloadSpec(Traffic):
             )
 
     def to_yaml(self) -> str:
-        """Write the specification as YAML that `load_workload` and BLIS read; what is at its default is left out.
+        """Write the specification as YAML that `load_workload` and BLIS read, without settings at their defaults.
 
         Raises
         ------
         ScenarioError
-            If something in it cannot be written.
+            If a part of it cannot be written, such as an unregistered plug-in.
         """
         return to_yaml(to_reference(self))

@@ -81,7 +81,7 @@ MISTAKES = [
     ),
     (
         ("fast.yaml", "--slo", "ttft_p99_ms=9", "--vary", "tp"),
-        ["--vary is unknown, got 'tp'; known: workload.rate, replicas"],
+        ["--vary is unknown, got 'tp'; known: workload.rate, workload.users, replicas"],
     ),
     (("fast.yaml", "--slo", "ttft_p99_ms=9", "--resolution", "2"), ["--resolution must be > 0 and < 1, got 2"]),
 ]

@@ -79,11 +79,19 @@ def test_texts_that_mean_not_given_are_not_given(capsys):
         (
             ["--counterfactual-k", "2"],
             (
-                "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
+                "router.decision_alternatives (--counterfactual-k) has no effect: it needs router.decision_log "
                 "(--trace-level decisions)"
             ),
         ),
         (["--summarize-trace"], "--summarize-trace has no effect without --trace-level decisions"),
+        (
+            ["--trace-level", "decisions", "--summarize-trace", "--report", "summary"],
+            "--summarize-trace has no effect with --report summary",
+        ),
+        (
+            ["--fitness-weights", "throughput:1", "--report", "json"],
+            "--fitness-weights has no effect with --report json",
+        ),
     ],
 )
 def test_a_flag_without_effect_is_warned_of_once(capsys, words, warning):

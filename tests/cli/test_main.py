@@ -28,6 +28,15 @@ def test_version_and_help_exit_with_0(capsys):
         assert capsys.readouterr().out.startswith("usage: blis COMMAND [flags]\n")
 
 
+def test_help_of_a_command_is_a_command_too(capsys):
+    assert main(["run", "--help"]) == 0
+    expected = capsys.readouterr().out
+    assert main(["help", "run"]) == 0
+    assert capsys.readouterr().out == expected
+    assert main(["help", "rum"]) == 2
+    assert capsys.readouterr().err.startswith("command is unknown, got 'rum'; did you mean 'run'?")
+
+
 def test_the_report_json_has_outcomes_and_metrics(capsys):
     assert main([*FEW, "--report", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -40,6 +49,10 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
     text = " ".join(capsys.readouterr().out.split())
     assert "--max-num-running-reqs N Batch slots: maximum number of requests that run at once; unset means 256" in text
     assert ("--num-requests N" in text) == (command == "run")
+    assert (
+        "--engine-profile TEXT Engine profile: defaults of the settings in which engines differ. One of blis, vllm."
+        in text
+    )
 
 
 def test_help_imports_nothing_it_does_not_need():

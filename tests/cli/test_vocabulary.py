@@ -5,6 +5,8 @@ import json
 import pytest
 
 from blis_simpy.cli.main import main
+from blis_simpy.cli.scenario_flags import with_flags
+from blis_simpy.load_files import load_scenario, shipped_scenarios
 
 FAST = """
 model: m
@@ -59,6 +61,51 @@ def test_concurrency_makes_closed_loop_users(requests):
 
 def test_an_infinite_rate_sends_all_at_once(requests):
     assert {row["arrived_at_us"] for row in requests("run", "fast.yaml", "--rate", "inf")} == {0}
+
+
+@pytest.mark.parametrize("command", ["run", "replay"])
+def test_slo_sets_targets_by_class(folder, capsys, command):
+    words = [command, "fast.yaml", "--slo", "default:ttft=1us,e2e=1h", "--slo", "default:tpot=1h", "--report", "json"]
+    if command == "replay":
+        words += ["--trace-data", "azure.csv", "--trace-format", "azure"]
+    assert main(words) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert (metrics["attainment"], metrics["attainment_ttft"], metrics["attainment_tpot"]) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ttft", "--slo must be [CLASS:]TARGET=DURATION,..., got 'ttft'"),
+        ("tft=1ms", "--slo slo.*.tft is not a setting; did you mean ttft?"),
+        ("ttft=fast", "--slo slo.*.ttft must be a duration such as 50ms, 2s, 1.5s, 3min or 1h, got 'fast'"),
+        ("chat:ttft=1s", "--slo.chat is no SLO class of the requests; known: default"),
+    ],
+)
+def test_a_wrong_target_is_named(folder, capsys, text, line):
+    assert problems(capsys, "run", "fast.yaml", "--slo", text) == [line]
+
+
+def test_the_slo_of_a_capacity_is_of_metrics_and_of_targets(folder, capsys):
+    words = ["capacity", "fast.yaml", "--slo", "e2e=1h", "--slo", "attainment>=0.99", "--low", "5", "--high", "10"]
+    assert main([*words, "--replications", "2", "--executor", "serial"]) == 0
+    assert "largest workload.rate that meets attainment >= 0.99" in " ".join(capsys.readouterr().out.split())
+
+
+def test_counts_may_be_written_with_an_exponent(requests):
+    assert len(requests("run", "fast.yaml", "--num-requests", "1.2e1")) == 12
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_rate_changes_the_traffic_of_each_scenario(name):
+    scenario = load_scenario(name)
+    faster = with_flags(scenario, {"workload.rate": 2 * scenario.workload.mean_rate()})
+    before, after = (given.with_(horizon=None).preview() for given in (scenario, faster))
+    assert _rate(after) > 1.4 * _rate(before)
+
+
+def _rate(preview):
+    return len(preview.arrived_at) / preview.arrived_at[-1]
 
 
 def test_a_cap_on_requests_in_flight_is_a_flag(requests):
@@ -143,6 +190,7 @@ def test_routers_are_compared_on_a_trace(folder):
         ("gpus", "H100 "),
         ("metrics", "ttft_STATISTIC_ms "),
         ("policies", "routing round-robin "),
+        ("policies", "batching continuous "),
     ],
 )
 def test_list_names_what_there_is(capsys, kind, line):

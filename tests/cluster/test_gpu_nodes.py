@@ -128,6 +128,11 @@ def test_pools_keep_their_limits():
         assert str(caught.value) == said
 
 
+def test_the_case_of_the_gpu_of_a_pool_does_not_matter():
+    simulation = prepare(requests(2), tp=2, node_pools=(NodePool(name="p", gpu_type="h100", gpus_per_node=4),))
+    assert [simulation.cluster.state(replica) for replica in (0, 1)] == [ReplicaState.ACTIVE] * 2
+
+
 def test_replicas_without_gpus_wait_and_come_up_when_a_node_does():
     """One node of 2 GPUs for two replicas of 2; the second node takes 1 ms, loading another."""
     pools = (NodePool(name="p", gpu_type="H100", gpus_per_node=2, provisioning_delay=1000),)

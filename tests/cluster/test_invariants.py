@@ -45,7 +45,7 @@ def plan_more_outputs(simulation):
 
 
 BREACHES = {
-    lose_a_block: "an idle replica has 1 KV blocks in use; tick .*, replica 0",
+    lose_a_block: r"\d+ KV blocks are in use, but requests hold \d+ and other processes 0; tick .*, replica 0",
     lose_a_slot: "3 of 2 slots|2 of 2 slots are taken by 1 requests and 0 other processes; tick .*, replica 0",
     forget_the_queue: r"\d+ requests wait and \d run, but the replica has 0 and \d; tick .*, replica 0",
     turn_the_clock_back: "the clock went back from tick .*; tick .*, request request_",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from policy_views import context, request, state
 
@@ -215,17 +213,7 @@ def test_options_of_an_instance_or_a_class_are_changed_by_their_path():
 def test_what_is_not_a_policy_is_refused():
     with pytest.raises(PluginError) as caught:
         build_routing(scenario(router=TokenBucket).router)
-    assert str(caught.value) == "routing policy TokenBucket has no method route"
-
-
-def test_settings_without_effect_are_warned_of(caplog):
-    with caplog.at_level(logging.WARNING, logger="blis_simpy"):
-        build_decision_log(scenario(router={"decision_alternatives": 3}).router)
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
-        "(--trace-level decisions)"
-    )
+    assert str(caught.value) == "routing policy TokenBucket has no method route; route(request, state)"
 
 
 def test_a_log_of_decisions_is_made_where_it_is_asked_for():

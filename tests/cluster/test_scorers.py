@@ -107,4 +107,4 @@ def test_a_registered_scorer_can_be_named():
 def test_what_cannot_score_is_refused():
     with pytest.raises(PluginError) as caught:
         build_scorers([(dict, 1)])
-    assert str(caught.value) == "scorer dict has no method score"
+    assert str(caught.value) == "scorer dict has no method score; score(request, snapshots)"

@@ -33,6 +33,11 @@ def test_summary_says_what_happened(three):
     assert lines[-1] == "KV cache: prefix hit rate 0.0%, 0 preemptions"
 
 
+def test_the_usual_deployment_of_a_model_is_named_where_the_scenario_leaves_it_open():
+    scenario = blis.Scenario(model="qwen/qwen3-14b", workload=blis.Workload(num_requests=1, output=1))
+    assert printed(scenario.run())[0] == "qwen/qwen3-14b on H100 tp 1, latency model kernels"
+
+
 def test_latencies_that_nobody_has_are_dashes(unserved):
     lines = printed(unserved)
     assert lines[1] == "0 of 2 requests completed, 2 rejected at admission"

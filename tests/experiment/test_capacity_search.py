@@ -57,6 +57,33 @@ def test_the_smallest_number_of_replicas_is_what_the_rate_asks_for(server):
     assert {type(probe.value) for probe in found.probes} == {int}
 
 
+def test_the_largest_number_of_users_is_that_of_the_server(server):
+    """One request of 5.1 ms at a time: with n users an answer takes 5.1 n ms, and in the first round up to that."""
+    users = blis.UserWorkload(users=2, num_requests=40, prompt=100, output=1)
+    found = blis.capacity(server.with_(workload=users), {"e2e_mean_ms": 28}, replications=2, executor="serial")
+    assert (found.vary, found.value, found.misses_at) == ("workload.users", 5, 6)
+    assert {type(probe.value) for probe in found.probes} == {int}
+    assert str(found).startswith("largest workload.users that meets e2e_mean_ms <= 28")
+    from_above = blis.capacity(
+        server.with_(workload=users, **{"workload.users": 40}), {"e2e_mean_ms": 28}, replications=2, executor="serial"
+    )
+    assert from_above.value == 5
+
+
+def test_no_number_of_users_meets_what_one_does_not(server):
+    users = blis.UserWorkload(users=4, num_requests=40, prompt=100, output=1)
+    found = blis.capacity(server.with_(workload=users), {"e2e_mean_ms": 5}, replications=2, executor="serial")
+    assert str(found) == "no workload.users from 1 to 4 meets e2e_mean_ms <= 5"
+
+
+def test_more_users_send_more_requests(server):
+    users = blis.UserWorkload(users=2, num_requests=10, prompt=100, output=1)
+    found = blis.capacity(server.with_(workload=users), {"e2e_mean_ms": 22}, replications=2, executor="serial")
+    sent = {probe.value: int(probe.mean("requests")) for probe in found.probes}
+    assert sent == {users: 5 * users for users in sent}
+    assert len(sent) > 2
+
+
 def test_a_value_is_confirmed_with_seeds_that_had_no_part_in_choosing_it(poisson):
     found = blis.capacity(poisson, {"ttft_p99_ms": 40}, replications=3, resolution=0.1, executor="serial")
     search = {seed for probe in found.probes if probe.purpose == "search" for seed in probe.replications.seeds}
@@ -206,7 +233,14 @@ def test_a_mean_is_judged_by_its_bounds():
             {"slo": {"ttft_p99_ms": "<= 1.2.3"}},
             "slo['ttft_p99_ms'] must be a number, or text such as '<= 200', got '<= 1.2.3'",
         ),
-        ({"vary": "tp"}, "vary must be one of workload.rate, replicas, got 'tp'"),
+        ({"vary": "tp"}, "vary must be one of workload.rate, workload.users, replicas, got 'tp'"),
+        (
+            {"vary": "workload.users"},
+            (
+                "vary needs a workload of closed-loop users, got 'workload.users'; "
+                "blis_simpy.UserWorkload(users=...), without stages"
+            ),
+        ),
         ({"low": 3, "high": 2}, "high must be > low (3), got 2"),
         ({"low": 0}, "low must be a number > 0, got 0"),
         ({"vary": "replicas", "high": 2.5}, "high must be an integer >= 1, got 2.5"),

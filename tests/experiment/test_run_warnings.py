@@ -36,10 +36,10 @@ def test_a_warning_of_every_run_is_logged_once_with_how_many_runs_it_is_of(
     blis.replicate(with_vain_alternatives, 4, **options)
     (message,) = warned(caplog)
     assert message == (
-        "router.decision_alternatives (--counterfactual-k) has no effect without router.decision_log "
+        "router.decision_alternatives (--counterfactual-k) has no effect: it needs router.decision_log "
         "(--trace-level decisions) (in 4 runs)"
     )
-    assert caplog.records[0].name == "blis_simpy"
+    assert caplog.records[0].name == "blis_simpy.scenario"
     assert capfd.readouterr() == ("", "")
 
 
@@ -58,7 +58,7 @@ def test_a_warning_of_one_run_is_logged_as_it_is(small, caplog):
         {"router.decision_log": [True, False]},
         executor="serial",
     )
-    assert warned(caplog)[0].endswith("without router.decision_log (--trace-level decisions)")
+    assert warned(caplog)[0].endswith("it needs router.decision_log (--trace-level decisions)")
 
 
 def test_an_experiment_in_several_parts_says_it_once(with_vain_alternatives, caplog):

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 import blis_simpy as blis
 from blis_simpy.errors import ScenarioError
-from blis_simpy.experiment.warm_up import batch_means, mser
+from blis_simpy.experiment.intervals import t_interval
+from blis_simpy.experiment.warm_up import BatchMeans, _lag_one, autocorrelation_time, batch_means, mser
 
 
 def test_mser_cuts_what_is_unlike_the_rest():
@@ -62,10 +64,63 @@ def test_batches_that_depend_on_each_other_are_reported(small):
     assert "too narrow: neighbouring batches correlate by" in str(found)
 
 
+def waits(seed, num_requests, utilisation):
+    """Waiting times of an M/M/1 queue with one arrival a second, by Lindley's recursion."""
+    rng = np.random.default_rng(seed)
+    changes = rng.exponential(utilisation, num_requests - 1) - rng.exponential(1, num_requests - 1)
+    walk = np.concatenate(([0.0], np.cumsum(changes)))
+    return walk - np.minimum.accumulate(walk)
+
+
+def judged(series, batches=20):
+    size = len(series) // batches
+    means = series[len(series) - size * batches :].reshape(batches, size).mean(axis=1)
+    return BatchMeans(
+        name="wait",
+        interval=t_interval(means),
+        batches=means,
+        correlation=_lag_one(means),
+        batch_length=size,
+        autocorrelation_time=autocorrelation_time(series, batches),
+    )
+
+
+def test_the_autocorrelation_time_is_one_for_independent_values_and_that_of_an_autoregression():
+    """x' = 0.8 x + noise has (1 + 0.8) / (1 - 0.8) = 9."""
+    noise = np.random.default_rng(5).normal(size=400_000)
+    assert autocorrelation_time(noise, 400) == pytest.approx(1, rel=0.2)
+    values = lfilter([1.0], [1.0, -0.8], noise)
+    assert autocorrelation_time(values, 400) == pytest.approx(9, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("num_requests", "utilisation", "most_reliable"),
+    [(4000, 0.9, 0.01), (1000, 0.5, 0.15), (40_000, 0.9, 0.15)],
+)
+def test_intervals_of_runs_that_are_too_short_are_called_unreliable(num_requests, utilisation, most_reliable):
+    """They contain the mean wait, u² / (1 - u), in 73, 87 and 91 of 100 cases instead of 95."""
+    found = [judged(waits(seed, num_requests, utilisation)) for seed in range(200)]
+    assert np.mean([one.reliable for one in found]) <= most_reliable
+
+
+def test_intervals_of_runs_that_are_long_enough_are_called_reliable_and_hold():
+    """Batches of 10,000 requests beside a time of 300; 95 % of 60 with three deviations: at least 52."""
+    found = [judged(waits(seed, 200_000, 0.9)) for seed in range(60)]
+    assert np.mean([one.reliable for one in found]) >= 0.85
+    assert sum(0.81 / 0.1 in one.interval for one in found if one.reliable) >= 0.867 * sum(
+        one.reliable for one in found
+    )
+
+
+def test_a_run_that_is_too_short_is_told_how_long_it_should_be():
+    values = np.repeat(np.random.default_rng(1).normal(size=100), 20)
+    found = judged(values)
+    assert found.autocorrelation_time == pytest.approx(20, rel=0.5)
+    assert str(found).endswith("; too narrow: the run is too short; it would have to be at least 3 times as long")
+
+
 def test_independent_batches_are_rarely_doubted():
     """Of 500 series of independent values about one in twenty, at most 40 (three deviations above 25)."""
-    from blis_simpy.experiment.warm_up import _lag_one
-
     series = np.random.default_rng(2).normal(size=(500, 20))
     assert sum(_lag_one(values) > 1.645 / np.sqrt(20) for values in series) <= 40
 

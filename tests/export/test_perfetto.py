@@ -147,3 +147,26 @@ def test_the_same_run_gives_the_same_bytes_compressed_or_not(busy, tmp_path):
 def test_a_timeline_costs_less_than_a_kilobyte_and_a_half_a_request(busy, tmp_path):
     busy.write_perfetto(tmp_path / "t.json")
     assert (tmp_path / "t.json").stat().st_size < 1500 * busy.requests.num_rows + 400 * busy.steps.num_rows
+
+
+def test_a_transfer_is_a_span_of_the_network_and_a_link_has_a_counter(timeline):
+    """4 GB at 0 and 1 GB at 80 ms share 25 GB/s and end at 200 and 160 ms."""
+
+    def transfers(simulation):
+        simulation.network.send(0, 1, 4 * 10**9, kind="kv", request="request_0")
+        yield simulation.env.timeout(80_000)
+        yield simulation.network.send(0, 1, 10**9)
+
+    scenario = blis.Scenario(
+        model="qwen/qwen3-14b",
+        tp=1,
+        replicas=2,
+        network={"nic_bandwidth": "25 GB/s"},
+        workload=blis.Workload(rate=10, num_requests=20),
+        processes=[transfers],
+    )
+    seen = timeline(scenario.run())
+    assert seen.processes[2] == "network"
+    assert ("network", "kv", "request_0", 0, 200_000) in seen.spans
+    assert ("network", "transfer", "", 80_000, 160_000) in seen.spans
+    assert seen.counter("network", "replica-0 nic out") == [(0, 100), (200_000, 0)]

@@ -1,4 +1,4 @@
-"""Bodies of requests, and what is made of answers: of good ones, of bad ones, and of none."""
+"""Bodies of requests, and outcomes of good, bad and missing responses."""
 
 import asyncio
 import contextlib
@@ -235,7 +235,7 @@ BROKEN = {
     ),
     "an error in the stream": (
         events(event("hi"), b'data: {"error": {"message": "out of memory"}}', b"data: [DONE]"),
-        "error in the answer: out of memory",
+        "error in the response: out of memory",
     ),
 }
 

@@ -205,6 +205,9 @@ def test_requests_of_a_table_may_have_targets_of_their_own(prepare, tmp_path):
             0: blis.SLOTargets(ttft=109),
             1: blis.SLOTargets(ttft=110, e2e=220),
         }
+    result.write_trace(tmp_path / "trace")
+    trace = blis.load_trace(tmp_path / "trace.csv", header=tmp_path / "trace.yaml")
+    assert [request.slo_targets for request in trace.requests()] == [*result.record.slo_targets.values(), None]
     assert workload != blis.RequestWorkload.of_table({**table, "slo_ttft_us": [109, 110, 5]})
 
 

@@ -55,7 +55,7 @@ class Required:
         ("count", 0, "count must be >= 1, got 0"),
         ("count", 11, "count must be <= 10, got 11"),
         ("count", True, "count must be an integer, got True"),
-        ("count", 3.0, "count must be an integer, got 3.0"),
+        ("count", 3.5, "count must be an integer, got 3.5"),
         ("count", "3", "count must be an integer, got '3'"),
         ("count", None, "count must be an integer, got None"),
         ("share", 0, "share must be > 0, got 0"),

@@ -217,14 +217,18 @@ def test_every_sample_can_be_simulated(name, replay):
         assert sorted(result.requests["input_tokens"].tolist()) == sorted(trace.columns["input_tokens"].tolist())
 
 
-def test_figures_beyond_64_bits_are_named(tmp_path):
-    path = tmp_path / "sessions.jsonl"
-    calls = {"input": [{"input": 2**62, "output": 1}], "wait": [{"input": 1, "output": 1, "wait_ms": 4e15}] * 2}
-    calls["wait"] = [calls["wait"][0], {**calls["wait"][1], "after": ["0"]}]
-    for name, line in (("input", f"calls[0].input_tokens must be <= 2147483647, got {2**62} (line 1)"), ("wait", None)):
-        path.write_text(json.dumps({"session": "a", "calls": calls[name]}) + "\n")
-        with pytest.raises(WorkloadTraceError) as caught:
-            blis.load_trace(path)
-        assert (
-            str(caught.value) == f"{path}: {line or 'session must start its calls before 2**62 us, got ' + repr('a')}"
-        )
+@pytest.mark.parametrize(
+    ("calls", "rule"),
+    [
+        ([{"input": 2**62, "output": 1}], f"calls[0].input_tokens must be <= 2147483647, got {2**62} (line 1)"),
+        (
+            [{"input": 1, "output": 1, "wait_ms": 9e14, "after": [str(n - 1)] if n else []} for n in range(6)],
+            "session must start its calls before 2**62 us, got 'a'",
+        ),
+    ],
+)
+def test_figures_beyond_64_bits_are_named(tmp_path, calls, rule):
+    path = written(tmp_path / "sessions.jsonl", {"session": "a", "calls": calls})
+    with pytest.raises(WorkloadTraceError) as caught:
+        blis.load_trace(path)
+    assert str(caught.value) == f"{path}: {rule}"

@@ -249,6 +249,16 @@ def test_priorities_are_read_in_both_layouts(files):
     assert request.priority == 7
 
 
+def test_slo_targets_are_read_in_any_order_and_an_empty_field_is_none(files):
+    heading, line = table(row()).splitlines()
+    files(header=HEADER, t=f"{heading},slo_tpot_us,slo_ttft_us\n{line},,300\n")
+    (request,) = read_trace("header.yaml", "t.csv").requests()
+    assert (request.slo_targets.ttft, request.slo_targets.tpot) == (300, None)
+    files(header=HEADER, t=f"{heading},slo_ttft_us\n{line},-3\n")
+    with pytest.raises(WorkloadTraceError, match=r"slo_ttft_us must be a 64-bit integer >= 0, got '-3'"):
+        read_trace("header.yaml", "t.csv")
+
+
 def test_priority_that_is_no_integer_is_named_with_its_place(files):
     with pytest.raises(WorkloadTraceError) as caught:
         read_newer(files, (row(), 0, "high", "", 0))

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trace_text import HEADER, row, table
 
+from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import Span
 from blis_simpy.errors import ScenarioError, WorkloadTraceError
 from blis_simpy.trace_files.column_names import PREFIX_LENGTH
@@ -110,6 +111,15 @@ def test_priorities_are_written_only_if_there_are_any():
     text = written(input_tokens=lengths, vllm_priority=np.array([2, 0]))
     assert text.splitlines()[0].endswith("finish_reason,vllm_priority")
     assert [request.priority for request in read_trace("t.yaml", "t.csv").requests()] == [2, 0]
+
+
+def test_slo_targets_of_requests_are_written_only_if_there_are_any_and_survive():
+    lengths = np.array([10, 10])
+    assert "slo_" not in written(input_tokens=lengths).replace("slo_class", "")
+    text = written(input_tokens=lengths, slo_ttft_us=np.array([0, 200]), slo_e2e_us=np.array([0, 5000]))
+    assert text.splitlines()[0].endswith("finish_reason,slo_ttft_us,slo_e2e_us")
+    targets = [request.slo_targets for request in read_trace("t.yaml", "t.csv").requests()]
+    assert targets == [None, SLOTargets(ttft=200, e2e=5000)]
 
 
 def test_contents_survive():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import yaml
 
+import blis_simpy as blis
 from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
 from blis_simpy.workload.load_workload import read_workload
 from blis_simpy.workload.spec.arrival import Arrival
@@ -78,6 +79,18 @@ def test_very_bursty_gamma_gaps_have_mean_and_spread_of_the_distribution():
     found = gaps(GammaArrivals(cv=12.0), 50, 1_000_000)
     assert found.mean() == pytest.approx(20_000, rel=0.06)
     assert found.std() / found.mean() == pytest.approx(12.0, rel=0.1)
+
+
+@pytest.mark.parametrize("arrivals", ["gamma", {"process": "gamma"}, "weibull"])
+def test_bursty_arrivals_without_cv_are_warned_of_because_they_are_poisson(arrivals, caplog):
+    name = arrivals if isinstance(arrivals, str) else arrivals["process"]
+    assert blis.Workload(arrivals=arrivals).arrivals.cv == 1
+    assert caplog.messages == [f"{name} arrivals without cv have cv 1, which is poisson"]
+
+
+def test_a_cv_of_a_process_without_one_is_warned_of(caplog):
+    blis.Workload(arrivals={"process": "poisson", "cv": 3})
+    assert caplog.messages == ["cv 3 has no effect on poisson arrivals"]
 
 
 @pytest.mark.parametrize("cv", [10.0, 10.1, 25.0])

@@ -1,4 +1,4 @@
-"""Fields that hold an arrival process, and the form in which files of BLIS name one."""
+"""Fields that keep an arrival process, and its form in files of BLIS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HIGHEST_GAMMA_CV = 10.0
 
 @settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the parameter that files of BLIS know.
+    """Arrival process by name, with its `cv`, as in files of BLIS.
 
     Examples
     --------
@@ -44,25 +44,33 @@ class Arrival:
 
     def build(self) -> ArrivalProcess:
         """Make the arrival process; `cv` is ignored where the process has no such parameter, as in the reference."""
-        plugin = registry.get("arrivals", self.process)
+        cv, name = self.cv, self.process
+        if cv is None and name in _LIKE_POISSON:
+            _log.warning("%s arrivals without cv have cv 1, which is poisson", name)
+        plugin = registry.get("arrivals", name)
         takes_cv = not attrs.has(plugin) or "cv" in attrs.fields_dict(plugin)
-        options = {} if self.cv is None or not takes_cv else {"cv": self.cv}
+        if cv is not None and not takes_cv:
+            _log.warning("cv %g has no effect on %s arrivals", cv, name)
+        options = {} if cv is None or not takes_cv else {"cv": cv}
         process: ArrivalProcess = registry.build("arrivals", plugin, **options)
         return process
 
+
+_LIKE_POISSON = ("gamma", "weibull")
+"""Processes whose default coefficient of variation makes them a Poisson process."""
 
 ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, Any]]
 """Type of a field that holds an arrival process: an instance or a class, made from any form that `ARRIVALS` takes."""
 
 
 def _to_process(value: Any) -> Any:
-    """Make an arrival process of one of its forms.
+    """Make an arrival process from one of its forms.
 
     Parameters
     ----------
     value : object
-        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
-        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned
+        unchanged, and the field checks it: an instance, a class, or a mapping of type and options.
 
     Raises
     ------
@@ -70,7 +78,7 @@ def _to_process(value: Any) -> Any:
         If a mapping is wrong; the paths start below the field.
     """
     if isinstance(value, str) and value in registry.names("arrivals"):
-        return registry.build("arrivals", value)
+        value = Arrival(process=value) if value in _LIKE_POISSON else registry.build("arrivals", value)
     if isinstance(value, Mapping) and "type" not in value:
         process = value.get("process")
         if set(value) - {"process", "cv"} and process in registry.names("arrivals"):
@@ -94,7 +102,7 @@ def arrival_in_blis(process: Any) -> Any:
 
 
 def check_cv(process: Any, path: str = "arrival") -> None:
-    """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+    """Check the coefficient of variation of a client; members of a cohort may have any.
 
     Parameters
     ----------

@@ -202,7 +202,7 @@ class MultiTurn:
 
 @settings_class
 class Reasoning:
-    """Conversations and reasoning of a client."""
+    """Conversations, and share of reasoning in the outputs, of a client."""
 
     reason_ratio_distribution: OptionalLengthField = setting(
         default=None,

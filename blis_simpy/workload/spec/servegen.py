@@ -55,7 +55,7 @@ class _Row(NamedTuple):
 
 @settings_class
 class ServegenData:
-    """Folder in the layout of ServeGen, and the part of its time that is used."""
+    """Folder in the layout of ServeGen, and the span of its time that is used."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
@@ -141,12 +141,12 @@ class ServegenData:
 
 
 class _Chunk:
-    """The two files of one client.
+    """Files of one client.
 
     Attributes
     ----------
     is_clamped : bool
-        Whether a coefficient of variation of a client made of it was moved to a bound.
+        Whether a coefficient of variation was set to a bound.
     """
 
     def __init__(self, trace: Path) -> None:
@@ -239,7 +239,7 @@ class _Chunk:
 
 
 def _multimodal(tables: dict[str, LengthSampler]) -> Multimodal:
-    """Parts of the prompts; one item of each kind whose number is not in the folder."""
+    """Parts of multimodal prompts; one item of each kind whose number is not in the folder."""
     parts: dict[str, Any] = {"text_distribution": tables[_MULTIMODAL[0]]} if _MULTIMODAL[0] in tables else {}
     for key in _MULTIMODAL[1:]:
         name = key.removesuffix("_tokens")
@@ -259,7 +259,7 @@ def _is_text_table(window: Any) -> bool:
 
 
 def _is_filled(text: str) -> bool:
-    """Whether a table has entries: that of a window without requests is empty."""
+    """Whether a table has entries; windows without requests have empty tables."""
     return bool(text.strip("{}, \n\t"))
 
 
@@ -270,7 +270,7 @@ def _is_number(text: str) -> bool:
 
 
 def _rows(trace: Path) -> list[_Row]:
-    """Rows that can be read, in file order; one warning if there are others."""
+    """Return the rows that can be read, in file order, with one warning about the others."""
     try:
         lines = [line for line in csv.reader(read_text(trace, max_bytes=DATA_BYTES).splitlines()) if line]
     except csv.Error as error:
@@ -292,7 +292,7 @@ def _rows(trace: Path) -> list[_Row]:
 
 
 def _table(text: str, key: str, dataset: Path) -> dict[str, float]:
-    """Read ``{tokens: weight, ...}``; of equal token counts the last one counts."""
+    """Read ``{tokens: weight, ...}``; the last one of equal token counts is used."""
     body = text.strip()
     if not (body.startswith("{") and body.endswith("}") and len(body) > 1):
         raise ScenarioError.at(key, "must be a table in braces", text, file=str(dataset))

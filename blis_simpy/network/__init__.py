@@ -1,0 +1,1 @@
+"""Network between replicas, memories and stores: links whose bandwidth concurrent transfers share."""
