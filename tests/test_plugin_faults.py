@@ -162,6 +162,30 @@ def test_a_plugin_that_breaks_its_protocol_is_named(case, monkeypatch):
     assert len(caught.value.problems) == 1
 
 
+class Store(SingleTier):
+    """Keeps the rules until a method is replaced."""
+
+
+ANSWERS = {
+    "blocks of None": ({"kv.store": type("Mine", (Store,), {"blocks_to_admit": lambda *_: None})}, "KV store Mine"),
+    "prefix of None": ({"kv.store": type("Mine", (Store,), {"cached_prefix": lambda *_: None})}, "KV store Mine"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_plugin_whose_answer_cannot_be_used_is_named(case):
+    changes, name = ANSWERS[case]
+    with pytest.raises(
+        blis.PluginError, match=f"{name} has an answer or a method that cannot be used: TypeError.*tick"
+    ):
+        BASE.with_(**{"engine.profile": "vllm", **changes}).run()
+
+
+def test_a_plugin_that_raises_stop_iteration_is_named():
+    with pytest.raises(blis.PluginError, match=r"batch policy Mine raised StopIteration\(\) in form \(tick \d+\)"):
+        BASE.with_(**{"engine.batching": plugin(form=lambda: next(iter(())))}).run()
+
+
 class Nothing:
     def __init__(self, *_arguments):
         pass
@@ -254,30 +278,6 @@ def test_a_wrong_delay_of_a_process_is_named(delay):
 
     with pytest.raises(blis.SimulationError, match=rf"^delay must be .*, got {delay!r}"):
         BASE.with_(processes=[waits]).run()
-
-
-class Store(SingleTier):
-    """Keeps the rules until a method is replaced."""
-
-
-ANSWERS = {
-    "blocks of None": ({"kv.store": type("Mine", (Store,), {"blocks_to_admit": lambda *_: None})}, "KV store Mine"),
-    "prefix of None": ({"kv.store": type("Mine", (Store,), {"cached_prefix": lambda *_: None})}, "KV store Mine"),
-}
-
-
-@pytest.mark.parametrize("case", ANSWERS)
-def test_a_plugin_whose_answer_cannot_be_used_is_named(case):
-    changes, name = ANSWERS[case]
-    with pytest.raises(
-        blis.PluginError, match=f"{name} has an answer or a method that cannot be used: TypeError.*tick"
-    ):
-        BASE.with_(**{"engine.profile": "vllm", **changes}).run()
-
-
-def test_a_plugin_that_raises_stop_iteration_is_named():
-    with pytest.raises(blis.PluginError, match=r"batch policy Mine raised StopIteration\(\) in form \(tick \d+\)"):
-        BASE.with_(**{"engine.batching": plugin(form=lambda: next(iter(())))}).run()
 
 
 def test_an_oracle_gets_the_output_length():

@@ -148,22 +148,6 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
     return PluginError.at(f"{kind} {name}", rule, code="plugin_raised")
 
 
-def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
-    """Name a process that yields something else than an event.
-
-    SimPy describes it in several lines, and fails if the code of the process is not in a file.
-    """
-    from simpy.events import Process
-
-    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
-    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
-        return None
-    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
-    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
-    hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
-    return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
-
-
 def _fault_of_an_answer(error: Exception, now: int | None) -> PluginError | None:
     """Name the plug-in whose answer this library cannot use, or whose method it cannot call."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -185,6 +169,22 @@ def _attributes(owner: object) -> list[object]:
         return []
     names = [name for cls in type(owner).__mro__ for name in getattr(cls, "__slots__", ())]
     return [getattr(owner, name, None) for name in (*names, *getattr(owner, "__dict__", ()))]
+
+
+def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
+    """Name a process that yields something else than an event.
+
+    SimPy describes it in several lines, and fails if the code of the process is not in a file.
+    """
+    from simpy.events import Process
+
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
+    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
+        return None
+    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
+    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
+    hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
+    return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
 def _foreign_frame(error: Exception) -> FrameType | None:
