@@ -24,7 +24,10 @@ from blis_simpy.units import format_ticks, ticks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simpy.events import Event  # noqa: TC004 - a type only: settings import this module, and SimPy is slow to import
+    from simpy.events import Event
+else:
+    # Requests of a scenario file are checked against these annotations; settings import this module, and SimPy is slow.
+    Event = object
 
 __all__ = ["NEVER", "Handover", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
 

@@ -92,6 +92,12 @@ class DecodeBatch:
         """Add the tokens of a number of steps."""
         self.context_tokens += self.count * steps
 
+    def take_step(self, step: int) -> list[RunningRequest]:
+        """Add the tokens of a step; remove and return the requests that end in it, in batch order."""
+        self.context_tokens += self.count
+        ends = self._ends
+        return self.pop_ended(step) if ends and ends[0][0] <= step else []
+
     def next_end(self) -> int:
         """Return the number of the next step in which a request ends; -1 without requests."""
         ends = self._ends

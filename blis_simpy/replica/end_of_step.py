@@ -197,17 +197,27 @@ class EndOfStepEngine(Engine):
             # Timeouts come first: a request that times out at the end of its last step does not complete.
             if self._timed_out:
                 self._end_timed_out(now)
-            self._deliver(now)
+            step = batch.num_delivered
+            batch.num_delivered = step + 1
+            self.last_delivered_at = now
+            if self._effects and self._effects[0][0] == step:
+                self._apply_effects(now)
             if not self._formed and (batch.members or waiting or self._lost_one):
                 return now + self._pause_us
         if self._arrived or self._timed_out:
             self.take_inputs(now)
         while self.num_steps - batch.num_delivered <= self.steps_ahead:
-            wanted = bool(batch.members or waiting or self._lost_one)
+            effects = self._form_step(now) if batch.members or waiting or self._lost_one else None
             self._lost_one = False
-            self._formed = wanted and self._form_next(now)
-            if not self._formed:
+            self._formed = effects is not None
+            if effects is None:
                 break
+            batch.num_delivered_before = batch.num_delivered
+            prefilled, ended = effects
+            if prefilled or ended:
+                for leg in ended:
+                    batch.reach_last_step(leg, self.num_steps)
+                self._effects.append((self.num_steps - 1, prefilled, ended))
         # After a turn without a step, new requests are held back until the next turn: the decision to pause depends on
         # the requests known at this turn.
         self._holds_back = not self._formed
@@ -219,27 +229,8 @@ class EndOfStepEngine(Engine):
         # waits for the resource.
         return None
 
-    def _form_next(self, now: int) -> bool:
-        """Form a step; return False if no request gets a token."""
-        effects = self._form_step(now)
-        if effects is None:
-            return False
-        batch = self.batch
-        batch.num_delivered_before = batch.num_delivered
-        prefilled, ended = effects
-        if prefilled or ended:
-            for leg in ended:
-                batch.reach_last_step(leg, self.num_steps)
-            self._effects.append((self.num_steps - 1, prefilled, ended))
-        return True
-
-    def _deliver(self, now: int) -> None:
-        """Apply the effects of the oldest pending step, which ends now."""
-        step = self.batch.num_delivered
-        self.batch.num_delivered = step + 1
-        self.last_delivered_at = now
-        if not self._effects or self._effects[0][0] != step:
-            return
+    def _apply_effects(self, now: int) -> None:
+        """Apply the effects of the delivered step, which ends now."""
         _, prefilled, ended = self._effects.popleft()
         # Requests that have timed out or were withdrawn lose their pending outputs. A preempted request still gets
         # them, and may even complete while it waits.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
 from blis_simpy.core.environment import ReplicaEvent
@@ -28,7 +29,7 @@ from blis_simpy.replica.batch_policies import SteadyBatchPolicy, forms_decode_st
 from blis_simpy.replica.kv_store import HostTier, ReceivingKVStore
 from blis_simpy.replica.log import ReplicaLog, StepLog
 from blis_simpy.replica.paged_blocks import PagedBlocks
-from blis_simpy.replica.plugin_checks import checked_delay, latency_error
+from blis_simpy.replica.plugin_checks import checked_delay, checked_step_time
 from blis_simpy.replica.running_batch import RunningBatch
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ __all__ = ["Engine"]
 _MAX_EMPTY_STEPS = 100_000
 _QUEUED = RequestOutcome.QUEUED
 _PREFILL = Phase.PREFILL
+_BATCH_POSITION = attrgetter("batch_position")
 
 _log = logging.getLogger("blis_simpy")
 
@@ -165,6 +167,7 @@ class Engine(ABC):
         self._steady_policy = policy if isinstance(policy, SteadyBatchPolicy) else None
         self._skips_policy = self.host_tier is None and forms_decode_steps_alike(policy)
         self._observers = observers
+        self._step_time = latency.step_time if is_own(latency) else checked_step_time(latency)
         self._token_processing_us = checked_delay(latency, "output_token_processing_time")
         self._overhead_us = checked_delay(latency, "post_decode_overhead")
         self._builder = BatchBuilder(
@@ -495,14 +498,6 @@ class Engine(ABC):
         shown = StepBatch((), num_decodes, decodes.context_tokens, self.decode_contexts)
         return self._start_step(now, self._step_time(shown), num_decodes, 0)
 
-    def _step_time(self, shown: StepBatch) -> int:
-        duration = self.latency.step_time(shown)
-        if type(duration) is not int:
-            raise latency_error(self.latency, "step_time must return a whole number of microseconds (int)", duration)
-        if duration < 0:
-            raise latency_error(self.latency, "step_time must be >= 0", duration)
-        return duration
-
     def _start_step(
         self, now: int, duration: int, num_decodes: int, prefill_tokens: int
     ) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
@@ -510,36 +505,39 @@ class Engine(ABC):
         # With a duration of 0, the replica would form steps endlessly within one tick.
         if duration < 1:
             duration = 1
+        batch, step = self.batch, self.num_steps
         start = self.device_free_at
         if now > start:
             start = now
         self.last_step_start = start
         self.device_free_at = start + duration
         self.busy_us += duration
-        step = self.num_steps
         # Tokens are counted at formation, in both engines: output lengths are known, so the end of the step adds no
         # information that the next formation needs, and a macro-step is counted in one operation.
         if self.tiers is not None and prefill_tokens:
             size = self._block_size
-            filled = [
-                (leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in self.batch.prefilling
-            ]
+            filled = [(leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in batch.prefilling]
             self.tiers.computed(filled, self.device_free_at)
-        effects = self._count_tokens()
+        self.num_steps = step + 1
+        ended = batch.decodes.take_step(step)
+        prefilled: Sequence[RunningRequest] = self._count_prefills(step, ended) if batch.prefilling else ()
+        if len(ended) > 1:
+            # Completions free blocks in this order, which decides the order of their eviction.
+            ended.sort(key=_BATCH_POSITION)
         # Read before the effects apply: blocks freed by completions are in use during this step.
         used = self.num_blocks - self.kv_blocks.free
         queue_depth = len(self.queue.waiting) + len(self.queue.loading)
         if self._arrived:
             queue_depth += len(self._arrived)
-        self.steps.step(start, duration, num_decodes, prefill_tokens, len(self.batch.members), queue_depth, used)
+        self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
         if self.host_tier is not None:
             self.offload()
         # A decision is a step with a prefill or an end; all others could be part of a macro-step. The moving average is
         # an integer, for equal results on every platform: m += x - m / 8 converges to 8 x.
-        if prefill_tokens or effects[1]:
+        if prefill_tokens or ended:
             self.decision_gap_x8 += step - self.last_decision - (self.decision_gap_x8 >> 3)
             self.last_decision = step
-        return effects
+        return prefilled, ended
 
     def _count_empty_step(self) -> None:
         """Count steps in a row that compute nothing, which a batch policy of others must not form for ever."""
@@ -581,34 +579,26 @@ class Engine(ABC):
         """Progress of each decoding request before the next step, in batch order."""
         return self.batch.decode_contexts(self.num_steps)
 
-    def _count_tokens(self) -> tuple[Sequence[RunningRequest], list[RunningRequest]]:
-        """Count the tokens of the formed step; return the requests that complete their prefill, and those that end."""
-        batch, decodes, step = self.batch, self.batch.decodes, self.num_steps
-        self.num_steps = step + 1
-        decodes.advance(1)
-        ended = decodes.pop_ended(step)
-        prefilled: Sequence[RunningRequest] = ()
-        if batch.prefilling:
-            prefilled = []
-            unfinished: list[RunningRequest] = []
-            for leg in batch.prefilling:
-                leg.computed += leg.granted
-                leg.granted = 0
-                if leg.computed < leg.input_tokens:
-                    unfinished.append(leg)
-                    continue
-                leg.first_decode_step = step + 1
-                leg.last_step = step + leg.last_progress - leg.input_tokens
-                if leg.last_step == step:
-                    ended.append(leg)
-                else:
-                    decodes.add(leg)
-                prefilled.append(leg)
-            batch.end_prefills(unfinished)
-        if ended and len(ended) > 1:
-            # Completions free blocks in this order, which decides the order of their eviction.
-            ended.sort(key=lambda leg: leg.batch_position)
-        return prefilled, ended
+    def _count_prefills(self, step: int, ended: list[RunningRequest]) -> list[RunningRequest]:
+        """Count the prefill tokens of a step; return the requests that complete their prefill, and append ends."""
+        batch = self.batch
+        prefilled: list[RunningRequest] = []
+        unfinished: list[RunningRequest] = []
+        for leg in batch.prefilling:
+            leg.computed += leg.granted
+            leg.granted = 0
+            if leg.computed < leg.input_tokens:
+                unfinished.append(leg)
+                continue
+            leg.first_decode_step = step + 1
+            leg.last_step = step + leg.last_progress - leg.input_tokens
+            if leg.last_step == step:
+                ended.append(leg)
+            else:
+                batch.decodes.add(leg)
+            prefilled.append(leg)
+        batch.end_prefills(unfinished)
+        return prefilled
 
     def offload(self) -> None:
         """Copy full blocks to the host tier."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blis_simpy.core.request import Request
-    from blis_simpy.latency.base import IntTicks, LatencyModel
+    from blis_simpy.latency.base import IntTicks, LatencyModel, StepBatch
     from blis_simpy.replica.schedulers import PriorityPolicy, Scheduler
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "checked_key",
     "checked_queueing_time",
     "checked_score",
+    "checked_step_time",
     "latency_error",
 ]
 
@@ -83,6 +84,20 @@ def checked_delay(latency: LatencyModel, method: str, *arguments: int) -> int:
 def checked_queueing_time(latency: LatencyModel) -> Callable[[int], int]:
     """Return the method ``queueing_time`` of a latency model with a check of what it returns."""
     return lambda input_tokens: checked_delay(latency, "queueing_time", input_tokens)
+
+
+def checked_step_time(latency: LatencyModel) -> Callable[[StepBatch], int]:
+    """Return the method ``step_time`` of a latency model with a check that it returns an int >= 0."""
+
+    def step_time(batch: StepBatch) -> int:
+        duration: object = latency.step_time(batch)
+        if type(duration) is not int:
+            raise latency_error(latency, "step_time must return a whole number of microseconds (int)", duration)
+        if duration < 0:
+            raise latency_error(latency, "step_time must be >= 0", duration)
+        return duration
+
+    return step_time
 
 
 def checked_durations(latency: LatencyModel, durations: Any) -> list[int] | IntTicks | int:

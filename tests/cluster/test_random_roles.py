@@ -48,30 +48,28 @@ def disaggregated(draw):
     return attrs.evolve(case, scenario=scenario)
 
 
-seen = Counter()
-
-
 @pytest.mark.equivalence
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(disaggregated())
-def test_random_roles_step_by_step_and_many_steps_at_once(case):
-    _, plain = run(case, macro_steps=False)
-    simulation, fast = run(case, macro_steps=True)
-    for name, value in plain.items():
-        assert fast[name] == value, name
-    laws(case, simulation, fast)
-    handed_over = [leg for request in simulation.requests for leg in request.legs if leg.handover is not None]
-    seen["handovers"] += len(handed_over)
-    seen["given up"] += sum(leg.outcome is RequestOutcome.WITHDRAWN for leg in handed_over)
-    seen["started over"] += len(simulation.cluster.restarts)
-    if case.scenario.horizon is None:
-        for replica in simulation.replicas:
-            assert replica.num_held == 0
-            assert replica.used_blocks == 0
+def test_random_roles_step_by_step_and_many_steps_at_once():
+    """Not vacuous: handovers happen, and some of them fail."""
+    seen = Counter()
 
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(disaggregated())
+    def check(case):
+        _, plain = run(case, macro_steps=False)
+        simulation, fast = run(case, macro_steps=True)
+        for name, value in plain.items():
+            assert fast[name] == value, name
+        laws(case, simulation, fast)
+        handed_over = [leg for request in simulation.requests for leg in request.legs if leg.handover is not None]
+        seen["handovers"] += len(handed_over)
+        seen["given up"] += sum(leg.outcome is RequestOutcome.WITHDRAWN for leg in handed_over)
+        seen["started over"] += len(simulation.cluster.restarts)
+        if case.scenario.horizon is None:
+            for replica in simulation.replicas:
+                assert replica.num_held == replica.used_blocks == 0
 
-def test_the_random_scenarios_reach_the_rare_cases():
-    """The test above is not vacuous: handovers happen, and some of them fail."""
-    assert seen["handovers"] > 100
+    check()
+    assert seen["handovers"] > 50
     assert seen["given up"] > 0
     assert seen["started over"] > 0
