@@ -22,6 +22,12 @@ hooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hooks)
 
 
+def test_tests_that_hold_guarantees_exist():
+    named = re.findall(r"`(tests/[^`]+)`", (DOCS / "guarantees.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    assert [path for path in named if not (DOCS.parent / path).exists()] == []
+
+
 def test_extras_that_pages_name_exist():
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for path in (DOCS.parent / "README.md", *DOCS.rglob("*.md")):
