@@ -52,7 +52,8 @@ class Phase(IntEnum):
     DECODE = 2
 
 
-@mypyc_attr(serializable=True)
+# mypyc skips `__init__` of a serializable class that interpreted code calls, unless it may have interpreted subclasses.
+@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)
 class Leg:
     """Stay of a request on a replica.
 
