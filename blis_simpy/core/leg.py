@@ -107,7 +107,8 @@ class Handover:
         return f"<Handover of {self.source.request.id} from replica {self.source.replica}: {self.tokens:,} tokens>"
 
 
-@mypyc_attr(serializable=True)
+# mypyc skips `__init__` of a serializable class that interpreted code calls, unless it may have interpreted subclasses.
+@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)
 class Leg:
     """Stay of a request on a replica.
 

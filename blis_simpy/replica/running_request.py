@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RunningRequest"]
 
 
-@mypyc_attr(serializable=True)
+@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)
 class RunningRequest(Leg):
     """A leg with the state that engine and KV store keep for it.
 

@@ -1,5 +1,7 @@
 """Batch formers that are not ours: what they do not grant is not given."""
 
+import pytest
+
 from blis_simpy.replica.batch_policies import ContinuousBatching
 
 
@@ -27,3 +29,26 @@ def test_decode_that_is_left_out_gets_no_token_when_a_granted_one_is_evicted(ser
     tokens = dict(served.steps("start_us", "decode_tokens"))
     assert served.result.preemptions == [("request_2", 500)]
     assert tokens[500] == 1
+
+
+class Counted(ContinuousBatching):
+    """Counts the steps that it forms; the decode steps are those of its base class."""
+
+    def __init__(self):
+        self.num_formed = 0
+
+    def form(self, step):
+        self.num_formed += 1
+        super().form(step)
+
+
+@pytest.mark.parametrize("profile", ["blis", "vllm"])
+def test_a_subclass_forms_every_single_step(serve, profile):
+    """The engine forms decode steps without the built-in policy only: both give the same steps."""
+    policy = Counted()
+    options = {"profile": profile, "macro_steps": False, "block_size": 4, "beta": (100.0, 0.0, 0.0)}
+    counted = serve((4, 9, 0), (6, 20, 350), batching=lambda: policy, **options)
+    plain = serve((4, 9, 0), (6, 20, 350), **options)
+    columns = ("start_us", "duration_us", "decode_tokens", "prefill_tokens", "batch_size", "used_blocks")
+    assert policy.num_formed >= len(counted.steps(*columns)) > 20
+    assert counted.steps(*columns) == plain.steps(*columns)
