@@ -112,8 +112,10 @@ class ResolvedDeployment:
     def kv_bytes_per_token(self) -> float | None:
         """Return the size of the KV cache of a token on all GPUs of a replica, bytes; None without an architecture.
 
-        Only layers whose cache grows with the context count.
+        The setting `kv.bytes_per_token`, if it is given; else only layers whose cache grows with the context count.
         """
+        if self.kv.bytes_per_token is not None:
+            return self.kv.bytes_per_token
         if self.model is None or self.tp < 1:
             return None
         try:

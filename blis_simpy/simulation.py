@@ -260,7 +260,6 @@ class Simulation:
         )
 
     def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment, role: str) -> ReplicaKind:
-        given = self.settings.disaggregation.kv_bytes_per_token
         return ReplicaKind(
             model=group.model,
             gpu_type=deployment.settings["hardware"].value or "",
@@ -268,7 +267,7 @@ class Simulation:
             replicas=group.replicas,
             make=partial(self._make_replica, group, deployment),
             role=role,
-            kv_bytes_per_token=deployment.kv_bytes_per_token if given is None else lambda: given,
+            kv_bytes_per_token=deployment.kv_bytes_per_token,
         )
 
     def _make_replica(self, group: ScenarioSettings, deployment: ResolvedDeployment, index: int) -> Replica:
@@ -288,7 +287,7 @@ class Simulation:
 
     def _tier_pool(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> TierPool:
         """Return the KV tiers of the replicas with the same model, KV size and tiers."""
-        bytes_per_token = group.kv.bytes_per_token or deployment.kv_bytes_per_token()
+        bytes_per_token = deployment.kv_bytes_per_token()
         if bytes_per_token is None:
             raise ScenarioError.at(
                 "kv.bytes_per_token", "must be given with kv.tiers", hint="the architecture of the model is not known"

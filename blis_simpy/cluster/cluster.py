@@ -341,7 +341,7 @@ class Cluster:
             rule = "must have the engine profile vllm, and a KV store that can receive blocks, for migrations"
             raise SimulationError.at(f"replica {replica.index}", rule)
         if self._kinds[self._groups[replica.index]].kv_bytes_per_token() is None:
-            hint = "set disaggregation.kv_bytes_per_token"
+            hint = "set kv.bytes_per_token"
             raise SimulationError.at(f"replica {replica.index}", "must have a known size of its KV cache", hint=hint)
 
     def _empty(self, drained: Replica) -> None:

@@ -194,12 +194,6 @@ class DisaggregationSettings:
         gt=0,
         dimension="duration",
     )
-    kv_bytes_per_token: float | None = setting(
-        default=None,
-        help="KV cache of a token on all GPUs of a replica; unset means computed from the model.",
-        unit="bytes",
-        gt=0,
-    )
     num_layers: int | None = setting(
         default=None,
         help="Number of layers that a layered transfer sends one by one; unset means those of the model.",

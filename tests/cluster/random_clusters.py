@@ -152,10 +152,14 @@ def cases(draw, profile=None):
             scheduler=draw(st.sampled_from(["fcfs", "fcfs", "sjf", "priority-fcfs"])),
             priority=draw(st.sampled_from(["constant", "slo-based"])),
         ),
-        kv=blis.KVSettings(blocks=blocks, block_size=block_size, cpu_blocks=cpu_blocks),
+        kv=blis.KVSettings(
+            blocks=blocks,
+            block_size=block_size,
+            cpu_blocks=cpu_blocks,
+            bytes_per_token=draw(st.sampled_from([1.0, 1e6])),
+        ),
         lifecycle=lifecycle,
         node_pools=pools,
-        disaggregation={"kv_bytes_per_token": draw(st.sampled_from([1.0, 1e6]))},
     )
     moves = st.builds(
         Move,

@@ -30,7 +30,7 @@ class FixedSteps:
 
 
 PAIR = (ReplicaGroup(role="prefill"), ReplicaGroup(role="decode"))
-KNOWN = {"kv_bytes_per_token": 131_072}
+KV_BYTES = 131_072
 LINE = {"nic_bandwidth": "25GB/s"}
 
 
@@ -196,9 +196,9 @@ def test_blocks_that_are_on_the_way_are_not_in_the_prefix_cache():
 
 def test_a_decode_replica_without_room_leaves_the_blocks_with_the_source():
     """150 blocks at the decode replica hold one prompt of 128: the second waits with the source for the first."""
-    kv = blis.KVSettings(blocks=150)
+    kv = blis.KVSettings(blocks=150, bytes_per_token=KV_BYTES)
     groups = [ReplicaGroup(role="prefill"), ReplicaGroup(role="decode", kv=kv)]
-    result = prepare(Request("a", 0, 2048, 3), Request("b", 0, 2048, 3), groups=groups, disaggregation=KNOWN).run()
+    result = prepare(Request("a", 0, 2048, 3), Request("b", 0, 2048, 3), groups=groups).run()
     first, second = result.requests.rows()
     # An engine that could not form a step pauses for 1 ms before the next attempt.
     assert second["kv_reserved_at_us"] == first["finished_at_us"] + 1000

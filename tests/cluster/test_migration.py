@@ -1,7 +1,7 @@
 """Migration policies."""
 
 import pytest
-from test_handovers import KNOWN, prepare
+from test_handovers import KV_BYTES, prepare
 
 import blis_simpy as blis
 from blis_simpy.core.request import Request
@@ -19,8 +19,7 @@ def test_balance_kv_moves_requests_to_the_empty_replica():
         *uneven(),
         groups=(),
         replicas=2,
-        kv=blis.KVSettings(blocks=500),
-        disaggregation=KNOWN,
+        kv=blis.KVSettings(blocks=500, bytes_per_token=KV_BYTES),
         migration={"policy": "balance-kv", "interval": "400ms"},
     )
     result = simulation.run()
@@ -36,8 +35,7 @@ def test_a_threshold_prevents_migrations():
         *uneven(),
         groups=(),
         replicas=2,
-        kv=blis.KVSettings(blocks=500),
-        disaggregation=KNOWN,
+        kv=blis.KVSettings(blocks=500, bytes_per_token=KV_BYTES),
         migration={"policy": {"type": "balance-kv", "threshold": 1.0}, "interval": "400ms"},
     )
     simulation.run()

@@ -42,8 +42,8 @@ def disaggregated(draw):
             "dispatch_delay": draw(st.sampled_from([0, 0, 40])),
             "hold_timeout": draw(st.sampled_from([300, 480_000_000])),
             "num_layers": draw(st.sampled_from([1, 2, 8])),
-            "kv_bytes_per_token": draw(st.sampled_from([100.0, 3000.0])),
         },
+        **{"kv.bytes_per_token": draw(st.sampled_from([100.0, 3000.0]))},
     )
     return attrs.evolve(case, scenario=scenario)
 

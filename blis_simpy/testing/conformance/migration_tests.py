@@ -51,8 +51,7 @@ class MigrationPolicyTests(ConformanceSuite):
         scenario = Scenario(
             model=_MODEL,
             replicas=3,
-            kv={"blocks": 1500},
-            disaggregation={"kv_bytes_per_token": 131_072},
+            kv={"blocks": 1500, "bytes_per_token": 131_072},
             migration={"policy": Watched(), "interval": "100ms"},
         )
         requests = [Request(f"request_{i}", i * 1000, 500, 20 if i % 3 else 400) for i in range(30)]
