@@ -526,7 +526,9 @@ class Replica:
     @property
     def used_blocks(self) -> int:
         """Number of KV blocks in use, including those of other processes."""
-        return self.block_usage()
+        # Not `self.block_usage()`: compiled by mypyc 2.4, that returns the function.
+        usage = self.block_usage
+        return usage()
 
     def observe(self) -> Observation:
         """Return the current state of the replica."""

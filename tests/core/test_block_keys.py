@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.core.block_keys import BlockHasher
 from blis_simpy.core.token_spans import ContinuedSpans, Span
+from blis_simpy.native import is_compiled
 
 
 def keys_of(hasher: BlockHasher, *spans: Span) -> list[int]:
@@ -91,6 +93,7 @@ def test_a_conversation_is_one_line():
         assert hasher.keys(content).runs == [(1, len(hasher.keys(content)))]
 
 
+@pytest.mark.skipif(is_compiled(), reason="counts calls of a method, which compiled code does not look up")
 def test_a_round_hashes_only_what_it_adds(monkeypatch):
     hashed = []
     hasher = BlockHasher(16)
