@@ -176,12 +176,14 @@ class Simulation:
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
         admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
-        # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         decider = build_decider(scenario.disaggregation)
         prefill_routing = build_prefill_routing(scenario.disaggregation)
-        # Ties in the choice of prefill replicas are broken with draws of their own.
-        prefill_context = attrs.evolve(context, streams=streams.prefixed("prefill-"))
-        policies = ((admission, context), (routing, context), (decider, context), (prefill_routing, prefill_context))
+        policies: list[tuple[object, PolicyContext]] = [(admission, context), (routing, context)]
+        if set(scenario.roles) != {"both"}:
+            # Ties in the choice of prefill replicas are broken with draws of their own.
+            prefill_context = attrs.evolve(context, streams=streams.prefixed("prefill-"))
+            policies += [(decider, context), (prefill_routing, prefill_context)]
+        # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
         for policy, of_run in policies:
             self.env.call_at(self.env.now, -1, partial(_start, policy, of_run))
         self._log = build_decision_log(scenario.router)

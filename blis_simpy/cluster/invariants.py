@@ -219,7 +219,8 @@ class InvariantChecker:
             self._fail(rule, replica=leg.replica, request=request)
 
     def _planned_outputs(self, leg: Leg) -> int:
-        request, engine = leg.request, self._cluster.replicas[leg.replica].settings
+        request: Request = leg.request
+        engine = self._cluster.replicas[leg.replica].settings
         planned = request.output_tokens
         if engine.step_effects == "end":
             planned = max(planned, 1)

@@ -6,12 +6,9 @@ Times are ticks (µs since the start of the simulation), durations are µs.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Any
 
 from blis_simpy.native import mypyc_attr
-
-if TYPE_CHECKING:
-    from blis_simpy.core.request import Request
 
 __all__ = ["NEVER", "Handover", "Leg", "Phase", "RequestOutcome"]
 
@@ -185,8 +182,9 @@ class Leg:
         "ttft",
     )
 
-    def __init__(self, request: Request, replica: int, phase: Phase = Phase.BOTH, routed_at: int = NEVER) -> None:
-        self.request = request
+    def __init__(self, request: Any, replica: int, phase: Phase = Phase.BOTH, routed_at: int = NEVER) -> None:
+        # A `Request`, whose module imports this one.
+        self.request: Any = request
         self.replica = replica
         self.phase = phase
         self.previous: Leg | None = None

@@ -99,6 +99,9 @@ class RunningRequest(Leg):
         "last_step",
     )
 
+    # `Leg` cannot name the type.
+    request: Request
+
     def __init__(self, request: Request, replica: int, phase: Phase, routed_at: int) -> None:
         super().__init__(request, replica, phase, routed_at)
         self.position = -1

@@ -211,4 +211,4 @@ def test_nothing_to_send_gives_an_empty_trace(spec, client, caplog):
     )
     assert len(recording.trace) == 0
     assert "0 requests" in repr(recording)
-    assert [record.getMessage() for record in caplog.records] == ["the workload has no requests: nothing is sent"]
+    assert caplog.messages[-1] == "the workload has no requests: nothing is sent"
