@@ -14,6 +14,7 @@ fixed concurrency, `--rows`: the step times of ``kernels``, without a simulation
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -29,7 +30,8 @@ import numpy as np
 from accuracy_experiment import FIGURES, Experiment
 from accuracy_report import markdown
 from accuracy_rows import compare_rows
-from accuracy_runs import compare_run
+from accuracy_runs import compare_run, transfer
+from accuracy_servers import SERVERS
 
 import blis_simpy as blis
 from blis_simpy.results.aggregate import Aggregate
@@ -191,6 +193,16 @@ def fitted(path: Path) -> dict[str, Any]:
         return compare_run(path, folder)
 
 
+def transferred(paths: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Compare each recording with simulations by the factors that were fitted to others with the same GPU."""
+    done = []
+    for path, other in itertools.product(paths, rows):
+        if path.stem != other["run"] and SERVERS[path.stem].gpu == SERVERS[other["run"]].gpu:
+            with tempfile.TemporaryDirectory() as folder:
+                done.append(transfer(path, other, folder))
+    return done
+
+
 def main() -> int:
     """Simulate everything and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,10 +230,12 @@ def main() -> int:
     with ProcessPoolExecutor(initializer=quiet) as pool:
         done = iter(list(pool.map(simulate, *zip(*runs, strict=True))))
     rows = [compare(*pair, [next(done) for _ in range(given.seeds)]) for pair in pairs]
+    recorded = [fitted(path) for path in given.runs]
     results = {
         "engine_profile": given.engine_profile,
         "seeds": list(range(given.seeds)),
-        "runs": [fitted(path) for path in given.runs],
+        "runs": recorded,
+        "transfers": transferred(given.runs, recorded),
         "rows": compare_rows(given.rows),
         "wall_s": time.perf_counter() - start,
         "summary": summarize(rows),

@@ -26,6 +26,10 @@ _RUNS_TITLE = (
     "Latency model kernels, second half of the requests: signed error of the mean TTFT / TPOT / E2E, %, and in "
     "brackets the mean error of single requests' E2E; before and after a fit to the first half"
 )
+_TRANSFERS_TITLE = (
+    "Second half of the requests with the factors mem and comp that were fitted to another run with the same GPU, and "
+    "all other options as before: signed error of the mean TTFT / TPOT / E2E, %"
+)
 _ROWS_TITLE = "Latency model kernels, nothing fitted: error of the time of an output token (TPOT), %"
 
 
@@ -56,6 +60,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += ["### KV capacity", "", *_capacities(results["capacities"]), ""]
     if results.get("runs"):
         lines += ["### Recorded requests", "", _RUNS_TITLE, "", *_runs(results["runs"]), ""]
+    if results.get("transfers"):
+        lines += [_TRANSFERS_TITLE, "", *_transfers(results["transfers"]), ""]
     if results.get("rows"):
         lines += ["### Decode times", "", _ROWS_TITLE, "", *_rows(results["rows"]), ""]
     return "\n".join(lines[:-1]) + "\n"
@@ -155,6 +161,22 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             ]
             for row in rows
         ),
+    )
+
+
+def _transfers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _table(
+        ["run", "fitted to", "mem, comp", "error"],
+        (
+            [
+                row["run"],
+                row["fitted to"],
+                ", ".join(f"{value:.2f}" for value in row["options"].values()),
+                " / ".join(_tenths(row["errors"][kind], "+") for kind in ("ttft", "tpot", "e2e")),
+            ]
+            for row in rows
+        ),
+        texts=2,
     )
 
 

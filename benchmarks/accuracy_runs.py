@@ -1,6 +1,7 @@
 """Recordings of single requests of real servers, against simulations: with the figures of the GPU, and after a fit.
 
-The fit sees the first half of the requests; errors are those of the second half, before and after.
+The fit sees the first half of the requests; errors are those of the second half, before and after. Those of a run with
+the factors of its GPU that were fitted to another run show how far such a fit carries.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from accuracy_servers import SERVERS, Server
 
 import blis_simpy as blis
+from blis_simpy.calibration.fitted import Errors
+from blis_simpy.calibration.measured import Latencies, Measured
 from blis_simpy.core.token_spans import Span
 from blis_simpy.trace_files.trace_builder import build_trace
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 _BLOCK_TOKENS = 16
 _SEQUENCES, _TOKENS = 128, 2048
 """Limits of a step of one engine."""
+_GPU_FACTORS = ("mem", "comp")
+"""Options that would be properties of a GPU."""
 _GPU_MEMORY_UTILIZATION = 0.9
 """Share of the memory that vLLM 0.19 uses unless told otherwise."""
 
@@ -48,11 +53,29 @@ def compare_run(path: Path, folder: str) -> dict[str, Any]:
     }
 
 
-def scenario_of(server: Server, folder: str) -> blis.Scenario:
-    """Scenario of a server; its ``config.json`` is written to `folder`."""
+def transfer(path: Path, other: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Errors of a run with the factors of its GPU that were fitted to another run, a result of `compare_run`."""
+    options = {name: other["options"][name] for name in _GPU_FACTORS}
+    trace = read_run(path)
+    measured = Measured.of(trace)
+    requests = blis.replay(scenario_of(SERVERS[path.stem], folder, **options), trace).requests
+    rows = measured.rows
+    simulated = Latencies.of(requests["ttft_us"][rows], requests["e2e_us"][rows], measured.output_tokens)
+    later = np.arange(len(measured) // 2, len(measured))
+    errors = Errors.of(simulated.take(later), measured.latencies.take(later))
+    return {
+        "run": path.stem,
+        "fitted to": other["run"],
+        "options": options,
+        "errors": {key: 100.0 * error for key, error in attrs.asdict(errors).items()},
+    }
+
+
+def scenario_of(server: Server, folder: str, **options: float) -> blis.Scenario:
+    """Scenario of a server with options of its latency model; its ``config.json`` is written to `folder`."""
     config = Path(folder) / "config.json"
     config.write_text(json.dumps(server.model), encoding="utf-8")
-    backend: dict[str, Any] = {"type": "kernels"}
+    backend: dict[str, Any] = {"type": "kernels", **options}
     if server.dp > 1:
         backend["dp"] = server.dp
     return blis.Scenario(

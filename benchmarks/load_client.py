@@ -84,7 +84,7 @@ def main() -> None:
     try:
         url = f"http://127.0.0.1:{receiver.recv()}"
         number = int(given.rate * min(given.seconds, LONGEST_SECONDS / 2))
-        workload = blis.Workload.single(rate=given.rate, num_requests=number, prompt=20, output=given.tokens)
+        workload = blis.Workload(rate=given.rate, num_requests=number, prompt=20, output=given.tokens)
         cpu = time.process_time()
         recording = blis.observe(workload, url=url, model="m")
         cpu = time.process_time() - cpu

@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from blis_simpy.experiment.warm_up import batch_means
     from blis_simpy.latency.settings import LatencySettings
     from blis_simpy.load_files import load_result, load_scenario, scenario_schema
+    from blis_simpy.network.settings import NetworkSettings, PoolNetwork
     from blis_simpy.realserver.observe import observe, observe_async
     from blis_simpy.realserver.recording import Recording
     from blis_simpy.realserver.settings import ObserveSettings
     from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.replica.tier_settings import KVTierSettings
     from blis_simpy.results.metrics import metrics
     from blis_simpy.results.result import Result
     from blis_simpy.scenario import Scenario
@@ -74,7 +76,16 @@ if TYPE_CHECKING:
     from blis_simpy.workload.load_workload import load_workload, workload_schema
     from blis_simpy.workload.settings import Workload
     from blis_simpy.workload.spec.arrival import Arrival
-    from blis_simpy.workload.spec.client import ActivityWindows, Client, Daily, Multimodal, MultiTurn, Reasoning, Window
+    from blis_simpy.workload.spec.client import (
+        ActivityWindows,
+        Client,
+        Daily,
+        Multimodal,
+        MultiTurn,
+        RatePoint,
+        Reasoning,
+        Window,
+    )
     from blis_simpy.workload.spec.cohort import Cohort, Diurnal, Drain, Spike
     from blis_simpy.workload.spec.length_distribution import LengthDistribution
     from blis_simpy.workload.spec.user_profile import UserStage
@@ -116,6 +127,7 @@ __all__ = [
     "GammaArrivals",
     "Gaussian",
     "KVSettings",
+    "KVTierSettings",
     "LatencySettings",
     "LeastLoaded",
     "Leg",
@@ -124,6 +136,7 @@ __all__ = [
     "Lognormal",
     "MultiTurn",
     "Multimodal",
+    "NetworkSettings",
     "NodePool",
     "ObserveSettings",
     "Observer",
@@ -131,9 +144,11 @@ __all__ = [
     "PluginError",
     "PoissonArrivals",
     "PolicyContext",
+    "PoolNetwork",
     "Problem",
     "QoETarget",
     "Range",
+    "RatePoint",
     "Reasoning",
     "Recording",
     "RejectAll",
@@ -235,7 +250,9 @@ _MODULES = {
     "blis_simpy.realserver.recording": ("Recording",),
     "blis_simpy.realserver.settings": ("ObserveSettings",),
     "blis_simpy.recorded_workloads": ("RequestWorkload", "TraceWorkload"),
+    "blis_simpy.network.settings": ("NetworkSettings", "PoolNetwork"),
     "blis_simpy.replica.settings": ("EngineSettings", "KVSettings"),
+    "blis_simpy.replica.tier_settings": ("KVTierSettings",),
     "blis_simpy.results.metrics": ("metrics",),
     "blis_simpy.results.result": ("Result",),
     "blis_simpy.load_files": ("load_result", "load_scenario", "scenario_schema"),
@@ -263,6 +280,7 @@ _MODULES = {
         "Daily",
         "MultiTurn",
         "Multimodal",
+        "RatePoint",
         "Reasoning",
         "Window",
     ),

@@ -22,7 +22,7 @@ from blis_simpy.catalog import hardware, models
 from blis_simpy.catalog.defaults import Catalog, Coefficients
 from blis_simpy.catalog.hardware import Gpu
 from blis_simpy.catalog.hub import fetch_config
-from blis_simpy.catalog.kv_blocks import kv_blocks
+from blis_simpy.catalog.kv_blocks import growing_bytes_per_token, kv_blocks
 from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
@@ -108,6 +108,20 @@ class ResolvedDeployment:
         names = ("hardware", "tp", "latency.backend")
         values = (f"{name} {self.settings[name].value}" for name in names if name in self.settings)
         return f"<ResolvedDeployment: {', '.join(values)}, {self.num_blocks:,} KV blocks>"
+
+    def kv_bytes_per_token(self) -> float | None:
+        """Return the size of the KV cache of a token on all GPUs of a replica, bytes; None without an architecture.
+
+        The setting `kv.bytes_per_token`, if it is given; else only layers whose cache grows with the context count.
+        """
+        if self.kv.bytes_per_token is not None:
+            return self.kv.bytes_per_token
+        if self.model is None or self.tp < 1:
+            return None
+        try:
+            return growing_bytes_per_token(self.model.architecture, self.tp) * self.tp
+        except ScenarioError:  # layers that are not understood
+            return None
 
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:

@@ -178,6 +178,8 @@ def file_digest_of(path: str) -> str:
 
 
 def _copied(requests: Any) -> Any:
+    if isinstance(requests, DataFrame):
+        requests = RequestWorkload.of_table(requests).requests
     if not isinstance(requests, tuple):
         raise ScenarioError.at("", "must be a list of requests", requests)
     made, problems = [], []
@@ -252,7 +254,7 @@ class RequestWorkload(Traffic):
     [20, 30]
     """
 
-    requests: Accepts[tuple[Any, ...], Sequence[Request]] = setting(
+    requests: Accepts[tuple[Any, ...], Sequence[Request] | DataFrame] = setting(
         help="The requests; in a file, mappings of the attributes of `Request`.", convert=_copied
     )
     max_in_flight: int | None = setting(

@@ -49,6 +49,7 @@ _NOUNS = {
     "kv_store": "KV store",
     "latency": "latency model",
     "lengths": "length distribution",
+    "migration": "migration policy",
     "priority": "priority policy",
     "routing": "routing policy",
 }
@@ -56,6 +57,8 @@ _METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "admission": {"admit": ("request", "state")},
     "arrivals": {"inter_arrival_times": ("rng", "rate_per_s", "n")},
     "batching": {"form": ("step",)},
+    "decider": {"disaggregate": ("request", "choice")},
+    "migration": {"migrations": ("state",)},
     "kv_store": {
         "cached_prefix": ("leg",),
         "stays_blocked": ("leg", "prefix", "end", "kept"),

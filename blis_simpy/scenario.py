@@ -64,10 +64,11 @@ class Scenario(ScenarioSettings):
         ScenarioError
             If the scenario has no workload, or its workload cannot be generated.
         """
-        if self.workload is None:
+        traffic = self.traffic()
+        if traffic is None:
             raise ScenarioError.at("workload", "must be given")
         seed = self.seed if seed is None else seed
-        return self.workload.preview(seed=seed, horizon=self.end, defaults=self.defaults)
+        return traffic.preview(seed=seed, horizon=self.end, defaults=self.defaults)
 
     def run(
         self,

@@ -14,7 +14,9 @@ from blis_simpy.cluster.processes import Process
 from blis_simpy.cluster.settings import (
     Admission,
     AdmissionSettings,
+    DisaggregationSettings,
     LifecycleSettings,
+    MigrationSettings,
     NodePool,
     ReplicaGroup,
     RouterSettings,
@@ -173,6 +175,12 @@ class ScenarioSettings:
         default=(),
         help="Groups of identical replicas, for several models or GPUs, in place of `replicas`.",
     )
+    disaggregation: Part[DisaggregationSettings] = setting(
+        factory=DisaggregationSettings, help="Prefill and decode on different replicas, by the roles of `groups`."
+    )
+    migration: Part[MigrationSettings] = setting(
+        factory=MigrationSettings, help="Migration of decoding requests between replicas."
+    )
     node_pools: Parts[NodePool] = setting(
         default=(),
         help="Pools of nodes that replicas are placed on; without pools, GPUs are unlimited.",
@@ -287,6 +295,20 @@ class ScenarioSettings:
     def end(self) -> int | None:
         """End of simulated time, tick: the horizon, or else that of the workload, or else None."""
         return self.workload.ends_at if self.horizon is None and self.workload is not None else self.horizon
+
+    @property
+    def roles(self) -> list[str]:
+        """Role of each group; without groups, that of all replicas: ``both``."""
+        return [group.role for group in self.groups] or ["both"]
+
+    @property
+    def is_as_in_blis(self) -> bool:
+        """Whether all replicas have the engine profile ``blis``, in which a run follows the reference."""
+        return all(group.engine.profile == "blis" for group in self.by_group())
+
+    def traffic(self) -> Traffic | None:
+        """Return the workload as a run has it: in the engine profile ``blis`` as in the reference."""
+        return self.workload.as_in_blis() if self.workload is not None and self.is_as_in_blis else self.workload
 
     def by_group(self) -> list[Self]:
         """Return one scenario per group, with the settings of its replicas; without groups, the scenario itself."""

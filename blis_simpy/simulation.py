@@ -18,14 +18,24 @@ from time import perf_counter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
+import attrs
 from simpy.events import Event, Process
 
 from blis_simpy import registry
-from blis_simpy.cluster.cluster import Cluster, ReplicaKind
+from blis_simpy.cluster.cluster import Cluster, Disaggregation, ReplicaKind
 from blis_simpy.cluster.end_of_run import EndOfRun
+from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
+from blis_simpy.cluster.migration import migrate_regularly
 from blis_simpy.cluster.policies import PolicyContext, started
-from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.policy_builder import (
+    build_admission,
+    build_decider,
+    build_decision_log,
+    build_migration,
+    build_prefill_routing,
+    build_routing,
+)
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
@@ -41,6 +51,7 @@ from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
 from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
+from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
 from blis_simpy.results.monitor import Sampler
 from blis_simpy.settings.own_plugins import with_own_plugins
@@ -53,6 +64,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.results.result import Result
     from blis_simpy.scenario_settings import ScenarioSettings
     from blis_simpy.trace_files.trace import Trace
@@ -145,8 +157,8 @@ class Simulation:
             if isinstance(requests, DataFrame):
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
-        elif scenario.workload is not None:
-            workload = scenario.workload.generate(streams, scenario.end, defaults=scenario.defaults)
+        elif (traffic := scenario.traffic()) is not None:
+            workload = traffic.generate(streams, scenario.end, defaults=scenario.defaults)
         elif scenario.processes:
             workload = GeneratedWorkload([], [])
         else:
@@ -165,8 +177,13 @@ class Simulation:
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
         admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
         # When the clock starts, not now: one policy may serve simulations that are built first and run in turn.
-        for policy in (admission, routing):
-            self.env.call_at(self.env.now, -1, partial(_start, policy, context))
+        decider = build_decider(scenario.disaggregation)
+        prefill_routing = build_prefill_routing(scenario.disaggregation)
+        # Ties in the choice of prefill replicas are broken with draws of their own.
+        prefill_context = attrs.evolve(context, streams=streams.prefixed("prefill-"))
+        policies = ((admission, context), (routing, context), (decider, context), (prefill_routing, prefill_context))
+        for policy, of_run in policies:
+            self.env.call_at(self.env.now, -1, partial(_start, policy, of_run))
         self._log = build_decision_log(scenario.router)
         if self._log is not None:
             # Before the cluster, so that decisions are recorded before the request counts as in flight.
@@ -180,9 +197,13 @@ class Simulation:
                 num_replicas=lambda: len(self.cluster.replicas),
             ),
         )
+        self._tier_pools: dict[object, TierPool] = {}
         self.cluster = Cluster(
             self.env,
-            kinds=[self._kind(group, deployment) for group, deployment in zip(groups, self.deployments, strict=True)],
+            kinds=[
+                self._kind(group, deployment, role)
+                for group, deployment, role in zip(groups, self.deployments, scenario.roles, strict=True)
+            ],
             admission=admission,
             routing=routing,
             timing=RouterTiming(
@@ -194,7 +215,17 @@ class Simulation:
             pools=scenario.node_pools,
             streams=streams,
             observers=observers,
+            disaggregation=Disaggregation(
+                decider=decider,
+                prefill_routing=prefill_routing,
+                rules=self._handover_rules(),
+                network=self.network,
+            ),
         )
+        migration = build_migration(scenario.migration)
+        if migration is not None:
+            started(migration, context)
+            self.env.process(migrate_regularly(self.env, self.cluster, migration, scenario.migration.interval))
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
         self._end_of_run.expect_requests(len(self.requests))
         self._end_of_run.expect(len(workload.sessions) + (workload.users is not None) + (workload.pool is not None))
@@ -212,13 +243,31 @@ class Simulation:
             if steps is not None and is_traffic:
                 self.wait_for(steps)
 
-    def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> ReplicaKind:
+    def _handover_rules(self) -> HandoverRules:
+        settings = self.settings.disaggregation
+        num_layers = 1
+        if settings.transfer == "layered":
+            model = self.deployment.model
+            num_layers = settings.num_layers or (0 if model is None else model.num_layers)
+            if not num_layers:
+                rule = "must be given for a layered transfer: the architecture of the model is not known"
+                raise ScenarioError.at("disaggregation.num_layers", rule)
+        return HandoverRules(
+            num_layers=num_layers,
+            shows_first_token=settings.first_token == "prefill",  # noqa: S105 - a token of text
+            dispatch_delay_us=settings.dispatch_delay,
+            hold_timeout_us=settings.hold_timeout,
+        )
+
+    def _kind(self, group: ScenarioSettings, deployment: ResolvedDeployment, role: str) -> ReplicaKind:
         return ReplicaKind(
             model=group.model,
             gpu_type=deployment.settings["hardware"].value or "",
             num_gpus=max(deployment.tp, 1),
             replicas=group.replicas,
             make=partial(self._make_replica, group, deployment),
+            role=role,
+            kv_bytes_per_token=deployment.kv_bytes_per_token,
         )
 
     def _make_replica(self, group: ScenarioSettings, deployment: ResolvedDeployment, index: int) -> Replica:
@@ -233,7 +282,29 @@ class Simulation:
             latency=deployment.latency,
             horizon=self.horizon,
             observers=self._observers,
+            tier_pool=self._tier_pool(group, deployment) if deployment.kv.tiers else None,
         )
+
+    def _tier_pool(self, group: ScenarioSettings, deployment: ResolvedDeployment) -> TierPool:
+        """Return the KV tiers of the replicas with the same model, KV size and tiers."""
+        bytes_per_token = deployment.kv_bytes_per_token()
+        if bytes_per_token is None:
+            raise ScenarioError.at(
+                "kv.bytes_per_token", "must be given with kv.tiers", hint="the architecture of the model is not known"
+            )
+        key = (group.model, bytes_per_token, deployment.kv.tiers, deployment.kv.chunk, deployment.kv.block_size)
+        if key not in self._tier_pools:
+            number = len(self._tier_pools)
+            self._tier_pools[key] = TierPool(
+                self.network,
+                deployment.kv.tiers,
+                block_size=deployment.kv.block_size,
+                chunk=deployment.kv.chunk,
+                bytes_per_token=bytes_per_token,
+                site_of=lambda replica: self.cluster.site(replica),
+                label=f"-{number}" if number else "",
+            )
+        return self._tier_pools[key]
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
@@ -336,12 +407,18 @@ class Simulation:
             decisions=self._log,
             samples=[sampler.table() for sampler in self._samplers],
             network=self.network,
+            kv_tiers=self.kv_tiers,
             # The first event beyond the horizon ends the run.
             observed_at=min(self.env.now, self.horizon),
             off_critical_path=self._clients.off_critical_path,
             wall_clock_s=self._wall_clock_s,
             is_over=self.is_over,
         )
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """KV tiers below the memory of the GPUs that have been used, in the order of first use."""
+        return [tier for pool in self._tier_pools.values() for tier in pool.tiers]
 
     @property
     def router(self) -> Router:
@@ -632,8 +709,7 @@ def replay(
 
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
     requests = trace.requests()
-    is_as_in_blis = all(group.engine.profile == "blis" for group in scenario.by_group())
-    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and is_as_in_blis
+    has_default_horizon = scenario.horizon is None and trace.has_default_horizon and scenario.is_as_in_blis
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))

@@ -58,6 +58,9 @@ def _of_cluster(scenario: ScenarioSettings) -> Iterator[str]:
     if is_fixed:
         reason = "replicas that exist at the start are loaded; it needs node_pools, or processes that change replicas"
         yield from _unused(lifecycle, "lifecycle.", reason, "loading_delay", "loading_delay_stddev")
+    if set(scenario.roles) == {"both"}:
+        names = ("decider", "prefill_policy", "transfer", "first_token", "num_layers")
+        yield from _unused(scenario.disaggregation, "disaggregation.", "no group is for prefill or decode only", *names)
     if not lifecycle.warm_up_requests:
         yield from _unused(lifecycle, "lifecycle.", "it needs lifecycle.warm_up_requests", "warm_up_ttft_factor")
     if not scenario.processes:

@@ -154,6 +154,17 @@ def test_recorded_requests_are_compared_before_and_after_a_fit(accuracy, recorde
     assert "| llmservingsim-rtxpro6000-llama-3.1-8b | " in text
 
 
+def test_factors_of_a_fit_are_tried_on_other_runs_with_the_same_gpu(accuracy, recorded):
+    """A fit of another run that says a fifth: the recorded server, which is that slow, is predicted."""
+    of_another = {"run": "llmservingsim-rtxpro6000-qwen3-32b", "options": {"mem": 1.2, "comp": 1.0, "link": 3.0}}
+    of_another_gpu = {**of_another, "run": "llmservingsim-rtx4090-llama-3.1-8b"}
+    (row,) = accuracy.transferred([recorded], [of_another, of_another_gpu, {**of_another, "run": recorded.stem}])
+    assert row["options"] == {"mem": 1.2, "comp": 1.0}
+    assert row["errors"]["e2e"] == pytest.approx(0, abs=0.1)
+    text = accuracy.markdown({"summary": {}, "capacities": [], "experiments": [], "transfers": [row]})
+    assert "| llmservingsim-rtxpro6000-llama-3.1-8b | llmservingsim-rtxpro6000-qwen3-32b | 1.20, 1.00 |" in text
+
+
 def test_recorded_prompts_share_the_blocks_that_the_file_says(recorded):
     runs = importlib.import_module("accuracy_runs")
     requests = runs.read_run(recorded).requests()

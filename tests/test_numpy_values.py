@@ -125,6 +125,7 @@ def test_a_data_frame_is_a_workload_and_a_list_of_requests(scenario):
     frame = pd.DataFrame(TABLE)
     expected = scenario.with_(workload=blis.RequestWorkload.of_table(TABLE)).run()
     assert scenario.with_(workload=frame).run().requests == expected.requests
+    assert blis.RequestWorkload(frame) == blis.RequestWorkload.of_table(TABLE)
     assert blis.Simulation(scenario, requests=frame).run().requests == expected.requests
 
 

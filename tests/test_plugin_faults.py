@@ -1,12 +1,17 @@
 """Plug-ins, hooks, processes and metrics that raise, return nonsense, change what they must not, or do nothing."""
 
 import re
+from importlib.metadata import packages_distributions, requires
 
+import joblib
 import numpy as np
 import pytest
+import scipy.optimize
 
 import blis_simpy as blis
+from blis_simpy.core.plugin_faults import _OWN_MODULES, named_faults
 from blis_simpy.experiment.measurement import Metrics, measure
+from blis_simpy.replica.kv_store import SingleTier
 
 BASE = blis.Scenario(
     model="my/model",
@@ -157,6 +162,30 @@ def test_a_plugin_that_breaks_its_protocol_is_named(case, monkeypatch):
     assert len(caught.value.problems) == 1
 
 
+class Store(SingleTier):
+    """Keeps the rules until a method is replaced."""
+
+
+ANSWERS = {
+    "blocks of None": ({"kv.store": type("Mine", (Store,), {"blocks_to_admit": lambda *_: None})}, "KV store Mine"),
+    "prefix of None": ({"kv.store": type("Mine", (Store,), {"cached_prefix": lambda *_: None})}, "KV store Mine"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_plugin_whose_answer_cannot_be_used_is_named(case):
+    changes, name = ANSWERS[case]
+    with pytest.raises(
+        blis.PluginError, match=f"{name} has an answer or a method that cannot be used: TypeError.*tick"
+    ):
+        BASE.with_(**{"engine.profile": "vllm", **changes}).run()
+
+
+def test_a_plugin_that_raises_stop_iteration_is_named():
+    with pytest.raises(blis.PluginError, match=r"batch policy Mine raised StopIteration\(\) in form \(tick \d+\)"):
+        BASE.with_(**{"engine.batching": plugin(form=lambda: next(iter(())))}).run()
+
+
 class Nothing:
     def __init__(self, *_arguments):
         pass
@@ -235,6 +264,13 @@ def test_a_process_that_yields_a_number_is_named_with_the_line():
         BASE.with_(processes=[waits]).run()
 
 
+def test_a_process_without_a_file_that_yields_nothing_is_named_too():
+    names = {}
+    exec(compile("def waits(simulation):\n    yield", "<cell 1>", "exec"), names)
+    with pytest.raises(blis.PluginError, match=r"^process waits must yield events in line 2 \(tick 0\), got None"):
+        BASE.with_(processes=[names["waits"]]).run()
+
+
 @pytest.mark.parametrize("delay", ["5s", 0.5, -1, True])
 def test_a_wrong_delay_of_a_process_is_named(delay):
     def waits(simulation):
@@ -281,6 +317,35 @@ def test_a_metric_that_raises_is_named():
     metrics = Metrics.of({"mine": lambda part: part.nothing})
     with pytest.raises(blis.PluginError, match="raised AttributeError"):
         measure(result, metrics)
+
+
+def fails_in_scipy():
+    return scipy.optimize.brentq(lambda x: x * x + 1, 0.0, 1.0)
+
+
+def test_the_plugin_is_named_whose_call_of_a_library_fails():
+    with pytest.raises(blis.PluginError, match=r"Mine raised ValueError\(.*\) in score \(request" + AT):
+        BASE.with_(**priority(fails_in_scipy)).run()
+
+
+@pytest.mark.parametrize("call", ["scipy.optimize.brentq(abs, 1.0, 2.0)", "joblib.load('/')"])
+def test_code_of_the_libraries_that_this_one_calls_is_not_taken_for_a_plugin(call):
+    """The caller is a module of this library."""
+    caller = {"__name__": "blis_simpy.any", "scipy": scipy, "joblib": joblib, "named_faults": named_faults}
+    with pytest.raises((ValueError, OSError)):
+        exec(f"with named_faults(): {call}", caller)
+
+
+def test_the_libraries_that_it_requires_are_not_taken_for_plugins():
+    """Each module of a requirement, as far as they are installed; the rest are tools for development."""
+    extras = ("hub", "plot", "tables", "dask", "ray")
+    needed = [
+        line for line in requires("blis-simpy") if "extra" not in line or any(f"'{name}'" in line for name in extras)
+    ]
+    names = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in needed} - {"blis-simpy"}
+    for module, owners in packages_distributions().items():
+        if names & {owner.lower().replace("_", "-") for owner in owners} and module.isidentifier():
+            assert module in _OWN_MODULES or module.startswith("_") or module in ("pylab", "mpl_toolkits"), module
 
 
 def test_the_point_and_the_seed_of_an_experiment_are_named():

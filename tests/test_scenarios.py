@@ -85,6 +85,20 @@ def test_conversations_are_forgotten_where_blocks_are_few():
     assert (cache_hits(outcome), ttft(outcome)) == (14, 652)
 
 
+def test_a_shared_store_finds_the_rounds_of_the_other_replica():
+    tiers = scenario("kv-tiers").kv.tiers
+    figures = {
+        name: (cache_hits(outcome), ttft(outcome))
+        for name, outcome in {
+            "both": result("kv-tiers"),
+            "host": result("kv-tiers", **{"kv.tiers": tiers[:1]}),
+            "none": result("kv-tiers", **{"kv.tiers": ()}),
+            "slow": result("kv-tiers", **{"network.nic_bandwidth": "1 GB/s"}),
+        }.items()
+    }
+    assert figures == {"both": (76, 51), "host": (18, 69), "none": (12, 72), "slow": (18, 70)}
+
+
 def test_host_memory_finds_more_and_costs_more():
     outcome = result("two-tier")
     assert (cache_hits(outcome), ttft(outcome)) == (10, 1863)
@@ -111,6 +125,26 @@ def test_bursts_make_a_queue_where_the_mean_rate_would_not():
     assert p99(result("bursts")) == 1.54
     assert p99(result("bursts", **{"workload.arrivals": "poisson"})) == 0.12
     assert p99(result("bursts", **{"workload.arrivals": "constant"})) == 0.07
+
+
+def test_prefill_replicas_even_out_the_gaps_and_delay_the_first_token():
+    def figures(outcome):
+        return round(outcome.metric("longest_gap_p99_ms")), round(outcome.metric("ttft_mean_ms"))
+
+    assert figures(result("prefill-decode")) == (10, 94)
+    assert figures(result("prefill-decode", groups=(), replicas=8)) == (93, 66)
+
+
+def test_the_split_into_prefill_and_decode_replicas_has_an_interior_optimum():
+    """With one replica of either kind, it saturates."""
+    e2e = [
+        result("prefill-decode", **{"groups[0].replicas": prefill, "groups[1].replicas": 8 - prefill}).metric(
+            "e2e_mean_ms"
+        )
+        for prefill in (1, 2, 4, 7)
+    ]
+    assert e2e[0] > 3 * e2e[1] < e2e[3]
+    assert e2e[1] < e2e[2]
 
 
 def test_a_rush_is_over_sooner_with_more_replicas():

@@ -35,6 +35,8 @@ UNUSED = {
     "kv.offload_threshold": (0.5, "kv.offload_threshold (--kv-offload-threshold)", "it is accepted for compatibility"),
     "kv.reserved_blocks": (3, "", NO_BLOCKS),
     "kv.gpu_memory_utilization": (0.5, "kv.gpu_memory_utilization (--gpu-memory-utilization)", NO_BLOCKS),
+    "disaggregation.decider": ("never", "", "no group is for prefill or decode only"),
+    "disaggregation.first_token": ("prefill", "", "no group is for prefill or decode only"),
     "router.snapshot_interval": (
         "50ms",
         "router.snapshot_interval (--snapshot-refresh-interval)",

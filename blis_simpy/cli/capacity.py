@@ -61,10 +61,10 @@ _SLO = re.compile(r"slo\['(.*)'\]")
 _LIMIT = re.compile(r"\s*([^=<>\s{]+(?:\{[^}]*\})?)\s*(=|<=|>=)(.*)")
 
 _EXAMPLES = (
-    "blis capacity quickstart --slo ttft_p99_ms=100",
-    "blis capacity quickstart --slo e2e_p95_ms=2000 --vary replicas --rate 100",
+    "blis capacity quickstart --slo ttft_p99_ms=200",
+    "blis capacity quickstart --slo e2e_p95_ms=5000 --vary replicas --rate 100",
     "blis capacity quickstart --concurrency 16 --slo tpot_mean_ms=20",
-    "blis capacity quickstart --slo ttft=100ms,tpot=40ms --slo 'attainment>=0.99'",
+    "blis capacity quickstart --slo ttft=200ms,tpot=40ms --slo 'attainment>=0.99'",
 )
 
 

@@ -95,6 +95,8 @@ def flags_of(cls: Any, prefix: str = "") -> Iterator[Flag]:
             if known.convert is not None:
                 hint = str  # the setting reads the text
             text = known.help + (f" [{known.unit}]" if known.unit else "")
+            if known.choices:
+                text += f" One of {', '.join(known.choices)}."
             absent = known.absent if known.absent is not None else ("" if _is_text(known, hint) else None)
             default = attribute.default if isinstance(attribute.default, str | int | float) else None
             yield Flag(name=known.flag, target=target, hint=hint, help=text, default=default, absent=absent)

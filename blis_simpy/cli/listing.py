@@ -19,6 +19,8 @@ _POLICY_KINDS = (
     "admission",
     "routing",
     "scorer",
+    "decider",
+    "migration",
     "scheduler",
     "priority",
     "batching",
@@ -39,7 +41,7 @@ def listing(argv: Sequence[str]) -> None:
     argv : sequence of str
         Arguments after ``list``.
     """
-    about = f"List what there is of a kind: {', '.join(_KINDS)}."
+    about = f"List the names of a kind, with descriptions: {', '.join(_KINDS)}."
     given = read_flags(argv, (_NAMES,), command="list", about=about, positional="kind", positional_help="kind to list")
     kind = given.get("kind")
     if kind is None:

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 _SERVER_FLAGS = (
     *(attrs.evolve(flag, default=flag.default or None) for flag in flags_of(ObserveSettings)),
-    Flag(name="--no-streaming", target="no_streaming", hint=bool, help="The same as --streaming never."),
+    Flag(name="--no-streaming", target="no_streaming", hint=bool, help="Short for --streaming never."),
     Flag(
         name="--extra-body",
         target="extra_body",

@@ -37,7 +37,7 @@ _TRACE_OUTPUT = Flag(
 )
 
 _EXAMPLES = (
-    "blis run quickstart --rate 36",
+    "blis run quickstart --rate 28",
     "blis run --model qwen/qwen3-14b --concurrency 64 --num-requests 1000",
     "blis run fleet.yaml --set router.policy=least-loaded --report summary",
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from blis_simpy.cluster.gpu_nodes import OTHER_PROCESS
 from blis_simpy.core.observers import EVENTS
-from blis_simpy.core.request import NEVER, RequestOutcome
+from blis_simpy.core.request import NEVER, Phase, RequestOutcome
 from blis_simpy.errors import SimulationError
 from blis_simpy.units import SECOND
 
@@ -30,14 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["InvariantChecker"]
 
-_AT_ROUTER, _ON_THE_WAY, _QUEUED, _RUNNING, _LEG_ENDED, _ENDED = (
-    "at the router",
-    "on the way to a replica",
-    "queued",
-    "running",
-    "finished by its replica",
-    "ended",
-)
+# States of a request,
+_AT_ROUTER, _ON_REPLICAS, _LEG_ENDED, _ENDED = "at the router", "on its replicas", "finished by its replica", "ended"
+# and its states on each replica that has it: two of them while one sends KV blocks that the other computes.
+_ON_THE_WAY, _QUEUED, _LOADING, _RUNNING = "on the way to a replica", "queued", "loading its KV blocks", "running"
+_LEFT = (RequestOutcome.COMPLETED, RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED, RequestOutcome.HANDED_OVER)
 _ENDS = (RequestOutcome.COMPLETED, RequestOutcome.TIMED_OUT, RequestOutcome.DROPPED)
 
 
@@ -68,11 +65,11 @@ class InvariantChecker:
         self._cluster = cluster
         self._now = env.now
         self._states: dict[Request, str] = {}
-        self._replicas: dict[Request, int] = {}
+        self._legs: dict[tuple[Request, int], str] = {}
         for event in EVENTS:
             if hasattr(self, event):
                 observers.add(event, getattr(self, event))
-        for event in ("enqueued", "leg_finished", "preempted"):
+        for event in ("enqueued", "blocks_reserved", "blocks_received", "leg_finished", "preempted"):
             observers.add_deferred(event, lambda leg: self._check_replica(self._cluster.replicas[leg.replica]))
         observers.add_deferred("idle", lambda replica: self._check_replica(self._cluster.replicas[replica]))
 
@@ -94,6 +91,15 @@ class InvariantChecker:
             self._fail(f"a request that is {state or 'new'} became one that is {to}", replica=replica, request=request)
         self._states[request] = to
 
+    def _move_leg(self, leg: Leg, to: str, *allowed: str) -> None:
+        """Let a leg change its state."""
+        key = (leg.request, leg.replica)
+        state = self._legs.get(key, "")
+        if state not in allowed:
+            rule = f"a leg that is {state or 'new'} became one that is {to}"
+            self._fail(rule, replica=leg.replica, request=leg.request)
+        self._legs[key] = to
+
     def arrived(self, request: Request) -> None:
         """Check that a request is new and arrives now."""
         self._move(request, _AT_ROUTER, "")
@@ -110,37 +116,78 @@ class InvariantChecker:
 
     def routed(self, route: Route) -> None:
         """Check that a request is at the router, and follow it to its replica."""
-        request, replica = route.request, route.legs[0][0]
-        self._move(request, _ON_THE_WAY, _AT_ROUTER, replica=replica)
-        self._replicas[request] = replica
+        replica, phase = route.legs[0]
+        self._move(route.request, _ON_REPLICAS, _AT_ROUTER, replica=replica)
+        # A decode replica gets the request later.
+        if phase is not Phase.DECODE:
+            self._legs[route.request, replica] = _ON_THE_WAY
 
     def enqueued(self, leg: Leg) -> None:
         """Check that a request enters the queue of the replica that it was sent to."""
-        self._move(leg.request, _QUEUED, _ON_THE_WAY, replica=leg.replica)
+        if leg.handover is None:
+            self._move_leg(leg, _QUEUED, _ON_THE_WAY)
+            return
+        self._move(leg.request, _ON_REPLICAS, _AT_ROUTER, _ON_REPLICAS, replica=leg.replica)
+        self._move_leg(leg, _QUEUED, "")
+
+    def blocks_reserved(self, leg: Leg) -> None:
+        """Check that a request waits, and that its source has the blocks or computes them."""
+        self._move_leg(leg, _LOADING, _QUEUED)
+        handover = leg.handover
+        if handover is None:
+            self._fail("blocks are reserved without a handover", replica=leg.replica, request=leg.request)
+        source = handover.source
+        holds = self._cluster.replicas[source.replica].holds(source)
+        if not holds and self._legs.get((leg.request, source.replica)) != _RUNNING:
+            self._fail("blocks are sent that the source has not", replica=source.replica, request=leg.request)
+
+    def blocks_received(self, leg: Leg) -> None:
+        """Check that a request loads its blocks, that all of them are here, and that the source has released them."""
+        self._move_leg(leg, _QUEUED, _LOADING)
+        handover = leg.handover
+        assert handover is not None
+        if not handover.source.finished_at <= handover.released_at == handover.received_at == self._env.now:
+            rule = f"blocks arrived at {handover.received_at} and were released at {handover.released_at}"
+            self._fail(rule, replica=leg.replica, request=leg.request)
+        size = self._cluster.replicas[leg.replica].block_size
+        blocks = -(-handover.tokens // size)
+        if blocks * size != handover.moved_tokens + leg.cached_tokens:
+            rule = f"{handover.moved_tokens} tokens arrived and {leg.cached_tokens} were here, of {blocks} blocks"
+            self._fail(rule, replica=leg.replica, request=leg.request)
 
     def scheduled(self, leg: Leg) -> None:
         """Check that a request joins the batch from the queue."""
-        self._move(leg.request, _RUNNING, _QUEUED, replica=leg.replica)
+        self._move_leg(leg, _RUNNING, _QUEUED)
 
     def first_token(self, leg: Leg) -> None:
         """Check that the request was in a batch, and that its token is not made before it arrived."""
         # With asynchronous scheduling, a step may deliver the token of a request that the next step has preempted.
-        state = _QUEUED if leg.num_preemptions and self._states.get(leg.request) == _QUEUED else _RUNNING
-        self._move(leg.request, state, state, replica=leg.replica)
+        known = self._legs.get((leg.request, leg.replica))
+        state = _QUEUED if leg.num_preemptions and known == _QUEUED else _RUNNING
+        # The token of a prefill replica reaches the client with its response.
+        if leg.outcome is not RequestOutcome.HANDED_OVER:
+            self._move_leg(leg, state, state)
         if leg.ttft < 0:
             self._fail(f"the TTFT is {leg.ttft} us", replica=leg.replica, request=leg.request)
 
     def preempted(self, leg: Leg) -> None:
         """Check that the request runs; it is in the queue again."""
-        self._move(leg.request, _QUEUED, _RUNNING, replica=leg.replica)
+        self._move_leg(leg, _QUEUED, _RUNNING)
 
     def leg_finished(self, leg: Leg) -> None:
         """Check the stamps of a leg, and that its request was on this replica."""
-        request = leg.request
-        withdrawn = leg.outcome is RequestOutcome.WITHDRAWN
-        to = _AT_ROUTER if withdrawn else _LEG_ENDED
-        self._move(request, to, _ON_THE_WAY, _QUEUED, _RUNNING, replica=leg.replica)
-        if self._replicas.pop(request, NEVER) != leg.replica:
+        request, outcome = leg.request, leg.outcome
+        if outcome in _ENDS:
+            # A decode replica may drop a request on the way to its wait queue.
+            before = (_ON_REPLICAS,) if leg.handover is None else (_ON_REPLICAS, _AT_ROUTER)
+            self._move(request, _LEG_ENDED, *before, replica=leg.replica)
+        elif not any(other == request and number != leg.replica for other, number in self._legs):
+            # A request that has ended on one of its replicas is withdrawn from the other.
+            state = self._states[request]
+            to = state if state == _LEG_ENDED else _AT_ROUTER
+            self._move(request, to, _ON_REPLICAS, _AT_ROUTER, _LEG_ENDED, replica=leg.replica)
+        is_new = leg.handover is not None and leg.queued_at == NEVER
+        if self._legs.pop((request, leg.replica), NEVER) == NEVER and not is_new:
             self._fail("a request is finished by another replica than its own", replica=leg.replica, request=request)
         self._check_stamps(leg)
 
@@ -191,6 +238,7 @@ class InvariantChecker:
         for replica in self._cluster.replicas:
             self._check_replica(replica)
             self._check_steps(replica)
+            self._check_tiers(replica)
         self._check_gpus()
         for link in self._network.links.values():
             self._check_bytes(link)
@@ -203,23 +251,33 @@ class InvariantChecker:
         if not slots.count == seen.batch_size + len(slots.users) + slots.num_reserved <= slots.capacity:
             rule = f"{slots.count} of {slots.capacity} slots are taken by {seen.batch_size} requests and "
             self._fail(f"{rule}{len(slots.users)} other processes", replica=index)
-        own = Counter(self._state(request) for request, number in self._replicas.items() if number == index)
-        if (own[_QUEUED], own[_RUNNING]) != (seen.queue_depth, seen.batch_size):
-            rule = f"{own[_QUEUED]} requests wait and {own[_RUNNING]} run, but the replica has {seen.queue_depth} and "
+        own = Counter(self._state(key) for key in self._legs if key[1] == index)
+        waiting = own[_QUEUED] + own[_LOADING]
+        if (waiting, own[_RUNNING]) != (seen.queue_depth, seen.batch_size):
+            rule = f"{waiting} requests wait and {own[_RUNNING]} run, but the replica has {seen.queue_depth} and "
             self._fail(f"{rule}{seen.batch_size}", replica=index)
-        if own.total() != self._cluster.in_flight(index):
-            rule = f"{own.total()} requests are in flight, the router counts {self._cluster.in_flight(index)}"
+        in_flight = own.total() + self._cluster.num_expected(index)
+        if in_flight != self._cluster.in_flight(index):
+            rule = f"{in_flight} requests are in flight, the router counts {self._cluster.in_flight(index)}"
             self._fail(rule, replica=index)
+        held = replica.held_blocks()
+        if held is not None and seen.used_blocks != held + blocks.held_externally + blocks.num_reserved:
+            rule = f"{seen.used_blocks} KV blocks are in use, but requests hold {held}"
+            self._fail(f"{rule} and other processes {blocks.held_externally + blocks.num_reserved}", replica=index)
         if replica.is_idle:
-            if seen.used_blocks != blocks.held_externally + blocks.num_reserved:
+            idle = blocks.held_externally + blocks.num_reserved
+            if seen.used_blocks != idle and not (replica.num_held or own[_LOADING]):
                 self._fail(f"an idle replica has {seen.used_blocks} KV blocks in use", replica=index)
             if own[_QUEUED] + own[_RUNNING]:
                 self._fail(f"a replica is idle although {own[_QUEUED]} requests wait", replica=index)
 
-    def _state(self, request: Request) -> str:
+    def _state(self, key: tuple[Request, int]) -> str:
         # With effects at the end of a step, a request leaves the batch before the overheads of its response.
-        leg = request.leg
-        return _LEG_ENDED if leg is not None and leg.outcome in _ENDS else self._states[request]
+        request, replica = key
+        legs = (leg for leg in (request.leg, *request.earlier_legs[::-1]) if leg is not None and leg.replica == replica)
+        latest = next(legs, None)
+        ended = latest is not None and latest.outcome in _LEFT
+        return _LEG_ENDED if ended and self._legs[key] in (_RUNNING, _QUEUED) else self._legs[key]
 
     def _check_steps(self, replica: Replica) -> None:
         """Check that steps follow each other and keep to the limits of the replica."""
@@ -239,18 +297,27 @@ class InvariantChecker:
             if broken.any():
                 self._fail(f"{rule} (step at {starts[int(np.argmax(broken))]})", replica=index)
 
+    def _check_tiers(self, replica: Replica) -> None:
+        """Check that tiers hold no more than their capacity, and each chunk once."""
+        for tier in replica.kv_tiers:
+            if tier.capacity is not None and tier.num_chunks > tier.capacity:
+                rule = f"{tier.num_chunks} of {tier.capacity} chunks are in tier {tier.endpoint}"
+                self._fail(rule, replica=replica.index)
+            if not tier.is_consistent:
+                self._fail(f"a chunk of tier {tier.endpoint} is in two states", replica=replica.index)
+
     def _check_shares(self, groups: Sequence[FlowGroup]) -> None:
         """Check that every flow has a rate, and that no link is loaded above its capacity."""
         for group in groups:
             if group.rate <= 0:
                 self._fail("a flow has no share of its links")
             for link in group.links:
-                if link.capacity is not None and link.load > link.capacity:
+                if sum(other.rate * other.num_flows for other in link.groups) > link.capacity:
                     self._fail(f"the load of link {link.name} is above its bandwidth of {link.bandwidth:g} bytes/s")
 
     def _check_bytes(self, link: Link) -> None:
         """Check that a link has transferred the bytes of its flows, up to a microsecond each that ends are rounded."""
-        if link.capacity is None:
+        if not link.is_limited:
             return
         now, changes = self._env.now, link.load_changes
         ends = [at for at, _ in changes[1:]] + [now]

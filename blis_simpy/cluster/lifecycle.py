@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplicaLifecycle", "ReplicaState"]
 
+_SERVED = (RequestOutcome.COMPLETED, RequestOutcome.HANDED_OVER)
 _LOADED = event_priority(CONTROL_PLANE, ControlEvent.INSTANCE)
 
 
@@ -135,7 +136,9 @@ class ReplicaLifecycle:
     def slowed(self) -> set[Request]:
         """Requests routed to a replica during its warm-up, without withdrawn ones."""
         return {
-            leg.request for leg in self._slowed_legs if leg.request.leg is not None and leg.request.leg.first is leg
+            leg.request
+            for leg in self._slowed_legs
+            if leg.request.prompt_leg is not None and leg.request.prompt_leg.first is leg
         }
 
     def state(self, replica: int) -> ReplicaState:
@@ -232,14 +235,14 @@ class ReplicaLifecycle:
         self._move(replica, ReplicaState.WARMING_UP if this.to_complete else ReplicaState.ACTIVE)
 
     def _routed(self, route: Route) -> None:
-        this = self._replicas[route.replica]
+        this = self._replicas[route.legs[0][0]]
         if this.to_slow and route.request.leg is not None:
             this.to_slow -= 1
             self._slowed_legs.append(route.request.leg)
 
     def _leg_finished(self, leg: Leg) -> None:
         this = self._replicas[leg.replica]
-        if leg.outcome is RequestOutcome.COMPLETED and this.state is ReplicaState.WARMING_UP:
+        if leg.outcome in _SERVED and this.state is ReplicaState.WARMING_UP:
             this.to_complete -= 1
             if not this.to_complete:
                 self._move(leg.replica, ReplicaState.ACTIVE)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
+    from blis_simpy.cluster.leg_planner import LegPlanner
     from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy, Snapshot
     from blis_simpy.cluster.snapshots import SnapshotTable
     from blis_simpy.core.environment import Environment
@@ -143,6 +144,8 @@ class Router:
         Requests rejected by admission, in order.
     num_unroutable : int
         Number of requests without a replica for their model.
+    planner : LegPlanner or None
+        Plans the legs of requests whose phases have separate replicas; None if each request has one leg.
     """
 
     def __init__(
@@ -157,6 +160,7 @@ class Router:
     ) -> None:
         self.rejected: list[Request] = []
         self.num_unroutable = 0
+        self.planner: LegPlanner | None = None
         self._env = env
         self._admission = admission
         self._routing = routing
@@ -215,6 +219,10 @@ class Router:
         request.admitted_at = NEVER
         self._admissions.put(request)
 
+    def reroute(self, request: Request) -> None:
+        """Choose a replica again for a request that is admitted, at any place in the tick."""
+        self._routings.put(request)
+
     def _state(self, request: Request) -> State:
         now = self._env.now
         return State(now, self._snapshots.snapshots_for(now, request.model))
@@ -269,7 +277,25 @@ class Router:
                 self._routing, request, f"the scores of a decision must be {len(snapshots)} finite numbers", scores
             )
         if self._observers.routed is not None:
-            self._observers.routed(Route(request, now, ((chosen, _BOTH),), decision.reason, scores, snapshots))
+            legs: tuple[tuple[int, Phase], ...] = ((chosen, _BOTH),)
+            reason = decision.reason
+            if self.planner is not None:
+                legs, reason = self._planned(request, decision, chosen, now)
+            self._observers.routed(Route(request, now, legs, reason, scores, snapshots))
+
+    def _planned(
+        self, request: Request, decision: RoutingDecision, chosen: int, now: int
+    ) -> tuple[tuple[tuple[int, Phase], ...], str]:
+        """Return the legs of a request that the chosen replica decodes, and the reason."""
+        assert self.planner is not None
+        if self.planner.is_prefilled(request):
+            return ((chosen, Phase.DECODE),), decision.reason
+        prefill = State(now, self._snapshots.prefill_snapshots_for(now, request.model))
+        choice = self.planner.prefill_replica(request, self._snapshots.snapshot(chosen), prefill)
+        if choice is None:
+            return ((chosen, _BOTH),), decision.reason
+        reason = f"{decision.reason}; prefill on replica {choice.replica}: {choice.reason}"
+        return ((choice.replica, Phase.PREFILL), (chosen, Phase.DECODE)), reason
 
     def _as_index(self, chosen: object, request: Request) -> int:
         """Convert an integer of another type, such as numpy's."""

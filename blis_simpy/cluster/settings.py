@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from blis_simpy.cluster.deciders import Decider
+from blis_simpy.cluster.migration import MigrationPolicy
 from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
@@ -17,9 +19,12 @@ from blis_simpy.settings.fields import fields_of, setting, settings_class
 __all__ = [
     "CHECKS",
     "DRAIN_POLICIES",
+    "ROLES",
     "Admission",
     "AdmissionSettings",
+    "DisaggregationSettings",
     "LifecycleSettings",
+    "MigrationSettings",
     "NodePool",
     "ReplicaGroup",
     "RouterSettings",
@@ -28,12 +33,19 @@ __all__ = [
 
 CHECKS = ("full",)
 """Sets of invariants that a simulation can check while it runs."""
-DRAIN_POLICIES = ("wait", "immediate", "redirect")
+DRAIN_POLICIES = ("wait", "immediate", "redirect", "migrate")
+ROLES = ("both", "prefill", "decode")
+TRANSFERS = ("pull", "layered")
 
 Admission: TypeAlias = str | Mapping[str, Any] | AdmissionPolicy | Callable[..., AdmissionPolicy]
 """Admission policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., RoutingPolicy]
 """Routing policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+
+Migration: TypeAlias = str | Mapping[str, Any] | MigrationPolicy | Callable[..., MigrationPolicy]
+"""Migration policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+DeciderLike: TypeAlias = str | Mapping[str, Any] | Decider | Callable[..., Decider]
+"""Decider: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
 
 @settings_class
@@ -117,6 +129,12 @@ class ReplicaGroup:
     tp: int | None = setting(default=None, help="Tensor-parallel degree.", unit="GPUs", ge=1, le=1024)
     engine_version: str | None = setting(default=None, help="Version of the serving engine.")
     replicas: int = setting(default=1, help="Number of replicas of the group.", unit="replicas", ge=1, le=MAX_REPLICAS)
+    role: str = setting(
+        default="both",
+        help="Phases that the replicas serve: prefill computes prompts for others, decode gets their KV blocks, both "
+        "does either.",
+        choices=ROLES,
+    )
     latency: Accepts[LatencySettings | None, LatencySettings | Latency | None] = setting(
         default=None, help="Latency model and its coefficients."
     )
@@ -125,11 +143,81 @@ class ReplicaGroup:
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that differ from those of the scenario, by name."""
-        given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup)}
+        # The role is of the group, and no setting of a replica.
+        given = {field.name: getattr(self, field.name) for field in fields_of(ReplicaGroup) if field.name != "role"}
         changes = {name: value for name, value in given.items() if value is not None}
         if self.model is not None:
             changes.setdefault("model_config", None)
         return changes
+
+
+@settings_class
+class DisaggregationSettings:
+    """Prefill and decode of a request on different replicas; in effect with groups of the roles prefill or decode.
+
+    The policy of `router` chooses the replica that decodes, then the decider decides whether another replica computes
+    the prompt, which `prefill_policy` chooses.
+    """
+
+    decider: Accepts[Plugin, DeciderLike] = setting(
+        default="always",
+        help="Decider: decides whether a prefill replica computes the prompt of a request.",
+        kind="decider",
+    )
+    prefill_policy: Accepts[Plugin, Routing] = setting(
+        default="least-loaded", help="Routing policy that chooses the prefill replica.", kind="routing"
+    )
+    transfer: str = setting(
+        default="pull",
+        help="When KV blocks are sent: pull sends all of them after the prefill, layered each layer when it is "
+        "computed.",
+        choices=TRANSFERS,
+    )
+    first_token: str = setting(
+        default="decode",
+        help="Replica that gives the client its first token: decode computes the last prompt token again, as vLLM; "
+        "with prefill, the first token does not wait for the transfer.",
+        choices=("decode", "prefill"),
+    )
+    dispatch_delay: Duration = setting(
+        default=0,
+        help="Time from the end of the prefill until the decode replica gets the request.",
+        unit="us",
+        ge=0,
+        dimension="duration",
+    )
+    hold_timeout: Duration = setting(
+        default=480_000_000,
+        help="Maximum time for which a replica holds KV blocks that another one has not read; then the request starts "
+        "over.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
+    num_layers: int | None = setting(
+        default=None,
+        help="Number of layers that a layered transfer sends one by one; unset means those of the model.",
+        unit="layers",
+        ge=1,
+    )
+
+
+@settings_class
+class MigrationSettings:
+    """Migration of decoding requests between replicas, at regular intervals."""
+
+    policy: Accepts[Plugin | None, Migration | None] = setting(
+        default=None,
+        help="Migration policy: chooses requests to move to other replicas; unset means none.",
+        kind="migration",
+    )
+    interval: Duration = setting(
+        default=1_000_000,
+        help="Time between two decisions.",
+        unit="us",
+        gt=0,
+        dimension="duration",
+    )
 
 
 @settings_class
@@ -194,6 +282,7 @@ class LifecycleSettings:
     )
     drain_policy: str = setting(
         default="wait",
-        help="Wait queue of a drained replica: wait serves it, immediate drops it, redirect routes it again.",
+        help="Requests of a drained replica: wait serves all, immediate drops the waiting ones, redirect routes them "
+        "again, migrate moves the decoding ones to other replicas as well.",
         choices=DRAIN_POLICIES,
     )

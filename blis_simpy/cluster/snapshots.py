@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FreshSnapshot", "SnapshotTable", "StaleSnapshot"]
 
+# Before the name of a model: its replicas that compute prompts for others. No model name begins with it.
+_PREFILL = "prefill\n"
 _NOT_OBSERVED = Observation(at=0, queue_depth=0, batch_size=0, used_blocks=0, total_blocks=1, hit_rate=0.0)
 
 
@@ -196,14 +198,21 @@ class SnapshotTable:
         self._interval_us = interval_us
         self._snapshots: list[FreshSnapshot | StaleSnapshot] = []
         self._routable: set[int] = set()
+        # Replicas that compute prompts only, and those that get KV blocks from others only.
+        self._prefill_only: set[int] = set()
+        self._decode_only: set[int] = set()
         # Snapshots of the routable replicas by model, with all of them under the empty name; None if they must be
         # grouped again. Tuples, because policies get them.
         self._by_model: dict[str, tuple[FreshSnapshot | StaleSnapshot, ...]] | None = None
         # By model: the tick of the first refresh of these snapshots.
         self._fresh_until: dict[str, int] = {}
 
-    def add(self, replica: Replica) -> None:
-        """Add the replica of the next index; it is not routable at first."""
+    def add(self, replica: Replica, role: str = "both") -> None:
+        """Add the replica of the next index, with its role; it is not routable at first."""
+        if role == "prefill":
+            self._prefill_only.add(replica.index)
+        elif role == "decode":
+            self._decode_only.add(replica.index)
         model = replica.model.lower()
         # Grouped at the next decision: to group at each added replica would cost the square of their number.
         self._by_model = None
@@ -228,15 +237,22 @@ class SnapshotTable:
         by_model: dict[str, list[FreshSnapshot | StaleSnapshot]] = {"": []}
         for snapshot in self._snapshots:
             if snapshot.replica in self._routable:
-                by_model[""].append(snapshot)
-                by_model.setdefault(snapshot.model, []).append(snapshot)
+                if snapshot.replica not in self._prefill_only:
+                    by_model[""].append(snapshot)
+                    by_model.setdefault(snapshot.model, []).append(snapshot)
+                if (self._prefill_only or self._decode_only) and snapshot.replica not in self._decode_only:
+                    for name in ("", snapshot.model):
+                        by_model.setdefault(_PREFILL + name, []).append(snapshot)
         if len(self._snapshots) < ARRAYS_FROM:
             return {model: tuple(snapshots) for model, snapshots in by_model.items()}
         board, count = self._board, len(self._snapshots)
         return {model: SnapshotGroup.of(snapshots, board, count) for model, snapshots in by_model.items()}
 
     def snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
-        """Return the snapshots of the routable replicas of a model, refreshed if due; an empty name means all."""
+        """Return the snapshots of the routable replicas of a model, refreshed if due; an empty name means all.
+
+        Those that compute prompts only are left out.
+        """
         if self._by_model is None:
             self._by_model = self._grouped()
         model = model.lower()
@@ -246,13 +262,23 @@ class SnapshotTable:
             self._board.changed.update([snapshot.replica for snapshot in snapshots])
         return snapshots
 
+    def prefill_snapshots_for(self, now: int, model: str) -> Sequence[FreshSnapshot | StaleSnapshot]:
+        """Return the snapshots of the routable replicas of a model that compute prompts for others."""
+        return self.snapshots_for(now, _PREFILL + model)
+
+    def snapshot(self, replica: int) -> FreshSnapshot | StaleSnapshot:
+        """Return the snapshot of a replica, as of its last refresh."""
+        return self._snapshots[replica]
+
     @property
     def num_replicas(self) -> int:
         """Number of replicas, routable or not."""
         return len(self._snapshots)
 
     def is_routable(self, replica: int, model: str) -> bool:
-        """Whether requests for a model may be sent to a replica."""
+        """Whether requests for a model may be sent to a replica that decodes."""
+        if replica in self._prefill_only:
+            return False
         return replica in self._routable and (not model or self._snapshots[replica].model == model.lower())
 
     def sent(self, replica: int) -> None:

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.token_spans import TokenSpans
 
-__all__ = ["NO_KEYS", "BlockHasher", "BlockKeys"]
+__all__ = ["NO_KEYS", "BlockHasher", "BlockKeys", "block_key"]
 
 # A key is the number of its line and the position there, in one integer.
 _BITS = 32
 _POSITION = (1 << _BITS) - 1
+
+
+def block_key(line: int, position: int) -> int:
+    """Return the key of a block by its line and its position there."""
+    return line << _BITS | position
 
 
 class BlockKeys:

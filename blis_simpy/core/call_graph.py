@@ -9,6 +9,7 @@ import attrs
 
 from blis_simpy.core.token_spans import TokenSpans
 from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.settings.bounds import MAX_COUNT, MAX_TICK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ class CallGraph:
     Raises
     ------
     ScenarioError
-        If a number is negative, a context is unknown or a call waits for one that does not precede it.
+        If a number is negative or too large, a context is unknown or a call waits for one that does not precede it.
     """
 
     name: str
@@ -102,9 +103,11 @@ class CallGraph:
 
 def _problems(position: int, call: Call) -> Iterator[Problem]:
     for name in ("input_tokens", "output_tokens", "wait_us", "summary_tokens"):
-        value = getattr(call, name)
+        value, largest = getattr(call, name), MAX_TICK if name == "wait_us" else MAX_COUNT
         if type(value) is not int or value < 0:
             yield Problem(path=f"calls[{position}].{name}", rule="must be a whole number >= 0", value=value)
+        elif value > largest:
+            yield Problem(path=f"calls[{position}].{name}", rule=f"must be <= {largest}", value=value)
     if call.context not in CONTEXTS:
         rule = f"must be one of {', '.join(CONTEXTS)}"
         yield Problem(path=f"calls[{position}].context", rule=rule, value=call.context)

@@ -13,7 +13,7 @@ from blis_simpy.native import mypyc_attr
 if TYPE_CHECKING:
     from blis_simpy.core.request import Request
 
-__all__ = ["NEVER", "Leg", "Phase", "RequestOutcome"]
+__all__ = ["NEVER", "Handover", "Leg", "Phase", "RequestOutcome"]
 
 NEVER = -1
 """Value of a timestamp or duration that is not set."""
@@ -36,6 +36,8 @@ class RequestOutcome(IntEnum):
     """Preempted, and replaced by a leg that starts over; legs only."""
     WITHDRAWN = 8
     """Withdrawn from the replica, and routed again; legs only."""
+    HANDED_OVER = 9
+    """Ended on the replica, for another one to continue with its KV blocks; legs only."""
 
 
 # Here and in other modules of the hot path: in Python 3.11 an access to a member of an enum class costs ten times as
@@ -49,7 +51,60 @@ class Phase(IntEnum):
     BOTH = 0
     """Prefill and decode."""
     PREFILL = 1
+    """Prefill only; another replica decodes."""
     DECODE = 2
+    """Decode only, with KV blocks from another replica."""
+
+
+class Handover:
+    """Passing of a request, with its KV blocks, from one replica to another.
+
+    Parameters
+    ----------
+    source : Leg
+        Leg whose replica has the KV blocks, and holds them until they have been sent.
+    tokens : int
+        Tokens in these blocks.
+    num_outputs : int, default 0
+        Output tokens that the source has delivered to the client.
+
+    Attributes
+    ----------
+    moved_tokens : int
+        Tokens in the blocks that are sent: those that the prefix cache of the destination does not have.
+    num_bytes : int
+        Size of these blocks.
+    reserved_at : int, tick
+        When the destination allocated blocks for all tokens, and the transfer began.
+    received_at : int, tick
+        When the last byte arrived at the destination.
+    released_at : int, tick
+        When the source released its blocks.
+    """
+
+    __slots__ = (
+        "moved_tokens",
+        "num_bytes",
+        "num_outputs",
+        "received_at",
+        "released_at",
+        "reserved_at",
+        "source",
+        "tokens",
+    )
+
+    def __init__(self, source: Leg, tokens: int, num_outputs: int = 0) -> None:
+        self.source = source
+        self.tokens = tokens
+        self.num_outputs = num_outputs
+        self.moved_tokens = 0
+        self.num_bytes = 0
+        self.reserved_at = NEVER
+        self.received_at = NEVER
+        self.released_at = NEVER
+
+    def __repr__(self) -> str:
+        return f"<Handover of {self.source.request.id} from replica {self.source.replica}: {self.tokens:,} tokens>"
 
 
 # mypyc skips `__init__` of a serializable class that interpreted code calls, unless it may have interpreted subclasses.
@@ -72,6 +127,8 @@ class Leg:
     ----------
     previous : Leg or None
         Previous leg on the same replica, which was preempted; None for the first.
+    handover : Handover or None
+        Where its KV blocks come from, if another replica computed them.
     outcome : RequestOutcome
         State of the leg.
     queued_at : int, tick
@@ -101,7 +158,7 @@ class Leg:
         Preemptions of the request so far, those of earlier legs included; failures of its replica count.
     finished_at : int, tick
         When the leg ended: completion without the overheads of the latency model, timeout, drop, preemption,
-        withdrawal.
+        withdrawal, handover.
     """
 
     __slots__ = (
@@ -110,6 +167,7 @@ class Leg:
         "finished_at",
         "first_scheduled_at",
         "generated_tokens",
+        "handover",
         "itl_count",
         "itl_first_step",
         "itl_sum",
@@ -132,6 +190,7 @@ class Leg:
         self.replica = replica
         self.phase = phase
         self.previous: Leg | None = None
+        self.handover: Handover | None = None
         self.outcome: RequestOutcome = _PENDING
         self.routed_at = routed_at
         self.queued_at = NEVER
@@ -146,7 +205,7 @@ class Leg:
         self.generated_tokens = 0
         self.length_capped = False
         self.cached_tokens = 0
-        self.num_preemptions: int = request.lost_legs[-1].num_preemptions if request.lost_legs else 0
+        self.num_preemptions: int = request.earlier_legs[-1].num_preemptions if request.earlier_legs else 0
         self.finished_at = NEVER
 
     @property
@@ -157,12 +216,27 @@ class Leg:
             leg = leg.previous
         return leg
 
+    @property
+    def prompt_leg(self) -> Leg:
+        """The leg whose replica computed the prompt: this one, unless the KV blocks came from another replica."""
+        leg = self
+        while leg.handover is not None:
+            leg = leg.handover.source
+        return leg
+
     def withdraw(self, now: int) -> None:
         """End the leg as withdrawn and detach it from the request, which can be routed again."""
         self.outcome = RequestOutcome.WITHDRAWN
         self.finished_at = now
-        self.request.lost_legs = (*self.request.lost_legs, self)
-        self.request.leg = None
+        self.detach()
+
+    def detach(self) -> None:
+        """Make it an earlier leg of its request."""
+        request = self.request
+        request.earlier_legs = (*request.earlier_legs, self)
+        # The next replica may have the request already, while its blocks are sent during the prefill.
+        if request.leg is self:
+            request.leg = None
 
     def __repr__(self) -> str:
         return f"<Leg of {self.request.id} on replica {self.replica}: {self.outcome.name.lower()}>"

@@ -9,7 +9,9 @@ Events of a request, in order::
     arrived -> admitted -> routed -> enqueued -> scheduled -> first_token -> leg_finished -> ended
             -> rejected ------------------------------------------------------------------> ended
 
-After `preempted` comes `scheduled` again; after `leg_finished` of a withdrawn leg, `admitted` or `rejected`.
+After `preempted` comes `scheduled` again; after `leg_finished` of a withdrawn leg, `admitted` or `rejected`. After
+`leg_finished` of a leg that is handed over, the next replica announces `enqueued`, `blocks_reserved`, `blocks_received`
+and `scheduled`.
 """
 
 from __future__ import annotations
@@ -54,6 +56,12 @@ class Observer:
     def enqueued(self, leg: Leg) -> None:
         """Observe that a request enters the wait queue of its replica."""
 
+    def blocks_reserved(self, leg: Leg) -> None:
+        """Observe that a replica allocates the KV blocks of a request, which another replica sends from now on."""
+
+    def blocks_received(self, leg: Leg) -> None:
+        """Observe that the KV blocks of a request have arrived from another replica."""
+
     def scheduled(self, leg: Leg) -> None:
         """Observe that a request joins the running batch."""
 
@@ -64,7 +72,7 @@ class Observer:
         """Observe that a running request is preempted."""
 
     def leg_finished(self, leg: Leg) -> None:
-        """Observe that a leg is completed, timed out, dropped or withdrawn (`leg.outcome`); not for preemptions."""
+        """Observe the end of a leg: completed, timed out, dropped, withdrawn, handed over; not for preemptions."""
 
     def ended(self, request: Request) -> None:
         """Observe that a request ends, with any outcome (`request.outcome`)."""
@@ -97,8 +105,8 @@ class Observers:
 
     Attributes
     ----------
-    arrived, admitted, rejected, routed, enqueued, scheduled, first_token, preempted, leg_finished, ended,
-    replica_state, idle : callable or None
+    arrived, admitted, rejected, routed, enqueued, blocks_reserved, blocks_received, scheduled, first_token, preempted,
+    leg_finished, ended, replica_state, idle : callable or None
         Calls the observers of the event, in the order in which they were added; None without observers.
     """
 
@@ -113,6 +121,8 @@ class Observers:
         self.rejected: Callable[[Request, str], object] | None = None
         self.routed: Callable[[Route], object] | None = None
         self.enqueued: Callable[[Leg], object] | None = None
+        self.blocks_reserved: Callable[[Leg], object] | None = None
+        self.blocks_received: Callable[[Leg], object] | None = None
         self.scheduled: Callable[[Leg], object] | None = None
         self.first_token: Callable[[Leg], object] | None = None
         self.preempted: Callable[[Leg], object] | None = None

@@ -9,6 +9,7 @@ import sysconfig
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,7 +20,7 @@ from blis_simpy.errors import PluginError, ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
 __all__ = ["is_own", "named_faults", "place_of"]
 
@@ -37,6 +38,45 @@ _KINDS = {
     "step_time": "latency model",
 }
 """Kind of a plug-in by the method that raises. Faults of scorers are named where they are called."""
+
+_OWN_MODULES = frozenset(
+    {
+        "_pytest",
+        "attr",
+        "attrs",
+        "blis_simpy",
+        "cattr",
+        "cattrs",
+        "cloudpickle",
+        "dask",
+        "distributed",
+        "huggingface_hub",
+    }
+    | {
+        "joblib",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pluggy",
+        "pyarrow",
+        "pytest",
+        "ray",
+        "rich",
+        "scipy",
+        "simpy",
+        "yaml",
+    }
+)
+"""Top-level modules of this library and of the libraries that it calls, which are not the user's code."""
+
+
+_METHODS = {"cached_prefix": "KV store", "step_time": "latency model", "form": "batch policy"} | {
+    method: _KINDS[method] for method in ("key", "route", "score")
+}
+"""Kind of a plug-in by a method that it has, where nothing of its own raises."""
+
+_OF_WRONG_TYPES = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+_NEAR_FRAMES = 6
 
 
 def is_own(plugin: object) -> bool:
@@ -91,9 +131,11 @@ def named_faults(now: Callable[[], int] | None = None) -> Iterator[None]:
 
 
 def _fault(error: Exception, now: int | None) -> PluginError | None:
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # what Python makes of one that leaves a generator
     frame = _foreign_frame(error)
     if frame is None:
-        return None
+        return _fault_of_an_answer(error, now) if isinstance(error, _OF_WRONG_TYPES) else None
     code = frame.f_code
     owner = frame.f_locals.get("self")
     name = code.co_qualname.rpartition("<locals>.")[2]
@@ -106,19 +148,42 @@ def _fault(error: Exception, now: int | None) -> PluginError | None:
     return PluginError.at(f"{kind} {name}", rule, code="plugin_raised")
 
 
+def _fault_of_an_answer(error: Exception, now: int | None) -> PluginError | None:
+    """Name the plug-in whose answer this library cannot use, or whose method it cannot call."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    for frame in frames[:-_NEAR_FRAMES:-1]:
+        near = [*frame.f_locals.values(), *(v for k in frame.f_locals.values() for v in _attributes(k))]
+        for plugin in near:
+            kind = next((kind for method, kind in _METHODS.items() if hasattr(type(plugin), method)), None)
+            if kind is not None and type(plugin).__module__.partition(".")[0] not in _OWN_MODULES:
+                rule = f"has an answer or a method that cannot be used: {error!r} in {frame.f_code.co_name}"
+                return PluginError.at(
+                    f"{kind} {type(plugin).__name__}", f"{rule}{place_of(None, now)}", code="plugin_answer"
+                )
+    return None
+
+
+def _attributes(owner: object) -> list[object]:
+    """Attributes of an object of this library."""
+    if not type(owner).__module__.startswith("blis_simpy."):
+        return []
+    names = [name for cls in type(owner).__mro__ for name in getattr(cls, "__slots__", ())]
+    return [getattr(owner, name, None) for name in (*names, *getattr(owner, "__dict__", ()))]
+
+
 def _wrong_yield(error: Exception, now: int | None) -> PluginError | None:
-    """Name a process that yields something else than an event, of which SimPy says where in several lines."""
+    """Name a process that yields something else than an event.
+
+    SimPy describes it in several lines, and fails if the code of the process is not in a file.
+    """
     from simpy.events import Process
 
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if type(error) is not RuntimeError or trace is None or trace.tb_frame.f_code is not Process._resume.__code__:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Process._resume.__code__]
+    if not frames or hasattr(frames[-1].f_locals["event"], "callbacks"):
         return None
-    process, value = trace.tb_frame.f_locals["self"], trace.tb_frame.f_locals["event"]
-    line = f" in line {process._generator.gi_frame.f_lineno}"
+    process, value = frames[-1].f_locals["self"], frames[-1].f_locals["event"]
+    rule = f"must yield events in line {process._generator.gi_frame.f_lineno}{place_of(None, now)}"
     hint = "such as simulation.env.timeout(delay) or simulation.submit(request)"
-    rule = f"must yield events{line}{place_of(None, now)}"
     return PluginError.at(f"process {process.name}", rule, value, hint=hint, code="wrong_yield")
 
 
@@ -126,29 +191,20 @@ def _foreign_frame(error: Exception) -> FrameType | None:
     """Outermost frame of code that belongs to neither the library nor those that it calls."""
     trace: Any = error.__traceback__
     while trace is not None:
-        if _is_foreign(trace.tb_frame.f_code):
+        if _is_foreign(trace.tb_frame):
             return trace.tb_frame  # type: ignore[no-any-return]
         trace = trace.tb_next
     return None
 
 
-@cache
-def _is_foreign(code: CodeType) -> bool:
-    path = Path(code.co_filename)
-    if code.co_filename.startswith("<frozen") or any(path.is_relative_to(root) for root in _own_roots()):
+def _is_foreign(frame: FrameType) -> bool:
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__") or ""
+    if file.startswith("<frozen") or module.partition(".")[0] in _OWN_MODULES:
         return False
-    standard = Path(sysconfig.get_path("stdlib"))
-    return not path.is_relative_to(standard) or "site-packages" in path.parts
+    path = Path(file)
+    return not path.is_relative_to(_standard_library()) or "site-packages" in path.parts
 
 
 @cache
-def _own_roots() -> tuple[Path, ...]:
-    import attr
-    import attrs
-    import cattrs
-    import numpy as np
-    import simpy
-
-    package = Path(__file__).parents[1]
-    libraries = (attr, attrs, cattrs, np, simpy)
-    return package, *(Path(library.__file__).parent for library in libraries if library.__file__)
+def _standard_library() -> str:
+    return sysconfig.get_path("stdlib")

@@ -25,6 +25,8 @@ class RandomStreams:
     ----------
     seed : int
         Any integer.
+    prefix : str, default ""
+        Precedes the names of all streams.
 
     Notes
     -----
@@ -37,9 +39,14 @@ class RandomStreams:
     [864, 606, 448]
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, prefix: str = "") -> None:
         self.seed = index(seed)
+        self._prefix = prefix
         self._taken: set[str] = set()
+
+    def prefixed(self, prefix: str) -> RandomStreams:
+        """Return the streams with a prefix in front of their names, for a second object of the same kind."""
+        return RandomStreams(self.seed, prefix=self._prefix + prefix)
 
     def generator(self, name: str) -> np.random.Generator:
         """Return the generator of a stream.
@@ -58,6 +65,7 @@ class RandomStreams:
         SimulationError
             If the stream has an owner already.
         """
+        name = self._prefix + name
         if name in self._taken:
             raise SimulationError.at(f"random stream {name!r}", "has an owner already")
         self._taken.add(name)

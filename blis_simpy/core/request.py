@@ -1,8 +1,9 @@
 """Requests, routes and legs.
 
 A `Request` holds the input of the workload. A `Leg` is one stay of the request on one replica, with timestamps written
-only by that replica. Most requests have one leg. A request gets another one if a preemption makes it start over, or if
-its replica withdraws it and the router sends it to another replica.
+only by that replica. Most requests have one leg. A request gets another one if a preemption makes it start over, if its
+replica withdraws it and the router sends it to another replica, or if it is handed over: then the next replica
+continues with the KV blocks of the one before.
 
 Times are ticks (µs since the start of the simulation), durations are µs.
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import attrs
 
-from blis_simpy.core.leg import NEVER, Leg, Phase, RequestOutcome
+from blis_simpy.core.leg import NEVER, Handover, Leg, Phase, RequestOutcome
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import TokenSpans
 from blis_simpy.errors import ScenarioError
@@ -23,9 +24,12 @@ from blis_simpy.units import format_ticks, ticks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simpy.events import Event  # noqa: TC004 - a type only: settings import this module, and SimPy is slow to import
+    from simpy.events import Event
+else:
+    # Requests of a scenario file are checked against these annotations; settings import this module, and SimPy is slow.
+    Event = object
 
-__all__ = ["NEVER", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
+__all__ = ["NEVER", "Handover", "Leg", "Phase", "Request", "RequestOutcome", "Route"]
 
 
 @attrs.define(eq=False, slots=True, repr=False)
@@ -71,8 +75,8 @@ class Request:
         Time of the rejection by admission or routing.
     leg : Leg or None
         The current leg; None while the request is on no replica.
-    lost_legs : tuple of Leg
-        The last leg on each replica from which it was withdrawn, in order.
+    earlier_legs : tuple of Leg
+        The last leg on each replica from which it was withdrawn or that handed it over, in order.
     done : simpy.Event or None
         Succeeds when the request ends; only set if a process waits for it.
     """
@@ -100,7 +104,7 @@ class Request:
     admitted_at: int = attrs.field(default=NEVER, init=False)
     rejected_at: int = attrs.field(default=NEVER, init=False)
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)
-    lost_legs: tuple[Leg, ...] = attrs.field(default=(), init=False, repr=False)
+    earlier_legs: tuple[Leg, ...] = attrs.field(default=(), init=False, repr=False)
     done: Event | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,9 +123,9 @@ class Request:
 
     @property
     def legs(self) -> list[Leg]:
-        """All legs in order, including withdrawn ones."""
+        """All legs in order, including those that were withdrawn or handed over."""
         legs: list[Leg] = []
-        for last in (*self.lost_legs, self.leg):
+        for last in (*self.earlier_legs, self.leg):
             route: list[Leg] = []
             leg = last
             while leg is not None:
@@ -133,9 +137,15 @@ class Request:
     @property
     def outcome(self) -> RequestOutcome:
         """State of the request."""
-        if self.leg is not None:
-            return self.leg.outcome
-        return RequestOutcome.PENDING if self.rejected_at < 0 else RequestOutcome.REJECTED
+        leg = self.leg
+        if leg is not None and (leg.outcome is not RequestOutcome.PENDING or leg.handover is None):
+            return leg.outcome
+        if self.rejected_at >= 0:
+            return RequestOutcome.REJECTED
+        # On the way from one replica to another.
+        if self.earlier_legs and self.earlier_legs[-1].outcome is RequestOutcome.HANDED_OVER:
+            return RequestOutcome.QUEUED
+        return RequestOutcome.PENDING
 
     @property
     def replica(self) -> int:
@@ -144,23 +154,31 @@ class Request:
 
     @property
     def routed_at(self) -> int:
-        """Time of the last routing decision, tick."""
-        return NEVER if self.leg is None else self.leg.routed_at
+        """Time of the routing decision for the replica that computes the prompt, tick."""
+        leg = self.prompt_leg
+        return NEVER if leg is None else leg.routed_at
+
+    @property
+    def prompt_leg(self) -> Leg | None:
+        """The leg whose replica computes or computed the prompt."""
+        return self.leg if self.leg is None or self.leg.handover is None else self.leg.prompt_leg
 
     @property
     def queued_at(self) -> int:
-        """Time of the entry into the wait queue of its replica, tick."""
-        return NEVER if self.leg is None else self.leg.queued_at
+        """Time of the entry into the wait queue of the replica that computes the prompt, tick."""
+        leg = self.prompt_leg
+        return NEVER if leg is None else leg.queued_at
 
     @property
     def first_scheduled_at(self) -> int:
-        """Time of the first admission to the batch of its replica, tick."""
-        return NEVER if self.leg is None else self.leg.first.first_scheduled_at
+        """Time of the first admission to the batch of the replica that computes the prompt, tick."""
+        leg = self.prompt_leg
+        return NEVER if leg is None else leg.first.first_scheduled_at
 
     @property
     def scheduled_at(self) -> int:
-        """Time of the last admission to the batch of its replica, tick."""
-        leg = self.leg
+        """Time of the last admission to the batch of the replica that computes the prompt, tick."""
+        leg = self.prompt_leg
         if leg is None:
             return NEVER
         while leg.scheduled_at < 0 and leg.previous is not None:
@@ -182,7 +200,7 @@ class Request:
         """Arrival to the first token of the first completed prefill on any replica, µs; `NEVER` if there was none."""
         if not self.num_preemptions:
             return self.ttft
-        return next((leg.ttft for leg in self.legs if leg.ttft >= 0), NEVER)
+        return next((leg.ttft for leg in self.legs if leg.ttft >= 0 and leg.phase is not Phase.PREFILL), NEVER)
 
     @property
     def e2e(self) -> int:
@@ -219,15 +237,16 @@ class Request:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens found in the prefix cache at the first admission to the batch of its replica."""
-        return 0 if self.leg is None else self.leg.first.cached_tokens
+        """Tokens found in the prefix cache at the first admission to the replica that computes the prompt."""
+        leg = self.prompt_leg
+        return 0 if leg is None else leg.first.cached_tokens
 
     @property
     def num_preemptions(self) -> int:
         """Number of times that it lost its KV blocks, by a preemption or a failure of its replica."""
         if self.leg is not None:
             return self.leg.num_preemptions
-        return self.lost_legs[-1].num_preemptions if self.lost_legs else 0
+        return self.earlier_legs[-1].num_preemptions if self.earlier_legs else 0
 
     @property
     def finished_at(self) -> int:
@@ -284,5 +303,5 @@ class Route:
 
     @property
     def replica(self) -> int:
-        """Index of the replica of the first leg."""
-        return self.legs[0][0]
+        """Index of the replica that the routing policy chose: that of the last leg."""
+        return self.legs[-1][0]

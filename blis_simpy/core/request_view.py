@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestView", "shown_to"]
 
-_HIDDEN = frozenset({"output_tokens", "leg", "legs", "lost_legs", "done"})
+_HIDDEN = frozenset({"output_tokens", "leg", "legs", "earlier_legs", "prompt_leg", "done"})
 
 
 class RequestView:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blis_simpy.display import figure_style
-from blis_simpy.results.phases import PHASES, phase_bounds
+from blis_simpy.results.phases import phase_bounds, phases_of
 from blis_simpy.units import MS, SECOND
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -25,6 +27,10 @@ _PHASE_COLOURS = {
     "queue": figure_style.ORANGE,
     "preempted": figure_style.VERMILLION,
     "prefill": figure_style.BLUE,
+    "reserve": figure_style.BLACK,
+    "transfer": figure_style.GREEN,
+    "join": figure_style.ORANGE,
+    "recompute": figure_style.BLUE,
     "decode": figure_style.SKY,
 }
 _MOST_NAMES = 40
@@ -57,7 +63,7 @@ def plot_gantt(result: Result, most: int = 30, ax: Axes | None = None, **where: 
     requests, num_found = requests.take(shown), requests.num_rows
     bounds = phase_bounds(requests, result.preemptions, result.aggregate.ended_at)
     ax = figure_style.one(ax, max(2.2, 1.0 + 0.2 * min(len(shown), _MOST_NAMES)))
-    _draw_phases(ax, bounds, height=0.8)
+    _draw_phases(ax, bounds, list(phases_of(requests)), height=0.8)
     names = requests["id"].tolist()
     line_of = {name: line for line, name in enumerate(names)}
     lost = [(at, line_of[name]) for name, at in result.preemptions if name in line_of]
@@ -109,7 +115,7 @@ def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
     """
     ax = figure_style.one(ax, 1.9)
     bounds = np.concatenate(([0], np.cumsum(list(explanation.phases.values()))))
-    _draw_phases(ax, bounds[None, :], height=0.6, unit=MS)
+    _draw_phases(ax, bounds[None, :], list(explanation.phases), height=0.6, unit=MS)
     ax.set(xlabel="since its arrival (ms)", ylim=(0.6, -0.6))
     ax.set_yticks([])
     ax.grid(visible=False, axis="y")
@@ -121,10 +127,12 @@ def plot_explanation(explanation: Explanation, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw_phases(ax: Axes, bounds: NDArray[np.int64], *, height: float, unit: int = SECOND) -> None:
+def _draw_phases(
+    ax: Axes, bounds: NDArray[np.int64], phases: Sequence[str], *, height: float, unit: int = SECOND
+) -> None:
     durations = np.diff(bounds, axis=1) / unit
     lines = np.arange(len(bounds))
-    for phase, name in enumerate(PHASES):
+    for phase, name in enumerate(phases):
         some = durations[:, phase] > 0
         if some.any():
             ax.barh(

@@ -14,7 +14,7 @@ from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTab
 from blis_simpy.errors import ScenarioError
 from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
-from blis_simpy.results.phases import PHASES
+from blis_simpy.results.phases import PHASES_WITH_HANDOVERS
 from blis_simpy.results.remarks import remarks
 from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
@@ -101,7 +101,13 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
         TextColumn("", align="left"),
     ]
     rows: list[list[Any]] = [
-        [name, PHASES[name], duration / 1000, duration / total if total else None, Bar(duration / max(total, 1))]
+        [
+            name,
+            PHASES_WITH_HANDOVERS[name],
+            duration / 1000,
+            duration / total if total else None,
+            Bar(duration / max(total, 1)),
+        ]
         for name, duration in explanation.phases.items()
     ]
     rows.append(["total", "", total / 1000, 1.0, ""])

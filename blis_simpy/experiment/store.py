@@ -73,7 +73,7 @@ class Store:
         except BlisError as error:
             reason = "; ".join(problem.rule for problem in error.problems)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            reason = repr(error) if isinstance(error, KeyError) else str(error)
+            reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
         _log.warning("%s: is ignored, its run is simulated again: %s", path, reason)
         return None
 

@@ -65,6 +65,7 @@ def write_perfetto(
     preemptions: Sequence[tuple[str, int]] = (),
     transfers: Columns | None = None,
     link_loads: Columns | None = None,
+    legs: Columns | None = None,
 ) -> None:
     """Write a run as a timeline; the same run gives the same bytes.
 
@@ -76,7 +77,7 @@ def write_perfetto(
         JSON file; compressed if its name ends in ``.gz``, which Perfetto opens as well.
     preemptions : sequence of (str, int)
         Id of the request and tick of each preemption.
-    transfers, link_loads : mapping of str to ndarray, optional
+    transfers, link_loads, legs : mapping of str to ndarray, optional
         Tables of a result.
 
     Raises
@@ -85,7 +86,9 @@ def write_perfetto(
         If the file cannot be written; an existing one is left unchanged.
     """
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    events = perfetto_events(requests, steps, preemptions=preemptions, transfers=transfers, link_loads=link_loads)
+    events = perfetto_events(
+        requests, steps, preemptions=preemptions, transfers=transfers, link_loads=link_loads, legs=legs
+    )
     lines = ",\n".join(map(encode, events))
     write_bytes(path, packed(f'{{"displayTimeUnit":"ms","traceEvents":[\n{lines}\n]}}\n'.encode(), path))
 
@@ -97,17 +100,20 @@ def perfetto_events(
     preemptions: Sequence[tuple[str, int]] = (),
     transfers: Columns | None = None,
     link_loads: Columns | None = None,
+    legs: Columns | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the events of the timeline: names first, then steps and counters, then requests.
 
     Parameters
     ----------
-    requests, steps, preemptions, transfers, link_loads
+    requests, steps, preemptions, transfers, link_loads, legs
         As for `write_perfetto`.
     """
-    spans = _Spans.of(requests, steps, preemptions)
+    spans = _Spans.of(requests, steps, preemptions, _by_request(legs))
     yield from _process(_ROUTER, "router")
     replicas = {*np.unique(steps["replica"]).tolist(), *np.unique(requests["replica"]).tolist()} - {NEVER}
+    if legs is not None:
+        replicas.update(np.unique(legs["replica"]).tolist())
     for replica in sorted(replicas):
         pid = _pid(replica)
         yield from _process(pid, f"replica {replica}")
@@ -141,6 +147,16 @@ def _loads(loads: Columns) -> Iterator[dict[str, Any]]:
     """Yield the counters of the links."""
     for link, at, load in zip(*(loads[name].tolist() for name in ("link", "at_us", "load")), strict=True):
         yield {"ph": "C", "pid": _NETWORK, "ts": at, "name": link, "args": {"% of bandwidth": round(100 * load)}}
+
+
+def _by_request(legs: Columns | None) -> dict[str, list[dict[str, Any]]]:
+    """Return the legs of each request that has several, or one that is not its last."""
+    by_request: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    if legs is not None:
+        for values in zip(*(column.tolist() for column in legs.values()), strict=True):
+            leg = dict(zip(legs, values, strict=True))
+            by_request[leg["request"]].append(leg)
+    return {name: found for name, found in by_request.items() if len(found) > 1}
 
 
 def _pid(replica: int) -> int:
@@ -195,6 +211,8 @@ class _Stay:
     end: int
     row: Mapping[str, Any]
     is_last: bool
+    # Name of the only phase, if there is only one.
+    phase: str = ""
 
 
 class _Spans:
@@ -202,7 +220,7 @@ class _Spans:
 
     Of a request that was preempted more than once, the restarts in between are not recorded: its first and its last
     stay in a batch are drawn, and each preemption as an instant. Of a request whose replica failed, only the time on
-    the last replica is recorded.
+    the last replica is recorded, unless the run has handovers: then all legs of a request are drawn.
     """
 
     def __init__(self, end: int) -> None:
@@ -213,7 +231,13 @@ class _Spans:
         self.num_slots: dict[int, int] = defaultdict(int)
 
     @classmethod
-    def of(cls, requests: Columns, steps: Columns, preemptions: Iterable[tuple[str, int]]) -> _Spans:
+    def of(
+        cls,
+        requests: Columns,
+        steps: Columns,
+        preemptions: Iterable[tuple[str, int]],
+        legs: Mapping[str, Sequence[Mapping[str, Any]]],
+    ) -> _Spans:
         ends = (steps["start_us"] + steps["duration_us"], requests["finished_at_us"], requests["arrived_at_us"])
         spans = cls(max((int(column.max()) for column in ends if len(column)), default=0))
         lost: dict[str, list[int]] = defaultdict(list)
@@ -222,7 +246,10 @@ class _Spans:
         columns = [requests[name].tolist() for name in _REQUEST_COLUMNS]
         for index, values in enumerate(zip(*columns, strict=True)):
             row = dict(zip(_REQUEST_COLUMNS, values, strict=True))
-            spans._add(index, row, lost.get(row["id"], []))
+            if row["id"] in legs:
+                spans._add_legs(index, row, legs[row["id"]])
+            else:
+                spans._add(index, row, lost.get(row["id"], []))
         for replica, stays in spans._stays.items():
             stays.sort(key=lambda stay: (stay.start, stay.end))
             spans._slots[replica] = list(_lowest_free(stays))
@@ -246,6 +273,33 @@ class _Spans:
             self._add_stays(pid, index, row, [tick for tick in lost if tick >= first], over)
         if row["outcome"] in ("dropped", "timed_out"):
             self._instant(pid, over, row["outcome"].replace("_", " "), row)
+
+    def _add_legs(self, index: int, row: Mapping[str, Any], legs: Sequence[Mapping[str, Any]]) -> None:
+        """Add the stays of a request on several replicas."""
+        first = legs[0]["queued_at_us"]
+        self._span(_ROUTER, index, "routing", row["arrived_at_us"], self._until(first), row)
+        for leg in legs:
+            pid, queued, scheduled = _pid(leg["replica"]), leg["queued_at_us"], leg["first_scheduled_at_us"]
+            over = self._until(leg["finished_at_us"])
+            if queued != NEVER:
+                self._span(pid, index, "waiting", queued, over if scheduled == NEVER else scheduled, row)
+            if leg["kv_reserved_at_us"] != NEVER:
+                received = over if leg["kv_received_at_us"] == NEVER else leg["kv_received_at_us"]
+                self._span(pid, index, "loading KV blocks", leg["kv_reserved_at_us"], received, row)
+                released = self._until(leg["kv_released_at_us"])
+                self._span(_pid(leg["kv_source"]), index, "holding KV blocks", _end_of_source(legs, leg), released, row)
+            if scheduled != NEVER:
+                is_last = leg is legs[-1]
+                # The part before the first token of a leg that only decodes is the computation of one token.
+                name = {"prefill": "prefill", "decode": "decode"}.get(leg["phase"], "")
+                self._stays[leg["replica"]].append(
+                    _Stay(scheduled, over, row, is_last=is_last and not name, phase=name)
+                )
+            if leg["outcome"] in ("dropped", "timed_out"):
+                self._instant(pid, over, leg["outcome"].replace("_", " "), row)
+
+    def _until(self, tick: int) -> int:
+        return self.end if tick == NEVER else tick
 
     def _add_stays(self, pid: int, index: int, row: Mapping[str, Any], lost: Sequence[int], over: int) -> None:
         first, last = row["first_scheduled_at_us"], row["scheduled_at_us"]
@@ -281,6 +335,16 @@ class _Spans:
         yield from sorted(self._others, key=lambda event: event["ts"])
 
 
+def _end_of_source(legs: Sequence[Mapping[str, Any]], leg: Mapping[str, Any]) -> int:
+    """Return the end of the leg that a leg continues."""
+    sources = (
+        other["finished_at_us"]
+        for other in legs
+        if other["replica"] == leg["kv_source"] and other["outcome"] == "handed_over" and other["leg"] < leg["leg"]
+    )
+    return int(max(sources, default=leg["kv_reserved_at_us"]))
+
+
 def _lowest_free(stays: Iterable[_Stay]) -> Iterator[int]:
     """Assign the lowest free slot to each stay, in order of start."""
     free: list[int] = []
@@ -299,6 +363,9 @@ def _slices(stay: _Stay, pid: int, tid: int) -> Iterator[dict[str, Any]]:
     figures = ("outcome", "input_tokens", "output_tokens", "ttft_us", "e2e_us", "num_preemptions")
     args = {name: row[name] for name in figures if row[name] != NEVER}
     yield {**lane, "ts": stay.start, "dur": stay.end - stay.start, "name": row["id"], "args": args}
+    if stay.phase:
+        yield {**lane, "ts": stay.start, "dur": stay.end - stay.start, "name": stay.phase}
+        return
     # The recorded first token is that of the last prefill, so earlier stays are not divided.
     has_token = stay.is_last and row["ttft_us"] != NEVER
     token = min(max(row["arrived_at_us"] + row["ttft_us"], stay.start), stay.end) if has_token else stay.end

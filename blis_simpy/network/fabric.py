@@ -114,7 +114,7 @@ class Fabric:
             links = [
                 network.attached[site][number] for number, site in enumerate((start, end)) if isinstance(site, str)
             ]
-            return Path(tuple(links), UNCONTENDED_BANDWIDTH)
+            return Path(tuple(links), None if links else UNCONTENDED_BANDWIDTH)
         if isinstance(start, Site) and isinstance(end, Site) and start.node == end.node:
             links = [self._within_node(network, start, is_out=True), self._within_node(network, end, is_out=False)]
             return Path(tuple(links), self._settings.flow_limit)
@@ -123,7 +123,8 @@ class Fabric:
         if racks[0] != racks[1]:
             out += self._spine(network, start, is_out=True)
             into = self._spine(network, end, is_out=False) + into
-        return Path((*out, *into), self._settings.flow_limit)
+        between_replicas = isinstance(start, Site) and isinstance(end, Site)
+        return Path((*out, *into), self._settings.flow_limit if between_replicas else None)
 
     def _node_settings(self, site: Site) -> NetworkSettings:
         assert self._settings is not None

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from blis_simpy.network.links import FlowGroup, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["set_fair_rates"]
+__all__ = ["fair_rates"]
 
 
-def set_fair_rates(groups: Iterable[FlowGroup]) -> None:
-    """Set the rates of all flows of some groups by progressive filling.
+def fair_rates(groups: Sequence[FlowGroup]) -> tuple[dict[FlowGroup, int], list[tuple[Link, int]]]:
+    """Compute the rates of all flows of some groups by progressive filling.
 
     All rates grow together. When a link is full, its flows keep their rates, and the others go on. A rate can thus only
     be raised at the expense of one that is lower or equal (max-min fairness; Bertsekas and Gallager, *Data Networks*,
@@ -22,44 +22,46 @@ def set_fair_rates(groups: Iterable[FlowGroup]) -> None:
 
     Parameters
     ----------
-    groups : iterable of FlowGroup
+    groups : sequence of FlowGroup
         Groups with flows, and all others with flows over any of their links.
+
+    Returns
+    -------
+    rates : dict of FlowGroup to int
+        Rate of each flow of each group.
+    loads : list of (Link, int)
+        Links of the groups, with the rate of all their flows together.
     """
-    # Capacity that is left, and number of flows whose rate is not set, by link.
-    left: dict[Link, int] = {}
-    growing: dict[Link, int] = {}
+    rates: dict[FlowGroup, int] = {}
+    links: list[Link] = []
     # Rates at which a link is full or a group at its limit. That of a link only grows while rates are set, so that an
     # old entry is corrected when it is taken.
     bounds: list[tuple[int, int, Link | FlowGroup]] = []
-    is_set: set[FlowGroup] = set()
     for group in groups:
-        group.rate = 0
         if group.limit is not None:
-            bounds.append((group.limit, len(bounds), group))
+            bounds.append((group.limit, -len(bounds), group))
         for link in group.links:
-            if link not in left:
-                assert link.capacity is not None
-                left[link] = link.capacity
-                growing[link] = 0
-            growing[link] += group.num_flows
-    for link, capacity in left.items():
-        bounds.append((capacity // growing[link], len(bounds), link))
+            if not link.num_growing:
+                links.append(link)
+                link.left = link.capacity
+            link.num_growing += group.num_flows
+    bounds += [(link.left // link.num_growing, number, link) for number, link in enumerate(links, start=1)]
     heapify(bounds)
-    while bounds:
+    while len(rates) < len(groups):
         rate, number, bound = heappop(bounds)
-        full: Sequence[FlowGroup]
         if isinstance(bound, FlowGroup):
-            full = [] if bound in is_set else [bound]
-        elif not growing[bound]:
+            full = [] if bound in rates else [bound]
+        elif not bound.num_growing:
             continue
-        elif (present := left[bound] // growing[bound]) > rate:
+        elif (present := bound.left // bound.num_growing) > rate:
             heappush(bounds, (present, number, bound))
             continue
         else:
-            full = [group for group in bound.groups if group not in is_set]
+            full = [group for group in bound.groups if group not in rates]
         for group in full:
-            group.rate = rate
-            is_set.add(group)
+            rates[group] = rate
+            num_flows = group.num_flows
             for link in group.links:
-                left[link] -= rate * group.num_flows
-                growing[link] -= group.num_flows
+                link.left -= rate * num_flows
+                link.num_growing -= num_flows
+    return rates, [(link, link.capacity - link.left) for link in links]

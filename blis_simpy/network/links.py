@@ -52,8 +52,14 @@ class Link:
 
     Attributes
     ----------
-    capacity : int or None
-        The bandwidth as a rate; None = unlimited.
+    is_limited : bool
+        Whether the bandwidth is finite.
+    capacity : int
+        The bandwidth as a rate; 0 if it is infinite.
+    load : int
+        Rate of all its flows together.
+    left, num_growing : int
+        Capacity that is left, and number of flows whose rate is not set, during the computation of rates.
     groups : dict of FlowGroup
         Routes over this link that have flows.
     bytes_carried : int
@@ -67,7 +73,19 @@ class Link:
         If bandwidth or latency is out of its range.
     """
 
-    __slots__ = ("bandwidth", "bytes_carried", "capacity", "groups", "latency", "load_changes", "name")
+    __slots__ = (
+        "bandwidth",
+        "bytes_carried",
+        "capacity",
+        "groups",
+        "is_limited",
+        "latency",
+        "left",
+        "load",
+        "load_changes",
+        "name",
+        "num_growing",
+    )
 
     def __init__(self, name: str, bandwidth: float, latency: int = 0) -> None:
         if not bandwidth >= 1:
@@ -77,7 +95,9 @@ class Link:
         self.name = name
         self.bandwidth = bandwidth
         self.latency = latency
-        self.capacity = None if bandwidth == math.inf else int(bandwidth * RATE_UNIT)
+        self.is_limited = bandwidth != math.inf
+        self.capacity = int(bandwidth * RATE_UNIT) if self.is_limited else 0
+        self.load = self.left = self.num_growing = 0
         self.groups: dict[FlowGroup, None] = {}
         self.bytes_carried = 0
         self.load_changes: list[tuple[int, float]] = []
@@ -90,18 +110,16 @@ class Link:
         """Number of flows that share it."""
         return sum(group.num_flows for group in self.groups)
 
-    @property
-    def load(self) -> int:
-        """Rate of all its flows together."""
-        return sum(group.rate * group.num_flows for group in self.groups)
-
-    def record_load(self, now: int) -> None:
-        """Record the present load, if it has changed."""
-        changes, load = self.load_changes, self.load / RATE_UNIT
+    def set_load(self, load: int, now: int) -> None:
+        """Set the load from a tick on, and record it."""
+        if load == self.load:
+            return
+        self.load = load
+        changes, shown = self.load_changes, load / RATE_UNIT
         if changes and changes[-1][0] == now:
             changes.pop()
-        if load != (changes[-1][1] if changes else 0.0):
-            changes.append((now, load))
+        if shown != (changes[-1][1] if changes else 0.0):
+            changes.append((now, shown))
 
 
 class FlowGroup:
@@ -123,17 +141,20 @@ class FlowGroup:
         Number of flows that share the links.
     rate : int
         Rate of each flow.
+    ends_at : int, tick
+        Next end of a flow; -1 if it is not known since the last change.
     timer : simpy.Event or None
         Next end of a flow of its component.
     """
 
-    __slots__ = ("_ends", "_served", "_updated_at", "limit", "links", "num_flows", "rate", "timer")
+    __slots__ = ("_ends", "_served", "_updated_at", "ends_at", "limit", "links", "num_flows", "rate", "timer")
 
     def __init__(self, links: Sequence[Link], limit: int | None = None) -> None:
         self.links = tuple(links)
         self.limit = limit
         self.num_flows = 0
         self.rate = 0
+        self.ends_at = -1
         self.timer: Event | None = None
         self._served = 0
         self._updated_at = 0
@@ -145,12 +166,19 @@ class FlowGroup:
         self._served += self.rate * (now - self._updated_at)
         self._updated_at = now
 
+    def set_rate(self, rate: int, now: int) -> None:
+        """Set the rate of each flow from a tick on."""
+        self.advance(now)
+        self.rate = rate
+        self.ends_at = -1
+
     def add(self, flow: Flow, now: int) -> None:
         """Add a flow."""
         self.advance(now)
         flow.served_at_end = self._served + flow.num_bytes * _VOLUME_OF_BYTE
         heappush(self._ends, (flow.served_at_end, flow.number, flow))
         self.num_flows += 1
+        self.ends_at = -1
         if self.num_flows == 1:
             for link in self.links:
                 link.groups[self] = None
@@ -159,6 +187,7 @@ class FlowGroup:
         """Count a flow less, which has ended or is cancelled."""
         self.advance(now)
         self.num_flows -= 1
+        self.ends_at = -1
         if not self.num_flows:
             self.rate = self._served = 0
             self._ends.clear()
@@ -172,9 +201,11 @@ class FlowGroup:
 
     def next_end(self) -> int:
         """Return the tick at which the next of its flows ends; there is one."""
-        while self._ends[0][2].state is not FlowState.SENDING:
-            heappop(self._ends)
-        return self._updated_at + _ticks(self._ends[0][0] - self._served, self.rate)
+        if self.ends_at < 0:
+            while self._ends[0][2].state is not FlowState.SENDING:
+                heappop(self._ends)
+            self.ends_at = self._updated_at + _ticks(self._ends[0][0] - self._served, self.rate)
+        return self.ends_at
 
     def ended(self) -> Iterator[Flow]:
         """Yield the flows that have ended, in order, and forget them."""

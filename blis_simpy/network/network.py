@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol, SupportsIndex, cast
 
 import attrs
 
-from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
+from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlEvent, event_priority
 from blis_simpy.errors import SimulationError, nearest
-from blis_simpy.network.fair_shares import set_fair_rates
+from blis_simpy.network.fair_shares import fair_rates
 from blis_simpy.network.flow import Flow, FlowState
 from blis_simpy.network.links import RATE_UNIT, FlowGroup, Link, ticks_to_send
 
@@ -252,7 +252,7 @@ class Network:
 
     def _group(self, path: Path) -> FlowGroup | None:
         """Return the group of a path; None if nothing limits its flows."""
-        links = tuple(link for link in path.links if link.capacity is not None)
+        links = tuple(link for link in path.links if link.is_limited)
         limit = None if path.flow_limit is None else int(path.flow_limit * RATE_UNIT)
         if not links and limit is None:
             return None
@@ -278,9 +278,7 @@ class Network:
         if group is None:
             return path.latency
         rates = [] if group.limit is None else [group.limit]
-        for link in group.links:
-            assert link.capacity is not None
-            rates.append(link.capacity if is_alone else link.capacity // (link.num_flows + 1))
+        rates += [link.capacity if is_alone else link.capacity // (link.num_flows + 1) for link in group.links]
         return path.latency + ticks_to_send(num_bytes, min(rates))
 
     def bytes_left(self, flow: Flow) -> int:
@@ -330,8 +328,12 @@ class Network:
     def _share_now(self) -> None:
         changed, self._changed = self._changed, {}
         seen: set[FlowGroup] = set()
+        now = self.env.now
         for group in changed:
             _stop(group)
+            for link in group.links:
+                if not link.groups:
+                    link.set_load(0, now)
         for group in changed:
             # The last flow of a group may have connected components, to which each of its links now leads.
             starts = [group] if group.num_flows else [other for link in group.links for other in link.groups]
@@ -340,20 +342,22 @@ class Network:
                     component = _component(start)
                     seen.update(component)
                     self._share_component(component)
-            for link in group.links:
-                link.record_load(self.env.now)
 
     def _share_component(self, groups: list[FlowGroup]) -> None:
         now = self.env.now
+        rates, loads = fair_rates(groups)
+        ends_at = FOREVER
         for group in groups:
-            group.advance(now)
             _stop(group)
-        set_fair_rates(groups)
+            rate = rates[group]
+            if rate != group.rate:
+                group.set_rate(rate, now)
+            ends_at = min(ends_at, group.next_end())
+        for link, load in loads:
+            link.set_load(load, now)
         if self.on_share is not None:
             self.on_share(groups)
-        for link in dict.fromkeys(link for group in groups for link in group.links):
-            link.record_load(now)
-        timer = self.env.call_at(min(group.next_end() for group in groups), _FLOW, self._end_of_flows, groups)
+        timer = self.env.call_at(ends_at, _FLOW, self._end_of_flows, groups)
         for group in groups:
             group.timer = timer
 
@@ -362,8 +366,9 @@ class Network:
         now = self.env.now
         ended: list[Flow] = []
         for group in groups:
-            group.advance(now)
-            ended += group.ended()
+            if group.ends_at <= now:
+                group.advance(now)
+                ended += group.ended()
         for flow in sorted(ended, key=lambda flow: flow.number):
             self._deliver(flow)
 

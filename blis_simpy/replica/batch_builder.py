@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.core.request import RequestOutcome
+from blis_simpy.replica.kv_store import ReceivingKVStore
 from blis_simpy.replica.log import Resumption
+from blis_simpy.replica.tier_transfers import Arrival
 
 if TYPE_CHECKING:
     from collections.abc import Sized
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.running_batch import RunningBatch
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import LoadPlan, TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["BatchBuilder"]
@@ -51,6 +54,8 @@ class BatchBuilder:
         Records preemptions.
     observers : Observers
         Observers of preemptions and admissions.
+    tiers : TierTransfers or None
+        Transfers from KV tiers, if there are any.
 
     Attributes
     ----------
@@ -77,6 +82,7 @@ class BatchBuilder:
         kv_blocks: KVBlocks,
         log: ReplicaLog,
         observers: Observers,
+        tiers: TierTransfers | None = None,
     ) -> None:
         self.now = 0
         self.step = 0
@@ -94,6 +100,8 @@ class BatchBuilder:
         self._batch = batch
         self._queue = queue
         self._kv = kv
+        self._tiers = tiers
+        self._receiver = kv if isinstance(kv, ReceivingKVStore) else None
         self._kv_blocks = kv_blocks
         self._log = log
         self._observers = observers
@@ -313,12 +321,21 @@ class BatchBuilder:
         Returns
         -------
         bool
-            False if there are too few free KV blocks. Then nothing has changed.
+            False if there are too few free KV blocks. Then nothing has changed. True also if the request has left the
+            queue to wait for KV blocks from elsewhere.
         """
         leg = self._queue.head
         assert leg is not None
+        if self._queue.num_holding:
+            return self._join(leg)
+        if leg.handover is not None and leg.handover.reserved_at < 0:
+            return self._reserve(leg)
         # Looked up at each attempt, because running requests add and evict blocks in the meantime.
         prefix = self._kv.cached_prefix(leg)
+        if self._tiers is not None:
+            plan = self._tiers.plan(leg, len(prefix))
+            if plan is not None:
+                return self._load(leg, prefix, plan)
         end = self._first_chunk_end(leg, len(prefix), self.token_budget)
         if not self._leaves_check_to_kv:
             kept = self._kept_blocks if self._batch.members else 0
@@ -326,10 +343,16 @@ class BatchBuilder:
                 return False
         if not self._kv.admit(leg, prefix, end):
             return False
+        leg.computed = len(prefix) * self._block_size
+        self._start(leg, end)
+        return True
+
+    def _start(self, leg: RunningRequest, end: int) -> None:
+        """Let the head of the wait queue join the batch, after the tokens that it has from the cache."""
         self._queue.pop()
         self._batch.join(leg)
-        leg.computed = cached = len(prefix) * self._block_size
-        leg.granted = end - leg.computed
+        cached = leg.computed
+        leg.granted = end - cached
         self.token_budget -= leg.granted
         leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
@@ -341,6 +364,64 @@ class BatchBuilder:
             leg.cached_tokens = cached
         if self._observers.scheduled is not None:
             self._observers.scheduled(leg)
+
+    def _load(self, leg: RunningRequest, prefix: Sized, plan: LoadPlan | Arrival) -> bool:
+        """Let the head of the wait queue wait for blocks from a KV tier, reserved ones or those of another request."""
+        tiers, kv = self._tiers, self._receiver
+        assert tiers is not None
+        assert kv is not None
+        if isinstance(plan, Arrival):
+            self._queue.load_head(is_reserved=False)
+            tiers.wait_for(leg, plan)
+            return True
+        # As for a handover, blocks for all known tokens, so that requests that hold blocks never wait for others.
+        kept = self._kept_blocks if self._batch.members else 0
+        if tiers.is_full or not self._admission.fits(leg, prefix, leg.input_tokens, kept):
+            return False
+        if not kv.reserve(leg, prefix, leg.input_tokens):
+            return False
+        self._queue.load_head()
+        leg.computed = len(prefix) * self._block_size
+        tiers.load(leg, plan)
+        return True
+
+    def _reserve(self, leg: RunningRequest) -> bool:
+        """Allocate the blocks of the head of the wait queue, whose content comes from another replica.
+
+        The request leaves the queue until its blocks have arrived. It takes no slot and no tokens.
+        """
+        handover, kv = leg.handover, self._receiver
+        assert handover is not None
+        assert kv is not None
+        prefix = self._kv.cached_prefix(leg)
+        # For all known tokens: one more than arrive, if some are outputs. So the next step needs no further block.
+        end = leg.input_tokens
+        kept = self._kept_blocks if self._batch.members else 0
+        if not self._admission.fits(leg, prefix, end, kept) or not kv.reserve(leg, prefix, end):
+            return False
+        self._queue.load_head()
+        leg.cached_tokens = cached = len(prefix) * self._block_size
+        handover.reserved_at = self.now
+        handover.moved_tokens = -(-handover.tokens // self._block_size) * self._block_size - cached
+        if self._observers.blocks_reserved is not None:
+            self._observers.blocks_reserved(leg)
+        return True
+
+    def _join(self, leg: RunningRequest) -> bool:
+        """Admit the head of the wait queue, which holds its blocks."""
+        end = leg.computed + min(leg.input_tokens - leg.computed, self._max_chunk, self.token_budget)
+        if leg.handover is None:
+            self._kv.extend(leg, end)
+            self._start(leg, end)
+            return True
+        self._queue.pop()
+        self._batch.join(leg)
+        leg.granted = end - leg.computed
+        self.token_budget -= leg.granted
+        leg.outcome = _RUNNING
+        leg.first_scheduled_at = leg.scheduled_at = self.now
+        if self._observers.scheduled is not None:
+            self._observers.scheduled(leg)
         return True
 
     def _head_chunk(self) -> tuple[RunningRequest, Sized, int] | None:
@@ -349,13 +430,15 @@ class BatchBuilder:
         if leg is None:
             return None
         prefix = self._kv.cached_prefix(leg)
+        if leg.handover is not None and leg.handover.reserved_at < 0:
+            return leg, prefix, leg.input_tokens
         return leg, prefix, self._first_chunk_end(leg, len(prefix), self.token_budget - self._batch.decodes.count)
 
     def head_stays_blocked(self) -> bool:
         """Whether the head of the wait queue cannot be admitted as long as no KV blocks are put back."""
         # With an order that depends on the clock, another request may become the head. The output of running requests
         # may add blocks to the cache that the head shares.
-        if not self._queue.time_invariant or self._batch.with_named_output:
+        if not self._queue.time_invariant or self._batch.with_named_output or self._queue.num_holding:
             return False
         first_chunk = self._head_chunk()
         kept = self._kept_blocks if self._batch.members else 0
@@ -363,5 +446,7 @@ class BatchBuilder:
 
     def blocks_for_head(self) -> int:
         """Return the number of free KV blocks that admit the head of the wait queue; 0 if the queue is empty."""
+        if self._queue.num_holding:
+            return 0
         first_chunk = self._head_chunk()
         return 0 if first_chunk is None else self._admission.blocks_needed(*first_chunk)

@@ -23,7 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from blis_simpy.core.environment import ReplicaEvent
-from blis_simpy.core.request import NEVER, RequestOutcome
+from blis_simpy.core.request import NEVER, Phase, RequestOutcome
 from blis_simpy.replica.engine import Engine
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["EndOfStepEngine"]
 
 _UNENDED = (RequestOutcome.QUEUED, RequestOutcome.RUNNING)
+_PREFILL = Phase.PREFILL
 
 
 Effects: TypeAlias = "tuple[int, Sequence[RunningRequest], Sequence[RunningRequest]]"
@@ -87,6 +89,7 @@ class EndOfStepEngine(Engine):
         slots: BatchSlots,
         observers: Observers,
         steps_ahead: int = 0,
+        tiers: TierTransfers | None = None,
     ) -> None:
         # Named, because mypyc cannot pass `**parameters` on to a native base class.
         super().__init__(
@@ -101,6 +104,7 @@ class EndOfStepEngine(Engine):
             slots=slots,
             observers=observers,
             steps_ahead=steps_ahead,
+            tiers=tiers,
         )
         self.last_delivered_at = 0
         self._pause_us = pause_us
@@ -110,6 +114,8 @@ class EndOfStepEngine(Engine):
         self._formed = True
         self._lost_one = False
         self._timed_out: list[RunningRequest] = []
+        # Decoding requests that end with a formed step, to continue on another replica.
+        self._leaving: set[RunningRequest] = set()
 
     @property
     def next_turn_at(self) -> int:
@@ -127,8 +133,27 @@ class EndOfStepEngine(Engine):
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """Defer the timeout to the next turn, because the engine removes requests between steps only."""
         self.log.last_activity = now
+        if leg in self.queue.loading:
+            # No step can contain it, and without other requests there is no next turn.
+            self.log.timed_out += 1
+            self._remove(leg)
+            self._finish(leg, RequestOutcome.TIMED_OUT, now)
+            return True
         self._timed_out.append(leg)
         return False
+
+    def hand_over(self, leg: RunningRequest, now: int) -> None:
+        """End a decoding request when its pending outputs are delivered, and hold its blocks for another replica."""
+        step, batch = self.num_steps, self.batch
+        batch.stop(leg, step)
+        self._leaving.add(leg)
+        if batch.num_delivered == step:
+            self._hand_over(leg, now)
+        elif self._effects and self._effects[-1][0] == step - 1:
+            number, prefilled, ended = self._effects.pop()
+            self._effects.append((number, prefilled, (*ended, leg)))
+        else:
+            self._effects.append((step - 1, (), (leg,)))
 
     def take_inputs(self, now: int) -> None:
         """Add arrived requests to the wait queue, and remove requests that have timed out."""
@@ -213,16 +238,65 @@ class EndOfStepEngine(Engine):
         for leg in prefilled:
             if leg.ttft < 0 and leg.outcome in _UNENDED:
                 leg.ttft = now + self._token_processing_us - leg.request.arrived_at
-                if observed is not None:
+                if observed is not None and leg.phase is not _PREFILL:
                     observed(leg)
         for leg in ended:
             if leg.outcome in _UNENDED:
-                self._complete(leg, now)
+                if leg.phase is _PREFILL or leg in self._leaving:
+                    self._hand_over(leg, now)
+                else:
+                    self._complete(leg, now)
+            elif self._leaving:
+                self._leaving.discard(leg)
+
+    def _hand_over(self, leg: RunningRequest, now: int) -> None:
+        """End a leg that another replica continues; its last output is delivered now."""
+        self._leaving.discard(leg)
+        if leg.batch_position < 0:
+            self._keep(leg, now)
+            return
+        self.batch.leave(leg, self.num_steps)
+        self._lost_one = True
+        request = leg.request
+        outputs = leg.last_progress - request.input_tokens + 1
+        leg.generated_tokens = outputs
+        leg.itl_count = outputs - 1
+        first_token_at = request.arrived_at + leg.ttft - self._token_processing_us
+        leg.itl_sum = now - first_token_at + leg.itl_count * self._token_processing_us
+        leg.close_segment(leg.last_step + 1)
+        ends_at = now
+        if leg.phase is _PREFILL:
+            # The next replica gets the request with the response of this one.
+            ends_at = request.arrived_at + leg.ttft + self._overhead_us
+            if 0 < request.deadline < ends_at:
+                self.kv.release(leg, leg.last_progress, leg.last_progress)
+                self.log.timed_out += 1
+                self._finish_at(leg, RequestOutcome.TIMED_OUT, max(now, request.deadline), now)
+                return
+        self.hold_blocks(leg, leg.last_progress)
+        leg.outcome = RequestOutcome.HANDED_OVER
+        leg.finished_at = ends_at
+        leg.detach()
+        if ends_at > now:
+            self.responses.append(leg)
+        elif self._observers.leg_finished is not None:
+            self._observers.leg_finished(leg)
+
+    def _keep(self, leg: RunningRequest, now: int) -> None:
+        """Keep a request that was preempted after its last step was formed: it has no blocks to hand over."""
+        if leg.phase is not _PREFILL:
+            leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
+            return
+        self.remove(leg)
+        leg.withdraw(now)
+        if self._observers.leg_finished is not None:
+            self._observers.leg_finished(leg)
 
     def _complete(self, leg: RunningRequest, now: int) -> None:
         """Complete a request; its last output is delivered now."""
         log, request = self.log, leg.request
-        if leg.segments:
+        # A gap before the first step here is no gap between steps.
+        if leg.segments or (leg.handover is not None and leg.handover.num_outputs):
             if leg.decoding:
                 leg.close_segment(leg.last_step + 1)
             log.segmented.append(leg)
@@ -303,7 +377,8 @@ class EndOfStepEngine(Engine):
             return
         last = runs[-1][1]
         end = self.last_delivered_at if last == delivered - 1 else self.steps.end_of(last)
-        leg.itl_count = sum(last - first + 1 for first, last in runs) - 1
+        earlier = 0 if leg.handover is None else leg.handover.num_outputs
+        leg.itl_count = earlier + sum(last - first + 1 for first, last in runs) - 1
         leg.itl_first_step = leg.first_decode_step
         first_token_at = leg.request.arrived_at + leg.ttft - self._token_processing_us
         leg.itl_sum = end - first_token_at + leg.itl_count * self._token_processing_us

@@ -9,7 +9,7 @@ first tokens, completions and freed blocks: `blis_simpy.replica.start_of_step` a
 `blis_simpy.replica.end_of_step` at its end.
 
 Invariants: the blocks of a decoding request hold all its stored tokens; taken slots = running requests + slots of other
-processes + reserved slots; capacity = blocks of requests + blocks of other processes + free list.
+processes + reserved slots; capacity = blocks of requests + held blocks + blocks of other processes + free list.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from blis_simpy.core.environment import ReplicaEvent
 from blis_simpy.core.plugin_faults import is_own
-from blis_simpy.core.request import RequestOutcome
+from blis_simpy.core.request import Phase, RequestOutcome
 from blis_simpy.errors import PluginError
 from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.replica.batch_builder import BatchBuilder
 from blis_simpy.replica.batch_policies import SteadyBatchPolicy, forms_decode_steps_alike
-from blis_simpy.replica.kv_store import HostTier
+from blis_simpy.replica.kv_store import HostTier, ReceivingKVStore
 from blis_simpy.replica.log import ReplicaLog, StepLog
+from blis_simpy.replica.paged_blocks import PagedBlocks
 from blis_simpy.replica.plugin_checks import checked_delay, checked_step_time
 from blis_simpy.replica.running_batch import RunningBatch
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from blis_simpy.core.observers import Observers
+    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import BatchSlots, KVBlocks
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.batch_policies import BatchPolicy
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
     from blis_simpy.replica.length_limits import LengthLimits
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.step_rules import StepRules
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 __all__ = ["Engine"]
 
 _MAX_EMPTY_STEPS = 100_000
 _QUEUED = RequestOutcome.QUEUED
+_PREFILL = Phase.PREFILL
 _BATCH_POSITION = attrgetter("batch_position")
 
 _log = logging.getLogger("blis_simpy")
@@ -83,6 +87,8 @@ class Engine(ABC):
         Observers of requests.
     steps_ahead : int, default 0
         Number of steps that are formed while a step is running.
+    tiers : TierTransfers, optional
+        Transfers to and from KV tiers; an attribute, too.
 
     Attributes
     ----------
@@ -132,6 +138,7 @@ class Engine(ABC):
         slots: BatchSlots,
         observers: Observers,
         steps_ahead: int = 0,
+        tiers: TierTransfers | None = None,
     ) -> None:
         self.log = ReplicaLog()
         self.steps = StepLog()
@@ -151,6 +158,9 @@ class Engine(ABC):
         self.batch = RunningBatch(slots, kv, block_size, steps_ahead)
         self.latency = latency
         self.host_tier = kv if isinstance(kv, HostTier) else None
+        self.receiving_store = kv if isinstance(kv, ReceivingKVStore) else None
+        # Legs that have ended, with blocks that another replica still needs: their stored tokens.
+        self.held: dict[RunningRequest, int] = {}
         self._block_size = block_size
         self._limits = limits
         self.policy = policy
@@ -169,7 +179,9 @@ class Engine(ABC):
             kv_blocks=kv_blocks,
             log=self.log,
             observers=observers,
+            tiers=tiers,
         )
+        self.tiers = tiers
         # Requests that enter the wait queue at the next turn, and whether new requests are added to them.
         self._arrived: list[RunningRequest] = []
         self._holds_back = False
@@ -196,6 +208,10 @@ class Engine(ABC):
     def time_out(self, leg: RunningRequest, now: int) -> bool:
         """Process the timeout of a request; return whether planned steps remain valid."""
 
+    def hand_over(self, leg: RunningRequest, now: int) -> None:
+        """End a decoding request when its pending outputs are delivered, and hold its blocks for another replica."""
+        raise NotImplementedError(f"{type(self).__name__} cannot hand over requests")
+
     def take_inputs(self, now: int) -> None:  # noqa: B027 - most engines process them immediately
         """Process new requests and timeouts that the engine has deferred to its next turn."""
 
@@ -218,12 +234,13 @@ class Engine(ABC):
 
     @property
     def queue_depth(self) -> int:
-        """Requests that wait."""
-        return len(self.queue.waiting) + len(self._arrived)
+        """Requests that wait, those that load their KV blocks included."""
+        return len(self.queue.waiting) + len(self.queue.loading) + len(self._arrived)
 
     def load(self) -> int:
         """Return the number of waiting and running requests."""
-        return len(self.queue.waiting) + len(self._arrived) + len(self.batch.members)
+        queue = self.queue
+        return len(queue.waiting) + len(queue.loading) + len(self._arrived) + len(self.batch.members)
 
     @property
     def has_work(self) -> bool:
@@ -248,12 +265,16 @@ class Engine(ABC):
             self.drop(leg, now)
             return False
         # Counted before the deadline is checked: in the reference, a request that times out here counts as injected.
-        self.log.input_tokens += leg.input_tokens
+        if leg.handover is None:
+            self.log.input_tokens += leg.input_tokens
         if 0 < leg.request.deadline <= now and self._expires_at_entry:
             self.log.timed_out += 1
             self._finish(leg, RequestOutcome.TIMED_OUT, now)
             return False
-        leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
+        if leg.phase is _PREFILL:
+            leg.last_progress = leg.input_tokens
+        else:
+            leg.last_progress, leg.capped = self._limits.last_progress(leg.request)
         leg.position = self._num_entered
         self._num_entered += 1
         leg.outcome = _QUEUED
@@ -282,32 +303,102 @@ class Engine(ABC):
         """Remove all waiting requests, subtract them from the counters, and return them in queue order."""
         legs = list(self.queue)
         for leg in legs:
-            self._remove(leg)
-            self.log.input_tokens -= leg.request.input_tokens
+            self.remove(leg)
         return legs
 
     def remove_all(self) -> list[RunningRequest]:
-        """Remove all requests, the running ones first, clear the prefix cache, and return the requests."""
+        """Remove all requests, the running ones first, clear the prefix cache, and return the requests.
+
+        Held blocks are released as well.
+        """
         running = list(self.batch.members.values())
         # The order matters: the requests are routed again in this order, and it decides their order of arrival at other
         # replicas.
         for leg in running:
-            self._remove(leg)
+            self.remove(leg)
             leg.num_preemptions += 1
-            self.log.input_tokens -= leg.request.input_tokens
         legs = running + self.remove_queue()
+        for leg in list(self.held):
+            self.release_held(leg)
         self.kv.clear_cache()
         return legs
+
+    def remove(self, leg: RunningRequest) -> None:
+        """Remove a request that is withdrawn or dropped, and subtract it from the counters."""
+        if leg in self._arrived:
+            self._arrived.remove(leg)
+        else:
+            self._remove(leg)
+        if leg.handover is None:
+            self.log.input_tokens -= leg.request.input_tokens
 
     def _remove(self, leg: RunningRequest) -> None:
         batch = self.batch
         self._count_gaps(leg)
         if leg.batch_position < 0:
-            self.queue.remove(leg)
+            if self.tiers is not None:
+                self.tiers.cancel(leg)
+            has_received = leg not in self.queue.loading
+            if self.queue.remove(leg):
+                if leg.handover is None:
+                    hashed = leg.computed
+                else:
+                    hashed = leg.handover.tokens if has_received else leg.cached_tokens
+                self.kv.release(leg, leg.input_tokens, hashed)
             return
         stored, hashed = batch.stored_tokens(leg, self.num_steps), batch.hashed_tokens(leg, self.num_steps)
         batch.leave(leg, self.num_steps)
         self.kv.release(leg, stored, hashed)
+
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits on its length."""
+        return self._limits.last_progress(request)[0] - request.input_tokens + 1
+
+    def held_blocks(self) -> int | None:
+        """Count the KV blocks of all legs, one by one; None if the KV store cannot tell."""
+        if not isinstance(self.kv, PagedBlocks):
+            return None
+        batch, queue = self.batch, self.queue
+        return self.kv.count_held(
+            [
+                *((leg, batch.stored_tokens(leg, self.num_steps)) for leg in batch.members.values()),
+                *((leg, leg.input_tokens) for leg in queue.with_blocks()),
+                *self.held.items(),
+            ]
+        )
+
+    def hold_blocks(self, leg: RunningRequest, tokens: int) -> None:
+        """Hold the KV blocks of a leg that has ended; `tokens` tokens are stored in them."""
+        self.held[leg] = tokens
+
+    def release_held(self, leg: RunningRequest) -> None:
+        """Release held KV blocks; they stay in the prefix cache."""
+        tokens = self.held.pop(leg)
+        self.kv.release(leg, tokens, tokens)
+        leg.close()
+
+    def receive(self, leg: RunningRequest) -> None:
+        """Let a request whose KV blocks have arrived wait for a batch slot."""
+        assert self.receiving_store is not None
+        assert leg.handover is not None
+        self.receiving_store.receive(leg, leg.handover.tokens)
+        # The last known token is computed again: its logits give the next one.
+        leg.computed = leg.input_tokens - 1
+        self.queue.end_loading(leg)
+        if self._observers.blocks_received is not None:
+            self._observers.blocks_received(leg)
+
+    def loaded(self, leg: RunningRequest, tokens: int) -> None:
+        """Let a request whose blocks of `tokens` tokens have arrived from a KV tier wait for a batch slot."""
+        assert self.receiving_store is not None
+        self.receiving_store.receive(leg, tokens)
+        leg.computed = tokens
+        self.queue.end_loading(leg)
+
+    def retry(self, leg: RunningRequest, now: int) -> None:
+        """Let a request that waited for the blocks of another one look for its own again."""
+        if leg in self.queue.loading:
+            self.queue.return_to_place(leg, now)
 
     def count_gaps(self) -> None:
         """Update the inter-token latencies of the running requests."""
@@ -423,6 +514,10 @@ class Engine(ABC):
         self.busy_us += duration
         # Tokens are counted at formation, in both engines: output lengths are known, so the end of the step adds no
         # information that the next formation needs, and a macro-step is counted in one operation.
+        if self.tiers is not None and prefill_tokens:
+            size = self._block_size
+            filled = [(leg, leg.computed // size, (leg.computed + leg.granted) // size) for leg in batch.prefilling]
+            self.tiers.computed(filled, self.device_free_at)
         self.num_steps = step + 1
         ended = batch.decodes.take_step(step)
         prefilled: Sequence[RunningRequest] = self._count_prefills(step, ended) if batch.prefilling else ()
@@ -431,7 +526,7 @@ class Engine(ABC):
             ended.sort(key=_BATCH_POSITION)
         # Read before the effects apply: blocks freed by completions are in use during this step.
         used = self.num_blocks - self.kv_blocks.free
-        queue_depth = len(self.queue.waiting)
+        queue_depth = len(self.queue.waiting) + len(self.queue.loading)
         if self._arrived:
             queue_depth += len(self._arrived)
         self.steps.step(start, duration, num_decodes, prefill_tokens, len(batch.members), queue_depth, used)
@@ -539,7 +634,7 @@ class Engine(ABC):
         if blocks:
             self.kv.take(blocks)
         decodes = self.batch.decodes
-        queue_depth = len(self.queue.waiting) + len(self._arrived)
+        queue_depth = self.queue_depth
         # One record for all steps: the log expands it to a row per step when it is read.
         self.steps.run(start, durations, blocks_by_step, decodes.count, queue_depth, used)
         self.last_step_start = last_start

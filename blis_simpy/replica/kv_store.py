@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.kv_block import HeldBlocks
     from blis_simpy.replica.running_request import RunningRequest
 
-__all__ = ["HostTier", "KVStore", "SingleTier"]
+__all__ = ["HostTier", "KVStore", "ReceivingKVStore", "SingleTier"]
 
 
 class KVStore(Protocol):
@@ -100,6 +100,22 @@ class KVStore(Protocol):
     @property
     def thrashing_rate(self) -> float:
         """Evictions from a second tier per block stored there; 0 without one."""
+        ...
+
+
+@runtime_checkable
+class ReceivingKVStore(Protocol):
+    """Additional interface of a KV store that can receive blocks from other replicas."""
+
+    def reserve(self, leg: RunningRequest, prefix: Sized, tokens: int) -> bool:
+        """Claim the cached prefix, and allocate blocks for `tokens` tokens, whose content arrives later.
+
+        Lookups do not find the new blocks before `receive`. `KVStore.release` puts all of them back.
+        """
+        ...
+
+    def receive(self, leg: RunningRequest, tokens: int) -> None:
+        """Give keys to the reserved blocks, whose first `tokens` tokens have arrived."""
         ...
 
 

@@ -24,6 +24,7 @@ from blis_simpy.core.environment import FOREVER
 from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.latency.base import DecodeRuns, StepBatch
 from blis_simpy.replica.plugin_checks import checked_durations, latency_error
+from blis_simpy.replica.tiered_store import TieredStore
 
 if TYPE_CHECKING:
     from blis_simpy.latency.base import IntTicks
@@ -139,6 +140,7 @@ class MacroStepPlanner:
         latency = engine.latency
         self._checks = not is_own(latency)
         self._latency = latency if enabled and isinstance(latency, DecodeRuns) else None
+        self._tiered = engine.kv if isinstance(engine.kv, TieredStore) else None
         self._run: MacroStep | None = None
 
     @property
@@ -175,7 +177,7 @@ class MacroStepPlanner:
         if steps < _WORTH_PLANNING or not engine.is_steady():
             return next_turn_at
         # The first step without enough free blocks preempts a request, which is a decision.
-        steps = decodes.steps_within(step, steps, engine.kv_blocks.free)
+        steps = decodes.steps_within(step, steps, self._free_blocks())
         if steps < _WORTH_PLANNING or not self._offload_is_constant(step, steps):
             return next_turn_at
         batch = StepBatch((), decodes.count, decodes.context_tokens, engine.decode_contexts)
@@ -191,6 +193,11 @@ class MacroStepPlanner:
         first_formed_at = engine.last_step_start if engine.steps_ahead else None
         self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
         return run.formed_at(steps) if engine.steps_ahead else run.boundary(steps)
+
+    def _free_blocks(self) -> int:
+        """Return the number of blocks that planned steps may take."""
+        # A block that is written to a tier when it is evicted is taken at its time, not when the plan is committed.
+        return self._engine.kv_blocks.free if self._tiered is None else self._tiered.blocks_without_content
 
     def _offload_is_constant(self, step: int, steps: int) -> bool:
         engine = self._engine

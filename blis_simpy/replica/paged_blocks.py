@@ -12,7 +12,7 @@ from blis_simpy.native import mypyc_attr
 from blis_simpy.replica.kv_block import FreeList, HeldBlocks, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Iterable, Sized
 
     from blis_simpy.core.resources import KVBlocks
     from blis_simpy.replica.running_request import RunningRequest
@@ -105,6 +105,28 @@ class PagedBlocks(ABC):
         # Prefix blocks on the free list leave it, so they need a free block like new ones.
         if not self.pool.take(new + _num_idle(prefix) if prefix else new):
             return False
+        self._hold_prefix(leg, prefix)
+        leg.extra_stored = 0 if end or not new else 1
+        self._grow(leg, new, end)
+        return True
+
+    def reserve(self, leg: RunningRequest, prefix: Sized, tokens: int) -> bool:
+        """Claim the cached prefix, and allocate blocks for `tokens` tokens, which get their keys in `receive`."""
+        new = -(-tokens // self.block_size) - len(prefix)
+        if not self.pool.take(new + _num_idle(prefix)):
+            return False
+        self._hold_prefix(leg, prefix)
+        # Neither hits nor misses: these blocks are computed elsewhere.
+        self._pop(new)
+        leg.num_blocks += new
+        return True
+
+    def receive(self, leg: RunningRequest, tokens: int) -> None:
+        """Give keys to the full blocks of the first `tokens` tokens, which have arrived."""
+        if leg.keys:
+            self._name_blocks(leg, tokens)
+
+    def _hold_prefix(self, leg: RunningRequest, prefix: Sized) -> None:
         held = HeldBlocks() if leg.keys else _NO_BLOCKS
         if prefix:
             assert isinstance(prefix, HeldBlocks)
@@ -114,9 +136,6 @@ class PagedBlocks(ABC):
             self.hits += held.num_blocks
         leg.blocks = held
         leg.num_blocks = held.num_blocks
-        leg.extra_stored = 0 if end or not new else 1
-        self._grow(leg, new, end)
-        return True
 
     def _claim(self, segment: Segment, blocks: int) -> None:
         """Add a holder to the first blocks of a segment."""
@@ -294,6 +313,16 @@ class PagedBlocks(ABC):
                     leg.blocks = HeldBlocks()
             self._name_blocks(leg, findable)
         self.release(leg, tokens, hashed)
+
+    def count_held(self, legs: Iterable[tuple[RunningRequest, int]]) -> int:
+        """Count the different blocks of some legs; each with the number of tokens in its blocks."""
+        without_key = 0
+        segments: dict[Segment, None] = {}
+        for leg, tokens in legs:
+            without_key += -(-tokens // self.block_size) - len(leg.blocks)
+            if isinstance(leg.blocks, HeldBlocks):
+                segments.update(dict.fromkeys(leg.blocks.backwards()))
+        return without_key + sum(segment.length for segment in segments)
 
     def free_list_length(self) -> int:
         """Return the number of blocks on the free list; equals the free and the reserved blocks of the pool."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.engine import Engine
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.replica.tier_transfers import TierTransfers
     from blis_simpy.replica.wait_queue import WaitQueue
 
 _S = TypeVar("_S")
@@ -99,7 +100,21 @@ def with_kv_defaults(settings: KVSettings, engine: EngineSettings) -> KVSettings
         raise ScenarioError.at("engine.resume", "must be restart with the KV store two-tier", resume)
     if not kv.prefix_caching and store in ("single-tier", "two-tier"):
         raise ScenarioError.at("kv.prefix_caching", f"must be true with the KV store {store}", False)
+    if kv.tiers:
+        _check_tiers(kv, store, resume, engine.step_effects or _ENGINE[engine.profile]["step_effects"])
     return kv
+
+
+def _check_tiers(kv: KVSettings, store: object, resume: str, step_effects: str) -> None:
+    hint = "KV tiers need the engine profile vllm"
+    if store != "block-pool":
+        raise ScenarioError.at("kv.store", "must be block-pool with kv.tiers", store, hint=hint)
+    if step_effects != "end":
+        raise ScenarioError.at("engine.step_effects", "must be end with kv.tiers", step_effects, hint=hint)
+    if resume != "recompute":
+        raise ScenarioError.at("engine.resume", "must be recompute with kv.tiers", resume, hint=hint)
+    if not kv.prefix_caching:
+        raise ScenarioError.at("kv.prefix_caching", "must be true with kv.tiers", False)
 
 
 def with_engine_defaults(
@@ -164,6 +179,7 @@ def build_engine(
     kv: KVStore,
     slots: BatchSlots,
     observers: Observers,
+    tiers: TierTransfers | None = None,
 ) -> Engine:
     """Build the engine of completed settings.
 
@@ -175,7 +191,7 @@ def build_engine(
         Cap on prompt and output, tokens; 0 = none.
     reserved_blocks : int
         KV blocks that requests cannot use, in addition to those of `kv`.
-    latency, queue, kv, slots, observers
+    latency, queue, kv, slots, observers, tiers
         As for `Engine`.
     """
     num_blocks = int(kv.pool.capacity)
@@ -196,6 +212,7 @@ def build_engine(
     }
     if settings.step_effects == "start":
         return StartOfStepEngine(**parts)
+    parts["tiers"] = tiers
     return EndOfStepEngine(**parts, steps_ahead=int(bool(settings.async_scheduling)), pause_us=settings.idle_pause)
 
 

@@ -17,13 +17,15 @@ from simpy.exceptions import Interrupt
 from blis_simpy import registry
 from blis_simpy.core.environment import Environment, ReplicaEvent, Wakeup, event_priority, replica_actor
 from blis_simpy.core.plugin_faults import is_own
-from blis_simpy.core.request import Phase, Request, RequestOutcome
+from blis_simpy.core.request import Handover, Leg, Phase, Request, RequestOutcome
 from blis_simpy.core.resources import BatchSlots, BlockReservation, KVBlocks, SlotReservation
 from blis_simpy.replica.macro_step import MacroStepPlanner
 from blis_simpy.replica.observation import Observation
 from blis_simpy.replica.plugin_checks import checked_queueing_time
 from blis_simpy.replica.profiles import build_engine
 from blis_simpy.replica.running_request import RunningRequest
+from blis_simpy.replica.tier_transfers import TierTransfers
+from blis_simpy.replica.tiered_store import TieredStore
 from blis_simpy.replica.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.replica.kv_store import KVStore
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
+    from blis_simpy.replica.tier_pool import TierPool
 
 __all__ = ["Intake", "Replica"]
 
@@ -77,6 +81,8 @@ class Replica:
         End of simulated time; later deadlines are ignored.
     observers : Observers
         Observers of requests.
+    tier_pool : TierPool, optional
+        KV tiers of the replica and of those that share them.
 
     Attributes
     ----------
@@ -113,6 +119,7 @@ class Replica:
         latency: LatencyModel,
         horizon: int,
         observers: Observers,
+        tier_pool: TierPool | None = None,
     ) -> None:
         self.env = env
         self.index = index
@@ -129,7 +136,29 @@ class Replica:
         self._queueing_time = latency.queueing_time if is_own(latency) else checked_queueing_time(latency)
         self._horizon = horizon
         self._observers = observers
-        self._kv: KVStore = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
+        self._tiers: TierTransfers | None = None
+        self._kv: KVStore
+        if tier_pool is None:
+            self._kv = registry.build("kv_store", kv_settings.chosen_store, self.kv_blocks, kv_settings.block_size)
+        else:
+            self._tiers = TierTransfers(
+                env,
+                tier_pool,
+                replica=index,
+                latency=latency,
+                block_size=kv_settings.block_size,
+                always=kv_settings.load_if == "always",
+                max_loading=kv_settings.max_loading,
+                receiver=self,
+            )
+            self._kv = TieredStore(
+                self.kv_blocks,
+                kv_settings.block_size,
+                hasher=tier_pool.hasher,
+                transfers=self._tiers,
+                writes_evicted=kv_settings.tiers[0].write_on == "eviction",
+            )
+        self._prefetches = kv_settings.prefetch
         self._queue = WaitQueue(
             registry.build("scheduler", settings.scheduler), registry.build("priority", settings.priority)
         )
@@ -142,6 +171,7 @@ class Replica:
             kv=self._kv,
             slots=self.slots,
             observers=observers,
+            tiers=self._tiers,
         )
         self._planner = MacroStepPlanner(self._engine, enabled=settings.macro_steps)
         actor = replica_actor(index)
@@ -249,14 +279,138 @@ class Replica:
 
     def submit(self, request: Request, phase: Phase = Phase.BOTH) -> None:
         """Start a leg of a request; it enters the wait queue after the queueing delay of the latency model."""
+        request.leg = leg = RunningRequest(request, self.index, phase, self.env.now)
+        self._start(leg)
+
+    def take_over(self, handover: Handover) -> RunningRequest:
+        """Start a leg of a request whose KV blocks another replica sends.
+
+        The leg is not that of its request while the source computes the prompt, see `Handovers`.
+        """
+        source, request = handover.source, handover.source.request
+        leg = RunningRequest(request, self.index, Phase.DECODE, self.env.now)
+        leg.handover = handover
+        if handover.num_outputs:
+            leg.num_outputs = handover.num_outputs
+            leg.input_tokens += handover.num_outputs
+            leg.ttft, leg.itl_sum, leg.itl_count = source.ttft, source.itl_sum, source.itl_count
+        self._start(leg)
+        return leg
+
+    def _start(self, leg: RunningRequest) -> None:
         now = self.env.now
-        request.leg = leg = RunningRequest(request, self.index, phase, now)
         self._engine.log.last_activity = now
+        if self._tiers is not None:
+            self._look_ahead(leg)
         delay = self._queueing_time(leg.input_tokens)
         self.env.call_at(now + delay, self._queued_priority, self._enter, leg)
 
+    def _look_ahead(self, leg: RunningRequest) -> None:
+        """Let the KV tiers know of a request that is on its way to the wait queue."""
+        assert self._tiers is not None
+        self.catch_up()
+        cached = len(self._kv.cached_prefix(leg))
+        self._tiers.entered(leg)
+        if self._prefetches:
+            self._tiers.prefetch(leg, cached)
+
+    def loaded(self, leg: RunningRequest, tokens: int) -> None:
+        """Let a request whose blocks of `tokens` tokens have arrived from a KV tier wait for a batch slot."""
+        self.catch_up()
+        self._engine.loaded(leg, tokens)
+        self._after_change(plan_holds=True)
+
+    def retry(self, leg: RunningRequest) -> None:
+        """Let a request that waited for the KV blocks of another one look for its own again."""
+        self.catch_up()
+        self._engine.retry(leg, self.env.now)
+        self._after_change(plan_holds=True)
+
+    def receive(self, leg: RunningRequest) -> None:
+        """Let a request whose KV blocks have arrived wait for a batch slot."""
+        self.catch_up()
+        self._engine.receive(leg)
+        self._after_change(plan_holds=True)
+
+    def hand_over(self, leg: RunningRequest) -> None:
+        """End a decoding request with the current step, and hold its blocks for another replica."""
+        self.catch_up()
+        self._engine.hand_over(leg, self.env.now)
+        self._after_change(plan_holds=False)
+
+    @property
+    def last_step(self) -> tuple[int, int]:
+        """Start and duration of the last formed step, tick and µs."""
+        start = self._engine.last_step_start
+        return start, self._engine.device_free_at - start
+
+    @property
+    def receives_blocks(self) -> bool:
+        """Whether the KV store can receive blocks from other replicas."""
+        return self._engine.receiving_store is not None
+
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether engine and KV store support requests that begin or continue on other replicas."""
+        return self.settings.step_effects == "end" and self.settings.resume == "recompute" and self.receives_blocks
+
+    @property
+    def num_held(self) -> int:
+        """Number of legs that have ended, but whose KV blocks another replica still needs."""
+        return len(self._engine.held)
+
+    def decodes(self, leg: Leg) -> bool:
+        """Whether a leg decodes here, perhaps with its last output pending."""
+        self.catch_up()
+        batch = self._engine.batch
+        return isinstance(leg, RunningRequest) and leg.decoding and batch.members.get(leg.batch_position) is leg
+
+    def decoding(self) -> list[RunningRequest]:
+        """Return the decoding requests in batch order, without those with their last output pending."""
+        self.catch_up()
+        return self._engine.batch.decoding()
+
+    def held_blocks(self) -> int | None:
+        """Count the KV blocks of all legs, one by one; None if the KV store cannot tell."""
+        self.catch_up()
+        return self._engine.held_blocks()
+
+    def holds(self, leg: Leg) -> bool:
+        """Whether the replica holds the KV blocks of a leg that has ended."""
+        return leg in self._engine.held
+
+    def release_held(self, leg: RunningRequest) -> None:
+        """Release the KV blocks of a leg that has ended; they stay in the prefix cache."""
+        self.catch_up()
+        self._engine.release_held(leg)
+        self._after_change(plan_holds=True)
+
+    def cached_tokens(self, request: Request) -> int:
+        """Return the number of prompt tokens of a request in the prefix cache now."""
+        self.catch_up()
+        leg = RunningRequest(request, self.index, Phase.BOTH, self.env.now)
+        return len(self._kv.cached_prefix(leg)) * self.block_size
+
+    def planned_outputs(self, request: Request) -> int:
+        """Return the number of output tokens of a request, within the limits of the replica."""
+        return self._engine.planned_outputs(request)
+
+    def withdraw(self, leg: RunningRequest) -> None:
+        """Withdraw a request that waits, loads its KV blocks or computes its prompt."""
+        self.catch_up()
+        if leg.outcome is RequestOutcome.PENDING:
+            # On its way to the wait queue, where it is discarded.
+            self._end_withdrawn(leg)
+            return
+        waited = leg.batch_position < 0
+        self._engine.remove(leg)
+        self._end_withdrawn(leg)
+        self._after_change(plan_holds=waited)
+
     def _enter(self, event: Event) -> None:
         leg = cast("RunningRequest", event.value)
+        if leg.outcome is not RequestOutcome.PENDING:
+            return
         if self.intake is not _ACCEPT:
             self._refuse([leg])
             return
@@ -294,7 +448,11 @@ class Replica:
         """Withdraw all requests, the running ones first, and clear the prefix cache; the current step continues."""
         self.intake = Intake.WITHDRAW
         self.catch_up()
+        if self._tiers is not None:
+            self._tiers.fail()
         legs = self._engine.remove_all()
+        if self._tiers is not None:
+            self._tiers.restart()
         self._after_change(plan_holds=False)
         self._refuse(legs)
 
@@ -306,9 +464,17 @@ class Replica:
                 leg.previous = None
                 self._engine.drop(leg, now)
                 continue
-            leg.withdraw(now)
-            if self._observers.leg_finished is not None:
-                self._observers.leg_finished(leg)
+            self._end_withdrawn(leg)
+
+    def _end_withdrawn(self, leg: RunningRequest) -> None:
+        leg.withdraw(self.env.now)
+        if self._observers.leg_finished is not None:
+            self._observers.leg_finished(leg)
+
+    @property
+    def kv_tiers(self) -> list[KVTier]:
+        """The KV tiers that the replica has used."""
+        return [] if self._tiers is None else self._tiers.known_tiers
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
@@ -379,8 +545,8 @@ class Replica:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is running or waiting, and the last step has ended."""
-        return self._asleep and not self._engine.has_work
+        """Whether no request is running or waiting, also for its KV blocks, and the last step has ended."""
+        return self._asleep and not (self._engine.has_work or self._queue.loading)
 
     @property
     def log(self) -> ReplicaLog:

@@ -69,6 +69,10 @@ class RunningBatch:
         self._kv = kv
         self._next_position = 0
 
+    def decoding(self) -> list[RunningRequest]:
+        """Return the decoding members in batch order, without those with their last step pending."""
+        return [leg for leg in self.members.values() if leg.first_decode_step >= 0 and not leg.finishing]
+
     @property
     def latest(self) -> RunningRequest:
         """The last admitted member."""
@@ -95,6 +99,15 @@ class RunningBatch:
         if leg.first_decode_step < step:
             self.decodes.remove(leg, step)
         leg.delivered_at_last_step = self.num_delivered
+        leg.finishing = True
+        self.num_finishing += 1
+
+    def stop(self, leg: RunningRequest, step: int) -> None:
+        """End a decoding member with its last formed step: it gets no tokens from `step` on."""
+        self.decodes.remove(leg, step)
+        leg.last_step = step - 1
+        leg.last_progress = self.decodes.progress(leg, step)
+        leg.delivered_at_last_step = self.num_delivered_before
         leg.finishing = True
         self.num_finishing += 1
 

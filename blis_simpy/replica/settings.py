@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from blis_simpy import registry
-from blis_simpy.settings.field_types import Duration, Plugin
+from blis_simpy.errors import ScenarioError
+from blis_simpy.replica.tier_settings import KVTierSettings
+from blis_simpy.settings.field_types import Duration, Parts, Plugin
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.plugin_options import option_names
 
@@ -21,22 +23,22 @@ class EngineSettings:
 
     profile: str = setting(
         default="vllm",
-        help="Engine profile: default of every setting that decides what a step does, as in BLIS or in vLLM.",
+        help="Engine profile: defaults of the settings in which engines differ.",
         choices=("blis", "vllm"),
         flag="--engine-profile",
     )
     max_num_seqs: int | None = setting(
         default=None,
         help="Batch slots: maximum number of requests that run at once; unset means 256 in the profile blis, and what "
-        "a server chooses for the GPU in the profile vllm.",
+        "a vLLM server chooses for the GPU in the profile vllm.",
         unit="requests",
         ge=1,
         flag="--max-num-running-reqs",
     )
     max_num_batched_tokens: int | None = setting(
         default=None,
-        help="Token budget of one step; unset means 2048 in the profile blis, and what a server chooses for the GPU in "
-        "the profile vllm.",
+        help="Token budget of one step; unset means 2048 in the profile blis, and what a vLLM server chooses for the "
+        "GPU in the profile vllm.",
         unit="tokens",
         ge=1,
         flag="--max-num-scheduled-tokens",
@@ -158,8 +160,8 @@ class KVSettings:
     )
     capacity_rules: str | None = setting(
         default=None,
-        help="Rules to compute the number of blocks: blis as the reference does, vllm from the content of the "
-        "checkpoint and the share of each GPU; unset means those of the engine profile.",
+        help="Rules to compute the number of blocks: vllm from the contents of the checkpoint and the share of each "
+        "GPU, blis as BLIS does; unset means those of the engine profile.",
         choices=("blis", "vllm"),
         flag="--kv-capacity-rules",
     )
@@ -202,6 +204,45 @@ class KVSettings:
         le=1,
         flag="--kv-offload-threshold",
     )
+
+    bytes_per_token: float | None = setting(
+        default=None,
+        help="Size of the KV cache of a token on all GPUs of a replica, for transfers; unset means that of the model.",
+        unit="bytes",
+        gt=0,
+    )
+    tiers: Parts[KVTierSettings] = setting(
+        default=(),
+        help="Tiers below the memory of the GPU, from the first to the last; they need the engine profile vllm.",
+    )
+    chunk: int = setting(
+        default=1,
+        help="Number of KV blocks that are moved to and from tiers together.",
+        unit="blocks",
+        ge=1,
+        le=2**20,
+    )
+    load_if: str = setting(
+        default="faster",
+        help="When a request loads blocks from a tier: faster, if the estimated time of the transfer is below that of "
+        "a recomputation; always.",
+        choices=("faster", "always"),
+    )
+    max_loading: int | None = setting(
+        default=None, help="Maximum number of requests that load at a time; unset means unlimited.", ge=1
+    )
+    prefetch: bool = setting(
+        default=False, help="Copy blocks from lower tiers to the first one when a request is routed to the replica."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        names = [tier.name for tier in self.tiers]
+        for number, tier in enumerate(self.tiers):
+            if tier.name in names[:number]:
+                raise ScenarioError.at(f"tiers[{number}].name", "must be unique", tier.name)
+        if self.tiers and self.tiers[0].write_on == "eviction" and self.chunk > 1:
+            rule = "must be 1 if the first tier is written on eviction from the GPU, which evicts single blocks"
+            raise ScenarioError.at("chunk", rule, self.chunk)
 
     @property
     def chosen_store(self) -> Plugin:

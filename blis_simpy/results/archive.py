@@ -20,7 +20,9 @@ from blis_simpy.errors import ScenarioError
 from blis_simpy.files.zip_archive import read_archive, write_archive
 from blis_simpy.network.record import NetworkRecord, TransferTable
 from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
+from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.replica.log import StepLog
+from blis_simpy.results.legs import LegTable
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.run_record import ReplicaOutcome
 from blis_simpy.results.token_gaps import StepGaps
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_run", "write_run"]
 
-_ROWS = ("rejected", "slowed", "off_critical_path")
+_ROWS = ("rejected", "slowed", "off_critical_path", "restarts")
 _NETWORK = ("transfers", "links", "loads")
-_ARRAYS = ("rows", "skipped_tokens", "segments", "preemptions", "resumptions", "placed")
+_ARRAYS = ("rows", "skipped_tokens", "segments", "carried_gaps", "preemptions", "resumptions", "placed")
 
 
 def write_run(path: str | PathLike[str], record: RunRecord) -> None:
@@ -69,7 +71,9 @@ def write_run(path: str | PathLike[str], record: RunRecord) -> None:
         arrays |= {f"samples/{index}/{name}": column for name, column in table.items()}
     for part in _NETWORK:
         arrays |= {f"network/{part}/{name}": column for name, column in getattr(record.network, part).items()}
+    arrays |= {f"kv_tiers/{name}": column for name, column in record.kv_tiers.items()}
     arrays |= {f"requests/{name}": column for name, column in record.requests.items()}
+    arrays |= {f"legs/{name}": column for name, column in record.legs.items()}
     for index, (replica, log) in enumerate(zip(record.replicas, record.steps, strict=True)):
         arrays |= {f"replicas/{index}/{name}": getattr(replica, name) for name in _ARRAYS}
         arrays |= {f"steps/{index}/{name}": array for name, array in log.to_arrays().items()}
@@ -123,6 +127,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
             "is_over": figures["is_over"],
             "observed_at": figures["observed_at"],
             "requests": RequestTable.of(part("requests/")),
+            "legs": LegTable.of(part("legs/")),
             "replicas": replicas,
             "steps": steps,
             **{name: arrays[name] for name in _ROWS},
@@ -135,6 +140,7 @@ def read_run(path: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
                 TransferTable.of(part("network/transfers/")),
                 *(Table.of(part(f"network/{name}/")) for name in _NETWORK[1:]),
             ),
+            "kv_tiers": TierTable.of(part("kv_tiers/")),
             "wall_clock_s": nan,
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RoutedCounts", "latencies", "routed_by_label", "routed_over_time", "several", "subsets"]
 
 _MOST_LINES = 8
+_MOST_REPLICAS = 64
 _MOST_ROWS = 16
 
 
@@ -65,7 +66,7 @@ def several(result: Result) -> list[str]:
 
 
 def subsets(result: Result, by: str) -> dict[str, RequestSubset]:
-    """Return the requests of a run by one of their `LABELS`; of more than 16 groups, the smallest are merged.
+    """Return the requests of a run by one of their `LABELS`; of more than 16 (64 replicas), the smallest are merged.
 
     Every request is in one group: those without a label are in ``default``, those on no replica in ``no replica``.
     """
@@ -73,7 +74,7 @@ def subsets(result: Result, by: str) -> dict[str, RequestSubset]:
     if by == "replica":
         # Each replica, whether or not it has served a request.
         every = np.arange(len(result.total_blocks))
-        groups = _groups(by, np.concatenate((column, every)), max(_MOST_ROWS, len(every) + 1))
+        groups = _groups(by, np.concatenate((column, every)), _MOST_REPLICAS)
     else:
         groups = _groups(by, column, _MOST_ROWS)
     chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.network.record import NetworkRecord
+from blis_simpy.replica.kv_tier import TierTable
+from blis_simpy.results.legs import carried_gaps, leg_table
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.result import Result
 from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
 
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
+    from blis_simpy.core.leg import Leg
     from blis_simpy.core.table import Table
     from blis_simpy.network.network import Network
+    from blis_simpy.replica.kv_tier import KVTier
     from blis_simpy.replica.log import StepLog
     from blis_simpy.replica.replica import Replica
     from blis_simpy.scenario_settings import ScenarioSettings
@@ -57,6 +62,7 @@ def collect(
     decisions: DecisionLog | None,
     samples: Sequence[Table],
     network: Network,
+    kv_tiers: Sequence[KVTier],
     observed_at: int,
     off_critical_path: Sequence[Request],
     wall_clock_s: float,
@@ -82,6 +88,8 @@ def collect(
         What the samplers recorded.
     network : Network
         The network.
+    kv_tiers : sequence of KVTier
+        KV tiers below the memory of the GPUs.
     observed_at : int, tick
         Time up to which it was simulated.
     off_critical_path : sequence of Request
@@ -91,11 +99,12 @@ def collect(
     is_over : bool
         Whether nothing will change any more; else what changes must not show in the result.
     """
-    table = RequestTable.of_requests(requests)
+    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers)
     if not is_over:
         table = table.frozen()
         decisions = decisions.copy() if decisions is not None else None
     rows = _Rows(requests)
+    queued = _queued_by_replica(requests) if cluster.has_handovers else None
     reached = table["replica"].copy()
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
     order = np.argsort(reached, kind="stable")
@@ -113,6 +122,8 @@ def collect(
                 order[bounds[replica.index] : bounds[replica.index + 1]],
                 rows,
                 ended,
+                carried=carried_gaps(replica.log.segmented, logs) if cluster.has_handovers else (),
+                still_queued=replica.queue_depth if queued is None else queued[replica.index],
                 num_gpus=cluster.num_gpus(replica.index),
                 placed=cluster.placed(replica.index, last),
             )
@@ -128,13 +139,22 @@ def collect(
             row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
         },
         decisions=decisions,
+        legs=leg_table(requests if cluster.has_handovers else ()),
+        restarts=rows.of(cluster.restarts),
         samples=samples,
         network=NetworkRecord.of(network, observed_at),
+        kv_tiers=TierTable.of_tiers(kv_tiers),
         observed_at=observed_at,
         wall_clock_s=wall_clock_s,
         is_over=is_over,
     )
     return Result(record)
+
+
+def _queued_by_replica(requests: Sequence[Request]) -> Counter[int]:
+    """Count waiting requests once, although two replicas may have them, or neither while they are handed over."""
+    waiting = (request for request in requests if request.outcome is RequestOutcome.QUEUED)
+    return Counter((request.leg or request.earlier_legs[-1]).replica for request in waiting)
 
 
 def _outcome(
@@ -144,6 +164,8 @@ def _outcome(
     rows: _Rows,
     ended_at: int,
     *,
+    carried: Sequence[tuple[Leg, int]],
+    still_queued: int,
     num_gpus: int,
     placed: list[tuple[int, int]],
 ) -> ReplicaOutcome:
@@ -158,6 +180,7 @@ def _outcome(
         rows=served,
         step_gaps=StepGaps(steps, replica.gaps_include_pauses),
         skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
+        carried_gaps=np.array([(rows[leg.request], gap) for leg, gap in carried], dtype=np.int64).reshape(-1, 2),
         segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
         total_blocks=int(replica.kv_blocks.capacity),
@@ -175,7 +198,7 @@ def _outcome(
         caches_prefixes=kv.caches_prefixes,
         num_gpus=num_gpus,
         placed=np.array(placed, dtype=np.int64).reshape(-1, 2),
-        still_queued=replica.queue_depth,
+        still_queued=still_queued,
         still_running=replica.batch_size,
         hit_blocks=kv.hits,
         missed_blocks=kv.misses,

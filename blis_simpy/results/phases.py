@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["PHASES", "Explanation", "explain", "phase_bounds"]
+__all__ = ["PHASES", "PHASES_WITH_HANDOVERS", "Explanation", "explain", "phase_bounds", "phases_of"]
 
 PHASES = {
     "admission": "waiting for admission",
@@ -30,8 +30,31 @@ PHASES = {
 }
 """Phases of a request in order, and what happens in them."""
 
+PHASES_WITH_HANDOVERS = {
+    **{name: text for name, text in PHASES.items() if name != "decode"},
+    "reserve": "prefill to the allocation of KV blocks at the decode replica",
+    "transfer": "sending the KV blocks",
+    "join": "waiting to join a batch of the decode replica",
+    "recompute": "computing the last prompt token again",
+    "decode": PHASES["decode"],
+}
+"""The same of a request whose prompt another replica may have computed."""
+
+
+_HANDOVER_MARKS = ("prefilled_at_us", "kv_reserved_at_us", "kv_received_at_us", "decode_scheduled_at_us")
 _MARKS = ("admitted_at_us", "queued_at_us", "first_scheduled_at_us", "scheduled_at_us")
 _USED = ("id", "outcome", "arrived_at_us", *_MARKS, "ttft_us", "e2e_us", "finished_at_us", "generated_tokens")
+
+
+def phases_of(requests: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Return the phases of some requests, with those of handovers if there were any.
+
+    Parameters
+    ----------
+    requests : mapping of str to ndarray
+        Columns of a `RequestTable`.
+    """
+    return PHASES_WITH_HANDOVERS if "prefill_replica" in requests else PHASES
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -92,10 +115,11 @@ def explain(
     rows = np.flatnonzero(requests["id"] == request_id)
     if not len(rows):
         raise ScenarioError.at("request_id", "must be one of the run", request_id)
-    own = {name: requests[name][rows[:1]] for name in _USED}
+    names = (*_USED, "prefill_replica", *_HANDOVER_MARKS) if "prefill_replica" in requests else _USED
+    own = {name: requests[name][rows[:1]] for name in names}
     preempted_at = [at for name, at in preemptions if name == request_id]
     bounds = phase_bounds(own, [(request_id, at) for at in preempted_at], ended_at)
-    phases = dict(zip(PHASES, np.diff(bounds[0]).tolist(), strict=True))
+    phases = dict(zip(phases_of(own), np.diff(bounds[0]).tolist(), strict=True))
     return Explanation(request_id, str(own["outcome"][0]), phases, preempted_at)
 
 
@@ -115,8 +139,8 @@ def phase_bounds(
 
     Returns
     -------
-    ndarray of int64, shape (num_requests, 7), ticks
-        Phase j of `PHASES` lasts from bound j to bound j + 1. A phase that the request did not enter has the length 0.
+    ndarray of int64, shape (num_requests, num_phases + 1), ticks
+        Phase j of `phases_of` lasts from bound j to bound j + 1. A phase that the request did not enter has length 0.
         Time on a replica that failed counts as waiting: the timestamps are those of the last replica.
     """
     arrived, finished = requests["arrived_at_us"], requests["finished_at_us"]
@@ -132,6 +156,12 @@ def phase_bounds(
     resumed = marks[:, -1]
     since_then = np.where(requests["generated_tokens"] > 0, resumed, NEVER)
     first_token = np.where(first_token < resumed, since_then, first_token)
-    bounds = np.concatenate((marks, first_token[:, None], end[:, None]), axis=1)
+    of_handovers = np.empty((len(end), 0), dtype=np.int64)
+    if "prefill_replica" in requests:
+        of_handovers = np.stack([requests[name] for name in _HANDOVER_MARKS], axis=1)
+        # Without a prefill replica, these phases have the length 0 after the prefill.
+        divided = requests["prefill_replica"] != NEVER
+        of_handovers = np.where(divided[:, None], of_handovers, first_token[:, None])
+    bounds = np.concatenate((marks, of_handovers, first_token[:, None], end[:, None]), axis=1)
     bounds = np.where(bounds == NEVER, end[:, None], bounds)
     return np.minimum(np.maximum.accumulate(bounds, axis=1), end[:, None])

@@ -10,6 +10,7 @@ import numpy as np
 from blis_simpy.core.request import NEVER, Request, RequestOutcome
 from blis_simpy.core.table import Table
 from blis_simpy.errors import ScenarioError
+from blis_simpy.results.legs import HANDOVER_COLUMNS, handover_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,13 @@ class RequestTable(Table):
     admission), ``num_preemptions``, ``finished_at_us``, ``replica``, ``length_capped``, ``streaming``,
     ``round_index``, ``priority``, ``due_at_us`` (planned arrival, if a cap on the requests in flight delayed it), and
     the labels ``slo_class``, ``tenant``, ``model``, ``client``, ``session``, ``prefix_group``.
+
+    In a run with handovers, ``replica`` is the last replica, and timestamps up to ``scheduled_at_us`` and
+    ``cached_tokens`` are those of the replica that computed the prompt. Further columns: ``prefill_replica``,
+    ``prefilled_at_us`` (end of the prefill there), ``kv_reserved_at_us`` and ``kv_received_at_us`` (blocks allocated
+    and filled at the decode replica), ``decode_scheduled_at_us`` (first joined a batch there), ``kv_bytes`` (of all
+    transfers), ``kv_wait_us`` (end of the prefill to the allocation), ``kv_transfer_us`` (allocation to the last byte)
+    and ``num_migrations``.
     """
 
     _NEVER: ClassVar[frozenset[str]] = frozenset(
@@ -93,13 +101,24 @@ class RequestTable(Table):
             "finished_at_us",
             "due_at_us",
             "replica",
+            *HANDOVER_COLUMNS,
         }
+        - {"kv_bytes", "num_migrations"}
     )
 
     @classmethod
-    def of_requests(cls, requests: Sequence[Request]) -> Self:
-        """Make the table of some requests; a column is computed when it is first accessed."""
-        return cls(_NAMES, len(requests), lambda name: _column(requests, name))
+    def of_requests(cls, requests: Sequence[Request], *, with_handovers: bool = False) -> Self:
+        """Make the table of some requests; a column is computed when it is first accessed.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+            The requests, in the order of the rows.
+        with_handovers : bool, default False
+            Whether to add the columns of handovers.
+        """
+        names = (*_NAMES, *HANDOVER_COLUMNS) if with_handovers else _NAMES
+        return cls(names, len(requests), lambda name: _column(requests, name))
 
     def _compute(self, name: str) -> NDArray[Any]:
         return self._derived(name) if name in _DERIVED else self._make(name)
@@ -134,6 +153,8 @@ class RequestTable(Table):
 
 
 def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
+    if name in HANDOVER_COLUMNS:
+        return handover_column(requests, name)
     if name in _INTEGERS:
         try:
             return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))

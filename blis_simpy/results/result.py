@@ -183,9 +183,37 @@ class Result(Rendered):
         return self.record.network.links
 
     @property
+    def kv_tiers(self) -> Table:
+        """One row per KV tier below the memory of the GPUs that was used, in the order of first use.
+
+        ``tier``, ``endpoint`` (in the network), ``chunk_bytes``, ``capacity`` (chunks; missing if unlimited),
+        ``chunks`` (at the end), and the numbers of chunks ``read``, ``written``, ``evicted``, and ``rejected`` because
+        all others were in use.
+        """
+        return self.record.kv_tiers
+
+    @property
     def link_loads(self) -> Table:
         """One row per change of the load of a link, link by link: ``link``, ``at_us``, and ``load`` from then on."""
         return self.record.network.loads
+
+    @property
+    def legs(self) -> Table:
+        """One row per leg, in a run with handovers; else empty, because each request has one, in the table of requests.
+
+        ``request``, ``leg`` (its number), ``replica``, ``phase`` (``both``, ``prefill`` or ``decode``), ``outcome``
+        (``handed_over`` if another replica continues), ``routed_at_us``, ``queued_at_us``, ``first_scheduled_at_us``,
+        ``scheduled_at_us``, ``finished_at_us``, ``cached_tokens`` (found in the prefix cache of the replica); of the
+        handover that it begins with ``kv_source`` (replica), ``kv_tokens`` and ``kv_bytes`` (that were sent),
+        ``kv_reserved_at_us``, ``kv_received_at_us`` and ``kv_released_at_us`` (blocks allocated and filled here, and
+        released by the source).
+        """
+        return self.record.legs
+
+    @property
+    def restarts(self) -> list[str]:
+        """Ids of the requests that started over because their KV blocks were lost between two replicas, in order."""
+        return list(self.requests["id"][self.record.restarts])
 
     @property
     def samples(self) -> list[Table]:
@@ -370,6 +398,7 @@ class Result(Rendered):
             preemptions=self.preemptions,
             transfers=self.transfers,
             link_loads=self.link_loads,
+            legs=self.legs,
         )
 
     def write_prometheus(self, path: str | PathLike[str]) -> None:

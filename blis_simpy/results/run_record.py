@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.table import Table
 from blis_simpy.network.record import NetworkRecord
+from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.replica.log import StepLog
+from blis_simpy.results.legs import LegTable
 from blis_simpy.results.requests import RequestTable
 from blis_simpy.results.token_gaps import StepGaps, steps_of_runs
 from blis_simpy.scenario_settings import ScenarioSettings
@@ -59,6 +61,9 @@ class ReplicaOutcome:
     segments : ndarray of int64, shape (num_segments, 3)
         Runs of steps that gave a request an output each, of requests with more than one: row of the request, first and
         last step. The time between two of them is a gap between its tokens.
+    carried_gaps : ndarray of int64, shape (num_gaps, 2)
+        Gaps between tokens of requests from before they came here, the one up to the first token here included: row of
+        the request and gap, µs, in order.
     token_processing_us : int, µs
         Delay added to each gap between tokens.
     total_blocks : int
@@ -96,6 +101,7 @@ class ReplicaOutcome:
     step_gaps: StepGaps
     skipped_tokens: NDArray[np.int64]
     segments: NDArray[np.int64]
+    carried_gaps: NDArray[np.int64]
     token_processing_us: int
     total_blocks: int
     block_size: int
@@ -135,7 +141,7 @@ class ReplicaOutcome:
         rows = self._with_gaps(requests, rows)
         _, first, end = self._runs(requests, rows)
         gaps, counts = self.step_gaps.counted(first, end)
-        _, between = self._stalls(rows)
+        between = np.concatenate((self._stalls(rows)[1], self._carried(rows)[1]))
         values = np.concatenate((gaps, between)) + self.token_processing_us
         return values, np.concatenate((counts, np.ones_like(between)))
 
@@ -154,6 +160,7 @@ class ReplicaOutcome:
         longest = np.zeros(requests.num_rows, dtype=np.int64)
         np.maximum.at(longest, owners[some], self.step_gaps.longest(first[some], end[some]))
         np.maximum.at(longest, stalled, between)
+        np.maximum.at(longest, *self._carried(rows))
         return longest[rows] + self.token_processing_us
 
     def gaps_by_request(
@@ -169,10 +176,10 @@ class ReplicaOutcome:
         rows = self._with_gaps(requests, rows)
         owners, first, end = self._runs(requests, rows)
         stalled, between = self._stalls(rows)
-        owners = np.concatenate((np.repeat(owners, end - first), stalled))
-        values = (
-            np.concatenate((self.step_gaps.values()[steps_of_runs(first, end)], between)) + self.token_processing_us
-        )
+        carried, before = self._carried(rows)
+        owners = np.concatenate((np.repeat(owners, end - first), stalled, carried))
+        gaps = (self.step_gaps.values()[steps_of_runs(first, end)], between, before)
+        values = np.concatenate(gaps) + self.token_processing_us
         order = np.argsort(owners, kind="stable")
         return owners[order], values[order]
 
@@ -202,9 +209,16 @@ class ReplicaOutcome:
         base = np.full(requests.num_rows, np.iinfo(np.int64).max)
         np.minimum.at(base, runs, ends[first])
         ttft = requests["ttft_us"]
+        carried, before = self._carried(with_gaps)
+        first_here = ttft.copy()
+        np.add.at(first_here, carried, before)
+        # The gaps of a request are consecutive, so their sums start again at each of its first ones.
+        sums = np.cumsum(before)
+        is_first = np.diff(carried, prepend=-1) != 0
+        since = np.repeat((sums - before)[is_first], np.diff(np.append(np.flatnonzero(is_first), len(carried))))
         owners, times = (
-            np.concatenate((rows, owners)),
-            np.concatenate((ttft[rows], ttft[owners] + ended - base[owners])),
+            np.concatenate((rows, owners, carried)),
+            np.concatenate((ttft[rows], first_here[owners] + ended - base[owners], ttft[carried] + sums - since)),
         )
         order = np.lexsort((times, owners))
         owners, times = owners[order], times[order]
@@ -244,6 +258,11 @@ class ReplicaOutcome:
             np.concatenate((first, segments[:, 1] + 1)),
             np.concatenate((end, segments[:, 2] + 1)),
         )
+
+    def _carried(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the gaps of requests from before they came here: row and gap, µs."""
+        row, gap = self.carried_gaps[np.isin(self.carried_gaps[:, 0], rows)].T
+        return row, gap
 
     def _stalls(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the times between the segments of requests: row, and time to the first token of the next one, µs."""
@@ -285,10 +304,16 @@ class RunRecord:
         Targets of the requests that have some of their own, by row.
     decisions : DecisionLog or None
         Decisions of admission and routing, if the scenario logs them.
+    legs : LegTable
+        Legs of all requests, in a run with handovers; else empty.
+    restarts : ndarray of int64
+        Rows of the requests that started over because their KV blocks were lost between two replicas, in order.
     samples : sequence of Table
         What the samplers of the simulation recorded, in their order.
     network : NetworkRecord
         Transfers and links; empty tables without transfers.
+    kv_tiers : TierTable
+        KV tiers below the memory of the GPUs.
     observed_at : int, tick
         Time up to which the run was simulated: its horizon, or when all requests had ended, or the pause.
     wall_clock_s : float, s
@@ -309,8 +334,11 @@ class RunRecord:
     details: Mapping[str, RequestDetails]
     slo_targets: Mapping[int, SLOTargets]
     decisions: DecisionLog | None
+    legs: LegTable
+    restarts: NDArray[np.int64]
     samples: Sequence[Table] = ()
     network: NetworkRecord
+    kv_tiers: TierTable
     observed_at: int
     wall_clock_s: float
     is_over: bool = True

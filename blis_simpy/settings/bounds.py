@@ -13,6 +13,7 @@ __all__ = [
     "MAX_REPLICAS",
     "MAX_REQUESTS",
     "MAX_TICK",
+    "MOST_REQUESTS_BY_RATE",
     "broken_bound",
 ]
 
@@ -24,6 +25,8 @@ MAX_COUNT = 2**31 - 1
 """Largest number of tokens or blocks."""
 MAX_REQUESTS = 20_000_000
 """Largest number of requests; each takes about 1 KB."""
+MOST_REQUESTS_BY_RATE = 2_000_000
+"""Largest number of requests that follow from rates and a horizon alone; more have to be asked for by their number."""
 MAX_REPLICAS = 100_000
 MAX_NODES = 100_000
 MAX_ITEMS = 1_000_000

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from blis_simpy.testing.conformance.admission_tests import AdmissionPolicyTests
     from blis_simpy.testing.conformance.arrival_tests import ArrivalProcessTests
     from blis_simpy.testing.conformance.batch_policy_tests import BatchPolicyTests
+    from blis_simpy.testing.conformance.decider_tests import DeciderTests
     from blis_simpy.testing.conformance.kv_store_tests import KVStoreTests
     from blis_simpy.testing.conformance.latency_tests import LatencyModelTests
     from blis_simpy.testing.conformance.length_tests import LengthDistributionTests
     from blis_simpy.testing.conformance.metric_tests import MetricTests
+    from blis_simpy.testing.conformance.migration_tests import MigrationPolicyTests
     from blis_simpy.testing.conformance.routing_tests import RoutingPolicyTests
     from blis_simpy.testing.conformance.scheduler_tests import PriorityPolicyTests, SchedulerTests
     from blis_simpy.testing.conformance.scorer_tests import ScorerTests
@@ -40,10 +42,12 @@ __all__ = [
     "ArrivalProcessTests",
     "BatchPolicyTests",
     "BrokenFile",
+    "DeciderTests",
     "KVStoreTests",
     "LatencyModelTests",
     "LengthDistributionTests",
     "MetricTests",
+    "MigrationPolicyTests",
     "PriorityPolicyTests",
     "RoutingPolicyTests",
     "SchedulerTests",
@@ -57,10 +61,12 @@ _MODULES = {
     "ArrivalProcessTests": "conformance.arrival_tests",
     "BatchPolicyTests": "conformance.batch_policy_tests",
     "BrokenFile": "conformance.trace_format_tests",
+    "DeciderTests": "conformance.decider_tests",
     "KVStoreTests": "conformance.kv_store_tests",
     "LatencyModelTests": "conformance.latency_tests",
     "LengthDistributionTests": "conformance.length_tests",
     "MetricTests": "conformance.metric_tests",
+    "MigrationPolicyTests": "conformance.migration_tests",
     "PriorityPolicyTests": "conformance.scheduler_tests",
     "RoutingPolicyTests": "conformance.routing_tests",
     "SchedulerTests": "conformance.scheduler_tests",

@@ -9,6 +9,8 @@ import numpy as np
 
 from blis_simpy.core.session_prompts import SessionPrompts
 from blis_simpy.core.token_spans import output_stream
+from blis_simpy.errors import WorkloadTraceError
+from blis_simpy.settings.bounds import MAX_TICK
 from blis_simpy.trace_files.trace_builder import build_trace
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def session_trace(file: str, graphs: Sequence[CallGraph], *, not_kept: Iterable[
     Raises
     ------
     WorkloadTraceError
-        If there are no calls.
+        If there are no calls, or one starts beyond the clock.
     """
     arrivals: list[int] = []
     contents: list[TokenSpans] = []
@@ -48,7 +50,11 @@ def session_trace(file: str, graphs: Sequence[CallGraph], *, not_kept: Iterable[
         prompts = SessionPrompts(graph, graph.name)
         outputs = {position: call.output_tokens for position, call in enumerate(graph.calls)}
         repeated = {parent for call in graph.calls for parent in call.after}
-        arrivals += (graph.started_us + start for start in planned_starts(graph))
+        starts = [graph.started_us + start for start in planned_starts(graph)]
+        if max(map(abs, starts)) > MAX_TICK:
+            rule = "must start its calls before 2**62 us"
+            raise WorkloadTraceError.at("session", rule, graph.name, file=file)
+        arrivals += starts
         contents += (prompts.prompt(position, outputs) for position in outputs)
         streams += (output_stream(graph.name, position) if position in repeated else None for position in outputs)
     calls = [call for graph in graphs for call in graph.calls]

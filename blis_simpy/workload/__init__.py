@@ -1,1 +1,1 @@
-"""What traffic is: how often requests come, how long they are, and the list of them."""
+"""Workloads: arrivals and lengths of requests, their clients and sessions, and the processes that send them."""

@@ -1,4 +1,4 @@
-"""Agents whose sessions are drawn: turns with tools between them, parallel sub-agents, compaction of the context."""
+"""Distribution of agent sessions: turns, waits of tools, parallel sub-agents, compaction of the context."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class AgentSessions:
         return Call(input_tokens=new, output_tokens=output, after=(parent,), context="fresh")
 
     def graphs(self, number: int, streams: RandomStreams) -> tuple[CallGraph, ...]:
-        """Draw sessions, each from a stream of its own."""
+        """Draw sessions, each from its own random stream."""
         return tuple(
             self.graph(f"session-{index}", streams.generator(f"workload/sessions/{index}")) for index in range(number)
         )

@@ -1,6 +1,7 @@
 """Arrival times of the requests of one client.
 
-A schedule is extended as far as it is needed. The times do not depend on the steps in which it is extended.
+It owns the schedules: each is extended as far as it is needed, and its times do not depend on the pieces in which it is
+extended.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.bounds import MOST_REQUESTS_BY_RATE
 from blis_simpy.units import HOUR
 from blis_simpy.workload.plugin_draws import SampledLengths, validate_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from blis_simpy.workload.arrivals import ArrivalProcess
-    from blis_simpy.workload.spec.client import Daily, Window
+    from blis_simpy.workload.spec.client import Daily, RatePoint, Window
 
 __all__ = [
     "ActiveTimes",
@@ -26,16 +29,33 @@ __all__ = [
     "ArrivalTimes",
     "DailyRhythm",
     "MeasuredArrivals",
+    "RateCurve",
     "Rounds",
     "Scheduled",
     "SimultaneousArrivals",
     "SingleArrival",
+    "TimeChange",
+    "check_number",
 ]
 
 _LEAST_BLOCK = 16
 _LARGEST_BLOCK = 1 << 16
 _DAY = 24 * HOUR
 _KNOTS = 24 * 60
+_LONGEST_US = 2.0**62 - 1024
+
+
+def check_number(arrivals: int) -> None:
+    """Refuse to draw very many requests where only rates and a horizon say how many they are.
+
+    Raises
+    ------
+    ScenarioError
+        If there are more than `MOST_REQUESTS_BY_RATE`.
+    """
+    if arrivals > MOST_REQUESTS_BY_RATE:
+        rule = f"must be given, or a lower rate: more than {MOST_REQUESTS_BY_RATE:,} requests would arrive"
+        raise ScenarioError.at("num_requests", rule)
 
 
 class Scheduled(NamedTuple):
@@ -65,12 +85,12 @@ class ArrivalSchedule(Protocol):
 
 
 class ActiveTimes:
-    """The union of a client's windows.
+    """Union of the windows of a client.
 
     Parameters
     ----------
     windows : iterable of Window
-        In any order; they may overlap. A window that ends before it starts is never active.
+        Windows in any order; they may overlap. A window that ends before it starts is never active.
     """
 
     def __init__(self, windows: Iterable[Window]) -> None:
@@ -95,11 +115,17 @@ class ActiveTimes:
         return inside
 
 
-class DailyRhythm:
-    """Time change of a process whose rate follows a cosine over each day.
+class TimeChange(Protocol):
+    """Map from a clock on which the rate is constant to ticks (Çinlar's method), for any arrival process."""
 
-    Arrivals at a constant rate are mapped through the inverse of the cumulative rate, which gives them the changing
-    rate (Çinlar's method) for any arrival process. The mean rate over a day is kept.
+    def ticks(self, clock: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Map arrivals at the constant rate to ticks."""
+
+
+class DailyRhythm:
+    """Time transformation for a rate that follows a cosine over each day.
+
+    Arrivals at a constant rate are mapped through the inverse of the cumulative rate. The mean rate over a day is kept.
 
     Parameters
     ----------
@@ -121,6 +147,38 @@ class DailyRhythm:
         return ticks
 
 
+class RateCurve:
+    """Time change of a process whose rate is linear between points.
+
+    Parameters
+    ----------
+    points : sequence of RatePoint
+        In ascending order of their times; at least one factor is > 0.
+    """
+
+    def __init__(self, points: Sequence[RatePoint]) -> None:
+        is_late = points[0].at > 0
+        start, end = points[:1] if is_late else (), points[-1]
+        self._times = np.array([*(0 for _ in start), *(point.at for point in points), 2.0**63])
+        self._factors = np.array([point.factor for point in (*start, *points, end)])
+        lengths = np.diff(self._times)
+        areas = lengths * (self._factors[:-1] + self._factors[1:]) / 2
+        self._slopes = np.append(np.diff(self._factors) / lengths, 0.0)
+        self._clock = np.append(0.0, np.cumsum(areas))
+
+    def ticks(self, clock: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Map arrivals at the constant rate to ticks; those that a rate of 0 keeps from arriving are after all."""
+        at = np.searchsorted(self._clock[:-1], clock, side="right") - 1
+        rest, factor, slope = clock - self._clock[at], self._factors[at], self._slopes[at]
+        # Time to a rest of the area under factor + slope * time, in the form without cancellation.
+        root = np.sqrt(np.maximum(factor * factor + 2 * slope * rest, 0.0))
+        passed = np.divide(2 * rest, factor + root, out=np.full(len(rest), np.inf), where=factor + root > 0)
+        times = self._times[at] + np.where(rest > 0, passed, 0.0)
+        ticks: NDArray[np.int64] = np.minimum(times, _LONGEST_US).astype(np.int64)
+        ticks[times >= _LONGEST_US] = 2**63 - 1
+        return ticks
+
+
 class ArrivalTimes:
     """Arrivals of single requests, or of sessions.
 
@@ -138,8 +196,8 @@ class ArrivalTimes:
         Arrivals are strictly before it.
     cap : int or None
         Maximum number of arrivals; None = no limit.
-    rhythm : DailyRhythm, optional
-        Time change that makes the rate follow a daily cosine; None = constant rate.
+    rhythm : TimeChange, optional
+        Makes the rate a function of time; None = constant rate.
     """
 
     def __init__(
@@ -150,7 +208,7 @@ class ArrivalTimes:
         active: ActiveTimes | None,
         limit: int,
         cap: int | None,
-        rhythm: DailyRhythm | None = None,
+        rhythm: TimeChange | None = None,
     ) -> None:
         self._rhythm = rhythm
         self._reached = 0
@@ -171,6 +229,8 @@ class ArrivalTimes:
         while not self.exhausted and self._reached < until:
             blocks.append(self._next_block(until, count))
             count += len(blocks[-1])
+            if self._cap is None:
+                check_number(count)
         self._accepted = np.concatenate(blocks)
         ticks = self._accepted[: int(np.searchsorted(self._accepted, until))]
         return Scheduled(ticks, np.arange(len(ticks), dtype=np.int64))
@@ -201,7 +261,7 @@ class ArrivalTimes:
 
 
 class MeasuredArrivals:
-    """Arrivals of single requests in windows with rates of their own; the process starts anew in each.
+    """Arrivals of single requests in windows with their own rates; the process starts anew in each window.
 
     Parameters
     ----------
@@ -309,7 +369,8 @@ class SingleArrival:
 class Rounds:
     """Rounds of the sessions of a client, each after the output and the think time of the previous round.
 
-    A token is assumed to take 1 µs, as in the reference; only the simulation knows how long a round takes.
+    A token is assumed to take 1 µs, as in the reference, because the duration of a round is not known before the
+    simulation.
 
     Parameters
     ----------

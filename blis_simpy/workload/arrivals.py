@@ -1,6 +1,6 @@
-"""Arrival processes: the gaps between the requests of a client.
+"""Arrival processes, which draw the gaps between the requests of a client.
 
-Gaps are whole ticks (µs), at least one; the first gap leads from tick 0 to the first request.
+Gaps are whole ticks (µs), at least 1; the first gap leads from tick 0 to the first request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger("blis_simpy")
 
 # Slower than one request in 10**15 µs (about 32 years) is taken as that, so that gaps stay inside the clock.
 _MIN_RATE_PER_US = 1e-15
-# One gap must not carry a clock of 63 bits all the way round.
+# A single gap must not overflow a clock of 63 bits.
 _LONGEST_GAP_US = 2.0**62
 
 
@@ -83,8 +83,8 @@ class PoissonArrivals:
 class GammaArrivals:
     """A renewal process with gamma-distributed gaps: bursty above a coefficient of variation of 1, regular below.
 
-    A coefficient of variation that is not positive counts as 1, as in the reference. Where it is so small that no
-    number holds its square, the gaps are constant.
+    A coefficient of variation that is not positive counts as 1, as in the reference. If its square underflows, the gaps
+    are constant.
     """
 
     cv: float = setting(default=1.0, help="Coefficient of variation of the gaps.")

@@ -1,8 +1,8 @@
-"""The SimPy processes that send requests: one per client, per cohort, per session and per closed-loop user.
+"""SimPy processes that send requests: one per client, per cohort, per session and per closed-loop user.
 
 A client sends requests that were generated before the simulation; a session makes each round when the previous one has
-ended. All of them yield on the clock at a fixed place within the tick, so simultaneous arrivals are submitted in the
-order of the workload, however many processes send them.
+ended. All of them wait for their place in the tick, so that simultaneous arrivals are submitted in the order of the
+workload, independent of the number of processes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def validate_requests(requests: Iterable[Request]) -> list[Request]:
     Raises
     ------
     ScenarioError
-        If an item is not a new request, two have the same id, a number is not an integer >= 0, an id or a label is no
-        text, or targets are none.
+        If an item is not a new request, two requests have the same id, a number is not an integer >= 0, an id or label
+        is not text, or targets are not of type `SLOTargets`.
     """
     requests = list(requests)
     for request in requests:
@@ -85,7 +85,7 @@ class ClientProcesses:
     on_request : callable
         Called with each later round of a session when it is made, before it arrives.
     on_session_end : callable
-        Called when a session is over, and when no user or pool of sessions sends anything more.
+        Called when a session is over, and when no user or session of a pool will send another request.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Workload specifications made from other specifications, from presets and from the formats of other tools."""
+"""Workload specifications made of other specifications, of presets and of the formats of other tools."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compose(specs: Sequence[WorkloadSpec]) -> WorkloadSpec:
 
 
 def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaults: str | None = None) -> WorkloadSpec:
-    """Make a specification of a preset of the defaults file.
+    """Make a specification from a preset of the defaults file.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ def from_preset(name: str, *, rate: float = 1.0, num_requests: int = 100, defaul
 
 
 def from_servegen(path: str | PathLike[str], *, span_start: int = 0, span_end: int = 0) -> WorkloadSpec:
-    """Make a specification of a folder in the layout of ServeGen.
+    """Make a specification from a folder in the layout of ServeGen.
 
     Parameters
     ----------
     path : path-like
         The folder.
     span_start, span_end : int, s
-        First second that is used, and the first one that is not used any more; 0 means no bound.
+        First second that is used, and first second that is no longer used; 0 means no bound.
 
     Returns
     -------

@@ -1,13 +1,12 @@
-"""From traffic sources and random streams to requests and sessions.
+"""Generator of the requests and sessions of a workload.
 
-The arrivals of all sources are drawn first, each from a stream of its own. The earliest requests over all sources are
-kept, and lengths are drawn for those alone. Of closed-loop sessions only the first round is generated here; a
-`SessionBlueprint` makes the later ones during the simulation.
+It draws the arrivals of all sources, each from its own random stream, keeps the earliest requests over all sources, and
+draws the lengths of those. Of closed-loop sessions it draws only the first round; a `SessionBlueprint` makes the later
+ones during the simulation.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,12 @@ from blis_simpy.workload.arrival_times import (
     ArrivalTimes,
     DailyRhythm,
     MeasuredArrivals,
+    RateCurve,
     Scheduled,
     SimultaneousArrivals,
     SingleArrival,
+    TimeChange,
+    check_number,
 )
 from blis_simpy.workload.plugin_draws import plugin_instance
 from blis_simpy.workload.request_builders import (
@@ -38,6 +40,7 @@ from blis_simpy.workload.request_builders import (
 )
 from blis_simpy.workload.session_pool import SessionPool
 from blis_simpy.workload.sessions import SessionBlueprint
+from blis_simpy.workload.spec.client import DEFAULT_PREFIX_TOKENS
 from blis_simpy.workload.spec.user_profile import UserProfile
 
 if TYPE_CHECKING:
@@ -50,10 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientRequests", "GeneratedWorkload", "generate_requests"]
 
-_log = logging.getLogger("blis_simpy")
-
 _NO_HORIZON = 2**63 - 1
-_DEFAULT_PREFIX_TOKENS = 50
 
 
 @attrs.frozen(eq=False)
@@ -107,7 +107,7 @@ class GeneratedWorkload:
 
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:
-        """Wrap requests that exist already, in any order; one process sends them all."""
+        """Wrap given requests, in any order; one process sends them all."""
         ranks = sorted(range(len(requests)), key=lambda rank: requests[rank].arrived_at)
         return cls(list(requests), [ClientRequests("", ranks)] if ranks else [])
 
@@ -150,20 +150,20 @@ def _builders(
 
 
 def _prefixes(sources: Sequence[TrafficSource]) -> dict[str, TokenSpans]:
-    """Prefix of each group; the first client that names the group decides its length."""
+    """Prefix of each group, as long as its clients say."""
     lengths: dict[str, int] = {}
     for source in sources:
         group, length = source.client.prefix_group, source.client.prefix_length
-        known = lengths.setdefault(group, length or _DEFAULT_PREFIX_TOKENS)
-        if group and length not in (0, known):  # parity: workloads, prefix_groups_mix
-            _log.warning(
-                "prefix_group %r: prefix_length %d of client %r is not used; its first client gives %d",
-                group,
-                length,
-                source.id,
-                known,
-            )
-    return {group: (Span(f"prefix:{group}", 0, length),) for group, length in lengths.items() if group}
+        known = lengths.get(group, 0)
+        if group and known and length not in (0, known):
+            rule = f"of client {source.id!r} must be {known}, as of others of prefix group {group!r}"
+            raise ScenarioError.at("prefix_length", rule, length)
+        lengths[group] = known or length
+    return {
+        group: (Span(f"prefix:{group}", 0, length or DEFAULT_PREFIX_TOKENS),)
+        for group, length in lengths.items()
+        if group
+    }
 
 
 def _builder(
@@ -213,9 +213,10 @@ def _arrivals(
     )
 
 
-def _rhythm(client: Client) -> DailyRhythm | None:
-    daily = client.daily
-    return None if daily is None else DailyRhythm(daily)
+def _rhythm(client: Client) -> TimeChange | None:
+    if client.rate_curve:
+        return RateCurve(client.rate_curve)
+    return None if client.daily is None else DailyRhythm(client.daily)
 
 
 def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[NDArray[np.int64], Scheduled]:
@@ -229,8 +230,10 @@ def _earliest(builders: list[RequestBuilder], wanted: int, limit: int) -> tuple[
         enough = wanted and sum(len(schedule.ticks) for schedule in schedules) >= wanted
         if enough or until >= limit:
             break
-        # Once no client starts anything new, nothing but the remaining rounds is left.
+        # When no client starts another session, only the remaining rounds are left.
         until = limit if all(builder.schedule.exhausted for builder in builders) else min(2 * until, limit)
+    if not wanted:
+        check_number(sum(len(schedule.ticks) for schedule in schedules))
     if not schedules:
         nothing = np.empty(0, dtype=np.int64)
         return nothing, Scheduled(nothing, nothing)
@@ -247,7 +250,7 @@ def _by_process(builders: list[RequestBuilder], owners: NDArray[np.int64]) -> li
 
 
 def _places_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each distinct value with its places in the array, ascending."""
+    """Each distinct value with its positions in the array, ascending."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order])) + 1
     for where in np.split(order, starts):

@@ -1,4 +1,4 @@
-"""Cap on the requests of a workload that are in flight: the others wait at the client, first in, first out."""
+"""Limit on the requests of a workload that are in flight; the others wait at the client, first in, first out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class InFlightCap:
         self._submit = submit
 
     def submit(self, request: Request, *, ends_turn: bool = False) -> None:
-        """Submit a request now, if there is a slot, or else as soon as there is one.
+        """Submit a request now if a slot is free, else as soon as one is free.
 
         `ends_turn` is not passed on: the process that holds the slot starts in the same event.
         """

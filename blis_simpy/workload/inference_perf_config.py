@@ -1,6 +1,6 @@
 """Configurations of the inference-perf benchmark (``config.yml``) as workload specifications.
 
-Of a configuration, ``load`` and ``data`` describe traffic; its other sections are about the server and the reports.
+The sections ``load`` and ``data`` describe traffic; the others, about the server and the reports, are not read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OTHER_NAMES = {
     "output_distribution": "output_len",
     "std": "std_dev",
 }
-# How the client works, and what the report holds, changes no request.
+# Settings of the client and of the report do not affect the requests.
 _WITHOUT_EFFECT = frozenset(
     {"num_workers", "worker_max_concurrency", "worker_max_tcp_connections", "request_timeout", "request_retries"}
     | {"request_retry_backoff_sec", "stage_teardown_grace_seconds", "circuit_breakers", "total_count"}
@@ -85,7 +85,7 @@ class _Lengths:
 
 @settings_class
 class _SharedPrefix:
-    """Prompts of groups that share a prefix."""
+    """Groups of users whose prompts share a prefix."""
 
     num_unique_system_prompts: int = setting(default=10, help="Groups.", gt=0, le=100_000)
     num_users_per_system_prompt: int = setting(default=10, help="Users of each.", gt=0, le=100_000)
@@ -97,7 +97,7 @@ class _SharedPrefix:
 
 @settings_class
 class _Data:
-    """Prompts."""
+    """Section ``data``: lengths of prompts and outputs."""
 
     type: str = setting(default="mock", help="Kind.")
     input_distribution: OptionalPart[_Lengths] = setting(default=None, help="Lengths of prompts.")
@@ -107,7 +107,7 @@ class _Data:
 
 @settings_class
 class _Load:
-    """Arrivals."""
+    """Section ``load``: arrivals."""
 
     type: str = setting(default="constant", help="Kind.")
     interval: float = setting(default=1.0, help="Pause between stages.", unit="s", ge=0)
@@ -117,7 +117,7 @@ class _Load:
 
 @settings_class
 class _Configuration:
-    """What of a configuration describes traffic."""
+    """Sections of a configuration that describe traffic."""
 
     load: Part[_Load] = setting(factory=_Load, help="Arrivals.")
     data: Part[_Data] = setting(factory=_Data, help="Prompts.")
@@ -128,12 +128,12 @@ def _fixed(value: float) -> _Lengths:
 
 
 def is_configuration(data: object) -> bool:
-    """Whether plain data is a configuration of inference-perf: it has a load, and another of its sections."""
+    """Whether plain data is a configuration of inference-perf: it has ``load`` and another one of its sections."""
     return isinstance(data, Mapping) and "load" in data and len(_SECTIONS & set(data)) > 1 and "clients" not in data
 
 
 def read_configuration(document: Document) -> WorkloadSpec:
-    """Make a workload specification of a configuration.
+    """Make a workload specification from a configuration.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def read_configuration(document: Document) -> WorkloadSpec:
     Raises
     ------
     ScenarioError
-        If something in it is wrong, or its prompts or arrivals are not described by it alone.
+        If it has an invalid value, or if its prompts or arrivals are described elsewhere.
     """
     unused: list[str] = []
     data: Mapping[str, Any] = document.data or {}
@@ -218,7 +218,7 @@ def _benchmark(load: _Load, prefix: _SharedPrefix) -> InferencePerf:
 
 
 def _known(data: Any, cls: Any, path: str, unused: list[str]) -> Any:
-    """Keys of a section that a settings class has, by their newest names; the others are noted."""
+    """Return the keys of a section that the settings class has, by their newest names; record the others as unused."""
     if not isinstance(data, Mapping):
         return data
     hints = type_hints(cls)

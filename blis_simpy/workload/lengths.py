@@ -1,7 +1,7 @@
-"""Length distributions: how many tokens a prompt or an output has.
+"""Length distributions of prompts and outputs.
 
-All distributions except `Uniform` and `Lognormal` are those of the reference. A drawn length is rounded to the nearest
-integer, halves upward, and is at least 1, unless the distribution has other bounds.
+All except `Uniform` and `Lognormal` are those of the reference. A drawn length is rounded to the nearest integer,
+halves upward, and is at least 1, unless the distribution has other bounds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LengthSampler(Protocol):
 
 @settings_class(kw_only=False)
 class Constant:
-    """The same length every time.
+    """Constant length.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Constant:
 class Gaussian:
     """Normally distributed lengths, clamped into [min, max].
 
-    A length outside is moved to the nearer bound, not drawn again, so both bounds are more likely than their
+    A length outside is set to the nearer bound and not drawn again, so the bounds are more likely than their
     neighbours. Equal bounds fix the length to that value, which may be 0.
 
     Examples
@@ -240,7 +240,9 @@ class Empirical:
         if not self.weights:
             object.__setattr__(self, "weights", (1.0,) * len(self.lengths))
         if len(self.weights) != len(self.lengths):
-            raise ScenarioError.at("weights", f"must be as many as lengths ({len(self.lengths)})", len(self.weights))
+            raise ScenarioError.at(
+                "weights", f"must have as many items as lengths ({len(self.lengths)})", len(self.weights)
+            )
         if len(set(self.lengths)) < len(self.lengths):
             raise ScenarioError.at("lengths", "must differ from each other", self.lengths)
 

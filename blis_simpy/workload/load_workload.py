@@ -1,4 +1,4 @@
-"""Workload specifications from YAML files: unknown keys are refused, and all problems reported with their lines."""
+"""Reads workload specifications from YAML, and reports all unknown keys and other errors together, with lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_workload(path: str | PathLike[str]) -> WorkloadSpec:
     Raises
     ------
     ScenarioError
-        If the file cannot be read or something in it is wrong: all problems at once, with their lines.
+        If the file cannot be read or is invalid; all problems together, with their lines.
     """
     document = loader.load(path)
     return read_configuration(document) if is_configuration(document.data) else read_workload(document)
@@ -56,7 +56,7 @@ def read_workload(source: Document | Mapping[str, Any]) -> WorkloadSpec:
 
 
 def workload_schema() -> dict[str, Any]:
-    """Describe the files that `load_workload` reads, in version 2.
+    """JSON Schema of the files that `load_workload` reads, in version 2.
 
     Returns
     -------

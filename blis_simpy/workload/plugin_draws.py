@@ -1,4 +1,4 @@
-"""Draws from arrival processes and length distributions, checked because they may be plug-ins."""
+"""Draws from arrival processes and length distributions, which may be plug-ins: each result is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SampledLengths:
     Parameters
     ----------
     distribution : LengthSampler, class or str
-        Length distribution, as a field of a client holds it.
+        Length distribution, in the form that a field of a client keeps.
     rng : numpy.random.Generator
         The random stream.
     """
@@ -50,8 +50,9 @@ def plugin_instance(kind: str, plugin: Any) -> Any:
     kind : {"arrivals", "lengths"}
         Kind of plug-in.
     plugin : str, class or instance
-        As a settings field holds it. A class is instantiated. An instance that may keep state is copied, so that
-        neither two clients nor two runs share the state; one that is compared and hashed by its value is not.
+        Plug-in in the form that a settings field keeps. A class is instantiated. An instance that may keep state is
+        copied, so that clients and runs do not share the state; one that is compared and hashed by its value is not
+        copied.
 
     Raises
     ------

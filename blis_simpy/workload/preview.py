@@ -1,7 +1,7 @@
-"""Preview of a workload before it is served: rate over time, lengths, and the shares of the clients.
+"""Preview of a workload: rate over time, lengths, and shares of the clients.
 
-All numbers are those of one generated sample. Of closed-loop sessions and users it contains the first requests only,
-because the later ones are made in the simulation. Of sessions of calls it contains all calls, at the start of their
+All numbers are those of one generated sample. Of closed-loop sessions and users, it contains only the first requests,
+because later ones are made in the simulation. Of sessions of calls, it contains all calls, at the start of their
 session.
 """
 
@@ -70,11 +70,11 @@ class Preview(Rendered):
     num_sessions : int
         Closed-loop sessions, which continue in the simulation.
     max_further_rounds : int
-        Requests that these add if all their rounds complete.
+        Requests that the sessions add if all their rounds complete.
     num_users : int
-        Closed-loop users, which go on sending requests in the simulation.
+        Closed-loop users, which send further requests in the simulation.
     num_pooled_sessions : int
-        Sessions of calls, whose arrivals follow from the simulation.
+        Sessions of calls, whose arrivals depend on the simulation.
     """
 
     arrived_at: NDArray[np.int64]

@@ -1,4 +1,7 @@
-"""The SimPy processes of sessions of calls: one for each session, and one that starts them."""
+"""SimPy processes of sessions of calls: one for each session, and one that starts them.
+
+They own the progress of each session: the calls that are due, in flight and ended.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ __all__ = ["PooledSession", "SessionPool", "SessionPoolProcesses"]
 
 @attrs.frozen
 class PooledSession:
-    """A session that a pool starts.
+    """Session that a pool starts.
 
     Attributes
     ----------
     graph : CallGraph
-        Its calls.
+        Calls of the session.
     name : str
-        Its name, which no other session of the pool has.
+        Name, unique in the pool.
     at : int, tick
         Earliest start.
     """
@@ -45,7 +48,7 @@ class PooledSession:
 
 @attrs.frozen(kw_only=True)
 class SessionPool:
-    """Sessions to run, and how.
+    """Sessions, and the rules by which they are sent.
 
     Attributes
     ----------
@@ -81,7 +84,7 @@ class SessionPool:
 
 
 class SessionPoolProcesses:
-    """The processes of a pool.
+    """Processes of a pool.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ class SessionPoolProcesses:
     Attributes
     ----------
     off_critical_path : list of Request
-        Requests that did not decide when their session ended.
+        Requests outside the critical path of their session.
     """
 
     def __init__(
@@ -153,7 +156,7 @@ class _SessionRun:
     Attributes
     ----------
     pending : dict of Event to int
-        What the session waits for: starts of calls and ends of requests, with the positions of the calls.
+        Events that the session waits for (starts of calls and ends of requests), with the positions of the calls.
     """
 
     def __init__(self, env: Environment, pool: SessionPool, session: PooledSession) -> None:
@@ -188,7 +191,7 @@ class _SessionRun:
         self.pending[self._env.event_at(tick, FOLLOWING_ARRIVAL)] = position
 
     def due_requests(self) -> list[Request]:
-        """Take what has happened, and return the requests to send now."""
+        """Process the events so far, and return the requests to send now."""
         requests = []
         for event in [event for event in self.pending if event.processed]:
             position = self.pending.pop(event)
@@ -225,7 +228,7 @@ class _SessionRun:
         )
 
     def _ended(self, position: int, request: Request) -> None:
-        """Start what waits for a call that has ended; nothing that does if it has failed for good."""
+        """Start the calls that wait for a call that has ended, unless it has failed after all its repetitions."""
         at = max(ended_at(request), self._env.now)
         self._ends[position] = at
         if request.outcome is not RequestOutcome.COMPLETED:
@@ -243,7 +246,7 @@ class _SessionRun:
                 self._start_at(child, max(self._ends[parent] for parent in call.after) + call.wait_us)
 
     def off_critical_path(self) -> list[Request]:
-        """Return the requests of calls outside the chain of calls that decided when the session ended."""
+        """Return the requests outside the critical path, the chain of calls that determined the end of the session."""
         on_path: set[int] = set()
         if self._is_closed:
             latest: int | None = max(self._ends, key=self._ends.__getitem__)

@@ -1,4 +1,4 @@
-"""Closed-loop sessions: multi-turn conversations whose next round is made when the previous one has ended."""
+"""Closed-loop sessions: multi-turn conversations, whose next round is made when the previous one has ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["SessionBlueprint"]
 
 @attrs.define(eq=False, kw_only=True)
 class SessionBlueprint:
-    """One session: the parameters of its later rounds, and its progress.
+    """Session: parameters of its later rounds, and its progress.
 
     Attributes
     ----------
     client, session, tenant, slo_class, model : str
         Labels of its requests.
     priority : int
-        Their priority.
+        Priority of its requests.
     max_rounds : int
         Rounds, including the first one.
     think_time_us : int, µs
@@ -31,7 +31,7 @@ class SessionBlueprint:
     accumulates : bool
         Whether a prompt repeats the earlier prompts and outputs.
     timeout_us : int, µs
-        From an arrival to its deadline; 0 = no deadline.
+        Time from an arrival to its deadline; 0 = no deadline.
     horizon : int, tick
         Last tick at which a round may arrive.
     prefix : TokenSpans
@@ -41,7 +41,7 @@ class SessionBlueprint:
     streams : RandomStreams
         Random streams of the run.
     stream : str
-        Name of the random stream of the session, taken with its second round.
+        Name of the random stream of the session, which is used from its second round on.
     rounds_sent : int
         Rounds so far.
     is_active : bool

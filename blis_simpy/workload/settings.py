@@ -1,4 +1,4 @@
-"""Workload of a single client: the short form, which the flags of the command line describe."""
+"""Workload of a single client, which the flags of the command line describe."""
 
 from __future__ import annotations
 

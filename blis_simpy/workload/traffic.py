@@ -42,7 +42,7 @@ class Traffic:
 
     @property
     def ends_at(self) -> int | None:
-        """End of simulated time that the workload sets itself, tick; None if it sets none."""
+        """End of simulated time that the workload sets, tick; None if it sets none."""
         return None
 
     @property
@@ -80,8 +80,12 @@ class Traffic:
         """
         raise ScenarioError.at("rate", f"does not apply to a {type(self).__name__}", rate_per_s)
 
+    def as_in_blis(self) -> Traffic:
+        """Return the traffic as a run in the engine profile ``blis`` has it, which follows the reference."""
+        return self
+
     def content(self) -> Any:
-        """Return what the requests follow from, with the content of files in place of their names."""
+        """Return the data that determine the requests, with the content of files in place of their names."""
         return self
 
     def sources(self, defaults: str | None = None) -> list[TrafficSource]:
@@ -151,7 +155,7 @@ class Traffic:
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
     def preview(self, *, seed: int | None = None, horizon: int | None = None, defaults: str | None = None) -> Preview:
-        """Draw one sample of the traffic; nothing is served.
+        """Draw one sample of the traffic, without a simulation.
 
         `Scenario.preview` shows the traffic that a run of the scenario simulates.
 
@@ -165,7 +169,7 @@ class Traffic:
         Returns
         -------
         Preview
-            Rate over time, lengths and shares of the clients; prints itself.
+            Rate over time, lengths and shares of the clients; printable.
 
         Raises
         ------

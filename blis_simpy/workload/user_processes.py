@@ -1,4 +1,7 @@
-"""The SimPy processes of closed-loop users: one per user, and one that changes their number from stage to stage."""
+"""SimPy processes of closed-loop users: one per user, and one that changes their number from stage to stage.
+
+They own the activity of the users: requests sent so far, think times, and who waits for the next stage.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _PREFIX = "shared"
 
 
 def ended_at(request: Request) -> int:
-    """Tick at which the client of a request that has ended knows it: the arrival of the last token, if it completed."""
+    """Tick at which the client learns that a request has ended: for a completed one, the arrival of the last token."""
     if request.outcome is RequestOutcome.COMPLETED:
         return request.arrived_at + request.e2e
     return request.finished_at
@@ -71,7 +74,7 @@ class UserRequests:
         Parameters
         ----------
         now : int, tick
-            When it is sent.
+            Time at which it is sent.
         repeated : Request, optional
             A request of this user, whose lengths and round the new one has.
         """
@@ -105,7 +108,7 @@ class UserRequests:
 
 
 class _Draws:
-    """Values that are drawn in blocks of growing size and used one at a time."""
+    """Values that are drawn in blocks of growing size and used one by one."""
 
     def __init__(self) -> None:
         self._values: list[int] = []
@@ -149,14 +152,14 @@ class _Pauses(_Draws):
 
 
 class UserProcesses:
-    """The processes of the users of one simulation.
+    """Processes of the users of one simulation.
 
     Parameters
     ----------
     env : Environment
         The simulation's environment.
     workload : UserProfile
-        How many users there are, and what they send.
+        Number of users and their requests.
     streams : RandomStreams
         Random streams of the run.
     submit : callable
@@ -164,7 +167,7 @@ class UserProcesses:
     on_request : callable
         Called with each request when it is made, before it arrives.
     on_end : callable
-        Called once, when no user will send anything more.
+        Called once, when no user will send another request.
     """
 
     def __init__(
@@ -233,7 +236,7 @@ class UserProcesses:
         self._next_stage = self._env.event()
 
     def use(self, number: int, requests: UserRequests, at: int) -> Generator[Event, None, None]:
-        """Send the requests of one user: send one, wait for its end, think, send the next one.
+        """Send the requests of one user, each after the end of the previous one and the think time.
 
         Parameters
         ----------
@@ -242,7 +245,7 @@ class UserProcesses:
         requests : UserRequests
             Its requests and think times.
         at : int, tick
-            When it sends the first one.
+            Time of the first request.
         """
         env, workload = self._env, self._workload
         limit = workload.requests_per_user or math.inf
@@ -275,6 +278,6 @@ class UserProcesses:
             return
         if not self._all_left.triggered:
             self._all_left.succeed()
-        # No user is left that could send what the stage still lacks.
+        # All users have ended before the stage has reached its number of requests.
         if self._target and not self._stage_over.triggered and self._waits_for_users:
             self._stage_over.succeed()

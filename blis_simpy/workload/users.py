@@ -21,9 +21,9 @@ __all__ = ["UserWorkload"]
 class UserWorkload(UserProfile, Traffic):
     """Closed-loop users: a fixed number of them, or stages with different numbers.
 
-    A user sends a request, waits until it has ended in whatever way, thinks, and sends the next one. The think time
-    starts when the last token arrives. Each user draws from random streams of its own, so its requests do not depend on
-    the other users, nor on which request is served first.
+    A user sends a request, waits until it has ended, with whatever outcome, thinks, and sends the next one. The think
+    time starts when the last token arrives. Each user draws from random streams of its own, so its requests do not
+    depend on the other users or on the order of service.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class UserWorkload(UserProfile, Traffic):
     def generate(
         self, streams: RandomStreams, horizon: int | None = None, *, defaults: str | None = None
     ) -> GeneratedWorkload:
-        """Prepare the users, whose requests are made during the simulation.
+        """Prepare the users; their requests are made during the simulation.
 
         Raises
         ------

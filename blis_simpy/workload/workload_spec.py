@@ -1,7 +1,7 @@
 """Workload specification: traffic of many clients.
 
-The same classes are written in Python and read from YAML (`blis_simpy.workload.load_workload`). The clients are listed,
-or come from the load of the inference-perf benchmark, or from measured data in the layout of ServeGen; cohorts may be
+The same classes are used in Python and for YAML files (`blis_simpy.workload.load_workload`). The clients are listed, or
+made from the load of the inference-perf benchmark, or from measured data in the layout of ServeGen; cohorts may be
 added to each of the three.
 """
 
@@ -18,7 +18,7 @@ from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.serialize import to_yaml
 from blis_simpy.units import format_ticks
 from blis_simpy.workload.spec.arrival import check_cv
-from blis_simpy.workload.spec.client import Client, TrafficSource
+from blis_simpy.workload.spec.client import DEFAULT_PREFIX_TOKENS, Client, TrafficSource, Window
 from blis_simpy.workload.spec.cohort import Cohort
 from blis_simpy.workload.spec.inference_perf import InferencePerf
 from blis_simpy.workload.spec.reference_format import to_reference
@@ -153,6 +153,25 @@ class WorkloadSpec(Traffic):
         """Return the specification with a list of clients in place of the names of files."""
         return self.with_clients_listed()
 
+    def as_in_blis(self) -> WorkloadSpec:
+        """Return the traffic that BLIS generates of it.
+
+        Gamma arrivals with a coefficient of variation above 10 are Poisson, a daily cycle consists of active times, and
+        the first client of a prefix group decides the length of the prefix. All but the second is reported.
+        """
+        spec = self.with_clients_listed()
+        lengths: dict[str, int] = {}
+        clients = []
+        for client in spec.clients:
+            group, length = client.prefix_group, client.prefix_length
+            known = lengths.setdefault(group, length or DEFAULT_PREFIX_TOKENS)
+            if group and length not in (0, known):  # parity: workloads, prefix_groups_mix
+                rule = "prefix_group %r: prefix_length %d of client %r is not used; its first client gives %d"
+                _log.warning(rule, group, length, client.id, known)
+                client = evolved(client, prefix_length=known)
+            clients.append(client.as_in_blis())
+        return evolved(spec, clients=tuple(clients), cohorts=tuple(cohort.as_in_blis() for cohort in spec.cohorts))
+
     def with_clients_listed(self) -> WorkloadSpec:
         """Return the same traffic with a list of clients in place of `inference_perf` or `servegen_data`.
 
@@ -221,10 +240,13 @@ class WorkloadSpec(Traffic):
     def _report_inactive_times(self, horizon: int | None) -> None:
         """Warn that the aggregate rate is not reached because clients are inactive outside their windows."""
         shared = [client for client in self.clients if not client.has_own_rates]
-        limited = [(client, client.lifecycle.windows) for client in shared if client.lifecycle]
+        limited: list[tuple[Client | Cohort, tuple[Window, ...]]] = []
+        limited += [(client, client.lifecycle.windows) for client in shared if client.lifecycle]
+        members = [(cohort, cohort.member()) for cohort in self.cohorts]
+        limited += [(cohort, member.lifecycle.windows) for cohort, member in members if member.lifecycle]
         end = max((window.end_us for _, windows in limited for window in windows), default=0)
-        if horizon is not None:
-            end = min(end, horizon)
+        if horizon is not None and limited:
+            end = horizon
         if end <= 0:
             return
         from blis_simpy.workload.arrival_times import ActiveTimes  # imports numpy, which --help need not load
@@ -243,11 +265,11 @@ class WorkloadSpec(Traffic):
             )
 
     def to_yaml(self) -> str:
-        """Write the specification as YAML that `load_workload` and BLIS read; what is at its default is left out.
+        """Write the specification as YAML that `load_workload` and BLIS read, without settings at their defaults.
 
         Raises
         ------
         ScenarioError
-            If something in it cannot be written.
+            If a part of it cannot be written, such as an unregistered plug-in.
         """
         return to_yaml(to_reference(self))

@@ -49,6 +49,10 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
     text = " ".join(capsys.readouterr().out.split())
     assert "--max-num-running-reqs N Batch slots: maximum number of requests that run at once; unset means 256" in text
     assert ("--num-requests N" in text) == (command == "run")
+    assert (
+        "--engine-profile TEXT Engine profile: defaults of the settings in which engines differ. One of blis, vllm."
+        in text
+    )
 
 
 def test_help_imports_nothing_it_does_not_need():

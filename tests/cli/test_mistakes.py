@@ -23,7 +23,7 @@ FILES = {
     "twice.yaml": "model: a\ntp: 1\nmodel: b\n",
     "nomodel.yaml": "tp: 1\n",
     "two.yaml": "model: qwen/qwen3-14b\nengine:\n  max_num_seq: 3\nworkload:\n  rate: -1\n",
-    "types.yaml": "model: qwen/qwen3-14b\ntp: '1'\nseed: 1.0\nreplicas: true\nworkload: {rate: .nan}\n",
+    "types.yaml": "model: qwen/qwen3-14b\ntp: '1'\nseed: 1.5\nreplicas: true\nworkload: {rate: .nan}\n",
     "policy.yaml": "model: qwen/qwen3-14b\nengine:\n  scheduler: {type: sfj}\n",
     "lengths.yaml": "model: qwen/qwen3-14b\nworkload:\n  prompt: {type: gaussian, mean: 9}\n",
     "gpu.yaml": "model: qwen/qwen3-14b\nhardware: H999\n",
@@ -88,7 +88,7 @@ MISTAKES = [
         ["run", "types.yaml"],
         (
             "types.yaml: tp must be an integer, got '1' (line 2)\n"
-            "types.yaml: seed must be an integer, got 1.0 (line 3)\n"
+            "types.yaml: seed must be an integer, got 1.5 (line 3)\n"
             "types.yaml: replicas must be an integer, got True (line 4)\n"
             "types.yaml: workload.rate must be a finite number, got nan (line 5)"
         ),
@@ -162,9 +162,9 @@ MISTAKES = [
     # catalog
     ([*MODEL, "--model-config-folder", "nowhere"], "nowhere: cannot be read: No such file or directory"),
     (
-        [*MODEL, "--hardware", "h100"],
+        [*MODEL, "--hardware", "h10"],
         (
-            "--hardware is not a GPU of hardware_config.json, got 'h100'; did you mean 'H100'? "
+            "--hardware is not a GPU of hardware_config.json, got 'h10'; did you mean 'H100'? "
             f"known: {', '.join(sorted(load_gpus()))}"
         ),
     ),

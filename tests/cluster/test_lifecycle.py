@@ -164,7 +164,10 @@ def test_moves_that_make_no_sense_are_refused():
         (lambda: cluster.drain(0), "replica 0 is terminated and cannot become draining"),
         (lambda: cluster.restore(1), "replica 1 is active and cannot become scheduling"),
         (lambda: cluster.fail(7), "replica must be an index below 2, got 7"),
-        (lambda: cluster.drain(1, "gently"), "policy is unknown, got 'gently'; known: wait, immediate, redirect"),
+        (
+            lambda: cluster.drain(1, "gently"),
+            "policy is unknown, got 'gently'; known: wait, immediate, redirect, migrate",
+        ),
     ]:
         with pytest.raises(SimulationError) as caught:
             move()

@@ -75,7 +75,7 @@ def test_a_plot_shows_its_own_docstring_and_parameters():
 def test_plots_of_a_result_are_those_without_prefix(serve):
     result = serve().result
     assert repr(result.plot) == (
-        "<Plots of a Result: ecdf, explain, gantt, histogram, latencies, routing, throughput, timeline>"
+        "<Plots of a Result: ecdf, explain, gantt, histogram, latencies, links, routing, throughput, timeline>"
     )
     with pytest.raises(AttributeError, match=r"^'timelin' is not a plot; did you mean 'timeline'\? known: ecdf, "):
         _ = result.plot.timelin

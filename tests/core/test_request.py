@@ -88,6 +88,6 @@ def test_request_with_a_leg_survives_pickling():
     assert (copy.ttft, copy.leg.request is copy) == (60, True)
 
 
-def test_route_begins_with_its_first_leg():
+def test_the_replica_of_a_route_is_that_of_its_last_leg():
     route = Route(request(), 120, ((4, Phase.PREFILL), (2, Phase.DECODE)))
-    assert (route.replica, route.reason, route.scores) == (4, "", None)
+    assert (route.replica, route.reason, route.scores) == (2, "", None)

@@ -19,6 +19,7 @@ PICTURES = {
     "timeline": lambda plots: plots.timeline(),
     "gantt": lambda plots: plots.gantt(),
     "throughput": lambda plots: plots.throughput(),
+    "links": lambda plots: plots.links(),
     "routing": lambda plots: plots.routing(),
     "routing by tenant": lambda plots: plots.routing(by="tenant"),
 }
@@ -239,3 +240,27 @@ def test_absent_matplotlib_is_named(three, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(blis.PluginError, match=r"plot needs matplotlib; pip install blis-simpy\[plot\]"):
         three.plot.timeline()
+
+
+def transfers(simulation):
+    """Two transfers of 25 GB over 25 GB/s, at 0 and at 2 s, in opposite directions."""
+    simulation.network.send(0, 1, 25 * 10**9)
+    yield simulation.env.timeout(2 * blis.SECOND)
+    yield simulation.network.send(1, 0, 25 * 10**9)
+    yield simulation.env.timeout(1 * blis.SECOND)
+
+
+def test_links_show_their_mean_load_in_each_interval():
+    scenario = blis.Scenario(
+        model="qwen/qwen3-14b", tp=1, replicas=2, network={"nic_bandwidth": "25 GB/s"}, processes=[transfers]
+    )
+    result = scenario.run()
+    assert result.record.observed_at == 4 * blis.SECOND
+    axes = result.plot.links(links=["replica-0 nic out", "replica-0 nic in"], bins=8)
+    assert [ax.get_title(loc="left") for ax in axes] == [
+        "replica-0 nic out: mean 25.0%",
+        "replica-0 nic in: mean 25.0%",
+    ]
+    values = [ax.patches[0].get_data().values.tolist() for ax in axes]
+    assert values == [[100, 100, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 100, 100, 0, 0]]
+    assert len(result.plot.links()) == 4

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -26,17 +26,42 @@ __all__ = ["READERS", "Reader", "attempt", "spoiled"]
 TRACES = Path(__file__).parents[1] / "data" / "traces"
 FORMATS = {
     "aiperf.jsonl": "aiperf",
+    "azure-2023.csv": "azure",
     "azure-2024.csv": "azure",
     "bailian.jsonl": "bailian",
+    "burstgpt-v1.csv": "burstgpt",
     "burstgpt-v2.csv": "burstgpt",
     "genai-perf.json": "genai-perf",
     "guidellm.json": "guidellm",
     "inference-perf-requests.json": "inference-perf-requests",
     "mooncake.jsonl": "mooncake",
+    "otel.json": "otel",
+    "sessions.jsonl": "sessions",
     "sglang-benchmark.jsonl": "sglang-benchmark",
     "sharegpt.json": "sharegpt",
+    "table.jsonl": "table",
     "vllm-benchmark.json": "vllm-benchmark",
+    "weka.jsonl": "weka",
 }
+HEADER = """\
+trace_version: 2
+time_unit: microseconds
+mode: real
+warm_up_requests: 1
+server: {type: vllm, model: my/model}
+"""
+CONFIGURATION = """\
+load:
+  type: poisson
+  interval: 2
+  stages: [{rate: 5, duration: 10}, {rate: 8, duration: 5}]
+data:
+  type: random
+  input_distribution: {min: 10, max: 900, mean: 200, std_dev: 50}
+  output_distribution: {type: lognormal, mean: 60, std_dev: 20, min: 1, max: 400}
+server: {type: vllm, model_name: my/model}
+api: {type: completion, streaming: true}
+"""
 SCENARIO = """\
 model: my/model
 hardware: H100
@@ -117,17 +142,44 @@ class Reader:
         Command line that reads it and writes nothing but ``out*``.
     function : callable or None
         What reads it in place of a command.
+    make : callable or None
+        Makes another valid input of the same form at random, which is spoiled half of the time.
     """
 
     files: dict[str, bytes]
     words: tuple[str, ...] = ()
     function: Callable[[], object] | None = None
+    make: Callable[..., bytes] | None = None
 
 
 def _trace(name: str) -> Reader:
     rate = ("--rate", "5") if name == "sharegpt.json" else ()
     words = ("convert", FORMATS[name], "--path", name, "--output", "out", *rate)
     return Reader({name: (TRACES / name).read_bytes()}, words)
+
+
+def _parquet(random: Random | None) -> bytes:
+    """Make a Parquet file; with a random generator, of odd types, values, encodings and row groups."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns: dict[str, Any] = {"arrival": [0.0, 1.5, 2.0], "input_tokens": [10, 20, 30], "output_tokens": [5, 6, 7]}
+    if random is not None:
+        for name in list(columns):
+            columns[name] = random.choice((columns[name], *ODD_COLUMNS)) if random.random() < 0.5 else columns[name]
+        names = random.sample(list(columns), random.choice((2, 3, 3, 3)))
+        columns = {name: columns[name] for name in names}
+    table = pa.table({name: value if isinstance(value, list) else value(pa) for name, value in columns.items()})
+    if random is not None and random.random() < 0.1:
+        table = table.rename_columns(["arrival"] * table.num_columns)
+    sink = io.BytesIO()
+    options: dict[str, Any] = {}
+    if random is not None:
+        options["compression"] = random.choice(("none", "snappy", "gzip", "zstd"))
+        options["row_group_size"] = random.choice((1, 2, 100))
+        options["use_dictionary"] = random.random() < 0.5
+    parquet.write_table(table, sink, **options)
+    return sink.getvalue()
 
 
 def _saved() -> bytes:
@@ -159,6 +211,7 @@ def _use_kept() -> None:
 
 CONFIG_TEXT = json.dumps(CONFIG, indent=1).encode()
 SHOW = ("--show-config",)
+FIXED = ("--model", "my/model", "--alpha-coeffs", "0,0,0", "--beta-coeffs", "5000,10,1", "--total-kv-blocks", "1000")
 READERS: dict[str, Callable[[], Reader]] = {
     "scenario": lambda: Reader({"s.yaml": SCENARIO.encode()}, ("run", "s.yaml", *SHOW)),
     "scenario that runs": lambda: Reader(
@@ -189,6 +242,21 @@ READERS: dict[str, Callable[[], Reader]] = {
         },
         ("convert", "servegen", "--path", "sg"),
     ),
+    "trace-v2": lambda: Reader(
+        {"t.yaml": HEADER.encode(), "t.csv": (TRACES / "trace-v2.csv").read_bytes()},
+        ("replay", "--trace-header", "t.yaml", "--trace-data", "t.csv", *FIXED, "--horizon", "1s", "--report", "none"),
+    ),
+    "table.csv": lambda: Reader(
+        {"table.csv": (TRACES / "table.csv").read_bytes()},
+        (
+            *("convert", "table", "--path", "table.csv", "--output", "out"),
+            *("--columns", "arrival=ts,input_tokens=prompt,output_tokens=completion"),
+        ),
+    ),
+    "parquet": lambda: Reader(
+        {"t.parquet": _parquet(None)}, ("convert", "table", "--path", "t.parquet", "--output", "out"), make=_parquet
+    ),
+    "inference-perf": lambda: Reader({"config.yml": CONFIGURATION.encode()}, ("workload", "config.yml")),
     "saved result": lambda: Reader({"saved": _saved()}, function=_use_saved),
     "store": lambda: Reader({"store/key.json": _kept()}, function=_use_kept),
     "flags": lambda: Reader(
@@ -199,6 +267,28 @@ READERS: dict[str, Callable[[], Reader]] = {
     ),
     **{name: (lambda name=name: _trace(name)) for name in FORMATS},
 }
+
+ODD_COLUMNS: tuple[Any, ...] = (
+    lambda pa: pa.array([None, None, None]),
+    lambda pa: pa.array([True, False, True]),
+    lambda pa: pa.array([b"1", b"\xff", b""]),
+    lambda pa: pa.array(["1", "x" * 3000, "\x1b[31m"]),
+    lambda pa: pa.array([1, 2**62, 2**64 - 1], pa.uint64()),
+    lambda pa: pa.array([-1, 0, -(2**63)]),
+    lambda pa: pa.array([float("nan"), float("inf"), 1e308]),
+    lambda pa: pa.array([[1], [], None]),
+    lambda pa: pa.array([{"a": 1}, None, {"a": 2}]),
+    lambda pa: pa.array([0, 10**12, 2**62], pa.timestamp("ns")),
+    lambda pa: pa.array([0, 10**12, -(2**62)], pa.timestamp("us", tz="UTC")),
+    lambda pa: pa.array([0, 1, 2**50], pa.timestamp("s")),
+    lambda pa: pa.array([0, 1, 2**31 - 1], pa.date32()),
+    lambda pa: pa.array([0, 86_399, 5], pa.time32("s")),
+    lambda pa: pa.array([0, 1, 2**62], pa.duration("s")),
+    lambda pa: pa.array([1, 2, 3], pa.decimal128(38, 10)),
+    lambda pa: pa.array(["a", "b", "a"]).dictionary_encode(),
+    [7, None, 7],
+)
+"""Columns of Parquet files as nobody should write them."""
 
 NUMBERS = (
     *b"0 -1 7 65536 100000 2147483647 1e15 1e18 1e308 -1e308 5e-324 0.3 -0.0 9223372036854775807".split(),
@@ -280,7 +370,11 @@ def attempt(reader: Reader, random: Random | None) -> int:
     content = reader.files.get("words", b"")
     if random is not None:
         name = "words" if content else random.choice(list(reader.files))
-        content = spoiled(reader.files[name], random)
+        content = reader.files[name]
+        if reader.make is not None:
+            content = reader.make(random)
+        if reader.make is None or random.random() < 0.5:
+            content = spoiled(content, random)
         Path(name).write_bytes(content)
     words = reader.words
     if reader.function is not None:

@@ -389,8 +389,9 @@ def generate_trace(
         workload = blis.Workload() if spec is None else load_workload(spec)
         scenario = blis.Scenario(model="any/model", engine={"profile": PROFILE}, workload=workload).with_(**settings)
         steps: dict[str, Any] = {}
-        assert scenario.workload is not None
-        generated = scenario.workload.generate(RandomStreams(seed), scenario.end, defaults=scenario.defaults)
+        traffic = scenario.traffic()
+        assert traffic is not None
+        generated = traffic.generate(RandomStreams(seed), scenario.end, defaults=scenario.defaults)
         requests = generated.requests
         if engine_flags:
             simulation = Simulation(scenario, seed=seed)

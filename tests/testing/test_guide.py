@@ -18,7 +18,8 @@ def write_files(page, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_commands", "default"), [("test-policies.md", 2, "test_routing.py"), ("test-a-plugin.md", 3, "")]
+    ("name", "num_commands", "default"),
+    [("test-policies.md", 2, "test_routing.py"), ("test-a-plugin.md", 3, ""), ("recipes.md", 1, "")],
 )
 def test_commands_print_what_the_page_says(name, num_commands, default, tmp_path):
     page = (PAGES / name).read_text(encoding="utf-8")

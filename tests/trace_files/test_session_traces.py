@@ -215,3 +215,20 @@ def test_every_sample_can_be_simulated(name, replay):
         assert sorted(result.requests["arrived_at_us"].tolist()) == trace.columns["arrival_time_us"].tolist()
     if replay != "fixed-accumulate":
         assert sorted(result.requests["input_tokens"].tolist()) == sorted(trace.columns["input_tokens"].tolist())
+
+
+@pytest.mark.parametrize(
+    ("calls", "rule"),
+    [
+        ([{"input": 2**62, "output": 1}], f"calls[0].input_tokens must be <= 2147483647, got {2**62} (line 1)"),
+        (
+            [{"input": 1, "output": 1, "wait_ms": 9e14, "after": [str(n - 1)] if n else []} for n in range(6)],
+            "session must start its calls before 2**62 us, got 'a'",
+        ),
+    ],
+)
+def test_figures_beyond_64_bits_are_named(tmp_path, calls, rule):
+    path = written(tmp_path / "sessions.jsonl", {"session": "a", "calls": calls})
+    with pytest.raises(WorkloadTraceError) as caught:
+        blis.load_trace(path)
+    assert str(caught.value) == f"{path}: {rule}"

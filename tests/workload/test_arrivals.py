@@ -3,7 +3,6 @@ import pytest
 import yaml
 
 import blis_simpy as blis
-from blis_simpy.errors import ScenarioError
 from blis_simpy.workload.arrivals import ConstantArrivals, GammaArrivals, PoissonArrivals, WeibullArrivals
 from blis_simpy.workload.load_workload import read_workload
 from blis_simpy.workload.spec.arrival import Arrival
@@ -94,28 +93,22 @@ def test_a_cv_of_a_process_without_one_is_warned_of(caplog):
     assert caplog.messages == ["cv 3 has no effect on poisson arrivals"]
 
 
-@pytest.mark.parametrize(("cv", "is_poisson"), [(10.0, False), (10.1, True)])
-def test_very_bursty_gamma_of_a_specification_is_poisson_as_in_the_reference(cv, is_poisson, caplog):
-    process = Arrival("gamma", cv).build()
-    assert isinstance(process, PoissonArrivals) is is_poisson
-    warning = "gamma arrivals with cv 10.1 are taken as poisson, as in BLIS; shape 0.00980296 draws them"
-    assert caplog.messages == [warning] * is_poisson
-    assert Arrival("gamma", shape=cv**-2).build().cv == pytest.approx(cv)
+@pytest.mark.parametrize("cv", [10.0, 10.1, 25.0])
+def test_very_bursty_gamma_is_poisson_in_the_profile_of_the_reference_alone(cv, caplog):
+    client = Client(rate_fraction=1, arrival=Arrival("gamma", cv), input_distribution=1, output_distribution=1)
+    spec = WorkloadSpec(clients=(client,), aggregate_rate=1.0)
+    assert client.arrival == GammaArrivals(cv)
+    (in_blis,) = spec.as_in_blis().clients
+    assert isinstance(in_blis.arrival, PoissonArrivals) is (cv > 10)
+    assert caplog.messages == [f"gamma arrivals with cv {cv:g} are taken as poisson, as in BLIS"] * (cv > 10)
 
 
 @pytest.mark.parametrize("cv", [4.0, 20.0])
 def test_written_gamma_is_read_again(cv):
     client = Client(rate_fraction=1, arrival=GammaArrivals(cv), input_distribution=1, output_distribution=1)
     written = WorkloadSpec(clients=(client,), aggregate_rate=1.0).to_yaml()
-    assert ("shape: 0.0025" in written) is (cv == 20)
     (read,) = read_workload(yaml.safe_load(written)).clients
     assert read.arrival == GammaArrivals(cv)
-
-
-@pytest.mark.parametrize("others", [{"cv": 2.0}, {"process": "weibull"}])
-def test_shape_is_of_gamma_alone(others):
-    with pytest.raises(ScenarioError, match=r"^shape must be given for gamma only, and without cv, got 0\.5$"):
-        Arrival(**{"process": "gamma", "shape": 0.5, **others})
 
 
 @pytest.mark.parametrize("cv", [1e-200, 1e-160, 5e-324])

@@ -164,7 +164,7 @@ def test_new_distributions_survive_pickling_and_drawing_in_parts(distribution):
     ("make", "message"),
     [
         (lambda: Empirical((), ()), "lengths must not be empty"),
-        (lambda: Empirical((1, 2), (1,)), "weights must be as many as lengths (2), got 1"),
+        (lambda: Empirical((1, 2), (1,)), "weights must have as many items as lengths (2), got 1"),
         (lambda: Empirical((1, 1), (1, 2)), "lengths must differ from each other, got (1, 1)"),
         (lambda: Empirical((-1,), (1,)), "lengths[0] must be >= 0, got -1"),
         (lambda: ParetoLognormal(1, 1, float("inf"), 1, 1), "mu must be a finite number, got inf"),

@@ -43,7 +43,7 @@ def row(request, details, sessions):
 @pytest.mark.parametrize("seed", [1, 987654321])
 def test_generated_requests_are_those_recorded(path, seed):
     """Rounds of closed-loop sessions after the first are left out: they come about in the simulation."""
-    workload = load_workload(path).generate(RandomStreams(seed))
+    workload = load_workload(path).as_in_blis().generate(RandomStreams(seed))
     names = {}
     found = [row(request, workload.details.get(request.id, RequestDetails()), names) for request in workload.requests]
     with path.with_suffix(".exact.csv").open(newline="") as file:

@@ -62,21 +62,23 @@ def test_deadline_is_arrival_plus_patience(options, patience):
     assert request.deadline == (request.arrived_at + patience if patience else 0)
 
 
-def test_first_member_of_a_prefix_group_decides_how_long_it_is():
-    workload = generated(
+def test_prefix_of_a_group_is_as_long_as_one_of_its_clients_says():
+    """In the profile of the reference, the first client decides; it takes 50 tokens if it says nothing."""
+    described = spec(
         client("a", prefix_group="g"),
         client("b", prefix_group="g", prefix_length=99),
-        client("c", prefix_group="h", prefix_length=7),
+        client("c", prefix_group="h"),
         client("d", prefix_length=7),
         num_requests=4,
     )
-    assert [r.input_tokens for r in workload.requests] == [60, 60, 17, 10]
-    assert [r.content for r in workload.requests] == [
-        (Span("prefix:g", 0, 50),),
-        (Span("prefix:g", 0, 50),),
-        (Span("prefix:h", 0, 7),),
-        None,
-    ]
+    for traffic, length in ((described, 99), (described.as_in_blis(), 50)):
+        requests = traffic.generate(RandomStreams(1)).requests
+        assert [r.input_tokens for r in requests] == [10 + length, 10 + length, 60, 10]
+        assert [r.content for r in requests] == [
+            *[(Span("prefix:g", 0, length),)] * 2,
+            (Span("prefix:h", 0, 50),),
+            None,
+        ]
 
 
 def test_windows_thin_and_do_not_postpone():
@@ -327,15 +329,29 @@ def test_too_many_items_are_refused():
     assert str(caught.value) == "image_count_distribution must not give more than 100000000 items in all"
 
 
-def test_second_prefix_length_of_a_group_is_warned_of(caplog):
+def test_second_prefix_length_of_a_group_is_refused_and_in_the_profile_of_the_reference_warned_of(caplog):
     clients = [
         client(name, prefix_group="g", prefix_length=length) for name, length in (("a", 20), ("b", 30), ("c", 0))
     ]
-    workload = generated(*clients, num_requests=9)
-    assert {request.input_tokens for request in workload.requests} == {workload.requests[0].input_tokens}
+    with pytest.raises(ScenarioError) as caught:
+        generated(*clients, num_requests=9)
+    rule = "prefix_length of client 'b' must be 20, as of others of prefix group 'g', got 30"
+    assert str(caught.value) == rule
+    requests = spec(*clients, num_requests=9).as_in_blis().generate(RandomStreams(1)).requests
+    assert {request.input_tokens for request in requests} == {requests[0].input_tokens}
     assert caplog.messages == [
         "prefix_group 'g': prefix_length 30 of client 'b' is not used; its first client gives 20"
     ]
+
+
+@pytest.mark.parametrize("rate", [1e5, 1e18])
+def test_a_rate_that_gives_too_many_requests_is_refused_before_they_are_made(rate, monkeypatch):
+    monkeypatch.setattr("blis_simpy.workload.arrival_times.MOST_REQUESTS_BY_RATE", 1000)
+    with pytest.raises(ScenarioError) as caught:
+        generated(client(), aggregate_rate=rate, horizon=1_000_000)
+    rule = "num_requests must be given, or a lower rate: more than 1,000 requests would arrive"
+    assert str(caught.value) == rule
+    assert len(generated(client(), aggregate_rate=rate, horizon=1_000_000, num_requests=1000).requests) == 1000
 
 
 def test_load_that_windows_take_away_is_reported(caplog):

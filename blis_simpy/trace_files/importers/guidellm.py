@@ -53,8 +53,9 @@ class GuideLLM:
     def recognises(cls, name: str, start: bytes) -> bool:
         """Whether the file is an object with benchmarks."""
         text = start.lstrip()
-        is_json = text.startswith(b"{") and b'"benchmarks"' in text
-        return is_json or (text.startswith((b"benchmarks:", b"metadata:")) and b"guidellm" in start.lower())
+        is_named = b"guidellm" in start.lower()
+        is_json = text.startswith(b"{") and (b'"benchmarks"' in text or (is_named and b'"metadata"' in text))
+        return is_json or (is_named and text.startswith((b"benchmarks:", b"metadata:")))
 
     def read(self, path: str, max_rows: int | None) -> Trace:
         """Read a report; requests arrive when they were sent."""

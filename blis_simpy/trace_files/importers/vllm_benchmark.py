@@ -178,9 +178,8 @@ class SGLangBenchmark(VLLMBenchmark):
 
 
 def _is_benchmark(start: bytes) -> bool:
-    return start.lstrip().startswith((b"{", b"[")) and all(
-        key in start for key in (b'"total_input_tokens"', b'"duration"')
-    )
+    pairs = ((b'"total_input_tokens"', b'"duration"'), (b'"input_lens"', b'"output_lens"'))
+    return start.lstrip().startswith((b"{", b"[")) and any(one in start and other in start for one, other in pairs)
 
 
 def _is_of_sglang(start: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""Parts of a workload specification: settings classes that know neither how traffic is generated nor how it is sent."""
+"""Parts of a workload specification: settings classes, which know neither the generator nor the processes."""

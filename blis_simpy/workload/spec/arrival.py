@@ -1,4 +1,4 @@
-"""Fields that hold an arrival process, and the form in which files of BLIS name one."""
+"""Fields that keep an arrival process, and its form in files of BLIS."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from blis_simpy.settings.fields import setting, settings_class
 if TYPE_CHECKING:
     from blis_simpy.workload.arrivals import ArrivalProcess
 
-__all__ = ["ARRIVALS", "HIGHEST_GAMMA_CV", "Arrival", "ArrivalField", "check_cv"]
+__all__ = ["ARRIVALS", "Arrival", "ArrivalField", "arrival_in_blis", "check_cv"]
 
 _log = logging.getLogger("blis_simpy")
 
-HIGHEST_GAMMA_CV = 10.0
+_HIGHEST_GAMMA_CV = 10.0
 """Highest coefficient of variation for which the reference draws gamma arrivals; beyond it they are Poisson."""
 
 
 @settings_class(kw_only=False)
 class Arrival:
-    """Arrival process by name, with the parameter that files of BLIS know, and a shape, which they do not know.
+    """Arrival process by name, with its `cv`, as in files of BLIS.
 
     Examples
     --------
@@ -39,30 +39,17 @@ class Arrival:
     process: str = setting(help="Arrival process.", kind="arrivals")
     cv: float | None = setting(
         default=None,
-        help="Coefficient of variation of the gaps; unset means 1. Processes without such a parameter ignore it. Gamma "
-        "with more than 10 is poisson, as in the reference; use shape for such gaps.",
+        help="Coefficient of variation of the gaps; unset means 1. Processes without such a parameter ignore it.",
     )
-    shape: float | None = setting(
-        default=None, help="Shape parameter of gamma, any size, in place of cv, which is 1 / sqrt(shape).", gt=0
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if self.shape is not None and (self.cv is not None or self.process != "gamma"):
-            raise ScenarioError.at("shape", "must be given for gamma only, and without cv", self.shape)
 
     def build(self) -> ArrivalProcess:
         """Make the arrival process; `cv` is ignored where the process has no such parameter, as in the reference."""
         cv, name = self.cv, self.process
-        if cv is None and self.shape is None and name in _LIKE_POISSON:
+        if cv is None and name in _LIKE_POISSON:
             _log.warning("%s arrivals without cv have cv 1, which is poisson", name)
-        if self.shape is not None:
-            cv = self.shape**-0.5
-        elif name == "gamma" and cv is not None and cv > HIGHEST_GAMMA_CV:  # parity: workloads, arr_gamma_cv
-            _log.warning("gamma arrivals with cv %g are taken as poisson, as in BLIS; shape %g draws them", cv, cv**-2)
-            name = "poisson"
         plugin = registry.get("arrivals", name)
         takes_cv = not attrs.has(plugin) or "cv" in attrs.fields_dict(plugin)
-        if cv is not None and not takes_cv and name == self.process:
+        if cv is not None and not takes_cv:
             _log.warning("cv %g has no effect on %s arrivals", cv, name)
         options = {} if cv is None or not takes_cv else {"cv": cv}
         process: ArrivalProcess = registry.build("arrivals", plugin, **options)
@@ -77,13 +64,13 @@ ArrivalField: TypeAlias = Accepts[Plugin, Plugin | str | Arrival | Mapping[str, 
 
 
 def _to_process(value: Any) -> Any:
-    """Make an arrival process of one of its forms.
+    """Make an arrival process from one of its forms.
 
     Parameters
     ----------
     value : object
-        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned as
-        it is, for the field to judge: an instance, a class, or a mapping of type and options.
+        A registered name, an `Arrival` or a mapping with its keys, as in files of BLIS. Any other value is returned
+        unchanged, and the field checks it: an instance, a class, or a mapping of type and options.
 
     Raises
     ------
@@ -94,8 +81,7 @@ def _to_process(value: Any) -> Any:
         value = Arrival(process=value) if value in _LIKE_POISSON else registry.build("arrivals", value)
     if isinstance(value, Mapping) and "type" not in value:
         process = value.get("process")
-        known = {"process", "cv", "shape"} if process == "gamma" else {"process", "cv"}
-        if set(value) - known and process in registry.names("arrivals"):
+        if set(value) - {"process", "cv"} and process in registry.names("arrivals"):
             return {"type" if key == "process" else key: option for key, option in value.items()}
         value = structure(value, Arrival)
     return value.build() if isinstance(value, Arrival) else value
@@ -105,8 +91,18 @@ ARRIVALS = PluginForms(_to_process, (str, Arrival))
 """Forms of an arrival process beside a mapping of type and options."""
 
 
+def arrival_in_blis(process: Any) -> Any:
+    """Return the process that BLIS takes for one: Poisson for gamma with a coefficient of variation above 10."""
+    from blis_simpy.workload.arrivals import GammaArrivals, PoissonArrivals  # imports numpy
+
+    if isinstance(process, GammaArrivals) and process.cv > _HIGHEST_GAMMA_CV:  # parity: workloads, arr_gamma_cv
+        _log.warning("gamma arrivals with cv %g are taken as poisson, as in BLIS", process.cv)
+        return PoissonArrivals()
+    return process
+
+
 def check_cv(process: Any, path: str = "arrival") -> None:
-    """Refuse a coefficient of variation that a client must not have; members of a cohort may have any.
+    """Check the coefficient of variation of a client; members of a cohort may have any.
 
     Parameters
     ----------

@@ -7,15 +7,20 @@ other clients and cohorts.
 from __future__ import annotations
 
 import logging
-from typing import ClassVar, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.settings.field_types import Duration, OptionalDuration, OptionalPart, OptionalRate, Parts
-from blis_simpy.settings.fields import setting, settings_class
-from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField
+from blis_simpy.settings.fields import evolved, setting, settings_class
+from blis_simpy.workload.spec.arrival import ARRIVALS, ArrivalField, arrival_in_blis
 from blis_simpy.workload.spec.length_distribution import LENGTHS, OPTIONAL_LENGTHS, LengthField, OptionalLengthField
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = [
+    "DEFAULT_PREFIX_TOKENS",
     "SLO_CLASSES",
     "ActivityWindows",
     "Client",
@@ -24,9 +29,11 @@ __all__ = [
     "MultiTurn",
     "Multimodal",
     "Network",
+    "RatePoint",
     "Reasoning",
     "TrafficSource",
     "Window",
+    "check_rates",
 ]
 
 _log = logging.getLogger("blis_simpy")
@@ -36,6 +43,9 @@ SLO_CLASSES = ("critical", "standard", "sheddable", "batch", "background")
 
 SESSION_TIMEOUT_US = 300_000_000
 """Default timeout of clients with sessions, as in the reference."""
+
+DEFAULT_PREFIX_TOKENS = 50
+"""Length of the prefix of a group for which no client gives one."""
 
 _LONGEST = 2**31 - 1
 
@@ -88,6 +98,32 @@ class Daily:
 
     peak_hour: float = setting(default=0.0, help="Time of the highest rate.", unit="h", ge=0, lt=24)
     peak_to_trough_ratio: float = setting(help="Ratio of the highest to the lowest rate.", ge=1)
+
+
+@settings_class(kw_only=False)
+class RatePoint:
+    """Point of a rate that is a function of time."""
+
+    ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"at", "factor"})
+
+    at: Duration = setting(help="Time of the point.", unit="ticks", ge=0, dimension="duration")
+    factor: float = setting(help="Rate at this time, as a multiple of the rate of the client.", ge=0, le=1e6)
+
+
+def check_rates(daily: Daily | None, points: Sequence[RatePoint]) -> None:
+    """Refuse points of a rate beside a daily cycle, in the wrong order, or without any rate.
+
+    Raises
+    ------
+    ScenarioError
+        If they are wrong.
+    """
+    if points and daily is not None:
+        raise ScenarioError.at("rate_curve", "must not be given beside daily")
+    if any(later.at <= point.at for point, later in pairwise(points)):
+        raise ScenarioError.at("rate_curve", "must have ascending times", [point.at for point in points])
+    if points and not any(point.factor for point in points):
+        raise ScenarioError.at("rate_curve", "must have a factor > 0", [point.factor for point in points])
 
 
 @settings_class
@@ -166,7 +202,7 @@ class MultiTurn:
 
 @settings_class
 class Reasoning:
-    """Conversations and reasoning of a client."""
+    """Conversations, and share of reasoning in the outputs, of a client."""
 
     reason_ratio_distribution: OptionalLengthField = setting(
         default=None,
@@ -232,7 +268,7 @@ class Client(ClientProfile):
 
     prefix_length: int = setting(
         default=0,
-        help="Length of the shared beginning if this is the first client of its group; 0 means 50.",
+        help="Length of the shared beginning, equal in all clients of a group; 0 means that of the others, or else 50.",
         unit="tokens",
         ge=0,
         le=_LONGEST,
@@ -242,6 +278,10 @@ class Client(ClientProfile):
         default=None, help="Times at which the client is active; unset means always."
     )
     daily: OptionalPart[Daily] = setting(default=None, help="Daily cycle of the rate; unset means a constant rate.")
+    rate_curve: Parts[RatePoint] = setting(
+        default=(),
+        help="Rate as a function of time: linear between the points, constant before the first and after the last.",
+    )
     multimodal: OptionalPart[Multimodal] = setting(default=None, help="Prompts with images, audio and video.")
     reasoning: OptionalPart[Reasoning] = setting(default=None, help="Conversations of several rounds.")
     timeout: OptionalDuration = setting(
@@ -256,11 +296,17 @@ class Client(ClientProfile):
         help="Whether a round is sent after the previous one has ended; unset means yes for conversations.",
     )
 
+    def as_in_blis(self) -> Client:
+        """Return the client that has in any profile what this one has in the engine profile ``blis``."""
+        return evolved(self, arrival=arrival_in_blis(self.arrival))
+
     def __attrs_post_init__(self) -> None:
+        check_rates(self.daily, self.rate_curve)
         if self.has_own_rates and self.multi_turn is not None:
             raise ScenarioError.at("lifecycle.windows", "must not have rates where there are sessions")
-        if self.has_own_rates and self.daily is not None:
-            raise ScenarioError.at("daily", "must not be given beside windows with rates")
+        if self.has_own_rates and (self.daily is not None or self.rate_curve):
+            field = "rate_curve" if self.rate_curve else "daily"
+            raise ScenarioError.at(field, "must not be given beside windows with rates")
 
     @property
     def has_own_rates(self) -> bool:

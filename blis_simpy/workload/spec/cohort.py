@@ -1,6 +1,7 @@
-"""Cohorts: populations of equal clients, whose activity may follow a daily cycle, a spike or a decline.
+"""Cohorts: populations of equal clients, whose rate or activity may follow a daily cycle, a spike or a decline.
 
-A pattern only sets the times at which the members are active. With several patterns a member is active in any of them.
+A spike and a decline set the times at which the members are active. With several patterns a member is active in any of
+them; beside these, a daily cycle is one of active times too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ import math
 from typing import ClassVar
 
 from blis_simpy.errors import ScenarioError
-from blis_simpy.settings.field_types import Duration, OptionalPart
-from blis_simpy.settings.fields import fields_of, setting, settings_class
+from blis_simpy.settings.field_types import Duration, OptionalPart, Parts
+from blis_simpy.settings.fields import evolved, fields_of, setting, settings_class
 from blis_simpy.units import HOUR
-from blis_simpy.workload.spec.client import ActivityWindows, Client, ClientProfile, Daily, Window
+from blis_simpy.workload.spec.arrival import arrival_in_blis
+from blis_simpy.workload.spec.client import (
+    ActivityWindows,
+    Client,
+    ClientProfile,
+    Daily,
+    RatePoint,
+    Window,
+    check_rates,
+)
 
 __all__ = ["Cohort", "Diurnal", "Drain", "Spike"]
 
@@ -21,21 +31,31 @@ _RAMP_SEGMENTS = 10
 
 @settings_class
 class Diurnal:
-    """Daily cycle: active in the first part of each hour, which is longest at the peak. It covers one day."""
+    """Daily cycle of the rate, with the highest rate in the middle of an hour."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"peak_hour", "peak_to_trough_ratio"})
 
     peak_hour: int = setting(default=0, help="Hour with the highest rate.", unit="h", ge=0, le=23)
     peak_to_trough_ratio: float = setting(help="Ratio of the highest to the lowest hourly rate.", ge=1)
 
+    def daily(self) -> Daily:
+        """Cosine of the rate."""
+        return Daily(peak_hour=self.peak_hour + 0.5, peak_to_trough_ratio=self.peak_to_trough_ratio)
+
     def windows(self) -> tuple[Window, ...]:
-        """Active times: the whole peak hour, and 1/`peak_to_trough_ratio` of the hour twelve hours later."""
+        """Active times in BLIS, of one day: the whole peak hour, 1/`peak_to_trough_ratio` of it twelve hours later."""
         trough = 1 / self.peak_to_trough_ratio
         hours = []
         for hour in range(24):
             level = (1 + math.cos(2 * math.pi * (hour - self.peak_hour) / 24)) / 2 * (1 - trough) + trough
             hours.append(Window(hour * HOUR, hour * HOUR + max(min(int(HOUR * level), HOUR), 1)))
         return tuple(hours)
+
+
+class _ActiveHours(Diurnal):
+    """Daily cycle as in BLIS: active at the full rate in the first part of each hour of the first day."""
+
+    __slots__ = ()
 
 
 @settings_class
@@ -80,15 +100,29 @@ class Cohort(ClientProfile):
 
     population: int = setting(help="Number of members.", unit="clients", ge=1, le=100_000)
     diurnal: OptionalPart[Diurnal] = setting(
-        default=None, help="Daily cycle of the activity: active in a part of each hour of the first day."
+        default=None,
+        help="Daily cycle of the rate, whose mean is kept. In the engine profile blis, or beside spike or drain, the "
+        "members are active in a part of each hour of the first day instead.",
     )
     daily: OptionalPart[Daily] = setting(default=None, help="Daily cycle of the rate; unset means a constant rate.")
+    rate_curve: Parts[RatePoint] = setting(
+        default=(),
+        help="Rate as a function of time: linear between the points, constant before the first and after the last.",
+    )
     spike: OptionalPart[Spike] = setting(default=None, help="Single interval of activity.")
     drain: OptionalPart[Drain] = setting(default=None, help="Decline of the activity.")
 
     def __attrs_post_init__(self) -> None:
-        if self.daily is not None and self.diurnal is not None:
-            raise ScenarioError.at("daily", "must not be given beside diurnal")
+        check_rates(self.daily, self.rate_curve)
+        if self.diurnal is not None and (self.daily is not None or self.rate_curve):
+            raise ScenarioError.at("diurnal", "must not be given beside daily or rate_curve")
+
+    def as_in_blis(self) -> Cohort:
+        """Return the cohort that has in any profile what this one has in the engine profile ``blis``."""
+        cycle = self.diurnal
+        if cycle is not None:
+            cycle = _ActiveHours(peak_hour=cycle.peak_hour, peak_to_trough_ratio=cycle.peak_to_trough_ratio)
+        return evolved(self, arrival=arrival_in_blis(self.arrival), diurnal=cycle)
 
     def windows(self) -> tuple[Window, ...] | None:
         """Active times of the members; None without a pattern, which means always."""
@@ -97,10 +131,15 @@ class Cohort(ClientProfile):
 
     def member(self) -> Client:
         """Return the client that each member is, with its share of the rate and the id of the cohort."""
-        windows = self.windows()
         profile = {field.name: getattr(self, field.name) for field in fields_of(ClientProfile)}
+        profile["rate_fraction"] = self.rate_fraction / self.population
+        diurnal = self.diurnal
+        if diurnal is not None and not isinstance(diurnal, _ActiveHours) and self.spike is None and self.drain is None:
+            return Client(**profile, daily=diurnal.daily())
+        windows = self.windows()
         return Client(
-            **{**profile, "rate_fraction": self.rate_fraction / self.population},
+            **profile,
             daily=self.daily,
+            rate_curve=self.rate_curve,
             lifecycle=None if windows is None else ActivityWindows(windows=windows),
         )

@@ -1,4 +1,4 @@
-"""Fields that hold a length distribution, and the form in which files of BLIS name one."""
+"""Fields that keep a length distribution, and its form in files of BLIS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PARETO_LOGNORMAL = ("alpha", "xm", "mu", "sigma", "mix_weight")
 
 
 def _with_text_keys(params: Any) -> Any:
-    """Turn token counts into text, which they are in a file; anything but a mapping is left for the field to judge."""
+    """Turn token counts into text, as in a file; return anything but a mapping unchanged, for the field to check."""
     return {str(name): value for name, value in params.items()} if isinstance(params, Mapping) else params
 
 
@@ -68,9 +68,9 @@ class LengthDistribution:
             self.build()
 
     def build(self) -> LengthSampler:
-        """Make the distribution that lengths are drawn from.
+        """Make the distribution.
 
-        Parameters that are out of range mean what they mean in the reference.
+        Parameters out of range have the meaning that they have in the reference.
 
         Raises
         ------
@@ -166,13 +166,13 @@ OptionalLengthField: TypeAlias = Accepts[Plugin | None, Lengths | None]
 
 
 def _to_lengths(value: Any) -> Any:
-    """Make a length distribution of one of its forms.
+    """Make a length distribution from one of its forms.
 
     Parameters
     ----------
     value : object
         An integer for a constant length, a `LengthDistribution`, or a mapping with its keys, as in files of BLIS. Any
-        other value is returned as it is, for the field to judge: an instance, a class, or a mapping of type and
+        other value is returned unchanged, and the field checks it: an instance, a class, or a mapping of type and
         options. A `LengthDistribution` without a type is None.
 
     Raises
@@ -195,7 +195,7 @@ def _to_lengths(value: Any) -> Any:
 
 
 def _to_required_lengths(value: Any) -> Any:
-    """Make a length distribution that must be there, as `_to_lengths` does.
+    """Make a required length distribution, as `_to_lengths` does.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Workload specifications in the file format of BLIS, version 2, which is read and written as it is.
+"""Workload specifications in the file format of BLIS, version 2, which is read and written unchanged.
 
 The format differs from that of this library in three points: a tenant is a ``tenant_id``, a length distribution has its
 parameters under ``params``, and the arrival process of a client is always a mapping. Both spellings may occur in one
@@ -15,7 +15,6 @@ import attrs
 
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.serialize import to_plain
-from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
 __all__ = ["TENANT_KEY", "from_reference", "to_reference"]
@@ -30,18 +29,18 @@ _SLO_CLASSES = {"realtime": "critical", "interactive": "standard"}
 
 
 def from_reference(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the plain data of a specification to our keys.
+    """Translate the plain data of a specification to the keys of this library.
 
     Parameters
     ----------
     data : mapping
-        As read from YAML; it is not changed. Without a version it is taken as version 1.
+        Plain data of a YAML file; not changed. Without a version it is read as version 1.
 
     Returns
     -------
     dict
-        A copy with our keys. Version 1 becomes version 2: SLO classes are renamed, each with a warning. Length
-        distributions and arrival processes are left to the fields that hold them.
+        A copy with the keys of this library. Version 1 becomes version 2: SLO classes are renamed, each with a warning.
+        Length distributions and arrival processes are left to the fields that hold them.
     """
     version = "" if data.get("version") is None else str(data["version"])
     is_old = version in ("", "1")
@@ -89,8 +88,6 @@ def _written(part: Any, data: Mapping[str, Any]) -> dict[str, Any]:
         elif kind == "arrivals":
             options = {"type": plain} if isinstance(plain, str) else plain
             plain = {"process" if name == "type" else name: option for name, option in options.items()}
-            if plain["process"] == "gamma" and plain.get("cv", 0) > HIGHEST_GAMMA_CV:
-                plain["shape"] = plain.pop("cv") ** -2
         elif attrs.has(type(value)):
             plain = _written(value, plain)
         elif isinstance(value, tuple):

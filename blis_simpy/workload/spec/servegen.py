@@ -24,7 +24,6 @@ from blis_simpy.files.paths import files_in
 from blis_simpy.files.text_files import DATA_BYTES, read_text
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.units import SECOND
-from blis_simpy.workload.spec.arrival import HIGHEST_GAMMA_CV
 from blis_simpy.workload.spec.client import ActivityWindows, Client, Multimodal, Window
 from blis_simpy.workload.spec.length_distribution import LengthDistribution
 
@@ -56,7 +55,7 @@ class _Row(NamedTuple):
 
 @settings_class
 class ServegenData:
-    """Folder in the layout of ServeGen, and the part of its time that is used."""
+    """Folder in the layout of ServeGen, and the span of its time that is used."""
 
     ALWAYS_WRITTEN: ClassVar[frozenset[str]] = frozenset({"path"})
 
@@ -142,12 +141,12 @@ class ServegenData:
 
 
 class _Chunk:
-    """The two files of one client.
+    """Files of one client.
 
     Attributes
     ----------
     is_clamped : bool
-        Whether a coefficient of variation of a client made of it was moved to a bound.
+        Whether a coefficient of variation was set to a bound.
     """
 
     def __init__(self, trace: Path) -> None:
@@ -231,16 +230,16 @@ class _Chunk:
             return PoissonArrivals()
         if row.cv < 0:
             raise ScenarioError.at("arrival.cv", "must be > 0", row.cv)
-        if process == "gamma" and row.cv > HIGHEST_GAMMA_CV:
-            return GammaArrivals(row.cv)
         least, most = WeibullArrivals.CV_RANGE
+        if process == "gamma":
+            most = math.inf
         cv = min(max(row.cv, least), most)
         self.is_clamped = self.is_clamped or cv != row.cv
         return GammaArrivals(cv) if process == "gamma" else WeibullArrivals(cv)
 
 
 def _multimodal(tables: dict[str, LengthSampler]) -> Multimodal:
-    """Parts of the prompts; one item of each kind whose number is not in the folder."""
+    """Parts of multimodal prompts; one item of each kind whose number is not in the folder."""
     parts: dict[str, Any] = {"text_distribution": tables[_MULTIMODAL[0]]} if _MULTIMODAL[0] in tables else {}
     for key in _MULTIMODAL[1:]:
         name = key.removesuffix("_tokens")
@@ -260,7 +259,7 @@ def _is_text_table(window: Any) -> bool:
 
 
 def _is_filled(text: str) -> bool:
-    """Whether a table has entries: that of a window without requests is empty."""
+    """Whether a table has entries; windows without requests have empty tables."""
     return bool(text.strip("{}, \n\t"))
 
 
@@ -271,7 +270,7 @@ def _is_number(text: str) -> bool:
 
 
 def _rows(trace: Path) -> list[_Row]:
-    """Rows that can be read, in file order; one warning if there are others."""
+    """Return the rows that can be read, in file order, with one warning about the others."""
     try:
         lines = [line for line in csv.reader(read_text(trace, max_bytes=DATA_BYTES).splitlines()) if line]
     except csv.Error as error:
@@ -293,7 +292,7 @@ def _rows(trace: Path) -> list[_Row]:
 
 
 def _table(text: str, key: str, dataset: Path) -> dict[str, float]:
-    """Read ``{tokens: weight, ...}``; of equal token counts the last one counts."""
+    """Read ``{tokens: weight, ...}``; the last one of equal token counts is used."""
     body = text.strip()
     if not (body.startswith("{") and body.endswith("}") and len(body) > 1):
         raise ScenarioError.at(key, "must be a table in braces", text, file=str(dataset))

@@ -1,4 +1,4 @@
-"""Settings of closed-loop users: how many there are, what they send, and when they stop."""
+"""Settings of closed-loop users: their number, their requests, and the end of their activity."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["UserProfile", "UserStage"]
 class UserStage:
     """Period with a constant number of users.
 
-    Users that join start with the stage; those that are too many leave after their present request, the highest numbers
-    first.
+    Additional users start with the stage. If a stage has fewer users than the previous one, those with the highest
+    numbers leave after their current request.
     """
 
     users: int = setting(help="Number of users.", unit="users", ge=0)
@@ -44,10 +44,14 @@ class UserStage:
 
 @settings_class
 class UserProfile:
-    """How many closed-loop users there are, and what they send."""
+    """Number and requests of closed-loop users."""
 
     users: int | None = setting(
-        default=None, help="Number of users; unset where there are stages.", unit="users", ge=1, flag="--concurrency"
+        default=None,
+        help="Number of closed-loop users; unset where there are stages.",
+        unit="users",
+        ge=1,
+        flag="--concurrency",
     )
     stages: Parts[UserStage] = setting(
         default=(), help="Stages in place of `users`, `ramp`, `duration` and `num_requests`, which each stage has."
@@ -142,7 +146,7 @@ class UserProfile:
 
     @property
     def all_stages(self) -> tuple[UserStage, ...]:
-        """The stages; without any, the only one."""
+        """Stages; a single one if none is given."""
         if self.stages:
             return self.stages
         assert self.users is not None

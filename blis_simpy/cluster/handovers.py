@@ -1,0 +1,452 @@
+"""Handovers: requests that continue on another replica with the KV blocks of the one before.
+
+A handover is a process, `Handovers.pull`: it submits the request to its destination, waits until the destination has
+allocated blocks, sends the content over the network, and releases the blocks of the source. With layered transfer,
+`Handovers.push` begins when the source computes the prompt. A migration is a pull after the last step of a decoding
+request.
+
+State: a `_Passage` for each request from the routing of two legs, or the start of a migration, to the arrival of its
+blocks. The blocks themselves belong to the engines: those of a leg that has ended to `Engine.held` of the source, the
+reserved ones to `WaitQueue.loading` of the destination.
+
+::
+
+    source        prefill ──> holds blocks ─────────────────────────────> releases them
+                                  │                                            ▲
+    destination                   └─> wait queue ──> reserves blocks ──> receives content ──> batch
+
+If the destination is lost, the router chooses another one, while the source still holds the blocks. If the source is
+lost, the request starts over. If its lease ends, too, but with both phases on one replica: a lease that is too short
+for the transfer would end again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+from simpy.events import Event, Process
+from simpy.exceptions import Interrupt
+
+from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
+from blis_simpy.core.request import Handover, Leg, Phase, Request, RequestOutcome, Route
+from blis_simpy.replica.running_request import RunningRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from blis_simpy.cluster.snapshots import SnapshotTable
+    from blis_simpy.core.environment import Environment
+    from blis_simpy.core.observers import Observers
+    from blis_simpy.network.flow import Flow
+    from blis_simpy.network.network import Network
+    from blis_simpy.replica.replica import Replica
+
+__all__ = ["HandoverRules", "Handovers"]
+
+_LEASE = event_priority(CONTROL_PLANE, ControlEvent.LINK, 2)
+_KIND = "kv"
+
+
+@attrs.frozen(kw_only=True)
+class HandoverRules:
+    """Settings of handovers.
+
+    Attributes
+    ----------
+    num_layers : int
+        Number of layers that are sent one by one, each when it is computed; 1 = all together, after the prefill.
+    shows_first_token : bool
+        Whether the prefill replica gives the client its first token.
+    dispatch_delay_us : int, µs
+        Time from the end of the prefill until the destination gets the request.
+    hold_timeout_us : int, µs
+        Maximum time for which a source holds its blocks.
+    """
+
+    num_layers: int = 1
+    shows_first_token: bool = False
+    dispatch_delay_us: int = 0
+    hold_timeout_us: int = 480_000_000
+
+
+@attrs.define(eq=False)
+class _Passage:
+    """A request on its way from one replica to another.
+
+    `source` is the leg that has ended or, during a layered transfer, computes the prompt; None before. `target` is the
+    destination, once it is chosen, and `leg` the leg there. `goal` is the destination of a migration that has not been
+    handed over.
+    """
+
+    target: int | None = None
+    goal: int | None = None
+    source: RunningRequest | None = None
+    leg: RunningRequest | None = None
+    process: Process | None = None
+    # Event that the process waits for: blocks at the destination, or the end of the prefill.
+    reserved: Event | None = None
+    prefilled: Event | None = None
+    # Succeeds at the end of a migration; None for other handovers.
+    migrated: Event | None = None
+    # Whether the router is choosing a destination.
+    is_at_router: bool = False
+
+
+class Handovers:
+    """Passes requests, with their KV blocks, from replica to replica.
+
+    Parameters
+    ----------
+    env : Environment
+        The simulation's environment.
+    replicas : sequence of Replica
+        All replicas by index; later ones are added to it.
+    snapshots : SnapshotTable
+        Counts requests in flight, and knows the routable replicas.
+    network : Network
+        Network between the replicas.
+    rules : HandoverRules
+        Settings.
+    bytes_per_token : callable
+        Returns the KV bytes of a token on a replica.
+    reroute : callable
+        Chooses another destination for a request whose blocks are held.
+    restart : callable
+        Submits a request to the router again.
+    on_change : callable
+        Called with the index of a replica that has released held blocks, or has a request less in flight.
+    observers : Observers
+        Observers of requests.
+
+    Attributes
+    ----------
+    restarts : list of Request
+        Requests that started over, because their blocks were lost between two replicas.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        *,
+        replicas: Sequence[Replica],
+        snapshots: SnapshotTable,
+        network: Network,
+        rules: HandoverRules,
+        bytes_per_token: Callable[[int], float],
+        reroute: Callable[[Request], None],
+        restart: Callable[[Request], None],
+        on_change: Callable[[int], None],
+        observers: Observers,
+    ) -> None:
+        self.restarts: list[Request] = []
+        self._env = env
+        self._replicas = replicas
+        self._snapshots = snapshots
+        self._network = network
+        self._rules = rules
+        self._bytes_per_token = bytes_per_token
+        self._reroute = reroute
+        self._restart = restart
+        self._on_change = on_change
+        self._observers = observers
+        self._passages: dict[Request, _Passage] = {}
+        # Legs that this object withdraws: their end needs no further action.
+        self._dismissed: set[Leg] = set()
+        # End of the lease and source, in order.
+        self._leases: deque[tuple[int, RunningRequest]] = deque()
+        self._undivided: set[Request] = set()
+        observers.add("blocks_reserved", self._blocks_reserved)
+        observers.add("preempted", self._preempted)
+        observers.add("ended", self._ended)
+        if rules.num_layers > 1:
+            observers.add("scheduled", self._scheduled)
+
+    def __repr__(self) -> str:
+        return f"<Handovers: {len(self._passages):,} requests>"
+
+    def is_prefilled(self, request: Request) -> bool:
+        """Whether a replica holds the KV blocks of a request, which needs a destination."""
+        passage = self._passages.get(request)
+        return passage is not None and passage.source is not None
+
+    def is_undivided(self, request: Request) -> bool:
+        """Whether one replica has to serve both phases of a request, because its blocks have been held for too long."""
+        return request in self._undivided
+
+    def num_expected(self, replica: int) -> int:
+        """Return the number of requests that count as in flight to a replica, but are not in its wait queue yet."""
+        return sum(
+            passage.target == replica and (passage.leg is None or passage.leg.outcome is RequestOutcome.PENDING)
+            for passage in self._passages.values()
+        )
+
+    def expect(self, request: Request, target: int) -> None:
+        """Record the destination of a request whose prompt another replica computes."""
+        self._passages[request] = _Passage(target)
+
+    def resume(self, request: Request, target: int) -> None:
+        """Send held blocks to another destination than before."""
+        passage = self._passages[request]
+        passage.target, passage.is_at_router = target, False
+        self._start(request, passage)
+
+    def migrate(self, leg: RunningRequest, target: int | None) -> Event:
+        """Move a decoding request to another replica, or to one that the router chooses."""
+        passage = self._passages[leg.request] = _Passage(goal=target, migrated=self._env.event())
+        assert passage.migrated is not None
+        self._replicas[leg.replica].hand_over(leg)
+        return passage.migrated
+
+    def pull(self, request: Request, passage: _Passage) -> Generator[Event, None, None]:
+        """Send the held blocks of a request to its destination, release them, and let it continue there."""
+        source, target = passage.source, passage.target
+        assert source is not None
+        if target is None:  # lost at this tick
+            return
+        flow: Flow | None = None
+        try:
+            if self._rules.dispatch_delay_us:
+                yield self._env.timeout(self._rules.dispatch_delay_us)
+            handover = self._handover(source)
+            passage.reserved = self._env.event()
+            passage.leg = leg = self._replicas[target].take_over(handover)
+            request.leg = leg
+            leg.num_preemptions = source.num_preemptions
+            yield passage.reserved
+            flow = self._send(leg, handover.num_bytes)
+            yield flow
+        except Interrupt:
+            if flow is not None:
+                flow.cancel()
+            return
+        self._arrived(request, passage)
+
+    def push(self, request: Request, passage: _Passage) -> Generator[Event, None, None]:
+        """Send each layer of a prompt when it is computed, the last one after the prefill."""
+        source, target, layers = passage.source, passage.target, self._rules.num_layers
+        assert source is not None
+        if target is None:  # lost at this tick
+            return
+        flow: Flow | None = None
+        try:
+            start, duration = self._replicas[source.replica].last_step
+            handover = self._handover(source)
+            passage.reserved, passage.prefilled = self._env.event(), self._env.event()
+            passage.leg = leg = self._replicas[target].take_over(handover)
+            yield passage.reserved
+            first_layer = start - -duration // layers - self._env.now
+            if first_layer > 0 and not passage.prefilled.triggered:
+                yield self._env.timeout(first_layer)
+            last = handover.num_bytes // layers
+            flow = self._send(leg, handover.num_bytes - last)
+            yield flow
+            yield passage.prefilled
+            flow = self._send(leg, last)
+            yield flow
+        except Interrupt:
+            if flow is not None:
+                flow.cancel()
+            return
+        self._arrived(request, passage)
+
+    def _handover(self, source: RunningRequest) -> Handover:
+        if source.phase is Phase.PREFILL and not self._rules.shows_first_token:
+            return Handover(source, source.last_progress)
+        return Handover(source, source.last_progress, max(source.generated_tokens, 1))
+
+    def _send(self, leg: RunningRequest, num_bytes: int) -> Flow:
+        assert leg.handover is not None
+        source = leg.handover.source.replica
+        return self._network.send(source, leg.replica, num_bytes, kind=_KIND, request=leg.request.id)
+
+    def _arrived(self, request: Request, passage: _Passage) -> None:
+        leg, source = passage.leg, passage.source
+        assert leg is not None
+        assert leg.handover is not None
+        assert source is not None
+        del self._passages[request]
+        leg.handover.received_at = self._env.now
+        self._release(source, leg.handover)
+        self._replicas[leg.replica].receive(leg)
+        if passage.migrated is not None:
+            passage.migrated.succeed(True)
+
+    def _release(self, source: RunningRequest, handover: Handover | None) -> None:
+        if handover is not None:
+            handover.released_at = self._env.now
+        self._replicas[source.replica].release_held(source)
+        self._on_change(source.replica)
+
+    def _blocks_reserved(self, leg: Leg) -> None:
+        """Let the transfer of a request begin."""
+        handover = leg.handover
+        assert handover is not None
+        handover.num_bytes = round(handover.moved_tokens * self._bytes_per_token(leg.replica))
+        passage = self._passages[leg.request]
+        assert passage.reserved is not None
+        passage.reserved.succeed()
+
+    def _scheduled(self, leg: Leg) -> None:
+        """Start a layered transfer with the first step of the prefill."""
+        passage = self._passages.get(leg.request)
+        if leg.phase is Phase.PREFILL and passage is not None and passage.source is None and passage.target is not None:
+            assert isinstance(leg, RunningRequest)
+            passage.source = leg
+            passage.process = self._env.process(self.push(leg.request, passage))
+
+    def leg_finished(self, leg: Leg) -> bool:
+        """React to the end of a leg; return whether its request goes on."""
+        if leg in self._dismissed:
+            self._dismissed.remove(leg)
+            return True
+        request = leg.request
+        passage = self._passages.get(request)
+        if leg.outcome is RequestOutcome.HANDED_OVER:
+            assert isinstance(leg, RunningRequest)
+            assert passage is not None
+            self._handed_over(leg, passage)
+            return True
+        if passage is None:
+            return False
+        if leg is not passage.leg:
+            # The source has ended without a handover: its request starts over, has ended, or completes there.
+            self._close(request, passage)
+            return False
+        self._stop(passage)
+        source = passage.source
+        assert source is not None
+        if leg.outcome is not RequestOutcome.WITHDRAWN:
+            if request.leg is not leg:
+                # The source computes the prompt of a request that its destination has dropped.
+                self._dismissed.add(source)
+                if source.outcome < RequestOutcome.COMPLETED:
+                    self._replicas[source.replica].withdraw(source)
+                request.leg = leg
+            return False
+        passage.leg = passage.target = None
+        if self._replicas[source.replica].holds(source):
+            self._ask_router(request, passage)
+        elif source.outcome is RequestOutcome.HANDED_OVER:
+            del self._passages[request]
+            self.restarts.append(request)
+            return False
+        return True
+
+    def _handed_over(self, leg: RunningRequest, passage: _Passage) -> None:
+        """Begin to pass on a request whose blocks the replica of a leg holds from now on."""
+        request = leg.request
+        if not self._replicas[leg.replica].holds(leg):
+            # It has failed between the end of its last step and the response.
+            self._close(request, passage)
+            self._start_over(request)
+            return
+        if self._rules.shows_first_token and leg.phase is Phase.PREFILL and self._observers.first_token is not None:
+            self._observers.first_token(leg)
+        passage.source = leg
+        self._leases.append((self._env.now + self._rules.hold_timeout_us, leg))
+        if len(self._leases) == 1:
+            self._env.call_at(self._leases[0][0], _LEASE, self._end_leases)
+        if passage.prefilled is not None and passage.leg is not None:
+            request.leg = passage.leg
+            passage.leg.num_preemptions = leg.num_preemptions
+            passage.prefilled.succeed()
+        elif passage.target is not None:
+            self._start(request, passage)
+        elif passage.goal is not None and self._snapshots.is_routable(passage.goal, request.model):
+            assert self._observers.routed is not None
+            legs, snapshots = ((passage.goal, Phase.DECODE),), (self._snapshots.snapshot(passage.goal),)
+            self._observers.routed(Route(request, self._env.now, legs, "migration", None, snapshots))
+        else:
+            self._ask_router(request, passage)
+
+    def _ask_router(self, request: Request, passage: _Passage) -> None:
+        passage.is_at_router = True
+        self._reroute(request)
+
+    def _start(self, request: Request, passage: _Passage) -> None:
+        passage.prefilled = None
+        passage.process = self._env.process(self.pull(request, passage))
+
+    def _end_leases(self, _event: Event) -> None:
+        """Release blocks that have been held for too long."""
+        leases, now = self._leases, self._env.now
+        while leases:
+            ends_at, source = leases[0]
+            is_held = self._replicas[source.replica].holds(source)
+            if is_held and ends_at > now:
+                self._env.call_at(ends_at, _LEASE, self._end_leases)
+                return
+            leases.popleft()
+            if is_held:
+                self._undivided.add(source.request)
+                self._lose_source(source.request)
+
+    def replica_failed(self, replica: int) -> None:
+        """Give up the handovers from a replica, and choose other destinations for those to it."""
+        for request, passage in list(self._passages.items()):
+            if passage.source is not None and passage.source.replica == replica:
+                if passage.source.outcome is RequestOutcome.HANDED_OVER:
+                    self._lose_source(request)
+            elif passage.target == replica and passage.leg is None:
+                passage.target = None
+                self._forget(replica)
+                self._stop(passage)
+                if passage.source is not None:
+                    self._ask_router(request, passage)
+
+    def _lose_source(self, request: Request) -> None:
+        """Let a request start over whose blocks are lost."""
+        passage = self._passages[request]
+        source = passage.source
+        assert source is not None
+        if passage.prefilled is not None and not passage.prefilled.triggered:
+            # Its response is still on the way.
+            self._dismissed.add(source)
+        self._close(request, passage)
+        self._start_over(request, is_at_router=passage.is_at_router)
+
+    def _start_over(self, request: Request, *, is_at_router: bool = False) -> None:
+        self.restarts.append(request)
+        request.leg = None
+        # A request for which the router chooses a destination now gets replicas for both phases instead.
+        if not is_at_router:
+            self._restart(request)
+
+    def _preempted(self, leg: Leg) -> None:
+        """Give up the migration of a request that has lost its blocks."""
+        passage = self._passages.get(leg.request)
+        if passage is not None and passage.migrated is not None and passage.source is None:
+            self._close(leg.request, passage)
+
+    def _ended(self, request: Request) -> None:
+        passage = self._passages.get(request)
+        if passage is not None:
+            self._close(request, passage)
+
+    def _close(self, request: Request, passage: _Passage) -> None:
+        """End a handover before the blocks have arrived: free the blocks on both sides."""
+        del self._passages[request]
+        self._stop(passage)
+        leg, source = passage.leg, passage.source
+        if leg is None:
+            if passage.target is not None:
+                self._forget(passage.target)
+        elif leg.outcome < RequestOutcome.COMPLETED:
+            self._dismissed.add(leg)
+            self._replicas[leg.replica].withdraw(leg)
+        if source is not None and self._replicas[source.replica].holds(source):
+            self._release(source, None if leg is None else leg.handover)
+        if passage.migrated is not None:
+            passage.migrated.succeed(False)
+
+    def _forget(self, target: int) -> None:
+        """No longer count a request as in flight to a destination that has not got it."""
+        self._snapshots.finished(target)
+        self._on_change(target)
+
+    def _stop(self, passage: _Passage) -> None:
+        process, passage.process = passage.process, None
+        if process is not None and process.is_alive and process is not self._env.active_process:
+            process.interrupt()
