@@ -267,16 +267,19 @@ class KeepsTwo(SingleTier):
 
 
 class AsksForTooMuch(SingleTier):
+    extra = 1
+
     def blocks_to_admit(self, leg, prefix, end):
-        return 1 + super().blocks_to_admit(leg, prefix, end)
+        return self.extra + super().blocks_to_admit(leg, prefix, end)
 
     def stays_blocked(self, leg, prefix, end, kept):
         return False
 
     def admit(self, leg, prefix, end):
-        honest = SingleTier(self.pool, self.block_size)
-        honest.__dict__ = self.__dict__
-        return honest.admit(leg, prefix, end)
+        self.extra = 0
+        admitted = super().admit(leg, prefix, end)
+        self.extra = 1
+        return admitted
 
 
 class GivesUp(SingleTier):
