@@ -77,6 +77,12 @@ def test_defaults_are_those_of_a_server_of_vllm():
         "transfer_bandwidth": 100.0,
         "transfer_base_latency": 0,
         "offload_threshold": 0.9,
+        "bytes_per_token": None,
+        "tiers": (),
+        "chunk": 1,
+        "load_if": "faster",
+        "max_loading": None,
+        "prefetch": False,
     }
     assert (scenario.seed, scenario.replicas, scenario.horizon, scenario.workload) == (42, 1, None, None)
     workload = Workload()
