@@ -6,7 +6,6 @@ pyproject.toml to extensions; see hatch_build.py.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -26,5 +25,7 @@ __all__ = ["is_compiled", "mypyc_attr"]
 
 def is_compiled() -> bool:
     """Whether the modules of the hot path are compiled extensions."""
+    from importlib.util import find_spec  # slow to import, and this module is imported with every scenario
+
     spec = find_spec("blis_simpy.replica.engine")
     return spec is not None and spec.origin is not None and not spec.origin.endswith((".py", ".pyc"))
