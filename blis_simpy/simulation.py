@@ -28,14 +28,7 @@ from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.migration import migrate_regularly
 from blis_simpy.cluster.policies import PolicyContext, started
-from blis_simpy.cluster.policy_builder import (
-    build_admission,
-    build_decider,
-    build_decision_log,
-    build_migration,
-    build_prefill_routing,
-    build_routing,
-)
+from blis_simpy.cluster.policy_builder import build_decision_log, build_policy
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
@@ -62,6 +55,9 @@ from blis_simpy.workload.generator import GeneratedWorkload
 if TYPE_CHECKING:
     from os import PathLike
 
+    from blis_simpy.cluster.deciders import Decider
+    from blis_simpy.cluster.migration import MigrationPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.replica.kv_tier import KVTier
@@ -175,9 +171,11 @@ class Simulation:
         self._observers = observers = Observers(self.env)
         num_replicas = sum(group.replicas for group in groups)
         context = PolicyContext(streams=streams, num_replicas=num_replicas, block_size=scenario.kv.block_size)
-        admission, routing = build_admission(scenario.admission), build_routing(scenario.router)
-        decider = build_decider(scenario.disaggregation)
-        prefill_routing = build_prefill_routing(scenario.disaggregation)
+        parts = scenario.disaggregation
+        admission: AdmissionPolicy = build_policy("admission", "admission", scenario.admission.policy)
+        routing: RoutingPolicy = build_policy("routing", "router", scenario.router.policy)
+        decider: Decider = build_policy("decider", "disaggregation.decider", parts.decider)
+        prefill_routing: RoutingPolicy = build_policy("routing", "disaggregation.prefill_policy", parts.prefill_policy)
         policies: list[tuple[object, PolicyContext]] = [(admission, context), (routing, context)]
         if set(scenario.roles) != {"both"}:
             # Ties in the choice of prefill replicas are broken with draws of their own.
@@ -224,8 +222,8 @@ class Simulation:
                 network=self.network,
             ),
         )
-        migration = build_migration(scenario.migration)
-        if migration is not None:
+        if scenario.migration.policy is not None:
+            migration: MigrationPolicy = build_policy("migration", "migration", scenario.migration.policy)
             started(migration, context)
             self.env.process(migrate_regularly(self.env, self.cluster, migration, scenario.migration.interval))
         self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)

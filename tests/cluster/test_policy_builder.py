@@ -7,7 +7,7 @@ from policy_views import context, request, state
 
 from blis_simpy import registry
 from blis_simpy.cluster.admission import AlwaysAdmit, TokenBucket
-from blis_simpy.cluster.policy_builder import build_admission, build_decision_log, build_routing
+from blis_simpy.cluster.policy_builder import build_decision_log, build_policy
 from blis_simpy.cluster.routing import LeastLoaded, RoundRobin
 from blis_simpy.cluster.scorers import LoadBalance, QueueDepth
 from blis_simpy.cluster.settings import AdmissionSettings, RouterSettings
@@ -38,6 +38,14 @@ class Nth:
 
 def scenario(**settings):
     return Scenario(model="m", **settings)
+
+
+def build_admission(settings):
+    return build_policy("admission", "admission", settings.policy)
+
+
+def build_routing(settings):
+    return build_policy("routing", "router", settings.policy)
 
 
 def admitted_tokens(policy):
