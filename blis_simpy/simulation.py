@@ -361,6 +361,7 @@ class Simulation:
             if self.env.peek() == inf:
                 self._end_of_run.is_over = True
                 self._check_progress()
+                self._warn_of_waiting()
         except Exception:
             self._failed_at = self.env.now
             raise
@@ -378,6 +379,12 @@ class Simulation:
                     f"form makes no progress: {replica.queue_depth} requests of replica {replica.index} wait for ever"
                 )
                 raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
+
+    def _warn_of_waiting(self) -> None:
+        waiting = [request for request in self.requests if request.outcome < RequestOutcome.COMPLETED]
+        if waiting:
+            text = "requests that wait for ever at the end of the run, tick %d: %d; what %s needs is not released"
+            _log.warning(text, self.env.now, len(waiting), waiting[0].id)
 
     def _checked_pause(self, until: int | str) -> int:
         tick = ticks("until", until)
