@@ -6,7 +6,6 @@ layout.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +15,7 @@ import attrs
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.catalog.sections import Entry, Figures, cut
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import ScenarioError, closest
 from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
@@ -209,8 +208,8 @@ class Catalog:
         return entry
 
     def _guess(self, section: Section, name: str) -> str:
-        near = difflib.get_close_matches(name.lower(), self._entries[section], n=1)
-        return f"did you mean {self._entries[section][near[0]].name!r}?" if near else ""
+        near = closest(name.lower(), self._entries[section])
+        return "" if near is None else f"did you mean {self._entries[section][near].name!r}?"
 
 
 @cache
