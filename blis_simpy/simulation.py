@@ -43,7 +43,6 @@ from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.network.fabric import Fabric
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
-from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
@@ -150,6 +149,8 @@ class Simulation:
         streams = RandomStreams(self.seed)
         if requests is not None:
             if isinstance(requests, DataFrame):
+                from blis_simpy.recorded_workloads import RequestWorkload
+
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif (traffic := scenario.traffic()) is not None:

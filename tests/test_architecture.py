@@ -71,10 +71,11 @@ def test_a_command_that_simulates_nothing_imports_neither_numpy_nor_simpy(words)
     assert not imported_by(f"from blis_simpy.cli.main import main; main({words})") & (HEAVY - {"yaml"})
 
 
-def test_a_run_without_a_summary_does_not_load_display():
+def test_a_run_of_generated_requests_without_a_summary_loads_neither_display_nor_traces():
     words = ["run", "quickstart", "--num-requests", "5", "--report", "none", "--results-path", os.devnull]
     modules = modules_after(f"from blis_simpy.cli.main import main; main({words})")
     assert not [name for name in modules if name.startswith("blis_simpy.display")]
+    assert not modules & {"blis_simpy.recorded_workloads", "blis_simpy.trace_files.trace"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "blis_simpy").rglob("*.py")), ids=lambda path: path.name)
