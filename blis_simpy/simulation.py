@@ -27,8 +27,9 @@ from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.migration import migrate_regularly
-from blis_simpy.cluster.policies import PolicyContext, started
+from blis_simpy.cluster.policies import PolicyContext
 from blis_simpy.cluster.policy_builder import build_decision_log, build_policy
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
@@ -43,7 +44,6 @@ from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.network.fabric import Fabric
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
-from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
@@ -56,9 +56,7 @@ from blis_simpy.workload.generator import GeneratedWorkload
 if TYPE_CHECKING:
     from os import PathLike
 
-    from blis_simpy.cluster.deciders import Decider
-    from blis_simpy.cluster.migration import MigrationPolicy
-    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, Decider, MigrationPolicy, RoutingPolicy
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.replica.kv_tier import KVTier
@@ -153,6 +151,8 @@ class Simulation:
         streams = RandomStreams(self.seed)
         if requests is not None:
             if isinstance(requests, DataFrame):
+                from blis_simpy.recorded_workloads import RequestWorkload
+
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif (traffic := scenario.traffic()) is not None:
