@@ -33,6 +33,7 @@ from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
+from blis_simpy.core.garbage import collected_rarely
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
@@ -122,6 +123,7 @@ class Simulation:
     3
     """
 
+    @collected_rarely()
     def __init__(
         self,
         scenario: ScenarioSettings,
@@ -317,6 +319,7 @@ class Simulation:
         """Whether all requests have ended, or the horizon has come."""
         return self._end_of_run.is_over
 
+    @collected_rarely()
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
@@ -361,6 +364,7 @@ class Simulation:
             if self.env.peek() == inf:
                 self._end_of_run.is_over = True
                 self._check_progress()
+                self._warn_of_waiting()
         except Exception:
             self._failed_at = self.env.now
             raise
@@ -378,6 +382,12 @@ class Simulation:
                     f"form makes no progress: {replica.queue_depth} requests of replica {replica.index} wait for ever"
                 )
                 raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
+
+    def _warn_of_waiting(self) -> None:
+        waiting = [request for request in self.requests if request.outcome < RequestOutcome.COMPLETED]
+        if waiting:
+            text = "requests that wait for ever at the end of the run, tick %d: %d; what %s needs is not released"
+            _log.warning(text, self.env.now, len(waiting), waiting[0].id)
 
     def _checked_pause(self, until: int | str) -> int:
         tick = ticks("until", until)
