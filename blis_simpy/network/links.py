@@ -16,8 +16,6 @@ from blis_simpy.network.flow import Flow, FlowState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from simpy.events import Event
-
 __all__ = ["RATE_UNIT", "FlowGroup", "Link", "ticks_to_send"]
 
 RATE_UNIT = 10**9
@@ -143,11 +141,9 @@ class FlowGroup:
         Rate of each flow.
     ends_at : int, tick
         Next end of a flow; -1 if it is not known since the last change.
-    timer : simpy.Event or None
-        Next end of a flow of its component.
     """
 
-    __slots__ = ("_ends", "_served", "_updated_at", "ends_at", "limit", "links", "num_flows", "rate", "timer")
+    __slots__ = ("_ends", "_served", "_updated_at", "ends_at", "limit", "links", "num_flows", "rate")
 
     def __init__(self, links: Sequence[Link], limit: int | None = None) -> None:
         self.links = tuple(links)
@@ -155,7 +151,6 @@ class FlowGroup:
         self.num_flows = 0
         self.rate = 0
         self.ends_at = -1
-        self.timer: Event | None = None
         self._served = 0
         self._updated_at = 0
         # `served` at the end of each flow, number of the flow, flow; cancelled flows stay until they come first.

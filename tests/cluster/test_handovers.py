@@ -88,6 +88,24 @@ def test_a_layered_transfer_hides_behind_the_prefill(bandwidth, exposed_us):
     assert tokens(result)[0] == (105_000 + exposed_us) / MS
 
 
+def test_layers_that_find_no_room_are_sent_together_after_the_prefill():
+    """150 blocks at the decode replica hold one prompt of 128: the second has no blocks during its prefill."""
+    kv = blis.KVSettings(blocks=150, bytes_per_token=KV_BYTES)
+    groups = [ReplicaGroup(role="prefill"), ReplicaGroup(role="decode", kv=kv)]
+    requests = Request("a", 0, 2048, 40), Request("b", 0, 2048, 3)
+    result = prepare(*requests, groups=groups, disaggregation={"transfer": "layered"}).run()
+    assert result.transfers["bytes"].tolist() == [260_046_848, 8_388_608, 268_435_456]
+    assert result.requests["kv_transfer_us"][1] == 10_738
+
+
+def test_layers_leave_during_the_first_step_of_a_prompt_in_chunks():
+    """1,024 of 2,048 tokens a step of 100 ms: the first layer of the first chunk is computed after 100 / 32 ms."""
+    engine = blis.EngineSettings(max_num_batched_tokens=1024)
+    result = prepare(engine=engine, disaggregation={"transfer": "layered"}).run()
+    assert result.requests["prefilled_at_us"][0] == 200_000
+    assert result.transfers["started_at_us"].tolist() == [3_125, 200_000]
+
+
 def test_with_the_first_token_of_the_prefill_replica_the_transfer_delays_the_second():
     result = prepare(disaggregation={"first_token": "prefill"}).run()
     assert tokens(result) == [100.0, 115.738, 120.738]

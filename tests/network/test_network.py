@@ -208,6 +208,24 @@ def test_changes_of_one_component_leave_the_events_of_others_alone(env, network)
     assert len(ends) == 10
 
 
+def test_a_component_whose_connections_have_ended_is_divided(env, network):
+    """Twenty flows over two neighbouring links each connect all links; after them, two flows do not share a timer."""
+    links = [network.add_link(f"link {n}", 1e6) for n in range(21)]
+    for n in range(20):
+        network.connect(f"a{n}", "b", links[n], links[n + 1])
+        network.send(f"a{n}", "b", 100)
+    for n in (0, 20):
+        network.connect(f"c{n}", "b", links[n])
+        network.send(f"c{n}", "b", 10**6)
+    components = []
+    network.on_share = components.append
+    env.run(until=10_000)
+    assert len(components[0]) == 22
+    network.send("c0", "b", 10)
+    env.run(until=20_000)
+    assert [group.links for group in components[-1]] == [(links[0],)]
+
+
 def test_endpoints_and_sizes_are_checked(network):
     line(network, 1e6)
     with pytest.raises(SimulationError, match=r"has no endpoint of this name, got 'c'"):
