@@ -50,16 +50,16 @@ def test_generated_loads(benchmarks, name, num_requests, profile, events, steps)
     [
         ("", "25GB/s", 7_609, 25_987),
         ("pull", "25GB/s", 14_780, 15_403),
-        ("layered", "25GB/s", 18_970, 15_355),
+        ("layered", "25GB/s", 18_968, 15_355),
         ("pull", "4GB/s", 15_630, 15_419),
-        ("layered", "4GB/s", 19_332, 15_448),
+        ("layered", "4GB/s", 15_799, 15_539),
     ],
 )
 def test_prefill_and_decode_on_eight_replicas_each(benchmarks, transfer, bandwidth, events, steps):
     """Seven events a request more than on 16 replicas for both phases, which take more steps.
 
-    Three are those of the flow, one is the second entry into a wait queue, the others are turns of two replicas. A
-    layered transfer has two flows, and waits for the first layer.
+    Three are those of the flow, one is the second entry into a wait queue, the others are turns of two replicas. Layers
+    wait for the first one, and those that have arrived before the last one is computed have a flow of their own.
     """
     loads, measure = benchmarks
     changes = {"workload.num_requests": 1000, "workload.rate": 80, "slo": {}}

@@ -2,7 +2,7 @@
 
 A handover submits the request to its destination, waits until the destination has allocated blocks, sends the content
 over the network, and releases the blocks of the source. With layered transfer, it begins when the source computes the
-prompt, and sends the last layer separately. A migration is a handover after the last step of a decoding request.
+prompt, and adds the last layer after the prefill. A migration is a handover after the last step of a decoding request.
 
 Each of these actions is a callback of the event before. As a process, a handover would take twice as many events.
 
@@ -15,6 +15,9 @@ reserved ones to `WaitQueue.loading` of the destination.
     source        prefill ──> holds blocks ─────────────────────────────> releases them
                                   │                                            ▲
     destination                   └─> wait queue ──> reserves blocks ──> receives content ──> batch
+
+Replicas that hold blocks for each other can all lack those that they wait for. Then the request that has been held for
+the longest time starts over, as if its lease had ended.
 
 If the destination is lost, the router chooses another one, while the source still holds the blocks. If the source is
 lost, the request starts over. If its lease ends, too, but with both phases on one replica: a lease that is too short
@@ -165,6 +168,8 @@ class Handovers:
         observers.add("blocks_reserved", self._blocks_reserved)
         observers.add("preempted", self._preempted)
         observers.add("ended", self._ended)
+        observers.add_deferred("blocked", self._break_cycle)
+        observers.add("enqueued", self._enqueued)
         if rules.num_layers > 1:
             observers.add("scheduled", self._scheduled)
 
@@ -274,9 +279,14 @@ class Handovers:
 
     def _send_last_layer(self, passage: _Passage) -> None:
         """Send the last layer of a prompt that is computed, after the others."""
-        if passage.last_layer is not None and passage.due is None and passage.flow is None:
-            num_bytes, passage.last_layer = passage.last_layer, None
+        flow = passage.flow
+        if passage.last_layer is None or passage.due is not None or (flow is not None and flow.is_over):
+            return
+        num_bytes, passage.last_layer = passage.last_layer, None
+        if flow is None:
             self._send(passage, num_bytes)
+        else:
+            flow.extend(num_bytes)
 
     def _sent(self, passage: _Passage, flow: Flow) -> None:
         # A handover may be given up at the tick at which the transfer ends.
@@ -399,6 +409,64 @@ class Handovers:
                 self._undivided.add(source.request)
                 self._lose_source(source.request)
 
+    def _enqueued(self, leg: Leg) -> None:
+        if leg.handover is not None and self._replicas[leg.replica].is_blocked:
+            self._env.call_at(self._env.now, _DUE, self._look_for_cycle, leg.replica)
+
+    def _look_for_cycle(self, event: Event) -> None:
+        self._break_cycle(cast("int", event.value))
+
+    def _break_cycle(self, replica: int) -> None:
+        """Let the oldest held request start over, if replicas wait for each other's blocks."""
+        cycle: set[int] = set()
+        if not self._is_stuck(replica, cycle):
+            return
+        holders = (source for _, source in self._leases if self._replicas[source.replica].holds(source))
+        oldest = next((source for source in holders if source.replica in cycle), None)
+        if oldest is not None:
+            self._undivided.add(oldest.request)
+            self._lose_source(oldest.request)
+            return
+        reserved = (leg for number in sorted(cycle) for leg in self._replicas[number].loading_legs)
+        if (leg := next(reserved, None)) is not None:
+            self._postpone(self._passages[leg.request], leg)
+
+    def _is_stuck(self, replica: int, cycle: set[int]) -> bool:
+        """Whether only replicas that are stuck themselves could free the blocks that a replica waits for.
+
+        `cycle` collects the replicas that this has been assumed of; it holds for all of them if it holds for the first.
+        """
+        if replica in cycle:
+            return True
+        this = self._replicas[replica]
+        if not this.is_blocked:
+            return False
+        cycle.add(replica)
+        for held in this.held_legs:
+            passage = self._passages.get(held.request)
+            if passage is None or passage.source is not held or not _waits_for_blocks(passage):
+                return False
+            assert passage.target is not None
+            if not self._is_stuck(passage.target, cycle):
+                return False
+        for loading in this.loading_legs:
+            passage = self._passages.get(loading.request)
+            if passage is None or not passage.is_prefilling or passage.flow is not None or passage.due is not None:
+                return False
+            assert passage.source is not None
+            if not self._is_stuck(passage.source.replica, cycle):
+                return False
+        return bool(this.held_legs or this.loading_legs)
+
+    def _postpone(self, passage: _Passage, leg: RunningRequest) -> None:
+        """Free the blocks of a layered transfer at its destination, which gets the request after its prefill."""
+        self._stop(passage)
+        passage.leg = None
+        self._dismissed.add(leg)
+        # The destination still expects it.
+        self._snapshots.sent(leg.replica)
+        self._replicas[leg.replica].withdraw(leg)
+
     def replica_failed(self, replica: int) -> None:
         """Give up the handovers from a replica, and choose other destinations for those to it."""
         for request, passage in list(self._passages.items()):
@@ -469,3 +537,14 @@ class Handovers:
         if passage.flow is not None:
             passage.flow.cancel()
         passage.due = passage.flow = passage.last_layer = None
+
+
+def _waits_for_blocks(passage: _Passage) -> bool:
+    """Whether a request waits at its destination, which has not reserved blocks for it."""
+    leg = passage.leg
+    return (
+        leg is not None
+        and leg.outcome is RequestOutcome.QUEUED
+        and leg.handover is not None
+        and leg.handover.reserved_at == NEVER
+    )

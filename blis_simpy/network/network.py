@@ -320,6 +320,16 @@ class Network:
         flows = [flow for flow, (path, _) in self._in_flight.items() if link in path.links]
         return sum(flow.num_bytes - self.bytes_left(flow) for flow in flows)
 
+    def extend(self, flow: Flow, num_bytes: int) -> None:
+        """Add bytes to a flow; see `Flow.extend`."""
+        if flow.is_over:
+            raise SimulationError.at("flow", "must not be over to be extended", str(flow.state))
+        num_bytes = _size(num_bytes)
+        flow.num_bytes += num_bytes
+        _, group = self._in_flight[flow]
+        if flow.state is FlowState.SENDING and group is not None:
+            group.extend(flow, num_bytes)
+
     def cancel(self, flow: Flow) -> None:
         """End a flow early; see `Flow.cancel`."""
         if flow.is_over:
@@ -400,6 +410,9 @@ class Network:
             if group.ends_at <= now:
                 group.advance(now)
                 ended += group.ended()
+        if not ended:  # the flow has been extended
+            self._share_component(component)
+            return
         if len(ended) > 1:
             ended.sort(key=_NUMBER)
         for flow in ended:
