@@ -497,7 +497,7 @@ class Cluster:
         if replica not in self._draining or self.in_flight(replica):
             return
         drained = self.replicas[replica]
-        if drained.is_idle and not drained.num_held:
+        if drained.is_idle and not drained.held_legs:
             self._draining.discard(replica)
             self._emptied.discard(replica)
             self._lifecycle.terminate(replica)
