@@ -141,8 +141,8 @@ class Router:
 
     Attributes
     ----------
-    rejected : list of Request
-        Requests rejected by admission, in order.
+    rejected : list of int
+        Rows of the requests rejected by admission, in order.
     num_unroutable : int
         Number of requests without a replica for their model.
     planner : LegPlanner or None
@@ -159,7 +159,7 @@ class Router:
         snapshots: SnapshotTable,
         observers: Observers,
     ) -> None:
-        self.rejected: list[Request] = []
+        self.rejected: list[int] = []
         self.num_unroutable = 0
         self.planner: LegPlanner | None = None
         self._env = env
@@ -245,7 +245,7 @@ class Router:
         if not isinstance(decision.admitted, _BOOLS):
             raise self._misbehaved(self._admission, request, "admit must return an AdmissionDecision or a bool", answer)
         if not decision.admitted:
-            self.rejected.append(request)
+            self.rejected.append(request.row)
             self._reject(request, decision.reason)
             return False
         request.admitted_at = state.now
