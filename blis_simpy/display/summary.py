@@ -45,7 +45,7 @@ _DROP = {95: 3, 90: 2, 50: 1}
 """Order in which percentiles are left out of narrow tables."""
 _RATES = ("requests_per_s", "output_tokens_per_s")
 _LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
-_TITLES = {"slo_class": "SLO class"}
+_TITLES = {"slo_class": "SLO class", "prefill_replica": "prefill replica"}
 _MS = ",.3f"
 _SPECS = {"ms": _MS, "requests/s": ",.2f", "output tokens/s": ",.1f"}
 """Formats by unit; other figures are counts."""
@@ -138,14 +138,16 @@ def label_table(result: Result, by: str) -> TextTable:
     result : Result
         The run.
     by : str
-        ``replica``, ``slo_class``, ``model`` or ``tenant``.
+        ``replica``, ``prefill_replica``, ``slo_class``, ``model`` or ``tenant``.
     """
     groups = subsets(result, by)
     outcomes = {name: _outcomes_in_brief(group) for name, group in groups.items()}
     # Most runs complete all their requests.
     shown = [name for name in ("failed", "open") if any(counts[name] for counts in outcomes.values())]
+    # Requests with a prefill replica belong to the one that decodes.
+    title = "decode replica" if by == "replica" and "prefill_replica" in several(result) else _TITLES.get(by, by)
     columns = [
-        TextColumn(_TITLES.get(by, by), align="left"),
+        TextColumn(title, align="left"),
         *(TextColumn(name) for name in ("requests", "completed", *shown)),
         *_columns(*_RATES, drop=3),
         *_columns(*_LATENCIES, drop=1),
