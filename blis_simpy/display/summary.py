@@ -14,7 +14,7 @@ from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTab
 from blis_simpy.errors import ScenarioError
 from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
-from blis_simpy.results.phases import PHASES_WITH_HANDOVERS
+from blis_simpy.results.phases import PHASES_WITH_HANDOVERS, PHASES_WITH_LOADS
 from blis_simpy.results.remarks import remarks
 from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
@@ -40,6 +40,7 @@ __all__ = [
     "table_page",
 ]
 
+_PHASES = PHASES_WITH_LOADS | PHASES_WITH_HANDOVERS
 _PERCENTILES = (50, 90, 95, 99)
 _DROP = {95: 3, 90: 2, 50: 1}
 """Order in which percentiles are left out of narrow tables."""
@@ -103,7 +104,7 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
     rows: list[list[Any]] = [
         [
             name,
-            PHASES_WITH_HANDOVERS[name],
+            _PHASES[name],
             duration / 1000,
             duration / total if total else None,
             Bar(duration / max(total, 1)),

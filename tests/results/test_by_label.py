@@ -53,8 +53,10 @@ def test_no_latency_where_nothing_completed(unserved, nothing):
         ),
         (
             {"metric": "ttft", "by": "colour"},
-            "by is unknown, got 'colour'; known: replica, prefill_replica, slo_class, tenant, model, client, session, "
-            "prefix_group",
+            (
+                "by is unknown, got 'colour'; known: replica, prefill_replica, slo_class, tenant, model, client, "
+                "session, prefix_group"
+            ),
         ),
     ],
 )
