@@ -114,6 +114,7 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
     rows.append(["total", "", total / 1000, 1.0, ""])
     page: list[Line | TextTable] = [(f"{explanation.request}: {explanation.outcome}{preemptions}",)]
     page.append(TextTable(columns, rows))
+    page += [(remark,) for remark in explanation.remarks]
     return page if explanation.decode_step is None else [*page, _step_table(explanation.decode_step)]
 
 

@@ -25,7 +25,7 @@ def plot_splits(sweep: Sweep, metric: str, together: float | None = None, ax: Ax
     """Draw a metric over the numbers of prefill and decode replicas, with confidence bands.
 
     There is one curve for each combination of the settings that are not numbers of replicas. The splits are in the
-    order of the fraction of prefill replicas; a circle marks the best one of each curve.
+    order of the fraction of prefill replicas; circles mark the best ones of each curve.
 
     Parameters
     ----------
@@ -63,8 +63,9 @@ def plot_splits(sweep: Sweep, metric: str, together: float | None = None, ax: Ax
         plot_saturation(places, **ends, ylabel=metric_label(metric), label=name, ax=ax)
         known = [pair for pair in zip(ends["values"], places, strict=True) if not math.isnan(pair[0])]
         if known:
-            best, place = (max if higher_is_better(metric) else min)(known)
-            ax.plot(place, best, "o", markersize=11, markerfacecolor="none", color=figure_style.GREY)
+            best, _ = (max if higher_is_better(metric) else min)(known)
+            at = sorted(place for value, place in known if value == best)
+            ax.plot(at, [best] * len(at), "o", markersize=11, markerfacecolor="none", color=figure_style.GREY)
     if together is not None:
         ax.axhline(together, color=figure_style.GREY, linestyle="--", linewidth=1, label="replicas that do both")
     ax.set_xticks(range(len(splits)), [f"{prefill}+{decode}" for prefill, decode in splits])

@@ -91,6 +91,8 @@ class Explanation(Rendered):
         When it was preempted.
     decode_step : DecodeStep or None
         Terms of the decode step in the middle of its output, if it had one and the latency model explains it.
+    remarks : list of str
+        What to know about these figures.
     """
 
     request: str
@@ -98,6 +100,7 @@ class Explanation(Rendered):
     phases: dict[str, int]
     preempted_at: list[int]
     decode_step: DecodeStep | None = None
+    remarks: list[str] = attrs.field(factory=list)
 
     @property
     def total_us(self) -> int:
