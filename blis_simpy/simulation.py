@@ -27,12 +27,14 @@ from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.migration import migrate_regularly
-from blis_simpy.cluster.policies import PolicyContext, started
+from blis_simpy.cluster.policies import PolicyContext
 from blis_simpy.cluster.policy_builder import build_decision_log, build_policy
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
+from blis_simpy.core.garbage import collected_rarely
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
@@ -43,7 +45,6 @@ from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.network.fabric import Fabric
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
-from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
@@ -56,9 +57,7 @@ from blis_simpy.workload.generator import GeneratedWorkload
 if TYPE_CHECKING:
     from os import PathLike
 
-    from blis_simpy.cluster.deciders import Decider
-    from blis_simpy.cluster.migration import MigrationPolicy
-    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, Decider, MigrationPolicy, RoutingPolicy
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.replica.kv_tier import KVTier
@@ -124,6 +123,7 @@ class Simulation:
     3
     """
 
+    @collected_rarely()
     def __init__(
         self,
         scenario: ScenarioSettings,
@@ -153,6 +153,8 @@ class Simulation:
         streams = RandomStreams(self.seed)
         if requests is not None:
             if isinstance(requests, DataFrame):
+                from blis_simpy.recorded_workloads import RequestWorkload
+
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif (traffic := scenario.traffic()) is not None:
@@ -318,6 +320,7 @@ class Simulation:
         """Whether all requests have ended, or the horizon has come."""
         return self._end_of_run.is_over
 
+    @collected_rarely()
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
@@ -362,6 +365,7 @@ class Simulation:
             if self.env.peek() == inf:
                 self._end_of_run.is_over = True
                 self._check_progress()
+                self._warn_of_waiting()
         except Exception:
             self._failed_at = self.env.now
             raise
@@ -379,6 +383,12 @@ class Simulation:
                     f"form makes no progress: {replica.queue_depth} requests of replica {replica.index} wait for ever"
                 )
                 raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
+
+    def _warn_of_waiting(self) -> None:
+        waiting = [request for request in self.requests if request.outcome < RequestOutcome.COMPLETED]
+        if waiting:
+            text = "requests that wait for ever at the end of the run, tick %d: %d; what %s needs is not released"
+            _log.warning(text, self.env.now, len(waiting), waiting[0].id)
 
     def _checked_pause(self, until: int | str) -> int:
         tick = ticks("until", until)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 import numpy as np
 
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, broken
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
+from blis_simpy.cluster.policy_calls import broken
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, Wakeup, event_priority
 from blis_simpy.core.plugin_faults import place_of
 from blis_simpy.core.request import NEVER, Phase, Request, Route
