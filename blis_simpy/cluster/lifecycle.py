@@ -83,6 +83,8 @@ class _ReplicaLifecycle:
     placed_at: int | None = None
     periods: list[tuple[int, int]] = attrs.field(factory=list)
     gpus: GpuRequest | None = None
+    # Its GPUs as seen by the network, once asked for in this state: each transfer asks.
+    site: Site | None = None
     # Process `bring_up`, while it waits.
     process: simpy.Process | None = None
     # Number of further requests that the warm-up slows down, and that it has to complete.
@@ -157,6 +159,12 @@ class ReplicaLifecycle:
         SimulationError
             If it has none now.
         """
+        this = self._replicas[replica]
+        if this.site is None:
+            this.site = self._new_site(replica)
+        return this.site
+
+    def _new_site(self, replica: int) -> Site:
         this, endpoint = self._replicas[replica], replica_endpoint(replica)
         if self.placement is None:
             return Site(endpoint, this.num_gpus, node=endpoint)
@@ -253,7 +261,7 @@ class ReplicaLifecycle:
         to_end = state is ReplicaState.TERMINATED and before is not ReplicaState.TERMINATED
         if state not in _NEXT[before] and not to_end:
             raise SimulationError.at(f"replica {replica}", f"is {before} and cannot become {state}")
-        this.state = state
+        this.state, this.site = state, None
         if state is ReplicaState.LOADING:
             this.placed_at = self._env.now
         elif to_end and this.placed_at is not None:

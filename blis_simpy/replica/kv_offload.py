@@ -251,19 +251,33 @@ class TwoTier(SingleBlocks):
         """Store prompt tokens, first in the room of the last block."""
         if self._new_blocks(layout, end - start) > self.pool.free:
             return False
+        size, keys = self.block_size, leg.keys or []
+        assert isinstance(keys, list)  # by `_keys_of`
         while start < end:
-            if not 0 < layout.fill < self.block_size:
+            if not 0 < layout.fill < size:
                 self._open_block(leg, layout)
-            stored = min(self.block_size - layout.fill, end - start)
-            layout.tail += self._pieces(leg, start, start + stored)
-            layout.fill += stored
-            start += stored
-            if layout.fill == self.block_size:
-                block = layout.blocks[-1]
-                parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
+            number = len(layout.blocks) - 1
+            block, parent = layout.blocks[number], layout.blocks[number - 1].key if number else 0
+            if (
+                start + size <= end
+                and start == number * size
+                and number < len(keys)
+                and (not number or parent == keys[number - 1])
+            ):
+                # A whole block after those of the prompt so far: its key is known from the lookup.
+                start += size
+                layout.fill = size
+                block.key = keys[number]
+            else:
+                stored = min(size - layout.fill, end - start)
+                layout.tail += self._pieces(leg, start, start + stored)
+                layout.fill += stored
+                start += stored
+                if layout.fill < size:
+                    break
                 block.key = self._keys.key(parent, layout.tail)
-                self._found[block.key] = block
-                layout.keys.append(block.key)
+            self._found[block.key] = block
+            layout.keys.append(block.key)
         self._finish(leg, layout, end)
         return True
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from blis_simpy.core.request import NEVER, Request, RequestOutcome
+from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.core.table import Table
-from blis_simpy.errors import ScenarioError
 from blis_simpy.results.legs import HANDOVER_COLUMNS, handover_column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
+
+    from blis_simpy.core.request_log import RequestLog
 
 __all__ = ["RequestTable"]
 
@@ -107,13 +105,13 @@ class RequestTable(Table):
     )
 
     @classmethod
-    def of_requests(cls, requests: Sequence[Request], *, with_handovers: bool = False) -> Self:
-        """Make the table of some requests; a column is computed when it is first accessed.
+    def of_requests(cls, requests: RequestLog, *, with_handovers: bool = False) -> Self:
+        """Make the table of the requests of a run; a column is computed when it is first accessed.
 
         Parameters
         ----------
-        requests : sequence of Request
-            The requests, in the order of the rows.
+        requests : RequestLog
+            The requests.
         with_handovers : bool, default False
             Whether to add the columns of handovers.
         """
@@ -152,14 +150,8 @@ class RequestTable(Table):
         return self.with_outcome(RequestOutcome.COMPLETED)
 
 
-def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
+def _column(requests: RequestLog, name: str) -> NDArray[Any]:
     if name in HANDOVER_COLUMNS:
         return handover_column(requests, name)
-    if name in _INTEGERS:
-        try:
-            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
-        except OverflowError:
-            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
-    if name == "outcome":
-        return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
-    return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)
+    column = requests.column(_INTEGERS.get(name, name))
+    return np.asarray(_OUTCOMES[column]) if name == "outcome" else column
