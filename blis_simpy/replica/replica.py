@@ -29,7 +29,7 @@ from blis_simpy.replica.tiered_store import TieredStore
 from blis_simpy.replica.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
     from simpy.events import Event
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.tier_pool import TierPool
+    from blis_simpy.replica.tier_transfers import LoadRecord
 
 __all__ = ["Intake", "Replica"]
 
@@ -487,6 +488,11 @@ class Replica:
     def kv_tiers(self) -> list[KVTier]:
         """The KV tiers that the replica has used."""
         return [] if self._tiers is None else self._tiers.known_tiers
+
+    @property
+    def kv_loads(self) -> Mapping[int, LoadRecord] | None:
+        """What requests have loaded from KV tiers here; None without tiers."""
+        return None if self._tiers is None else self._tiers.records
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""

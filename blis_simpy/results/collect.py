@@ -84,7 +84,8 @@ def collect(
     is_over : bool
         Whether nothing will change any more; else what changes must not show in the result.
     """
-    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers)
+    loads = [replica.kv_loads for replica in cluster.replicas if replica.kv_loads is not None]
+    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers, loads=loads)
     if not is_over:
         table = table.frozen()
         decisions = decisions.copy() if decisions is not None else None

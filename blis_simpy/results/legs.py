@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from blis_simpy.core.request import NEVER, Leg, Phase, Request
 from blis_simpy.core.table import Table
+from blis_simpy.network.fabric import UNCONTENDED_BANDWIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from blis_simpy.core.request_log import RequestLog
     from blis_simpy.replica.log import StepLog
+    from blis_simpy.scenario_settings import ScenarioSettings
 
-__all__ = ["HANDOVER_COLUMNS", "LegTable", "carried_gaps", "handover_column", "leg_table"]
+__all__ = ["HANDOVER_COLUMNS", "LegTable", "carried_gaps", "handover_column", "leg_table", "uncontended_transfers"]
 
 HANDOVER_COLUMNS = (
     "prefill_replica",
@@ -135,6 +137,14 @@ def _handover_figures(request: Request) -> dict[str, int]:
         }
         leg = handover.source
     return figures
+
+
+def uncontended_transfers(scenario: ScenarioSettings, requests: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Say that KV blocks of some requests were sent although the scenario has no network; empty if none were."""
+    if scenario.network is not None or "kv_bytes" not in requests or not requests["kv_bytes"].any():
+        return []
+    rate = f"{UNCONTENDED_BANDWIDTH / 1e9:g} GB/s"
+    return [f"without a network, each transfer between replicas has {rate} of its own, however many there are"]
 
 
 def carried_gaps(legs: Sequence[Leg], steps: Sequence[StepLog]) -> list[tuple[Leg, int]]:

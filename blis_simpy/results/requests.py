@@ -11,11 +11,14 @@ from blis_simpy.core.table import Table
 from blis_simpy.results.legs import HANDOVER_COLUMNS, handover_column
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from blis_simpy.core.request_log import RequestLog
+    from blis_simpy.replica.tier_transfers import LoadRecord
 
-__all__ = ["RequestTable"]
+__all__ = ["KV_LOAD_COLUMNS", "RequestTable"]
 
 _INTEGERS = {
     "arrived_at_us": "arrived_at",
@@ -46,6 +49,8 @@ _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
 _LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
 _NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
+KV_LOAD_COLUMNS = ("kv_load_started_at_us", "kv_load_us", "kv_loaded_tokens")
+"""Columns of the table of requests in a run with KV tiers."""
 _FINAL_FIRST = (
     RequestOutcome.COMPLETED,
     RequestOutcome.TIMED_OUT,
@@ -80,6 +85,9 @@ class RequestTable(Table):
     and filled at the decode replica), ``decode_scheduled_at_us`` (first joined a batch there), ``kv_bytes`` (of all
     transfers), ``kv_wait_us`` (end of the prefill to the allocation), ``kv_transfer_us`` (allocation to the last byte)
     and ``num_migrations``.
+
+    In a run with KV tiers: ``kv_load_started_at_us`` (first left the wait queue for blocks from a tier), ``kv_load_us``
+    (time in which it waited for them, on all replicas) and ``kv_loaded_tokens`` (in blocks that it loaded itself).
     """
 
     _NEVER: ClassVar[frozenset[str]] = frozenset(
@@ -99,13 +107,20 @@ class RequestTable(Table):
             "finished_at_us",
             "due_at_us",
             "replica",
+            "kv_load_started_at_us",
             *HANDOVER_COLUMNS,
         }
         - {"kv_bytes", "num_migrations"}
     )
 
     @classmethod
-    def of_requests(cls, requests: RequestLog, *, with_handovers: bool = False) -> Self:
+    def of_requests(
+        cls,
+        requests: RequestLog,
+        *,
+        with_handovers: bool = False,
+        loads: Sequence[Mapping[int, LoadRecord]] = (),
+    ) -> Self:
         """Make the table of the requests of a run; a column is computed when it is first accessed.
 
         Parameters
@@ -114,9 +129,18 @@ class RequestTable(Table):
             The requests.
         with_handovers : bool, default False
             Whether to add the columns of handovers.
+        loads : sequence of mapping, optional
+            What each replica with KV tiers has loaded, by row; adds the columns of it.
         """
-        names = (*_NAMES, *HANDOVER_COLUMNS) if with_handovers else _NAMES
-        return cls(names, len(requests), lambda name: _column(requests, name))
+        handovers = HANDOVER_COLUMNS if with_handovers else ()
+        names = (*_NAMES, *handovers, *(KV_LOAD_COLUMNS if loads else ()))
+        return cls(
+            names,
+            len(requests),
+            lambda name: (
+                _load_column(len(requests), loads, name) if name in KV_LOAD_COLUMNS else _column(requests, name)
+            ),
+        )
 
     def _compute(self, name: str) -> NDArray[Any]:
         return self._derived(name) if name in _DERIVED else self._make(name)
@@ -148,6 +172,18 @@ class RequestTable(Table):
     def completed(self) -> NDArray[np.bool_]:
         """Which requests completed; shape (num_rows,)."""
         return self.with_outcome(RequestOutcome.COMPLETED)
+
+
+def _load_column(num_rows: int, loads: Sequence[Mapping[int, LoadRecord]], name: str) -> NDArray[np.int64]:
+    """Return a column of `KV_LOAD_COLUMNS`."""
+    values = np.full(num_rows, NEVER if name == "kv_load_started_at_us" else 0)
+    for of_replica in loads:
+        for row, record in of_replica.items():
+            if name != "kv_load_started_at_us":
+                values[row] += record.wait_us if name == "kv_load_us" else record.tokens
+            elif values[row] == NEVER or record.started_at < values[row]:
+                values[row] = record.started_at
+    return values
 
 
 def _column(requests: RequestLog, name: str) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
+from blis_simpy.results.legs import uncontended_transfers
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.run_judgements import RunJudgements
@@ -268,7 +269,11 @@ class Result(Rendered):
         """
         explanation = explain(self.requests, self.preemptions, self.aggregate.ended_at, request_id)
         row = int(np.flatnonzero(self.requests["id"] == request_id)[0])
-        return attrs.evolve(explanation, decode_step=middle_decode_step(self.requests, self.scenario, row))
+        return attrs.evolve(
+            explanation,
+            decode_step=middle_decode_step(self.requests, self.scenario, row),
+            remarks=uncontended_transfers(self.scenario, self.requests.take(np.array([row]))),
+        )
 
     @cached_property
     def anomalies(self) -> dict[str, int]:

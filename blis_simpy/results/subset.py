@@ -13,6 +13,7 @@ from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.metrics import get_metric, known_metrics
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.results.selectors import REPLICAS
 from blis_simpy.results.slo import SLOReport
 from blis_simpy.units import ticks
 
@@ -82,8 +83,9 @@ class RequestSubset(Rendered):
             window.
         **labels
             Value, or collection of values, of a column of the request table: ``slo_class="batch"``,
-            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class
-            and the tenant ``default`` include requests without any.
+            ``replica=[0, 1]`` (the last one of a request), ``prefill_replica=0``, ``tenant=...``,
+            ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class and the tenant ``default`` include
+            requests without any.
 
         Raises
         ------
@@ -132,7 +134,7 @@ class RequestSubset(Rendered):
         return self.where(**labels)
 
     def _check_known(self, label: str, value: Any) -> None:
-        if label == "replica":
+        if label in REPLICAS:
             known: Collection[Any] = range(len(self._replicas))
         else:
             of_requests = self._all[label]
