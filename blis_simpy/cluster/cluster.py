@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.cluster.deciders import Decider
 from blis_simpy.cluster.handovers import HandoverRules, Handovers
 from blis_simpy.cluster.leg_planner import LegPlanner
 from blis_simpy.cluster.lifecycle import ReplicaLifecycle, ReplicaState
-from blis_simpy.cluster.policies import RoutingPolicy
+from blis_simpy.cluster.policies import Decider, RoutingPolicy
 from blis_simpy.cluster.roles import check_roles
 from blis_simpy.cluster.router import Router, RouterTiming
 from blis_simpy.cluster.settings import DRAIN_POLICIES

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from blis_simpy.cluster.deciders import Decider
-from blis_simpy.cluster.migration import MigrationPolicy
-from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+from blis_simpy.cluster.policies import AdmissionPolicy, Decider, MigrationPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.network.settings import PoolNetwork
@@ -34,6 +32,7 @@ __all__ = [
     "LifecycleSettings",
     "MigrationSettings",
     "NodePool",
+    "Process",
     "ReplicaGroup",
     "RouterSettings",
     "Routing",
@@ -52,6 +51,8 @@ Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., Rou
 
 Migration: TypeAlias = str | Mapping[str, Any] | MigrationPolicy | Callable[..., MigrationPolicy]
 """Migration policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
+"""Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
 DeciderLike: TypeAlias = str | Mapping[str, Any] | Decider | Callable[..., Decider]
 """Decider: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 

@@ -490,7 +490,7 @@ class Replica:
         return [] if self._tiers is None else self._tiers.known_tiers
 
     @property
-    def kv_loads(self) -> Mapping[Request, LoadRecord] | None:
+    def kv_loads(self) -> Mapping[int, LoadRecord] | None:
         """What requests have loaded from KV tiers here; None without tiers."""
         return None if self._tiers is None else self._tiers.records
 

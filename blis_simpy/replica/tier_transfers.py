@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from blis_simpy.core.block_keys import BlockKeys
     from blis_simpy.core.environment import Environment
-    from blis_simpy.core.request import Request
     from blis_simpy.latency.base import LatencyModel
     from blis_simpy.network.flow import Flow
     from blis_simpy.replica.kv_tier import KVTier
@@ -133,7 +132,7 @@ class TierTransfers:
 
     Attributes
     ----------
-    records : dict of Request to LoadRecord
+    records : dict of int to LoadRecord
         Requests that have waited for blocks from a tier.
     """
 
@@ -168,7 +167,7 @@ class TierTransfers:
         self._evicted: list[int] = []
         self._fails = False
         self._receiver = receiver
-        self.records: dict[Request, LoadRecord] = {}
+        self.records: dict[int, LoadRecord] = {}
         # Since when requests wait for their blocks.
         self._waiting_since: dict[RunningRequest, int] = {}
 
@@ -310,18 +309,18 @@ class TierTransfers:
                     for key in keys:
                         tier.remove(key)
             self._end_wait(leg)
-            self.records[leg.request].tokens += sum(blocks for _, _, blocks in plan.parts) * self._block_size
+            self.records[leg.request.row].tokens += sum(blocks for _, _, blocks in plan.parts) * self._block_size
             self._receiver.loaded(leg, plan.blocks * self._block_size)
 
     def _wait(self, leg: RunningRequest) -> None:
         now = self._env.now
         self._waiting_since[leg] = now
-        if leg.request not in self.records:
-            self.records[leg.request] = LoadRecord(now)
+        if leg.request.row not in self.records:
+            self.records[leg.request.row] = LoadRecord(now)
 
     def _end_wait(self, leg: RunningRequest) -> None:
         if (since := self._waiting_since.pop(leg, None)) is not None:
-            self.records[leg.request].wait_us += self._env.now - since
+            self.records[leg.request.row].wait_us += self._env.now - since
 
     def _end_load(self, leg: RunningRequest) -> None:
         plan, arrival = self._loads.pop(leg)

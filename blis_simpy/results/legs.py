@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.core.request_log import RequestLog
     from blis_simpy.replica.log import StepLog
     from blis_simpy.scenario_settings import ScenarioSettings
 
@@ -34,6 +35,7 @@ HANDOVER_COLUMNS = (
 )
 """Columns of the table of requests in a run with handovers."""
 
+_COUNTED = ("kv_bytes", "num_migrations")
 _LEG_COLUMNS = (
     "request",
     "leg",
@@ -95,15 +97,19 @@ def _leg_row(leg: Leg) -> tuple[object, ...]:
     )
 
 
-def handover_column(requests: Sequence[Request], name: str) -> NDArray[np.int64]:
+def handover_column(requests: RequestLog, name: str) -> NDArray[np.int64]:
     """Return a column of `HANDOVER_COLUMNS`."""
-    return np.array([_handover_figures(request)[name] for request in requests], dtype=np.int64)
+    # Packed requests have a single leg.
+    column = np.full(len(requests), 0 if name in _COUNTED else NEVER)
+    for request in requests.objects():
+        column[request.row] = _handover_figures(request)[name]
+    return column
 
 
 def _handover_figures(request: Request) -> dict[str, int]:
     """Figures of the handovers of a request on its way to its last replica."""
     figures = dict.fromkeys(HANDOVER_COLUMNS, NEVER)
-    figures["kv_bytes"] = figures["num_migrations"] = 0
+    figures |= dict.fromkeys(_COUNTED, 0)
     prefill = next((leg for leg in request.earlier_legs[::-1] if leg.phase is Phase.PREFILL), None)
     leg = request.leg
     if leg is None:
@@ -147,7 +153,7 @@ def carried_gaps(legs: Sequence[Leg], steps: Sequence[StepLog]) -> list[tuple[Le
     Parameters
     ----------
     legs : sequence of Leg
-        Completed legs, of which some continue others.
+        Completed legs that continue others with their outputs.
     steps : sequence of StepLog
         Steps of all replicas, by index.
 

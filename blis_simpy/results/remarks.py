@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blis_simpy.results.legs import uncontended_transfers
-from blis_simpy.results.stationarity import stationarity
+from blis_simpy.results.stationarity import queue_grows, stationarity
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _emptiness(result: Result) -> Iterator[str]:
 
 def _saturation(result: Result) -> Iterator[str]:
     trend = stationarity(result.requests)
-    if trend.queue_grows:
+    if queue_grows([trend]):
         yield (
             f"beyond saturation: TTFT grows from arrival to arrival, and {trend.backlog:,} requests were left at the "
             "last one; latencies depend on the length of the run"

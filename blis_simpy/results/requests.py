@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from blis_simpy.core.request import NEVER, Request, RequestOutcome
+from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.core.table import Table
-from blis_simpy.errors import ScenarioError
 from blis_simpy.results.legs import HANDOVER_COLUMNS, handover_column
 
 if TYPE_CHECKING:
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from blis_simpy.core.request_log import RequestLog
     from blis_simpy.replica.tier_transfers import LoadRecord
 
 __all__ = ["KV_LOAD_COLUMNS", "RequestTable"]
@@ -117,28 +116,30 @@ class RequestTable(Table):
     @classmethod
     def of_requests(
         cls,
-        requests: Sequence[Request],
+        requests: RequestLog,
         *,
         with_handovers: bool = False,
-        loads: Sequence[Mapping[Request, LoadRecord]] = (),
+        loads: Sequence[Mapping[int, LoadRecord]] = (),
     ) -> Self:
-        """Make the table of some requests; a column is computed when it is first accessed.
+        """Make the table of the requests of a run; a column is computed when it is first accessed.
 
         Parameters
         ----------
-        requests : sequence of Request
-            The requests, in the order of the rows.
+        requests : RequestLog
+            The requests.
         with_handovers : bool, default False
             Whether to add the columns of handovers.
         loads : sequence of mapping, optional
-            What each replica with KV tiers has loaded; adds the columns of it.
+            What each replica with KV tiers has loaded, by row; adds the columns of it.
         """
         handovers = HANDOVER_COLUMNS if with_handovers else ()
         names = (*_NAMES, *handovers, *(KV_LOAD_COLUMNS if loads else ()))
         return cls(
             names,
             len(requests),
-            lambda name: _load_column(requests, loads, name) if name in KV_LOAD_COLUMNS else _column(requests, name),
+            lambda name: (
+                _load_column(len(requests), loads, name) if name in KV_LOAD_COLUMNS else _column(requests, name)
+            ),
         )
 
     def _compute(self, name: str) -> NDArray[Any]:
@@ -173,28 +174,20 @@ class RequestTable(Table):
         return self.with_outcome(RequestOutcome.COMPLETED)
 
 
-def _load_column(
-    requests: Sequence[Request], loads: Sequence[Mapping[Request, LoadRecord]], name: str
-) -> NDArray[np.int64]:
+def _load_column(num_rows: int, loads: Sequence[Mapping[int, LoadRecord]], name: str) -> NDArray[np.int64]:
     """Return a column of `KV_LOAD_COLUMNS`."""
-    values = []
-    for request in requests:
-        records = [of_replica[request] for of_replica in loads if request in of_replica]
-        if name == "kv_load_started_at_us":
-            values.append(min((record.started_at for record in records), default=NEVER))
-        else:
-            values.append(sum(record.wait_us if name == "kv_load_us" else record.tokens for record in records))
-    return np.array(values, dtype=np.int64)
+    values = np.full(num_rows, NEVER if name == "kv_load_started_at_us" else 0)
+    for of_replica in loads:
+        for row, record in of_replica.items():
+            if name != "kv_load_started_at_us":
+                values[row] += record.wait_us if name == "kv_load_us" else record.tokens
+            elif values[row] == NEVER or record.started_at < values[row]:
+                values[row] = record.started_at
+    return values
 
 
-def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
+def _column(requests: RequestLog, name: str) -> NDArray[Any]:
     if name in HANDOVER_COLUMNS:
         return handover_column(requests, name)
-    if name in _INTEGERS:
-        try:
-            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
-        except OverflowError:
-            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
-    if name == "outcome":
-        return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
-    return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)
+    column = requests.column(_INTEGERS.get(name, name))
+    return np.asarray(_OUTCOMES[column]) if name == "outcome" else column

@@ -25,6 +25,8 @@ from blis_simpy.results.subset import RequestSubset
 if TYPE_CHECKING:
     from os import PathLike
 
+    from numpy.typing import ArrayLike
+
     from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.core.table import Table
     from blis_simpy.results.percentiles import Percentiles
@@ -92,7 +94,15 @@ class Result(Rendered):
         judged = RunJudgements(self.record)
         return RequestSubset(self.record, rows, judged=judged, start=0, end=self.aggregate.ended_at)
 
-    def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
+    def where(
+        self,
+        mask: ArrayLike | None = None,
+        /,
+        *,
+        start: int | str | None = None,
+        end: int | str | None = None,
+        **labels: Any,
+    ) -> RequestSubset:
         """Select requests; see `RequestSubset.where`. Without arguments, all requests.
 
         Examples
@@ -100,8 +110,10 @@ class Result(Rendered):
         >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
         >>> result.where(start="1s", replica=0).metric("requests")
         8.0
+        >>> result.where(result.requests["input_tokens"] > 600).metric("requests")
+        2.0
         """
-        return self._all_requests.where(start=start, end=end, **labels)
+        return self._all_requests.where(mask, start=start, end=end, **labels)
 
     def metric(self, name: str) -> float:
         """Return one figure of the run by name.
