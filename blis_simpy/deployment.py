@@ -122,6 +122,15 @@ class ResolvedDeployment:
         except ScenarioError:  # layers that are not understood
             return None
 
+    def weight_bytes(self) -> float | None:
+        """Return the size of the weights of a replica, as stored, bytes; None without an architecture."""
+        if self.model is None:
+            return None
+        try:
+            return self.model.architecture.weight_bytes
+        except ScenarioError:  # layers that are not understood
+            return None
+
 
 def resolve(scenario: ScenarioSettings) -> ResolvedDeployment:
     """Resolve the settings of a replica.

@@ -271,6 +271,7 @@ class Simulation:
             make=partial(self._make_replica, group, deployment),
             role=role,
             kv_bytes_per_token=deployment.kv_bytes_per_token,
+            weight_bytes=deployment.weight_bytes,
         )
 
     def _make_replica(self, group: ScenarioSettings, deployment: ResolvedDeployment, index: int) -> Replica:

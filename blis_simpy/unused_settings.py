@@ -80,7 +80,11 @@ def _of_cluster(scenario: ScenarioSettings) -> Iterator[str]:
         yield from _unused(router, "router.", reason, "decision_alternatives")
     if is_fixed:
         reason = "replicas that exist at the start are loaded; it needs node_pools, or processes that change replicas"
-        yield from _unused(lifecycle, "lifecycle.", reason, "loading_delay", "loading_delay_stddev")
+        yield from _unused(
+            lifecycle, "lifecycle.", reason, "loading_delay", "loading_delay_stddev", "weights_bandwidth"
+        )
+    if lifecycle.weights_bandwidth is None:
+        yield from _unused(lifecycle, "lifecycle.", "it needs lifecycle.weights_bandwidth", "weights_size")
     if set(scenario.roles) == {"both"}:
         names = ("decider", "prefill_policy", "transfer", "first_token", "num_layers")
         yield from _unused(scenario.disaggregation, "disaggregation.", "no group is for prefill or decode only", *names)

@@ -6,6 +6,7 @@ replica is submitted to the router again: it keeps its arrival and deadline, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from blis_simpy.cluster.router import Router, RouterTiming
 from blis_simpy.cluster.settings import DRAIN_POLICIES
 from blis_simpy.cluster.snapshots import SnapshotTable
 from blis_simpy.core.request import Phase, RequestOutcome
-from blis_simpy.errors import SimulationError
+from blis_simpy.errors import ScenarioError, SimulationError
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import plain
 from blis_simpy.replica.replica import Intake, Replica
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Leg, Request, Route
     from blis_simpy.network.fabric import Site
+    from blis_simpy.network.flow import Flow
 
 __all__ = ["Cluster", "Disaggregation", "ReplicaKind"]
 
+_WEIGHTS = "weights"
 _BOTH = Phase.BOTH
 _RUNNING = RequestOutcome.RUNNING
 _WITHDRAWN = RequestOutcome.WITHDRAWN
@@ -64,6 +67,8 @@ class ReplicaKind:
         Phases that they serve: ``both``, ``prefill`` or ``decode``.
     kv_bytes_per_token : callable
         Returns the size of the KV cache of a token on all GPUs of a replica; None if unknown.
+    weight_bytes : callable
+        Returns the size of the weights of a replica; None if unknown.
     """
 
     model: str
@@ -73,6 +78,7 @@ class ReplicaKind:
     make: Callable[[int], Replica]
     role: str = "both"
     kv_bytes_per_token: Callable[[], float | None] = lambda: None
+    weight_bytes: Callable[[], float | None] = lambda: None
 
 
 @attrs.frozen(kw_only=True)
@@ -167,7 +173,22 @@ class Cluster:
         observers.add("leg_finished", self._leg_finished, last=True)
         observers.add("replica_state", self._replica_state)
         observers.add("idle", self._end_drain)
-        self._lifecycle = ReplicaLifecycle(env, settings=lifecycle, pools=pools, streams=streams, observers=observers)
+        self._lifecycle = ReplicaLifecycle(
+            env,
+            settings=lifecycle,
+            pools=pools,
+            streams=streams,
+            observers=observers,
+            fetch_weights=None if lifecycle.weights_bandwidth is None else self._fetch_weights,
+        )
+        self._weights_size = lifecycle.weights_size
+        if lifecycle.weights_bandwidth is not None:
+            network = disaggregation.network
+            network.attach(
+                _WEIGHTS,
+                out=network.add_link(f"{_WEIGHTS} read", lifecycle.weights_bandwidth),
+                into=network.add_link(f"{_WEIGHTS} write", math.inf),
+            )
         for group, kind in enumerate(kinds):
             for _ in range(kind.replicas):
                 self._add(group, loaded=True)
@@ -380,6 +401,14 @@ class Cluster:
                 is_undivided=handovers.is_undivided,
             )
         return self._handovers
+
+    def _fetch_weights(self, replica: int) -> Flow:
+        kind = self._kinds[self._groups[replica]]
+        size = kind.weight_bytes() if self._weights_size is None else self._weights_size
+        if size is None:
+            rule = f"must be given with weights_bandwidth: the architecture of {kind.model} is not known"
+            raise ScenarioError.at("lifecycle.weights_size", rule)
+        return self._disaggregation.network.send(_WEIGHTS, replica, math.ceil(size), kind=_WEIGHTS)
 
     def _kv_bytes_per_token(self, replica: int) -> float:
         group = self._groups[replica]

@@ -11,7 +11,15 @@ from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.network.settings import PoolNetwork
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_NODES, MAX_REPLICAS
-from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
+from blis_simpy.settings.field_types import (
+    Accepts,
+    Duration,
+    OptionalBandwidth,
+    OptionalPart,
+    OptionalPath,
+    OptionalSize,
+    Plugin,
+)
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 __all__ = [
@@ -272,6 +280,22 @@ class LifecycleSettings:
     )
     loading_delay_stddev: Duration = setting(
         default=0, help="Standard deviation of the loading delay.", unit="us", ge=0, dimension="duration"
+    )
+    weights_bandwidth: OptionalBandwidth = setting(
+        default=None,
+        help="Bandwidth of a store from which these replicas get their weights over the network before the loading "
+        "delay; all that load at a time share it. Unset means that the loading delay includes the transfer.",
+        unit="bytes/s",
+        ge=1,
+        finite=False,
+        dimension="bandwidth",
+    )
+    weights_size: OptionalSize = setting(
+        default=None,
+        help="Size of the weights of a replica; unset means that of the model.",
+        unit="bytes",
+        ge=1,
+        dimension="size",
     )
     warm_up_requests: int = setting(
         default=0, help="Number of requests that a new replica completes before it is warm.", unit="requests", ge=0

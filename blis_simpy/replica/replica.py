@@ -150,6 +150,7 @@ class Replica:
                 block_size=kv_settings.block_size,
                 always=kv_settings.load_if == "always",
                 max_loading=kv_settings.max_loading,
+                prefetch_after=kv_settings.prefetch_after,
                 receiver=self,
             )
             self._kv = TieredStore(

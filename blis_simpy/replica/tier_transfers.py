@@ -127,6 +127,8 @@ class TierTransfers:
         Whether to load even if a recomputation is faster.
     max_loading : int or None
         Most requests that load at a time; None = unlimited.
+    prefetch_after : int or None, µs
+        Time from the end of a request of a session to the prefetch of its chunks; None = no such prefetch.
     receiver : Receiver
         The replica.
 
@@ -146,6 +148,7 @@ class TierTransfers:
         block_size: int,
         always: bool,
         max_loading: int | None,
+        prefetch_after: int | None,
         receiver: Receiver,
     ) -> None:
         self._env = env
@@ -157,6 +160,7 @@ class TierTransfers:
         self._block_size = block_size
         self._always = always
         self._max_loading = max_loading
+        self._prefetch_after = prefetch_after
         self._found_tiers: list[KVTier] = []
         self._loads: dict[RunningRequest, tuple[LoadPlan, Arrival]] = {}
         self._arriving: dict[int, Arrival] = {}
@@ -356,8 +360,19 @@ class TierTransfers:
         """Copy the chunks of a request that only lower tiers have to the first tier."""
         if not leg.keys:
             return
+        for tier, keys in self._in_lower_tiers(
+            self._chunk_keys(cast("BlockKeys", leg.keys), cached // self._pool.chunk)
+        ):
+            blocks = len(keys) * self._pool.chunk
+            size = self._pool.num_bytes(blocks)
+            load_us = self._network.expected_time(tier.endpoint, self._endpoint, size)
+            if self._always or load_us < self._recomputation_us(leg, cached, blocks):
+                self._prefetch(tier, keys)
+
+    def _in_lower_tiers(self, keys: Iterable[int]) -> list[tuple[KVTier, list[int]]]:
+        """Return the chunks of a prompt that only lower tiers have, by their tiers, up to the first that none has."""
         first, found = self._tiers[0], []
-        for key in self._chunk_keys(cast("BlockKeys", leg.keys), cached // self._pool.chunk):
+        for key in keys:
             tier = self._tier_of(key)
             if key in self._arriving or (tier is None and not first.has(key)):
                 break
@@ -365,12 +380,13 @@ class TierTransfers:
             first.use(key)
             if tier is not None and tier is not first and not first.has(key):
                 found.append((tier, key))
-        for tier, group in groupby(found, key=lambda pair: pair[0]):
-            keys = [key for _, key in group]
-            blocks = len(keys) * self._pool.chunk
-            size = self._pool.num_bytes(blocks)
-            load_us = self._network.expected_time(tier.endpoint, self._endpoint, size)
-            if self._always or load_us < self._recomputation_us(leg, cached, blocks):
+        return [(tier, [key for _, key in group]) for tier, group in groupby(found, key=lambda pair: pair[0])]
+
+    def _expect_return(self, event: Event) -> None:
+        """Prefetch the chunks of a session, for which no request waits yet."""
+        # A replica that was restarted has no memories before its first request.
+        if self._found_tiers:
+            for tier, keys in self._in_lower_tiers(cast("list[int]", event.value)):
                 self._prefetch(tier, keys)
 
     def _prefetch(self, tier: KVTier, keys: list[int]) -> None:
@@ -429,6 +445,8 @@ class TierTransfers:
                 is_written = settings.write_on == "computation" and settings.write_after == 1
                 if settings.write_on != "eviction":
                     self._write(number, keys[prefilled:] if is_written else keys, leg.request.id)
+            if self._prefetch_after is not None and leg.request.session:
+                self._env.call_at(self._env.now + self._prefetch_after, _FLOW, self._expect_return, keys)
 
     def evicted(self, keys: Iterable[int]) -> None:
         """Write chunks that the GPU loses; those of one tick together."""

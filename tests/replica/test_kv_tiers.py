@@ -267,6 +267,20 @@ def test_prefetch_copies_blocks_to_the_first_tier_on_the_way_to_the_queue():
     assert transfers(simulation, "kv load") == [("request_4", 4_000_600, 4_000_840)]
 
 
+@pytest.mark.parametrize(("session", "prefetched"), [("s", [("", 3_506_120, 3_506_632)]), ("", [])])
+def test_blocks_of_a_session_are_prefetched_for_its_expected_return(session, prefetched):
+    """The first request ends at 6.12 ms; 3.5 s later, its 16 blocks are in the drive only: 512 us."""
+    drive = tier("nvme", write_on="eviction", read_bandwidth="0.5 GB/s")
+    settings = scenario(tier(blocks=20), drive, prefetch_after="3.5s")
+    served = requests(("a", 256), ("b", 256), ("c", 320), ("d", 800), ("a", 256))
+    for one in (served[0], served[-1]):
+        one.session = session
+    simulation = run(settings, served)
+    assert transfers(simulation, "kv prefetch") == prefetched
+    if session:
+        assert transfers(simulation, "kv load") == [("request_4", 4_000_000, 4_000_240)]
+
+
 def test_a_load_waits_for_a_prefetch_of_its_blocks():
     drive = tier("nvme", write_on="eviction", read_bandwidth="0.5 GB/s")
     served = requests(("a", 256), ("b", 256), ("c", 320), ("d", 800), ("a", 256))
