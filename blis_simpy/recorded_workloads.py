@@ -123,7 +123,7 @@ class TraceWorkload(Traffic):
         WorkloadTraceError
             As `load` does.
         """
-        workload = GeneratedWorkload.of_requests(self.load().requests())
+        workload = GeneratedWorkload.of_requests(self.load().rows())
         return attrs.evolve(workload, max_in_flight=self.max_in_flight)
 
     def labels(self, name: str, *, defaults: str | None = None) -> set[str]:

@@ -40,6 +40,7 @@ from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
 from blis_simpy.core.request_log import RequestLog
+from blis_simpy.core.request_rows import RequestRows
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.network.fabric import Fabric
@@ -156,7 +157,9 @@ class Simulation:
                 from blis_simpy.recorded_workloads import RequestWorkload
 
                 requests = RequestWorkload.of_table(requests).requests
-            workload = GeneratedWorkload.of_requests(validate_requests(requests))
+            # Rows come from a trace, which is checked when it is read.
+            checked = requests if isinstance(requests, RequestRows) else validate_requests(requests)
+            workload = GeneratedWorkload.of_requests(checked)
         elif (traffic := scenario.traffic()) is not None:
             workload = traffic.generate(streams, scenario.end, defaults=scenario.defaults)
         elif scenario.processes:
@@ -720,11 +723,11 @@ def replay(
     from blis_simpy.trace_files.trace import Trace, default_horizon
 
     trace = trace if isinstance(trace, Trace) else load_trace(trace)
-    requests = trace.requests()
+    requests = trace.rows()
     has_default_horizon = scenario.horizon is None and trace.has_default_horizon and scenario.is_as_in_blis
     del trace  # the columns of a long one are large
     if has_default_horizon:
-        scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
+        scenario = scenario.with_(horizon=default_horizon(requests.arrivals.tolist()))
     simulation = Simulation(scenario, seed=seed, requests=requests, check=check)
     del requests  # the simulation needs those in flight
     result = simulation.run(progress=progress)

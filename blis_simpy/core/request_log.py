@@ -279,14 +279,14 @@ class RequestLog(Sequence[Request]):
     def block(self, rows: Sequence[int]) -> list[Request]:
         """Return some requests; those that have not been made are made together, which is faster than one by one."""
         objects = self._objects
-        missing = [row for row in rows if objects[row] is None and self._places[row] < 0]
-        if missing:
+        if self._num_unmade:
             assert self._unmade is not None
-            for row, request in zip(missing, self._unmade.make(np.array(missing)), strict=True):
+            missing = [row for row in rows if objects[row] is None and self._places[row] < 0]
+            for row, request in zip(missing, self._unmade.make(np.array(missing, dtype=np.int64)), strict=True):
                 request.row = row
                 objects[row] = request
             self._num_unmade -= len(missing)
-        return [self[row] for row in rows]
+        return [objects[row] or self[row] for row in rows]
 
     def _unpacked(self, place: int) -> Request:
         number = bisect_right(self._starts, place) - 1
@@ -311,10 +311,7 @@ class RequestLog(Sequence[Request]):
 
         All requests that are in flight or have several legs are among them.
         """
-        for row in self._rows_without_place().tolist():
-            request = self._objects[row]
-            if request is not None:
-                yield request
+        return (request for request in self._objects if request is not None)
 
     def _rows_without_place(self) -> NDArray[np.int64]:
         return np.flatnonzero(np.frombuffer(self._places, dtype=np.intc) < 0)
@@ -365,10 +362,16 @@ class RequestLog(Sequence[Request]):
             else:
                 result[rows] = block.column(_SAME_WITH_ONE_LEG.get(name, name))
         objects = list(self.objects())
+        values: NDArray[Any]
         try:
-            values = np.array(list(map(attrgetter(name), objects)), dtype=dtype)
+            if dtype is object:
+                values = np.array(list(map(attrgetter(name), objects)), dtype=object)
+            else:
+                values = np.fromiter(map(attrgetter(name), objects), dtype, len(objects))
         except OverflowError:
             raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
+        if len(objects) == len(result):
+            return values
         result[[request.row for request in objects]] = values
         if self._num_unmade:
             assert self._unmade is not None

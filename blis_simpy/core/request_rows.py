@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import attrs
 import numpy as np
@@ -51,7 +51,7 @@ class RequestRows(Sequence[Request]):
     ----------
     ids : callable
         Returns the ids of some rows, an array.
-    columns : mapping of str to (ndarray of int64 or SharedValues)
+    columns : mapping of str to (ndarray, SharedValues or sequence)
         Other parameters of `Request`; those that are not given have their defaults. At least `arrived_at`,
         `input_tokens` and `output_tokens`, as integers.
     """
@@ -59,7 +59,7 @@ class RequestRows(Sequence[Request]):
     def __init__(
         self,
         ids: Callable[[NDArray[np.int64]], Iterable[str]],
-        columns: Mapping[str, NDArray[np.int64] | SharedValues],
+        columns: Mapping[str, NDArray[Any] | SharedValues | Sequence[Any]],
     ) -> None:
         self._ids = ids
         self._columns = columns
@@ -81,7 +81,9 @@ class RequestRows(Sequence[Request]):
         column = self._columns.get(name)
         if column is None:
             return repeat(PARAMETERS[name], len(rows))
-        return column.of(rows) if isinstance(column, SharedValues) else column[rows].tolist()
+        if isinstance(column, np.ndarray):
+            return cast("list[Any]", column[rows].tolist())
+        return column.of(rows) if isinstance(column, SharedValues) else map(column.__getitem__, rows.tolist())
 
     def make(self, rows: NDArray[np.int64]) -> list[Request]:
         """Make the requests of some rows."""

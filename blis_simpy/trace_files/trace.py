@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.core.call_graph import CallGraph
-from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.settings.fields import setting
@@ -23,6 +22,8 @@ from blis_simpy.units import format_ticks
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from blis_simpy.core.request import Request
+    from blis_simpy.core.request_rows import RequestRows
     from blis_simpy.trace_files.csv_columns import Columns  # noqa: TC004 - a name only: reading files needs much more
 
 __all__ = ["NEWER_VERSION", "PREFIX_TOKENS", "NetworkInfo", "ServerInfo", "Trace", "TraceHeader", "default_horizon"]
@@ -155,79 +156,54 @@ class Trace:
             share a prefix that comes in front of, and on top of, their ``input_tokens``: `PREFIX_TOKENS` of it, or in
             the newer layout as many as it says.
         """
-        groups = self._values("prefix_group")
-        alone = [not group for group in groups]
-        lengths = self._values(PREFIX_LENGTH) if PREFIX_LENGTH in self.columns else repeat(PREFIX_TOKENS)
-        prefixes: dict[tuple[str, int], TokenSpans] = {}
-        requests = []
-        for (
-            number,
-            arrived_at,
-            input_tokens,
-            output_tokens,
-            deadline,
-            slo_class,
-            tenant,
-            model,
-            client,
-            session,
-            group,
-            round_index,
-            streaming,
-            prefix_tokens,
-            priority,
-            content,
-            output_stream,
-            slo_targets,
-        ) in zip(
-            self._values("request_id"),
-            self.arrivals,
-            _shared(self._prompt_lengths(alone)),
-            _shared(self._values("output_tokens")),
-            self.deadlines,
-            *map(self._values, _LABELS),
-            groups,
-            *map(self._values, ("round_index", "streaming")),
-            lengths,
-            self._values(PRIORITY) if PRIORITY in self.columns else repeat(0),
-            repeat(None) if self.contents is None else self.contents,
-            repeat(None) if self.output_streams is None else self.output_streams,
-            self._slo_targets(),
-            strict=False,
-        ):
-            if group and prefix_tokens and content is None:
-                input_tokens += prefix_tokens
-                key = (group, prefix_tokens)
-                content = prefixes.get(key) or prefixes.setdefault(key, (Span(f"prefix:{group}", 0, prefix_tokens),))
-            requests.append(
-                Request(
-                    id=f"request_{number}",
-                    arrived_at=arrived_at,
-                    input_tokens=input_tokens,
-                    output_tokens=output_tokens,
-                    max_output_tokens=output_tokens,
-                    deadline=deadline,
-                    content=content,
-                    output_stream=output_stream,
-                    slo_class=slo_class,
-                    tenant=tenant,
-                    model=model,
-                    client=client,
-                    session=session,
-                    prefix_group=group,
-                    round_index=round_index,
-                    streaming=streaming,
-                    priority=priority,
-                    slo_targets=slo_targets,
-                )
-            )
-        return requests
+        return list(self.rows())
 
-    def _slo_targets(self) -> Iterable[SLOTargets | None]:
+    def rows(self) -> RequestRows:
+        """Return the same requests as rows, from which each is made when it is asked for."""
+        import numpy as np
+
+        from blis_simpy.core.request_rows import RequestRows
+
+        num_rows = len(self)
+        groups = self._values("prefix_group")
+        lengths = self._values(PREFIX_LENGTH) if PREFIX_LENGTH in self.columns else repeat(PREFIX_TOKENS, num_rows)
+        prompts = np.array(self._prompt_lengths([not group for group in groups]), dtype=np.int64)
+        contents: list[TokenSpans | None] = [None] * num_rows if self.contents is None else list(self.contents)
+        prefixes: dict[tuple[str, int], TokenSpans] = {}
+        for row, key in enumerate(zip(groups, lengths, strict=True)):
+            group, prefix_tokens = key
+            if group and prefix_tokens and contents[row] is None:
+                prompts[row] += prefix_tokens
+                contents[row] = prefixes.get(key) or prefixes.setdefault(
+                    key, (Span(f"prefix:{group}", 0, prefix_tokens),)
+                )
+        outputs = np.asarray(self.columns["output_tokens"], dtype=np.int64)
+        numbers = self._values("request_id")
+        columns: dict[str, Any] = {
+            "arrived_at": np.array(self.arrivals, dtype=np.int64),
+            "input_tokens": prompts,
+            "output_tokens": outputs,
+            "max_output_tokens": outputs,
+            "deadline": np.array(self.deadlines, dtype=np.int64),
+            "content": contents,
+            **{name: self._values(column) for name, column in _LABELS.items()},
+            "prefix_group": groups,
+            **{name: np.asarray(self.columns[name]) for name in ("round_index", "streaming")},
+        }
+        if PRIORITY in self.columns:
+            columns["priority"] = np.asarray(self.columns[PRIORITY])
+        if self.output_streams is not None:
+            columns["output_stream"] = self.output_streams
+        targets = self._slo_targets()
+        if targets is not None:
+            columns["slo_targets"] = targets
+        return RequestRows(lambda rows: (f"request_{numbers[row]}" for row in rows.tolist()), columns)
+
+    def _slo_targets(self) -> list[SLOTargets | None] | None:
         """SLO targets of each request; None if all are those of its class."""
         names = [name for name in SLO_TARGETS if name in self.columns]
         if not names:
-            return repeat(None)
+            return None
         made: dict[tuple[int, ...], SLOTargets | None] = {(0,) * len(names): None}
         rows = list(zip(*map(self._values, names), strict=True))
         for row in set(rows) - made.keys():
@@ -250,13 +226,14 @@ class Trace:
         return lengths
 
 
-_LABELS = ("slo_class", "tenant_id", "model", "client_id", "session_id")
-
-
-def _shared(values: list[int]) -> list[int]:
-    """Values of which equal ones are one object: lengths repeat, and a long trace has millions."""
-    known: dict[int, int] = {}
-    return [known.setdefault(value, value) for value in values]
+_LABELS = {
+    "slo_class": "slo_class",
+    "tenant": "tenant_id",
+    "model": "model",
+    "client": "client_id",
+    "session": "session_id",
+}
+"""Columns of labels by attributes of requests."""
 
 
 def default_horizon(arrivals: Iterable[int]) -> int:

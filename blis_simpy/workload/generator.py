@@ -110,8 +110,12 @@ class GeneratedWorkload:
     @classmethod
     def of_requests(cls, requests: Sequence[Request]) -> GeneratedWorkload:
         """Wrap given requests, in any order; one process sends them all."""
-        ranks = sorted(range(len(requests)), key=lambda rank: requests[rank].arrived_at)
-        return cls(list(requests), [ClientRequests("", ranks)] if ranks else [])
+        if isinstance(requests, RequestRows):
+            ranks = np.argsort(requests.arrivals, kind="stable").tolist()
+        else:
+            requests = list(requests)
+            ranks = sorted(range(len(requests)), key=lambda rank: requests[rank].arrived_at)
+        return cls(requests, [ClientRequests("", ranks)] if ranks else [])
 
 
 def generate_requests(
