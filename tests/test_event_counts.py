@@ -45,6 +45,33 @@ def test_generated_loads(benchmarks, name, num_requests, profile, events, steps)
     assert counts(load, measure) == (num_requests, num_requests, events, steps)
 
 
+@pytest.mark.parametrize(
+    ("transfer", "bandwidth", "events", "steps"),
+    [
+        ("", "25GB/s", 7_609, 25_987),
+        ("pull", "25GB/s", 14_780, 15_403),
+        ("layered", "25GB/s", 18_968, 15_355),
+        ("pull", "4GB/s", 15_630, 15_419),
+        ("layered", "4GB/s", 15_799, 15_539),
+    ],
+)
+def test_prefill_and_decode_on_eight_replicas_each(benchmarks, transfer, bandwidth, events, steps):
+    """Seven events a request more than on 16 replicas for both phases, which take more steps.
+
+    Three are those of the flow, one is the second entry into a wait queue, the others are turns of two replicas. Layers
+    wait for the first one, and those that have arrived before the last one is computed have a flow of their own.
+    """
+    loads, measure = benchmarks
+    changes = {"workload.num_requests": 1000, "workload.rate": 80, "slo": {}}
+    if transfer:
+        changes |= {"groups[0].replicas": 8, "groups[1].replicas": 8}
+        changes |= {"disaggregation.transfer": transfer, "network.nic_bandwidth": bandwidth}
+    else:
+        changes |= {"groups": [], "replicas": 16, "network": "null", "disaggregation": {}}
+    load = loads.changed("disaggregation", BENCHMARKS.parent / "scenarios" / "prefill-decode.yaml", changes)
+    assert counts(load, measure) == (1000, 1000, events, steps)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("key", "requests", "profile", "events", "steps"),

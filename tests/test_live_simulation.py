@@ -411,7 +411,7 @@ def test_simulation_tells_how_far_it_is_and_cannot_be_copied(prepare):
             copy_(simulation)
 
 
-def test_requests_that_wait_for_ever_end_the_run(prepare):
+def test_requests_that_wait_for_ever_end_the_run(prepare, caplog):
     simulation = prepare((150, 1, 100), blocks=10)
 
     def keep():
@@ -420,6 +420,8 @@ def test_requests_that_wait_for_ever_end_the_run(prepare):
     simulation.env.process(keep())
     assert simulation.run().requests["outcome"].tolist() == ["queued"]
     assert simulation.is_over
+    (warning,) = caplog.messages
+    assert warning.endswith(": 1; what request_0 needs is not released")
 
 
 request = st.tuples(st.integers(1, 60), st.integers(1, 30), st.integers(0, 3000), st.integers(0, 1))

@@ -333,10 +333,13 @@ class EndOfStepEngine(Engine):
         """Complete a request; its last output is delivered now."""
         log, request = self.log, leg.request
         # A gap before the first step here is no gap between steps.
-        if leg.segments or (leg.handover is not None and leg.handover.num_outputs):
+        continues = leg.handover is not None and leg.handover.num_outputs > 0
+        if leg.segments or continues:
             if leg.decoding:
                 leg.close_segment(leg.last_step + 1)
-            log.segmented.append(leg)
+            log.add_segments(leg)
+        if continues:
+            log.continuing.append(leg)
         first_decode_step = leg.first_decode_step
         if leg.batch_position < 0:
             self.queue.remove(leg)

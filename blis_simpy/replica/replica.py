@@ -29,7 +29,7 @@ from blis_simpy.replica.tiered_store import TieredStore
 from blis_simpy.replica.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
     from simpy.events import Event
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.tier_pool import TierPool
+    from blis_simpy.replica.tier_transfers import LoadRecord
 
 __all__ = ["Intake", "Replica"]
 
@@ -149,6 +150,7 @@ class Replica:
                 block_size=kv_settings.block_size,
                 always=kv_settings.load_if == "always",
                 max_loading=kv_settings.max_loading,
+                prefetch_after=kv_settings.prefetch_after,
                 receiver=self,
             )
             self._kv = TieredStore(
@@ -239,6 +241,8 @@ class Replica:
     def _wait_for(self, reservation: SlotReservation | BlockReservation) -> Generator[Event, None, None]:
         """Wait in the queue of the resource, like other processes; `_after_change` interrupts if the head changes."""
         self._blocked = self._queue.head
+        if self._observers.blocked is not None:
+            self._observers.blocked(self.index)
         with suppress(Interrupt):
             yield reservation
         self._blocked = None
@@ -354,9 +358,19 @@ class Replica:
         return self.settings.step_effects == "end" and self.settings.resume == "recompute" and self.receives_blocks
 
     @property
-    def num_held(self) -> int:
-        """Number of legs that have ended, but whose KV blocks another replica still needs."""
-        return len(self._engine.held)
+    def is_blocked(self) -> bool:
+        """Whether requests wait and none runs, because slots or KV blocks are held by others."""
+        return self._blocked is not None
+
+    @property
+    def held_legs(self) -> Collection[RunningRequest]:
+        """The legs that have ended, but whose KV blocks another replica still needs."""
+        return self._engine.held.keys()
+
+    @property
+    def loading_legs(self) -> Collection[RunningRequest]:
+        """The waiting requests whose KV blocks are on their way."""
+        return self._queue.loading.keys()
 
     def decodes(self, leg: Leg) -> bool:
         """Whether a leg decodes here, perhaps with its last output pending."""
@@ -474,6 +488,11 @@ class Replica:
     def kv_tiers(self) -> list[KVTier]:
         """The KV tiers that the replica has used."""
         return [] if self._tiers is None else self._tiers.known_tiers
+
+    @property
+    def kv_loads(self) -> Mapping[int, LoadRecord] | None:
+        """What requests have loaded from KV tiers here; None without tiers."""
+        return None if self._tiers is None else self._tiers.records
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
