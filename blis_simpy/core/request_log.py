@@ -1,8 +1,8 @@
 """The requests of a run, which are objects until they have ended, and packed integers afterwards.
 
-A request with its leg takes about a kilobyte, and 80 bytes packed. Requests that have ended are packed block by block:
-each attribute becomes an array of the smallest integers that hold its values. Those with several legs, because they
-were preempted without their outputs, withdrawn or handed over, remain objects.
+A request with its leg takes about a kilobyte, and 80 bytes packed. In long runs, requests that have ended are packed
+block by block: each attribute becomes an array of the smallest integers that hold its values. Those with several legs,
+because they were preempted without their outputs, withdrawn or handed over, remain objects.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestLog"]
 
+FIRST_PACKED = 32_768
+"""Row from which requests are packed: 36 MB are not worth the time that short runs would take for it."""
+
 BLOCK_REQUESTS = 1024
-"""Number of requests that have ended after which they are packed."""
+"""Number of requests that are packed together, soon after they have ended."""
 
 _OF_REQUEST = (
     "row",
@@ -180,10 +183,10 @@ class RequestLog(Sequence[Request]):
 
     def end(self, request: Request) -> None:
         """Record that a request has ended, and does not change any more."""
-        ended = self._ended
-        ended.append(request)
-        if len(ended) >= BLOCK_REQUESTS:
-            self._pack()
+        if request.row >= FIRST_PACKED:
+            self._ended.append(request)
+            if len(self._ended) >= BLOCK_REQUESTS:
+                self._pack()
 
     def _pack(self) -> None:
         """Pack the requests that have ended."""

@@ -21,26 +21,31 @@ if TYPE_CHECKING:
 __all__ = ["Stationarity", "mean_growth", "queue_grows", "stationarity"]
 
 _LEAST_REQUESTS = 30
-_TTFT_GROWTH, _BACKLOG_GROWTH = 0.1, 0.02
+_TTFT_GROWTH, _BACKLOG_GROWTH = 0.1, 0.05
 """Mean of several runs from which on a trend matters, if it is not due to chance."""
 _OBVIOUS_TTFT_GROWTH, _OBVIOUS_BACKLOG_GROWTH = 0.3, 0.15
 """Trends of a single run that chance hardly produces together."""
 _CONFIDENCE = 0.99
+_START_QUANTILE = 0.95
+"""Share of the first requests that end within the start of a run."""
 
 
 @attrs.frozen
 class Stationarity:
-    """Trends of a run.
+    """Trends of a run: of its last third of arrivals against the middle one.
+
+    The first third is left out because the system is empty at the start. It is extended to the time that requests of it
+    take, so that the first ones have ended, up to one half of the run; the rest is halved.
 
     Attributes
     ----------
     ttft_growth : float, fraction
-        Mean TTFT of the last third of the arrivals, relative to that of the middle third, minus 1. A queue that grows
-        steadily from 0 has 2/3. NaN for fewer than 30 requests, or arrivals that are all at one tick.
+        Mean TTFT of the last third, relative to that of the middle third, minus 1. A queue that grows steadily from 0
+        has 2/3. NaN for fewer than 30 requests, or arrivals that are all at one tick.
     backlog_growth : float, fraction
-        Share of the arrivals by which the number of requests in the system grows: the mean that the last third of the
-        arrivals find there, minus that of the middle third, per arrival of a third. A load of `r` times what is served
-        has 1 - 1/r, a stationary run 0. NaN as above.
+        Share of the arrivals by which the number of requests in the system grows: the mean that the arrivals of the
+        last third find there, minus that of the middle third, per arrival of a third. A load of `r` times what is
+        served has 1 - 1/r, a stationary run 0. NaN as above.
     backlog : int, requests
         Requests that had arrived and not ended at the last arrival.
     """
@@ -71,12 +76,17 @@ def stationarity(requests: RequestTable) -> Stationarity:
         return Stationarity(math.nan, math.nan, backlog)
     # Those that still wait would make the end look better than it is: they have waited since their arrival.
     waited = np.where(ttft >= 0, ttft, np.where(is_left, last - arrived, -1))
-    before, after = (float(part[part >= 0].mean()) if (part >= 0).any() else math.nan for part in _thirds(waited))
+    start = _end_of_start(arrived, np.where(ended >= 0, ended, last))
+    middle = (start + count) // 2
+    before, after = (
+        float(part[part >= 0].mean()) if (part >= 0).any() else math.nan
+        for part in (waited[start:middle], waited[middle:])
+    )
     in_system = np.arange(count) - np.searchsorted(np.sort(ended[ended >= 0]), arrived, side="right")
-    fewer, more = (float(part.mean()) for part in _thirds(in_system))
+    fewer, more = float(in_system[start:middle].mean()), float(in_system[middle:].mean())
     return Stationarity(
         ttft_growth=after / before - 1 if before else math.nan,
-        backlog_growth=(more - fewer) / (count / 3),
+        backlog_growth=(more - fewer) / ((count - start) / 2),
         backlog=backlog,
     )
 
@@ -84,7 +94,7 @@ def stationarity(requests: RequestTable) -> Stationarity:
 def queue_grows(runs: Sequence[Stationarity]) -> bool:
     """Return whether the runs of a scenario show that a queue grows.
 
-    Several runs show it if TTFT grows by a tenth or more, or the number of requests in the system by a fiftieth of the
+    Several runs show it if TTFT grows by a tenth or more, or the number of requests in the system by a twentieth of the
     arrivals or more, and the mean over the runs exceeds 0 with 99 % confidence. Both have to grow by much in each run
     where chance cannot be ruled out in this way, as of a single run.
 
@@ -97,7 +107,7 @@ def queue_grows(runs: Sequence[Stationarity]) -> bool:
         return bool(runs)
     ttft, backlog = ttft[np.isfinite(ttft)], backlog[np.isfinite(backlog)]
     of_ttft = mean_growth(ttft) >= _TTFT_GROWTH and _is_positive(np.log1p(ttft))
-    return of_ttft or (len(backlog) > 0 and backlog.mean() >= _BACKLOG_GROWTH and _is_positive(backlog))
+    return of_ttft or bool(len(backlog) and backlog.mean() >= _BACKLOG_GROWTH and _is_positive(backlog))
 
 
 def mean_growth(growth: NDArray[np.float64]) -> float:
@@ -105,10 +115,12 @@ def mean_growth(growth: NDArray[np.float64]) -> float:
     return float(np.expm1(np.log1p(growth).mean())) if len(growth) else math.nan
 
 
-def _thirds(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the middle and the last third."""
-    count = len(values)
-    return values[count // 3 : 2 * count // 3], values[2 * count // 3 :]
+def _end_of_start(arrived: NDArray[np.int64], ended: NDArray[np.int64]) -> int:
+    """Return the number of arrivals of the start of a run, in which the number of requests in the system rises."""
+    count = len(arrived)
+    third = count // 3
+    long = np.quantile(ended[:third] - arrived[:third], _START_QUANTILE)
+    return int(np.clip(np.searchsorted(arrived, arrived[0] + long), third, count // 2))
 
 
 def _is_positive(values: NDArray[np.float64]) -> bool:

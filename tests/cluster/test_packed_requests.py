@@ -47,7 +47,8 @@ def told(value):
 
 @pytest.fixture
 def blocks_of(monkeypatch):
-    """Set the number of requests that are packed together."""
+    """Pack requests from the first on, and set the number of those that are packed together."""
+    monkeypatch.setattr(request_log, "FIRST_PACKED", 0)
     return lambda number: monkeypatch.setattr(request_log, "BLOCK_REQUESTS", number)
 
 
@@ -192,6 +193,14 @@ def test_process_that_waits_for_a_request_finds_it_ended(blocks_of):
     simulation.process(visit())
     simulation.run()
     assert found == [("COMPLETED", True)]
+
+
+def test_requests_of_a_short_run_remain_objects(monkeypatch):
+    monkeypatch.setattr(request_log, "BLOCK_REQUESTS", 1)
+    requests = [Request(f"r{i}", 10 * i, 10, 10) for i in range(5)]
+    simulation = blis.Simulation(scenario(), requests=requests)
+    simulation.run()
+    assert list(simulation.requests) == requests
 
 
 def test_subclass_of_a_request_stays_as_it_is(blocks_of):

@@ -150,7 +150,7 @@ def test_a_rate_at_which_the_queue_grows_is_missed_however_short_the_runs(server
     assert 190 < found.value <= 196.1
     grown = next(probe for probe in found.probes if probe.value == 400)
     assert (grown.outcome, grown.stationary) == ("misses", False)
-    assert grown.ttft_growth == pytest.approx(2 / 3, abs=0.05)
+    assert grown.ttft_growth == pytest.approx(2 / 3, abs=0.06)
     assert "misses: not stationary" in found.table().text()
 
 
@@ -177,7 +177,7 @@ def test_a_backlog_grows_where_ttft_does_not(poisson):
     assert grown.backlog_growth == pytest.approx(1 - 196.1 / 300, abs=0.05)
 
 
-def test_runs_that_are_hardly_longer_than_a_request_are_said_to_be_short(server):
+def test_runs_that_are_short_beside_a_request_are_said_to_be_so(server):
     """Sixty answers of 201 tokens at 5 ms each take a second; at 100/s, all arrive within 0.6 s."""
     slow = server.with_(
         **{"engine.max_num_seqs": 500, "workload.output": blis.Constant(201), "workload.num_requests": 60}
@@ -185,9 +185,7 @@ def test_runs_that_are_hardly_longer_than_a_request_are_said_to_be_short(server)
     found = blis.capacity(slow, {"ttft_p99_ms": 50}, low=20, high=100, replications=2, executor="serial")
     assert not next(probe for probe in found.probes if probe.value == 100).stationary
     assert "short runs: at " in str(found)
-    assert str(found).endswith(
-        "times the mean E2E, and the first ones hardly end in that time; 4 times or more show whether a queue grows"
-    )
+    assert str(found).endswith(" times the mean E2E; 10 times or more show whether a queue grows")
 
 
 def test_runs_at_a_higher_rate_last_as_long(server):
