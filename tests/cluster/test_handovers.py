@@ -1,5 +1,7 @@
 """Prefill and decode on different replicas, and migrations: tokens, memory and failures, by hand."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from small_clusters import at
@@ -280,6 +282,58 @@ def test_replicas_that_reserve_blocks_for_prompts_of_each_other_do_not_wait_for_
     result = simulation.run()
     assert result.requests["outcome"].tolist() == ["completed", "completed"]
     assert result.requests["finished_at_us"].max() < 800_000
+
+
+class Anywhere:
+    """A random replica."""
+
+    def __init__(self, seed):
+        self.random = Random(seed)
+
+    def route(self, request, state):
+        return self.random.choice([snapshot.replica for snapshot in state.snapshots])
+
+
+# With these seeds, cycles close after the end of a transfer from a blocked replica, or remain after one request has
+# started over.
+@pytest.mark.parametrize("seed", [785, 806, 845, 1170, 1235, 1246, 1265, 1281])
+def test_replicas_short_of_memory_never_wait_for_the_end_of_a_lease(seed):
+    """A lease lasts 480 s; the load takes less than 20."""
+    random = Random(seed)
+    num_both = random.randint(2, 4)
+    kv = blis.KVSettings(blocks=random.choice([150, 200, 300]), bytes_per_token=KV_BYTES)
+    groups = [ReplicaGroup(replicas=num_both, kv=kv)]
+    if random.random() < 0.5:
+        groups.append(ReplicaGroup(role="prefill", replicas=1, kv=kv))
+    groups.append(ReplicaGroup(role="decode", replicas=1, kv=kv))
+    served = [
+        Request(f"r{i}", random.randint(0, 300_000), random.randint(100, 2300), random.randint(1, 60))
+        for i in range(random.randint(4, 25))
+    ]
+    simulation = prepare(
+        *served,
+        latency=blis.LatencySettings(backend="blackbox", alpha=(0, 0, 0), beta=(5000.0, 20.0, 10.0)),
+        engine=blis.EngineSettings(
+            max_num_batched_tokens=random.choice([512, 1024, 8192]), max_num_seqs=random.choice([4, 64])
+        ),
+        groups=groups,
+        router=Anywhere(seed),
+        network={
+            "nic_bandwidth": random.choice(["1GB/s", "10GB/s", "25GB/s"]),
+            "nic_latency": random.choice(["0us", "50us"]),
+        },
+        disaggregation={
+            "transfer": random.choice(["pull", "layered"]),
+            "num_layers": 32,
+            "prefill_policy": Anywhere(seed + 1),
+            "dispatch_delay": random.choice([0, 2000]),
+        },
+    )
+    result = simulation.run()
+    assert set(result.requests["outcome"].tolist()) <= {"completed", "dropped"}
+    assert result.restarts
+    assert result.requests["finished_at_us"].max() < 20_000_000
+    assert all(replica.used_blocks == 0 for replica in simulation.replicas)
 
 
 def test_explain_shows_the_phases_of_both_replicas():
