@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from policy_views import Draws, State, View, context, request, state
 
@@ -85,6 +86,14 @@ def test_weighted_adds_each_weighted_score_in_turn():
     total += 0.7 * (1 / 5)
     total += 0.2 * (1 / 5)
     assert decision == RoutingDecision(0, f"weighted-scoring (score={total:.3f})", [total, 0.0])
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array])
+@pytest.mark.parametrize(("score", "counted"), [(-0.5, 0.0), (0.0, 0.0), (0.25, 0.25), (1.0, 1.0), (1.5, 1.0)])
+def test_weighted_clips_a_score_outside_0_to_1(kind, score, counted):
+    scorer = Fixed()
+    scorer.scores = kind([score, 0.5])
+    assert begun(Weighted([(scorer, 1)])).route(request(), state()).scores == [counted, 0.5]
 
 
 def test_weighted_clips_scores_with_one_warning_a_scorer(caplog):
