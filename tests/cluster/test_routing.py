@@ -110,6 +110,16 @@ def test_weighted_draws_among_exactly_equal_scores():
     assert draws.asked == [2]
 
 
+def test_a_single_best_array_element_needs_no_draw():
+    draws, scorer = Draws(1), Fixed()
+    scorer.scores = np.array([0.4, 0.5, 0.4])
+    policy = begun(Weighted([(scorer, 1)], draws))
+    assert policy.route(request(), state((0,) * 3)).replica == 1
+    scorer.scores = np.array([0.4, 0.5, 0.5])
+    assert policy.route(request(), state((0,) * 3)).replica == 2
+    assert draws.asked == [2]
+
+
 def test_weighted_tells_its_scorers_of_the_choice():
     scorer = Fixed(0, 1)
     begun(Weighted([(scorer, 1)])).route(request("r7"), State(0, [View(3), View(5)]))

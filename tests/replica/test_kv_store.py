@@ -82,6 +82,13 @@ def test_in_the_reference_a_block_of_a_single_output_token_is_not_found(serve, b
     assert served.hits == hits
 
 
+def test_in_the_reference_the_output_of_an_empty_prompt_is_not_found(serve):
+    answer = Span("answer", 0, 40)
+    served = serve((0, 40, 0, {"output_stream": "answer"}), (50, 1, 10_000, {"content": (answer,)}))
+    assert served.column("outcome") == ["completed", "completed"]
+    assert served.hits == 0
+
+
 def test_content_after_different_starts_is_not_shared(serve):
     """Block 1 of both prompts holds the same tokens of one stream, after different first blocks."""
     shared = Span("shared", 0, 16)
