@@ -365,6 +365,17 @@ def test_migrations_that_cannot_be():
         cluster.migrate(a, 1)
 
 
+@pytest.mark.parametrize("engine", [{"profile": "blis"}, {"resume": "restart"}])
+def test_replicas_that_cannot_hand_over_are_refused(engine):
+    settings = blis.EngineSettings(**engine)
+    simulation = prepare(Request("a", 0, 2048, 50), groups=(), replicas=2, engine=settings)
+    simulation.run(until="120ms")
+    with pytest.raises(
+        SimulationError, match="must have the engine profile vllm, and a KV store that can receive blocks"
+    ):
+        simulation.cluster.migrate(simulation.requests[0], 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
