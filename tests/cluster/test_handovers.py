@@ -78,6 +78,14 @@ def test_a_pulled_request_by_hand():
     assert (row["prefill_replica"], row["replica"], row["kv_wait_us"], row["kv_transfer_us"]) == (0, 1, 0, 11_238)
 
 
+def test_prompts_computed_in_one_step_are_sent_and_decoded_together():
+    """They share the line: 2 * 10.737 ms. Then both are in one step, which has two prompt tokens: 100 ms."""
+    simulation = prepare(Request("a", 0, 2048, 2), Request("b", 0, 2048, 2))
+    result = simulation.run()
+    assert result.requests["kv_reserved_at_us"].tolist() == [100_000, 100_000]
+    assert tokens(result, "a") == tokens(result, "b") == [221.475, 226.475]
+
+
 @pytest.mark.parametrize(("bandwidth", "exposed_us"), [("25GB/s", 336), ("2GB/s", 37_343)])
 def test_a_layered_transfer_hides_behind_the_prefill(bandwidth, exposed_us):
     """Of the transfer time T alone, max(T/L, T - P (L - 1) / L) is left after a prefill of P: 0.336 ms of 10.737 ms.
@@ -485,6 +493,17 @@ def test_migrations_that_cannot_be():
     cluster.fail(1)
     with pytest.raises(SimulationError, match="must be routable"):
         cluster.migrate(a, 1)
+
+
+@pytest.mark.parametrize("engine", [{"profile": "blis"}, {"resume": "restart"}])
+def test_replicas_that_cannot_hand_over_are_refused(engine):
+    settings = blis.EngineSettings(**engine)
+    simulation = prepare(Request("a", 0, 2048, 50), groups=(), replicas=2, engine=settings)
+    simulation.run(until="120ms")
+    with pytest.raises(
+        SimulationError, match="must have the engine profile vllm, and a KV store that can receive blocks"
+    ):
+        simulation.cluster.migrate(simulation.requests[0], 1)
 
 
 @pytest.mark.parametrize(
