@@ -165,7 +165,7 @@ class Simulation:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
         self.requests = RequestLog(workload.requests)
         self._details = workload.details
-        self.env = Environment(min(0, min((request.arrived_at for request in self.requests), default=0)))
+        self.env = Environment(int(self.requests.column("arrived_at").min(initial=0)))
         self._ids: set[str] | None = None
         # Processes for whose end the run waits already, or never will.
         self._settled_processes: set[Process] = set()
@@ -386,7 +386,7 @@ class Simulation:
                 raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
 
     def _warn_of_waiting(self) -> None:
-        waiting = [request for request in self.requests if request.outcome < RequestOutcome.COMPLETED]
+        waiting = self.requests.waiting()
         if waiting:
             text = "requests that wait for ever at the end of the run, tick %d: %d; what %s needs is not released"
             _log.warning(text, self.env.now, len(waiting), waiting[0].id)
@@ -468,7 +468,7 @@ class Simulation:
         ['completed']
         """
         if self._ids is None:
-            self._ids = {known.id for known in self.requests}
+            self._ids = set(self.requests.column("id").tolist())
         validate_requests([request])
         self._keep_running(self.env.active_process)
         place = f"requests[{request.id}]"

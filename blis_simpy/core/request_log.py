@@ -1,12 +1,14 @@
-"""The requests of a run, which are objects until they have ended, and packed integers afterwards.
+"""The requests of a run: objects from their arrival until they have ended, and packed integers afterwards.
 
-A request with its leg takes about a kilobyte, and 80 bytes packed. In long runs, requests that have ended are packed
-block by block: each attribute becomes an array of the smallest integers that hold its values. Those with several legs,
-because they were preempted without their outputs, withdrawn or handed over, remain objects.
+Those of a generated workload are made when they arrive (`blis_simpy.core.request_rows`). A request with its leg takes
+about a kilobyte, and 80 bytes packed. In long runs, requests that have ended are packed block by block: each attribute
+becomes an array of the smallest integers that hold its values. Those with several legs, because they were preempted
+without their outputs, withdrawn or handed over, remain objects.
 """
 
 from __future__ import annotations
 
+import gc
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.core.leg import NEVER, Leg, Phase, RequestOutcome
 from blis_simpy.core.request import Request
+from blis_simpy.core.request_rows import PARAMETERS, RequestRows
 from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ FIRST_PACKED = 32_768
 
 BLOCK_REQUESTS = 1024
 """Number of requests that are packed together, soon after they have ended."""
+
+COLLECT_EVERY = 32_768
+"""Number of packed requests after which their objects are freed."""
 
 _OF_REQUEST = (
     "row",
@@ -77,6 +83,9 @@ _numbers_of_request = attrgetter(*_OF_REQUEST)
 _numbers_of_leg = attrgetter(*(f"{name}.real" if name in ("outcome", "length_capped") else name for name in _OF_LEG))
 _labels_of, _rare_of = attrgetter(*_LABELS), attrgetter(*_RARE)
 _WITHOUT_RARE = (None,) * len(_RARE)
+
+_NEW = Request("", 0, 0, 0)
+"""Has the values of what a request does not know before it arrives."""
 
 _REJECTED = Leg(Request("", 0, 0, 0), NEVER)
 """Stands for the leg of a request that was rejected, and so has none."""
@@ -152,28 +161,38 @@ class RequestLog(Sequence[Request]):
 
     Parameters
     ----------
-    requests : iterable of Request
-        The first requests; each gets its position as `Request.row`.
+    requests : sequence of Request
+        The first requests; each gets its position as `Request.row`. Those of `RequestRows` are made at the first
+        access.
     """
 
-    def __init__(self, requests: Iterable[Request] = ()) -> None:
-        # None for a request that is packed.
+    def __init__(self, requests: Sequence[Request] = ()) -> None:
+        # None for a request that is packed, or has not been made.
         self._objects: list[Request | None] = []
-        # Position among the packed requests, by row; -1 for an object.
+        # Position among the packed requests, by row; -1 for others.
         self._places = array("i")
+        self._unmade = requests if isinstance(requests, RequestRows) else None
+        self._num_unmade = 0
         self._ended: list[Request] = []
         self._blocks: list[_Block] = []
         # Position of the first request of each block.
         self._starts: list[int] = []
         self._num_packed = 0
+        # Packed since the last garbage collection.
+        self._num_uncollected = 0
         # Labels, which many requests have in common, and the position of each in this list.
         self._labels: list[tuple[Any, ...]] = []
         self._label_numbers: dict[tuple[Any, ...], int] = {}
         # What few requests have, by row.
         self._rare: dict[int, tuple[Any, ...]] = {}
         self._segments: dict[int, tuple[tuple[int, int], ...]] = {}
-        for request in requests:
-            self.append(request)
+        if self._unmade is not None:
+            self._num_unmade = len(requests)
+            self._objects = [None] * len(requests)
+            self._places = array("i", [-1]) * len(requests)
+        else:
+            for request in requests:
+                self.append(request)
 
     def append(self, request: Request) -> None:
         """Add a request."""
@@ -198,6 +217,13 @@ class RequestLog(Sequence[Request]):
             return
         for request in requests:
             self._objects[request.row] = None
+        self._num_uncollected += len(requests)
+        # A request and its leg refer to each other, and have survived collections of young objects. In proportion to
+        # the objects that are left, so that the cost a request does not grow with their number.
+        num_objects = len(self._objects) - self._num_packed - self._num_unmade
+        if self._num_uncollected >= max(COLLECT_EVERY, num_objects // 4) and gc.isenabled():
+            self._num_uncollected = 0
+            gc.collect()
 
     def _add_block(self, requests: list[Request]) -> None:
         length, num_before = len(requests), self._num_packed
@@ -245,7 +271,22 @@ class RequestLog(Sequence[Request]):
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
         request = self._objects[index]
-        return self._unpacked(self._places[index]) if request is None else request
+        if request is not None:
+            return request
+        place = self._places[index]
+        return self._unpacked(place) if place >= 0 else self.block([range(len(self))[index]])[0]
+
+    def block(self, rows: Sequence[int]) -> list[Request]:
+        """Return some requests; those that have not been made are made together, which is faster than one by one."""
+        objects = self._objects
+        missing = [row for row in rows if objects[row] is None and self._places[row] < 0]
+        if missing:
+            assert self._unmade is not None
+            for row, request in zip(missing, self._unmade.make(np.array(missing)), strict=True):
+                request.row = row
+                objects[row] = request
+            self._num_unmade -= len(missing)
+        return [self[row] for row in rows]
 
     def _unpacked(self, place: int) -> Request:
         number = bisect_right(self._starts, place) - 1
@@ -266,16 +307,31 @@ class RequestLog(Sequence[Request]):
         return request
 
     def objects(self) -> Iterator[Request]:
-        """Return the requests that are not packed, in order: all that have not ended, or have several legs."""
-        for row in np.flatnonzero(np.frombuffer(self._places, dtype=np.intc) < 0).tolist():
+        """Return the requests that have been made and are not packed, in order.
+
+        All requests that are in flight or have several legs are among them.
+        """
+        for row in self._rows_without_place().tolist():
             request = self._objects[row]
-            assert request is not None
-            yield request
+            if request is not None:
+                yield request
+
+    def _rows_without_place(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.frombuffer(self._places, dtype=np.intc) < 0)
+
+    def _unmade_rows(self) -> NDArray[np.int64]:
+        rows = self._rows_without_place()
+        is_unmade = (self._objects[row] is None for row in rows.tolist())
+        return rows[np.fromiter(is_unmade, np.bool_, len(rows))]
 
     @property
     def num_open(self) -> int:
         """Number of requests that have not ended."""
-        return sum(request.outcome < RequestOutcome.COMPLETED for request in self.objects())
+        return self._num_unmade + len(self.waiting())
+
+    def waiting(self) -> list[Request]:
+        """Return the requests that have been made and have not ended."""
+        return [request for request in self.objects() if request.outcome < RequestOutcome.COMPLETED]
 
     def column(self, name: str) -> NDArray[Any]:
         """Return an attribute of all requests.
@@ -314,6 +370,13 @@ class RequestLog(Sequence[Request]):
         except OverflowError:
             raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
         result[[request.row for request in objects]] = values
+        if self._num_unmade:
+            assert self._unmade is not None
+            rows = self._unmade_rows()
+            if name in PARAMETERS:
+                result[rows] = np.array(list(self._unmade.values(name, rows)), dtype=dtype)
+            else:
+                result[rows] = getattr(_NEW, name)
         return result
 
     def slo_targets(self) -> dict[int, SLOTargets]:

@@ -7,6 +7,7 @@ workload, independent of the number of processes.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOLLOWING_ARRIVAL, ControlEvent, event_priority
@@ -18,7 +19,7 @@ from blis_simpy.workload.session_pool import SessionPoolProcesses
 from blis_simpy.workload.user_processes import UserProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from simpy.events import Event
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientProcesses", "validate_requests"]
 
+_BLOCK = 256
 _FIRST_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 0)
 """Place within a tick of the first request of a workload; the request of rank n comes n places later."""
 
@@ -147,20 +149,21 @@ class ClientProcesses:
             self.off_critical_path = pool.off_critical_path
             self._env.process(pool.start_sessions())
 
-    def send_requests(self, requests: RequestLog, ranks: Iterable[int]) -> Generator[Event, Any, None]:
+    def send_requests(self, requests: RequestLog, ranks: Sequence[int]) -> Generator[Event, Any, None]:
         """Submit the requests of one client, or of all members of a cohort, at their arrivals.
 
         Parameters
         ----------
         requests : RequestLog
             All requests of the workload. The position of a request orders it within its tick.
-        ranks : iterable of int
-            Positions of the requests to send, ascending by arrival.
+        ranks : sequence of int
+            Positions of the requests to send, ascending by arrival. They are made in blocks.
         """
         env, submit, sessions = self._env, self._submit, self._sessions
+        blocks = (requests.block(ranks[start : start + _BLOCK]) for start in range(0, len(ranks), _BLOCK))
         arrivals = (
             env.event_at(request.arrived_at, _FIRST_ARRIVAL + request.row, request)
-            for request in map(requests.__getitem__, ranks)
+            for request in chain.from_iterable(blocks)
         )
         arrival = next(arrivals, None)
         while arrival is not None:

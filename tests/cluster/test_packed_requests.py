@@ -123,6 +123,24 @@ def test_number_of_objects_does_not_grow_with_the_requests_that_have_ended(block
     assert max(alive) < 16
 
 
+def test_objects_that_have_survived_collections_are_freed_during_the_run(blocks_of, monkeypatch):
+    blocks_of(16)
+    monkeypatch.setattr(request_log, "COLLECT_EVERY", 64)
+    simulation = blis.Simulation(scenario(**{"workload.num_requests": 800}))
+    gc.collect()
+    served, alive = [], []
+
+    @simulation.on_end
+    def count(request):
+        served.append(ref(request))
+        alive.append(sum(each() is not None for each in served))
+
+    simulation.run()
+    # A collection comes after 64 packed requests, or a quarter of the objects that are left; besides, those in flight.
+    assert max(alive) < 300
+    assert alive[-1] < 120
+
+
 def test_ended_request_is_kept_by_nobody_but_its_holder(blocks_of):
     blocks_of(1)
     simulation = blis.Simulation(scenario())
