@@ -8,7 +8,6 @@ these. Each value is kept with its origin.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from blis_simpy.catalog.kv_blocks import growing_bytes_per_token, kv_blocks
 from blis_simpy.catalog.kv_capacity import reference_kv_blocks
 from blis_simpy.catalog.models import ModelSpec, derive_max_model_len, load_model_config
 from blis_simpy.catalog.weight_bytes import DTYPE_BYTES
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import Problem, ScenarioError, closest
 from blis_simpy.files.paths import exists, is_directory, is_regular
 from blis_simpy.latency.base import LatencyInputs, LatencyModel
 from blis_simpy.replica.profiles import with_engine_defaults, with_kv_defaults
@@ -120,6 +119,15 @@ class ResolvedDeployment:
             return None
         try:
             return growing_bytes_per_token(self.model.architecture, self.tp) * self.tp
+        except ScenarioError:  # layers that are not understood
+            return None
+
+    def weight_bytes(self) -> float | None:
+        """Return the size of the weights of a replica, as stored, bytes; None without an architecture."""
+        if self.model is None:
+            return None
+        try:
+            return self.model.architecture.weight_bytes
         except ScenarioError:  # layers that are not understood
             return None
 
@@ -337,8 +345,8 @@ class _Resolver:
 
     def _similar_models(self) -> str:
         known = {name.lower(): name for name in self.catalog.names("models")} if self.catalog else {}
-        near = difflib.get_close_matches(self.scenario.model.lower(), known, n=1)
-        return f"did you mean {known[near[0]]!r}? " if near else ""
+        near = closest(self.scenario.model.lower(), known)
+        return "" if near is None else f"did you mean {known[near]!r}? "
 
     def _spelled(self, name: str | None) -> str | None:
         """Return the name of a GPU as the hardware table spells it."""

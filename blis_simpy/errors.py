@@ -15,7 +15,6 @@ is one line: file, path, rule, value, line.
 
 from __future__ import annotations
 
-import difflib
 from reprlib import Repr
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +31,7 @@ __all__ = [
     "ScenarioError",
     "SimulationError",
     "WorkloadTraceError",
+    "closest",
     "joined",
     "nearest",
     "printable",
@@ -205,6 +205,28 @@ def joined(outer: str, inner: str) -> str:
     return outer + inner if not outer or not inner or inner.startswith("[") else f"{outer}.{inner}"
 
 
+def closest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like an unknown one; None if none is.
+
+    Parameters
+    ----------
+    name : str
+        The unknown name.
+    known : iterable of str
+        The known names.
+    cutoff : float
+        Minimum similarity, from 0 to 1, as in `difflib.get_close_matches`.
+
+    Examples
+    --------
+    >>> closest("weigthed", ["round-robin", "weighted"])
+    'weighted'
+    """
+    from difflib import get_close_matches  # imported here, because few commands have a mistake in a name
+
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Make the hint for an unknown name: the nearest known name, then all of them.
 
@@ -214,8 +236,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "did you mean 'weighted'? known: round-robin, weighted"
     """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(name, known)
+    guess = "" if close is None else f"did you mean {close!r}? "
     return f"{guess}known: {', '.join(known)}"
 
 
@@ -228,6 +250,6 @@ def unknown_setting(path: str, name: str, known: Iterable[str], rule: str = "is 
     engine.max_seqs is not a setting; did you mean max_num_seqs?
     """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}" if known else ""
+    close = closest(name, known)
+    hint = f"did you mean {close}?" if close is not None else f"known: {', '.join(known)}" if known else ""
     return Problem(path=path, rule=rule, hint=hint, code="unknown_setting")

@@ -15,7 +15,6 @@ from blis_simpy.settings.convert import structure
 from blis_simpy.settings.description import setting_of
 from blis_simpy.settings.fields import evolved, fields_of
 from blis_simpy.settings.saved_plugin import with_saved_plugins
-from blis_simpy.workload.users import UserWorkload
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -106,6 +105,7 @@ def scenario_schema() -> dict[str, Any]:
     from blis_simpy.session_workload import SessionWorkload
     from blis_simpy.settings.schema import DIALECT, SchemaWriter  # rarely asked for
     from blis_simpy.workload.load_workload import workload_schema
+    from blis_simpy.workload.users import UserWorkload
 
     writer = SchemaWriter()
     scenario = writer.mapping(Scenario)

@@ -11,12 +11,11 @@ Entry points are scanned at the first lookup, and loaded at the first lookup of 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.errors import PluginError
+from blis_simpy.errors import PluginError, nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -137,10 +136,7 @@ def get(kind: str, name: str) -> Any:
         return _loaded[kind, name]
     entries = _entry_points(kind).get(name, [])
     if not entries:
-        known = names(kind)
-        near = difflib.get_close_matches(name, known, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise PluginError.at(kind, "is unknown", name, hint=f"{guess}known: {', '.join(known)}", code=f"unknown_{kind}")
+        raise PluginError.at(kind, "is unknown", name, hint=nearest(name, names(kind)), code=f"unknown_{kind}")
     if len(entries) > 1:
         claims = " and ".join(f"{e.dist.name if e.dist else 'an unnamed distribution'} ({e.value})" for e in entries)
         raise PluginError.at(f"{kind} {name!r}", f"is registered twice: by {claims}")

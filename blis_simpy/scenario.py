@@ -104,7 +104,7 @@ class Scenario(ScenarioSettings):
         if self.slo and not self.processes:  # which may submit requests of any class
             from blis_simpy.results.run_judgements import check_slo_classes
 
-            check_slo_classes(self, (request.slo_class for request in simulation.requests))
+            check_slo_classes(self, simulation.requests.column("slo_class").tolist())
         result = simulation.run(until, progress=progress)
         # Often a number of seconds that was taken for µs.
         if (

@@ -7,10 +7,8 @@ The value is immutable, picklable and comparable; it can be written as YAML and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from blis_simpy.cluster.processes import Process
 from blis_simpy.cluster.settings import (
     Admission,
     AdmissionSettings,
@@ -18,11 +16,11 @@ from blis_simpy.cluster.settings import (
     LifecycleSettings,
     MigrationSettings,
     NodePool,
+    Process,
     ReplicaGroup,
     RouterSettings,
     Routing,
 )
-from blis_simpy.core.request import Request
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
@@ -43,9 +41,14 @@ from blis_simpy.settings.field_types import (
 )
 from blis_simpy.settings.fields import evolved, setting, settings_class
 from blis_simpy.settings.updates import updated
-from blis_simpy.trace_files.trace import Trace
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.traffic import Traffic
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from blis_simpy.core.request import Request
+    from blis_simpy.trace_files.trace import Trace
 
 __all__ = ["ScenarioSettings"]
 
@@ -73,29 +76,34 @@ def _read_traffic(value: Any) -> Any:
         from blis_simpy.session_workload import SessionWorkload
 
         return structure(value, SessionWorkload)
-    if isinstance(value, Trace) or (isinstance(value, Mapping) and "trace" in value):
+    if isinstance(value, Mapping) and "trace" in value:
         from blis_simpy.recorded_workloads import TraceWorkload
 
-        return TraceWorkload(trace=value) if isinstance(value, Trace) else structure(value, TraceWorkload)
+        return structure(value, TraceWorkload)
     if isinstance(value, Mapping) and "requests" in value:
         from blis_simpy.recorded_workloads import RequestWorkload
 
         return structure(value, RequestWorkload)
-    if isinstance(value, DataFrame):
-        from blis_simpy.recorded_workloads import RequestWorkload
+    return value if isinstance(value, Mapping | Traffic | None) else _read_recording(value)
 
+
+def _read_recording(value: Any) -> Traffic:
+    """Make a workload of a trace or of requests."""
+    from blis_simpy.core.request import Request
+    from blis_simpy.recorded_workloads import RequestWorkload, TraceWorkload
+    from blis_simpy.trace_files.trace import Trace
+
+    if isinstance(value, Trace):
+        return TraceWorkload(trace=value)
+    if isinstance(value, DataFrame):
         return RequestWorkload.of_table(value)
     if isinstance(value, tuple) and all(isinstance(item, Request) for item in value):
-        from blis_simpy.recorded_workloads import RequestWorkload
-
         return RequestWorkload(value)
-    if not isinstance(value, Mapping | Traffic | None):
-        rule = (
-            "must be a workload such as Workload or UserWorkload, a Trace, a list or data frame of requests, a mapping "
-            "of settings or the name of a file"
-        )
-        raise ScenarioError(Problem(rule=rule, value=value))
-    return value
+    rule = (
+        "must be a workload such as Workload or UserWorkload, a Trace, a list or data frame of requests, a mapping "
+        "of settings or the name of a file"
+    )
+    raise ScenarioError(Problem(rule=rule, value=value))
 
 
 @settings_class
@@ -164,7 +172,7 @@ class ScenarioSettings:
     kv: Part[KVSettings] = setting(factory=KVSettings, help="KV cache of a replica.")
     workload: Accepts[
         Workload | Traffic | None,
-        Traffic | Trace | Sequence[Request] | DataFrame | Mapping[str, Any] | str | PathLike[str] | None,
+        "Traffic | Trace | Sequence[Request] | DataFrame | Mapping[str, Any] | str | PathLike[str] | None",
     ] = setting(
         default=None,
         convert=_read_traffic,

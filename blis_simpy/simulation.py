@@ -27,22 +27,24 @@ from blis_simpy.cluster.end_of_run import EndOfRun
 from blis_simpy.cluster.handovers import HandoverRules
 from blis_simpy.cluster.invariants import InvariantChecker
 from blis_simpy.cluster.migration import migrate_regularly
-from blis_simpy.cluster.policies import PolicyContext, started
+from blis_simpy.cluster.policies import PolicyContext
 from blis_simpy.cluster.policy_builder import build_decision_log, build_policy
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.cluster.processes import start_process
 from blis_simpy.cluster.router import RouterTiming
 from blis_simpy.cluster.settings import CHECKS
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, FOREVER, Environment
+from blis_simpy.core.garbage import collected_rarely
 from blis_simpy.core.observers import Observers
 from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request_log import RequestLog
 from blis_simpy.deployment import resolve
 from blis_simpy.errors import PluginError, ScenarioError, nearest
 from blis_simpy.network.fabric import Fabric
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import DataFrame
-from blis_simpy.recorded_workloads import RequestWorkload
 from blis_simpy.replica.replica import Replica
 from blis_simpy.replica.tier_pool import TierPool
 from blis_simpy.results.collect import collect
@@ -55,9 +57,7 @@ from blis_simpy.workload.generator import GeneratedWorkload
 if TYPE_CHECKING:
     from os import PathLike
 
-    from blis_simpy.cluster.deciders import Decider
-    from blis_simpy.cluster.migration import MigrationPolicy
-    from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+    from blis_simpy.cluster.policies import AdmissionPolicy, Decider, MigrationPolicy, RoutingPolicy
     from blis_simpy.cluster.router import Router
     from blis_simpy.deployment import ResolvedDeployment
     from blis_simpy.replica.kv_tier import KVTier
@@ -107,8 +107,9 @@ class Simulation:
         first group.
     deployments : list of ResolvedDeployment
         The same for each group.
-    requests : list of Request
-        All requests so far, in the order of the workload; further rounds of conversations follow as they are made.
+    requests : RequestLog
+        All requests so far, a sequence in the order of the workload; further rounds of conversations follow as they
+        are made. Requests that have ended are packed: each access then makes an equal `Request`.
 
     Raises
     ------
@@ -122,6 +123,7 @@ class Simulation:
     3
     """
 
+    @collected_rarely()
     def __init__(
         self,
         scenario: ScenarioSettings,
@@ -151,6 +153,8 @@ class Simulation:
         streams = RandomStreams(self.seed)
         if requests is not None:
             if isinstance(requests, DataFrame):
+                from blis_simpy.recorded_workloads import RequestWorkload
+
                 requests = RequestWorkload.of_table(requests).requests
             workload = GeneratedWorkload.of_requests(validate_requests(requests))
         elif (traffic := scenario.traffic()) is not None:
@@ -159,9 +163,9 @@ class Simulation:
             workload = GeneratedWorkload([], [])
         else:
             raise ScenarioError.at("workload", "must be given, or requests to serve")
-        self.requests = list(workload.requests)
+        self.requests = RequestLog(workload.requests)
         self._details = workload.details
-        self.env = Environment(min(0, min((request.arrived_at for request in self.requests), default=0)))
+        self.env = Environment(int(self.requests.column("arrived_at").min(initial=0)))
         self._ids: set[str] | None = None
         # Processes for whose end the run waits already, or never will.
         self._settled_processes: set[Process] = set()
@@ -226,8 +230,7 @@ class Simulation:
             migration: MigrationPolicy = build_policy("migration", "migration", scenario.migration.policy)
             started(migration, context)
             self.env.process(migrate_regularly(self.env, self.cluster, migration, scenario.migration.interval))
-        self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers)
-        self._end_of_run.expect_requests(len(self.requests))
+        self._end_of_run = EndOfRun(self.env, self.cluster, self.horizon, observers, self.requests)
         self._end_of_run.expect(len(workload.sessions) + (workload.users is not None) + (workload.pool is not None))
         self._clients = clients = ClientProcesses(
             self.env,
@@ -235,7 +238,7 @@ class Simulation:
             on_request=self._announced,
             on_session_end=self._end_of_run.settle,
         )
-        clients.start(workload)
+        clients.start(workload, self.requests)
         # Without a workload, the processes are the traffic.
         is_traffic = requests is None and scenario.workload is None
         for process in scenario.processes:
@@ -268,6 +271,7 @@ class Simulation:
             make=partial(self._make_replica, group, deployment),
             role=role,
             kv_bytes_per_token=deployment.kv_bytes_per_token,
+            weight_bytes=deployment.weight_bytes,
         )
 
     def _make_replica(self, group: ScenarioSettings, deployment: ResolvedDeployment, index: int) -> Replica:
@@ -308,7 +312,7 @@ class Simulation:
 
     def _announced(self, request: Request) -> None:
         self.requests.append(request)
-        self._end_of_run.expect_requests(1)
+        self._end_of_run.expect()
         if self._ids is not None:
             self._ids.add(request.id)
 
@@ -317,6 +321,7 @@ class Simulation:
         """Whether all requests have ended, or the horizon has come."""
         return self._end_of_run.is_over
 
+    @collected_rarely()
     def run(self, until: int | str | None = None, *, progress: Progress | None = None) -> Result:
         """Simulate to the end, until all requests have ended or to the horizon; or to a tick, to go on later.
 
@@ -381,7 +386,7 @@ class Simulation:
                 raise PluginError.at(f"batch policy {type(policy).__name__}", rule, hint=f"tick {self.env.now}")
 
     def _warn_of_waiting(self) -> None:
-        waiting = [request for request in self.requests if request.outcome < RequestOutcome.COMPLETED]
+        waiting = self.requests.waiting()
         if waiting:
             text = "requests that wait for ever at the end of the run, tick %d: %d; what %s needs is not released"
             _log.warning(text, self.env.now, len(waiting), waiting[0].id)
@@ -463,7 +468,7 @@ class Simulation:
         ['completed']
         """
         if self._ids is None:
-            self._ids = {known.id for known in self.requests}
+            self._ids = set(self.requests.column("id").tolist())
         validate_requests([request])
         self._keep_running(self.env.active_process)
         place = f"requests[{request.id}]"
@@ -658,7 +663,7 @@ class Simulation:
         return hook
 
     def __repr__(self) -> str:
-        ended = sum(request.outcome >= RequestOutcome.COMPLETED for request in self.requests)
+        ended = len(self.requests) - self.requests.num_open
         over = ", over" if self.is_over else ""
         return (
             f"<Simulation at {self.env.now / SECOND:.3f} s: {ended} of {len(self.requests)} requests have ended{over}>"
@@ -720,13 +725,15 @@ def replay(
     del trace  # the columns of a long one are large
     if has_default_horizon:
         scenario = scenario.with_(horizon=default_horizon(request.arrived_at for request in requests))
-    result = Simulation(scenario, seed=seed, requests=requests, check=check).run(progress=progress)
-    cut = sum(request.outcome < RequestOutcome.COMPLETED for request in requests) if has_default_horizon else 0
+    simulation = Simulation(scenario, seed=seed, requests=requests, check=check)
+    del requests  # the simulation needs those in flight
+    result = simulation.run(progress=progress)
+    cut = simulation.requests.num_open if has_default_horizon else 0
     if cut:
         _log.warning(
             "the default horizon of a replay, %s, cut %d of %d requests; set a longer one, such as 1h",
             format_ticks(scenario.horizon or 0),
             cut,
-            len(requests),
+            len(simulation.requests),
         )
     return result

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from fractions import Fraction
 from operator import index
 from typing import TYPE_CHECKING, SupportsIndex
 
@@ -16,6 +15,7 @@ from blis_simpy.errors import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from fractions import Fraction
 
 __all__ = [
     "BANDWIDTH_PATTERN",
@@ -56,17 +56,16 @@ _TICKS_OF = {
 }
 _PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BYTES_OF = {
-    **{f"{prefix}B": Fraction(factor) for prefix, factor in _PREFIXES.items()},
-    **{f"{prefix}iB": Fraction(2 ** (10 * power)) for power, prefix in enumerate("KMGT", start=1)},
+    **{f"{prefix}B": factor for prefix, factor in _PREFIXES.items()},
+    **{f"{prefix}iB": 2 ** (10 * power) for power, prefix in enumerate("KMGT", start=1)},
 }
-_BITS_OF = {f"{prefix}bit": Fraction(factor, 8) for prefix, factor in _PREFIXES.items() if prefix != "K"}
+_BYTES_OF_BITS = {f"{prefix}bit": factor / 8 for prefix, factor in _PREFIXES.items() if prefix != "K"}
 _AMOUNT = r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,2})?)\s*"
-_DURATION = re.compile(_AMOUNT + r"([^\W\d_]+)?\s*", re.IGNORECASE)
-_RATE = re.compile(_AMOUNT + r"(?:/\s*([^\W\d_]+)\s*)?", re.IGNORECASE)
-
-
-_SIZE = re.compile(_AMOUNT + r"([A-Za-z]+)?\s*", re.ASCII)
-_BANDWIDTH = re.compile(_AMOUNT + r"(?:([A-Za-z]+)\s*/\s*s)?\s*", re.ASCII)
+# Compiled at their first use: few commands read quantities.
+_DURATION = rf"(?i){_AMOUNT}([^\W\d_]+)?\s*"
+_RATE = rf"(?i){_AMOUNT}(?:/\s*([^\W\d_]+)\s*)?"
+_SIZE = rf"(?a){_AMOUNT}([A-Za-z]+)?\s*"
+_BANDWIDTH = rf"(?a){_AMOUNT}(?:([A-Za-z]+)\s*/\s*s)?\s*"
 
 
 def _pattern(unit: str) -> str:
@@ -84,7 +83,7 @@ RATE_PATTERN = _pattern(r"(/\s*(%s)\s*)?")
 _JSON_AMOUNT = _AMOUNT.replace("e[", "[eE][")
 SIZE_PATTERN = f"^{_JSON_AMOUNT}({'|'.join(_BYTES_OF)})?\\s*$"
 """What text must look like for `parse_size`."""
-BANDWIDTH_PATTERN = f"^{_JSON_AMOUNT}(({'|'.join([*_BYTES_OF, *_BITS_OF])})\\s*/\\s*s)?\\s*$"
+BANDWIDTH_PATTERN = f"^{_JSON_AMOUNT}(({'|'.join([*_BYTES_OF, *_BYTES_OF_BITS])})\\s*/\\s*s)?\\s*$"
 """What text must look like for `parse_bandwidth`."""
 
 
@@ -203,18 +202,22 @@ def parse_bandwidth(value: float | str) -> float:
     if value == math.inf or (isinstance(value, str) and value.strip().lower() in ("inf", "infinity")):
         return math.inf
     rule = "must be a bandwidth such as 25GB/s, 400Gbit/s or a number of bytes per second"
-    return float(_amount(_BANDWIDTH, value, _BYTES_OF | _BITS_OF, rule))
+    return float(_amount(_BANDWIDTH, value, _BYTES_OF | _BYTES_OF_BITS, rule))
 
 
-def _amount(pattern: re.Pattern[str], value: float | str, units: Mapping[str, Fraction], rule: str) -> Fraction:
-    match = pattern.fullmatch(value if isinstance(value, str) else repr(value))
+def _amount(pattern: str, value: float | str, units: Mapping[str, float], rule: str) -> Fraction:
+    from fractions import Fraction
+
+    match = re.fullmatch(pattern, value if isinstance(value, str) else repr(value))
     if match is None or (match[2] is not None and match[2] not in units):
         raise ValueError(rule)
-    return Fraction(match[1]) * (units[match[2]] if match[2] else 1)
+    return Fraction(match[1]) * Fraction(units[match[2]] if match[2] else 1)
 
 
-def _split(pattern: re.Pattern[str], value: float | str, rule: str) -> tuple[Fraction, str]:
-    match = pattern.fullmatch(value if isinstance(value, str) else repr(value))
+def _split(pattern: str, value: float | str, rule: str) -> tuple[Fraction, str]:
+    from fractions import Fraction
+
+    match = re.fullmatch(pattern, value if isinstance(value, str) else repr(value))
     unit = (match[2] or "").lower() if match else ""
     if match is None or (unit and unit not in _TICKS_OF):
         raise ValueError(rule)

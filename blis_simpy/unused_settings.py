@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,12 +12,12 @@ from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.plugin_options import plugin_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.scenario_settings import ScenarioSettings
 
-__all__ = ["unused_settings"]
+__all__ = ["shared_settings", "unused_settings"]
 
 _BLIND_SCHEDULERS = ("fcfs", "priority", "sjf")
 """Schedulers of the library whose order is independent of the priority policy."""
@@ -46,6 +47,28 @@ def unused_settings(scenario: ScenarioSettings) -> list[str]:
     ]
 
 
+def shared_settings(scenarios: Collection[ScenarioSettings]) -> set[str]:
+    """Return those clauses of `unused_settings` that are due to a comparison of some scenarios.
+
+    A setting without effect in one scenario is there for another one that has the same value and is affected by it, as
+    a loading delay of the baseline is for the candidate with an autoscaler.
+    """
+    clauses = [(scenario, unused_settings(scenario)) for scenario in scenarios]
+    return {
+        clause
+        for scenario, unused in clauses
+        for clause in unused
+        if any(clause not in others and _is_same(clause, scenario, other) for other, others in clauses)
+    }
+
+
+def _is_same(clause: str, one: ScenarioSettings, other: ScenarioSettings) -> bool:
+    """Whether two scenarios have the same value of the setting that a clause begins with."""
+    path = clause.partition(" ")[0]
+    # A group belongs to its scenario.
+    return not path.startswith("groups[") and bool(attrgetter(path)(one) == attrgetter(path)(other))
+
+
 def _of_cluster(scenario: ScenarioSettings) -> Iterator[str]:
     router, lifecycle = scenario.router, scenario.lifecycle
     num_replicas = sum(group.replicas for group in scenario.groups) or scenario.replicas
@@ -57,7 +80,11 @@ def _of_cluster(scenario: ScenarioSettings) -> Iterator[str]:
         yield from _unused(router, "router.", reason, "decision_alternatives")
     if is_fixed:
         reason = "replicas that exist at the start are loaded; it needs node_pools, or processes that change replicas"
-        yield from _unused(lifecycle, "lifecycle.", reason, "loading_delay", "loading_delay_stddev")
+        yield from _unused(
+            lifecycle, "lifecycle.", reason, "loading_delay", "loading_delay_stddev", "weights_bandwidth"
+        )
+    if lifecycle.weights_bandwidth is None:
+        yield from _unused(lifecycle, "lifecycle.", "it needs lifecycle.weights_bandwidth", "weights_size")
     if set(scenario.roles) == {"both"}:
         names = ("decider", "prefill_policy", "transfer", "first_token", "num_layers")
         yield from _unused(scenario.disaggregation, "disaggregation.", "no group is for prefill or decode only", *names)

@@ -1,6 +1,5 @@
 """Which part may import which, and what an import costs."""
 
-import json
 import os
 import subprocess
 import sys
@@ -24,11 +23,16 @@ def test_imports_keep_their_contracts():
 HEAVY = {"numpy", "scipy", "simpy", "pandas", "matplotlib", "cattrs", "yaml", "rich", "httpx", "IPython"}
 
 
+def modules_after(code):
+    """Names of the modules that a new interpreter has after running some code."""
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def imported_by(code):
     """Top-level names of the modules that a new interpreter has after running some code."""
-    code += "\nimport json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return {name.partition(".")[0] for name in modules_after(code)}
 
 
 def test_importing_the_library_imports_no_other_library():
@@ -39,8 +43,25 @@ def test_a_scenario_is_described_without_the_libraries_that_simulate_it():
     code = (
         "import blis_simpy as b; b.Scenario(model='qwen/qwen3-14b', workload=b.Workload(rate='5/s'), router='weighted')"
     )
-    assert not imported_by("import blis_simpy; blis_simpy.Scenario") & HEAVY
     assert not imported_by(code) & (HEAVY - {"numpy"})  # distributions of lengths and arrivals need numpy
+
+
+def test_the_class_of_scenarios_imports_settings_alone():
+    modules = modules_after("import blis_simpy; blis_simpy.Scenario")
+    assert not {name.partition(".")[0] for name in modules} & HEAVY
+    # Each takes a hundredth of the time of the import, and is for what a user has written: quantities, files, mistakes.
+    assert not modules & {"decimal", "difflib", "fractions", "importlib.metadata", "json", "pathlib"}
+    own = {name.removeprefix("blis_simpy.") for name in modules if name.startswith("blis_simpy.")}
+    packages = {"cluster", "core", "latency", "network", "replica", "settings", "workload", "workload.spec"}
+    settings = {
+        *("scenario", "scenario_settings", "cluster.settings", "latency.settings", "network.settings"),
+        *("replica.settings", "replica.tier_settings", "workload.settings", "core.slo_targets"),
+        *("workload.traffic", "workload.spec.arrival", "workload.spec.length_distribution"),
+    }
+    of_types = {"cluster.policies", "latency.base", "replica.tier_eviction"}
+    leaves = {"errors", "plain_values", "registry", "units"}
+    assert {name for name in own - packages - settings - of_types - leaves if not name.startswith("settings.")} == set()
+    assert len(own) <= 40
 
 
 @pytest.mark.parametrize(
@@ -50,15 +71,11 @@ def test_a_command_that_simulates_nothing_imports_neither_numpy_nor_simpy(words)
     assert not imported_by(f"from blis_simpy.cli.main import main; main({words})") & (HEAVY - {"yaml"})
 
 
-def test_a_run_without_a_summary_does_not_load_display():
-    code = (
-        "import json, sys\n"
-        "from blis_simpy.cli.main import main\n"
-        "main(['run', 'quickstart', '--num-requests', '5', '--report', 'none', '--results-path', sys.argv[1]])\n"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, os.devnull], capture_output=True, text=True, check=True)
-    assert not [name for name in json.loads(done.stdout) if name.startswith("blis_simpy.display")]
+def test_a_run_of_generated_requests_without_a_summary_loads_neither_display_nor_traces():
+    words = ["run", "quickstart", "--num-requests", "5", "--report", "none", "--results-path", os.devnull]
+    modules = modules_after(f"from blis_simpy.cli.main import main; main({words})")
+    assert not [name for name in modules if name.startswith("blis_simpy.display")]
+    assert not modules & {"blis_simpy.recorded_workloads", "blis_simpy.trace_files.trace"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "blis_simpy").rglob("*.py")), ids=lambda path: path.name)

@@ -49,6 +49,8 @@ UNUSED = {
     ),
     "lifecycle.loading_delay": ("30s", "", NO_REPLICAS),
     "lifecycle.loading_delay_stddev": ("1s", "", NO_REPLICAS),
+    "lifecycle.weights_bandwidth": ("1GB/s", "", NO_REPLICAS),
+    "lifecycle.weights_size": ("1GB", "", "it needs lifecycle.weights_bandwidth"),
     "lifecycle.warm_up_ttft_factor": (2.0, "", "it needs lifecycle.warm_up_requests"),
     "lifecycle.drain_policy": ("immediate", "", "it needs processes that drain replicas"),
 }
@@ -65,6 +67,8 @@ USED = {
     "router.decision_alternatives": {"router.decision_log": True},
     "lifecycle.loading_delay": {"node_pools": [{"name": "a", "gpu_type": "H100"}]},
     "lifecycle.loading_delay_stddev": {"processes": [pause]},
+    "lifecycle.weights_bandwidth": {"processes": [pause]},
+    "lifecycle.weights_size": {"lifecycle.weights_bandwidth": "1GB/s", "processes": [pause]},
     "lifecycle.warm_up_ttft_factor": {"lifecycle.warm_up_requests": 1},
     "lifecycle.drain_policy": {"processes": [pause]},
 }

@@ -6,9 +6,8 @@ layout.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -16,7 +15,7 @@ import attrs
 from blis_simpy.catalog.files import read_bundled
 from blis_simpy.catalog.models import ModelSpec
 from blis_simpy.catalog.sections import Entry, Figures, cut
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import ScenarioError, closest
 from blis_simpy.files.text_files import read_text
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Catalog:
     @classmethod
     def load(cls, path: str | Path | None = None) -> Catalog:
         """Read a defaults file; the bundled one, which is read once, unless a path is given."""
-        return _bundled() if path is None else cls(read_text(path), str(path))
+        return _bundled() if path is None else _of_text(read_text(path), str(path))
 
     def names(self, section: Section) -> tuple[str, ...]:
         """Names of the entries of a section, in file order."""
@@ -115,7 +114,7 @@ class Catalog:
         entry = self._of_model("deployments", model)
         if entry is None:
             return None
-        figures = Figures(entry, entry.read())
+        figures = Figures(entry, entry.value)
         deployment = CatalogEntry(
             figures.text("gpu"),
             figures.count("tp"),
@@ -137,7 +136,7 @@ class Catalog:
         if entry is None:
             rule = "has no blackbox coefficients: give alpha and beta, or choose another latency model"
             raise ScenarioError.at("model", rule, model, hint=self._guess("blackbox", model), code="no_coefficients")
-        rows = entry.read()
+        rows = entry.value
         if not isinstance(rows, list):
             raise entry.error("must be a list of deployments", rows)
         measured = []
@@ -164,7 +163,7 @@ class Catalog:
             If there are none; lists the latency models that have them.
         """
         entry = self._named("global_coefficients", backend, "latency", "has no coefficients in " + self.file)
-        return _coefficients(Figures(entry, entry.read()))
+        return _coefficients(Figures(entry, entry.value))
 
     def preset(self, name: str) -> WorkloadPreset:
         """Return a workload preset.
@@ -175,7 +174,7 @@ class Catalog:
             If there is none of that name; lists the known ones.
         """
         entry = self._named("presets", name, "workload.preset", "is not a preset of " + self.file)
-        figures = Figures(entry, entry.read())
+        figures = Figures(entry, entry.value)
         preset = WorkloadPreset(**{field.name: figures.count(field.name) for field in attrs.fields(WorkloadPreset)})
         figures.close()
         return preset
@@ -188,7 +187,7 @@ class Catalog:
         entry = self._of_model("models", name) or self._of_model("models", name.rpartition("/")[2])
         if entry is None:
             return None
-        config = entry.read()
+        config = entry.value
         if not isinstance(config, Mapping):
             raise entry.error("must be a mapping with the keys of a config.json", config)
         return ModelSpec.from_hf_config(
@@ -209,13 +208,19 @@ class Catalog:
         return entry
 
     def _guess(self, section: Section, name: str) -> str:
-        near = difflib.get_close_matches(name.lower(), self._entries[section], n=1)
-        return f"did you mean {self._entries[section][near[0]].name!r}?" if near else ""
+        near = closest(name.lower(), self._entries[section])
+        return "" if near is None else f"did you mean {self._entries[section][near].name!r}?"
 
 
 @cache
 def _bundled() -> Catalog:
     return Catalog(*read_bundled("defaults.yaml"))
+
+
+@lru_cache(maxsize=4)
+def _of_text(text: str, file: str) -> Catalog:
+    # By its text: each simulation of a sweep reads the file, which may change between them.
+    return Catalog(text, file)
 
 
 def _coefficients(figures: Figures) -> Coefficients:

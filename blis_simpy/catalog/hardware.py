@@ -6,7 +6,6 @@ each GPU name to its figures.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.catalog.files import as_number, parse_json_object, read_bundled
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import ScenarioError, closest
 from blis_simpy.files.text_files import read_text
 from blis_simpy.settings.bounds import broken_bound
 
@@ -106,8 +105,8 @@ def find_gpu(gpus: Mapping[str, Gpu], name: str, file: str = "hardware_config.js
     if name in gpus:
         return gpus[name]
     by_folded = {known.lower(): known for known in gpus}
-    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.4)
-    guess = f"did you mean {by_folded[near[0]]!r}? " if near else ""
+    near = closest(name.lower(), by_folded, cutoff=0.4)
+    guess = "" if near is None else f"did you mean {by_folded[near]!r}? "
     raise ScenarioError.at(
         "hardware", f"is not a GPU of {file}", name, hint=f"{guess}known: {', '.join(sorted(gpus))}", code="unknown_gpu"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -44,8 +45,9 @@ class Entry:
     text: str
     file: str
 
-    def read(self) -> Any:
-        """Parse the entry and return its value; raises `ScenarioError` if it is no valid YAML."""
+    @cached_property
+    def value(self) -> Any:
+        """Its value, not to be changed: all simulations share it; raises `ScenarioError` if it is no valid YAML."""
         blank_lines_before = "\n" * (self.line - 1)  # so that errors name the line in the file
         data: Any = parse(blank_lines_before + self.text, self.file).data
         return data[self.name]

@@ -9,14 +9,13 @@ so that a default is never taken for a value that was given.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 import attrs
 
-from blis_simpy.errors import Problem, ScenarioError, nearest
+from blis_simpy.errors import Problem, ScenarioError, closest, nearest
 from blis_simpy.settings.description import Setting, setting_of
 from blis_simpy.settings.field_types import nested_class, type_hints
 
@@ -252,8 +251,8 @@ def _unknown_flag(word: str, known: Mapping[str, Flag]) -> Problem:
     setting = name.lstrip("-").replace("-", "_")
     meant = next((flag.name for flag in known.values() if setting in (flag.target, flag.target.rpartition(".")[2])), "")
     if not meant:
-        close = difflib.get_close_matches(name.lstrip("-"), [flag.removeprefix("--") for flag in known], n=1)
-        meant = f"--{close[0]}" if close else ""
+        near = closest(name.lstrip("-"), [flag.removeprefix("--") for flag in known])
+        meant = "" if near is None else f"--{near}"
     return Problem(path=name, rule="is not a flag", hint=f"did you mean {meant}?" if meant else "")
 
 

@@ -30,6 +30,8 @@ _POLICY_KINDS = (
     "lengths",
     "process",
 )
+_WIDTH = 110
+"""Characters in a line of descriptions that does not go to a terminal."""
 _NAMES = Flag(name="--names", target="names", hint=bool, help="Print the names only.")
 
 
@@ -50,9 +52,12 @@ def listing(argv: Sequence[str]) -> None:
         raise ScenarioError(Problem(path="kind", rule="is unknown", value=kind, hint=nearest(kind, _KINDS)))
     if kind == "metrics" and not given.get("names"):
         from blis_simpy.display.metric_page import metric_page
-        from blis_simpy.display.text_table import print_page
+        from blis_simpy.display.text_table import page_text, print_page
 
-        print_page(metric_page())
+        if sys.stdout.isatty():
+            print_page(metric_page())
+        else:
+            sys.stdout.write(page_text(metric_page(), _WIDTH) + "\n")
         return
     rows = list(_KINDS[kind]())
     width = max(len(name) for name, _ in rows)

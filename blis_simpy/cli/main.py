@@ -28,14 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status.
     """
     if argv is None:
-        # The process lives for one simulation, which makes hardly any cyclic garbage: do not look for it often.
-        gc.set_threshold(200_000, 50, 100)
         # A simulation multiplies no large matrices, and starting a thread per core takes longer than a short command.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         # The memory of the process is freed with it: the interpreter's own last collections would take a third of the
         # time of a short command.
         atexit.register(gc.freeze)
     try:
+        if argv is None:
+            from blis_simpy.core.garbage import collect_rarely
+
+            collect_rarely()
         from blis_simpy.cli.program import program
 
         return program(argv)

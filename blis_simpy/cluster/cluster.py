@@ -6,22 +6,22 @@ replica is submitted to the router again: it keeps its arrival and deadline, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.cluster.deciders import Decider
 from blis_simpy.cluster.handovers import HandoverRules, Handovers
 from blis_simpy.cluster.leg_planner import LegPlanner
 from blis_simpy.cluster.lifecycle import ReplicaLifecycle, ReplicaState
-from blis_simpy.cluster.policies import RoutingPolicy
+from blis_simpy.cluster.policies import Decider, RoutingPolicy
 from blis_simpy.cluster.roles import check_roles
 from blis_simpy.cluster.router import Router, RouterTiming
 from blis_simpy.cluster.settings import DRAIN_POLICIES
 from blis_simpy.cluster.snapshots import SnapshotTable
 from blis_simpy.core.request import Phase, RequestOutcome
-from blis_simpy.errors import SimulationError
+from blis_simpy.errors import ScenarioError, SimulationError
 from blis_simpy.network.network import Network
 from blis_simpy.plain_values import plain
 from blis_simpy.replica.replica import Intake, Replica
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Leg, Request, Route
     from blis_simpy.network.fabric import Site
+    from blis_simpy.network.flow import Flow
 
 __all__ = ["Cluster", "Disaggregation", "ReplicaKind"]
 
+_WEIGHTS = "weights"
 _BOTH = Phase.BOTH
 _RUNNING = RequestOutcome.RUNNING
 _WITHDRAWN = RequestOutcome.WITHDRAWN
@@ -65,6 +67,8 @@ class ReplicaKind:
         Phases that they serve: ``both``, ``prefill`` or ``decode``.
     kv_bytes_per_token : callable
         Returns the size of the KV cache of a token on all GPUs of a replica; None if unknown.
+    weight_bytes : callable
+        Returns the size of the weights of a replica; None if unknown.
     """
 
     model: str
@@ -74,6 +78,7 @@ class ReplicaKind:
     make: Callable[[int], Replica]
     role: str = "both"
     kv_bytes_per_token: Callable[[], float | None] = lambda: None
+    weight_bytes: Callable[[], float | None] = lambda: None
 
 
 @attrs.frozen(kw_only=True)
@@ -168,7 +173,22 @@ class Cluster:
         observers.add("leg_finished", self._leg_finished, last=True)
         observers.add("replica_state", self._replica_state)
         observers.add("idle", self._end_drain)
-        self._lifecycle = ReplicaLifecycle(env, settings=lifecycle, pools=pools, streams=streams, observers=observers)
+        self._lifecycle = ReplicaLifecycle(
+            env,
+            settings=lifecycle,
+            pools=pools,
+            streams=streams,
+            observers=observers,
+            fetch_weights=None if lifecycle.weights_bandwidth is None else self._fetch_weights,
+        )
+        self._weights_size = lifecycle.weights_size
+        if lifecycle.weights_bandwidth is not None:
+            network = disaggregation.network
+            network.attach(
+                _WEIGHTS,
+                out=network.add_link(f"{_WEIGHTS} read", lifecycle.weights_bandwidth),
+                into=network.add_link(f"{_WEIGHTS} write", math.inf),
+            )
         for group, kind in enumerate(kinds):
             for _ in range(kind.replicas):
                 self._add(group, loaded=True)
@@ -382,6 +402,14 @@ class Cluster:
             )
         return self._handovers
 
+    def _fetch_weights(self, replica: int) -> Flow:
+        kind = self._kinds[self._groups[replica]]
+        size = kind.weight_bytes() if self._weights_size is None else self._weights_size
+        if size is None:
+            rule = f"must be given with weights_bandwidth: the architecture of {kind.model} is not known"
+            raise ScenarioError.at("lifecycle.weights_size", rule)
+        return self._disaggregation.network.send(_WEIGHTS, replica, math.ceil(size), kind=_WEIGHTS)
+
     def _kv_bytes_per_token(self, replica: int) -> float:
         group = self._groups[replica]
         if group not in self._bytes_per_token:
@@ -498,7 +526,7 @@ class Cluster:
         if replica not in self._draining or self.in_flight(replica):
             return
         drained = self.replicas[replica]
-        if drained.is_idle and not drained.num_held:
+        if drained.is_idle and not drained.held_legs:
             self._draining.discard(replica)
             self._emptied.discard(replica)
             self._lifecycle.terminate(replica)

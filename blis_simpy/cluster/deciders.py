@@ -12,50 +12,15 @@ Pass the class, an instance or a registered name: ``Scenario(disaggregation={"de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from blis_simpy.cluster.policies import Snapshot
+    from blis_simpy.cluster.policies import DecodeChoice
     from blis_simpy.core.request import Request
 
-__all__ = ["Always", "Decider", "DecodeChoice", "Never", "Prefix"]
-
-
-class DecodeChoice(Protocol):
-    """Decode replica of a request, as a decider sees it. Valid during the call only.
-
-    Attributes
-    ----------
-    now : int, tick
-        Time of the decision.
-    decode : Snapshot
-        The chosen decode replica.
-    prefill : sequence of Snapshot
-        Routable replicas that could compute the prompt; at least one.
-    cached_tokens : int
-        Leading prompt tokens in the prefix cache of the decode replica now.
-    """
-
-    @property
-    def now(self) -> int: ...  # noqa: D102
-    @property
-    def decode(self) -> Snapshot: ...  # noqa: D102
-    @property
-    def prefill(self) -> Sequence[Snapshot]: ...  # noqa: D102
-    @property
-    def cached_tokens(self) -> int: ...  # noqa: D102
-
-
-class Decider(Protocol):
-    """Decides whether a prefill replica computes the prompt of a request."""
-
-    def disaggregate(self, request: Request, choice: DecodeChoice) -> bool:
-        """Decide whether the prompt is computed on another replica than the decode replica."""
-        ...
+__all__ = ["Always", "Never", "Prefix"]
 
 
 class Always:

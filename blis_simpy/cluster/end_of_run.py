@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.request import Request
+    from blis_simpy.core.request_log import RequestLog
 
 __all__ = ["EndOfRun"]
 
@@ -42,43 +43,40 @@ class EndOfRun:
         Last tick of the run; `FOREVER` = no horizon.
     observers : Observers
         Observers, for the events `ended` and `idle`.
+    requests : RequestLog
+        All requests; it gets those that have ended.
 
     Attributes
     ----------
     is_over : bool
         Whether the run has ended.
-    num_requests : int
-        Number of requests so far.
     progress : callable or None
         Called about every 256 ended requests, with the number of ended requests and of all.
     """
 
-    def __init__(self, env: Environment, cluster: Cluster, horizon: int, observers: Observers) -> None:
+    def __init__(
+        self, env: Environment, cluster: Cluster, horizon: int, observers: Observers, requests: RequestLog
+    ) -> None:
         self.is_over = False
-        self.num_requests = 0
         self.progress: Callable[[int, int], None] | None = None
         self._env = env
         self._cluster = cluster
-        self._num_pending = 0
+        self._requests = requests
+        self._num_pending = len(requests)
         observers.add("ended", self._ended)
         observers.add("idle", self._idle)
         if horizon < FOREVER:
             env.call_at(horizon + 1, _FIRST, self._end)
 
-    def expect_requests(self, count: int) -> None:
-        """Add pending requests."""
-        self.num_requests += count
-        self._num_pending += count
-
     def expect(self, count: int = 1) -> None:
-        """Add pending items other than requests; `settle` removes one."""
+        """Add pending items, such as requests; `settle` removes one."""
         self._num_pending += count
 
     def settle(self) -> None:
         """Remove a pending item, and end the run after the last."""
         self._num_pending -= 1
         if self.progress is not None and self._num_pending % _PROGRESS_EVERY == 0:
-            self.progress(self.num_requests - self._num_pending, self.num_requests)
+            self.progress(len(self._requests) - self._num_pending, len(self._requests))
         if not self._num_pending:
             self.stop_when_done()
 
@@ -91,6 +89,7 @@ class EndOfRun:
     def _ended(self, request: Request) -> None:
         if request.done is not None:
             request.done.succeed()
+        self._requests.end(request)
         self.settle()
 
     def _idle(self, _replica: int) -> None:

@@ -1,9 +1,10 @@
 """Handovers: requests that continue on another replica with the KV blocks of the one before.
 
-A handover is a process, `Handovers.pull`: it submits the request to its destination, waits until the destination has
-allocated blocks, sends the content over the network, and releases the blocks of the source. With layered transfer,
-`Handovers.push` begins when the source computes the prompt. A migration is a pull after the last step of a decoding
-request.
+A handover submits the request to its destination, waits until the destination has allocated blocks, sends the content
+over the network, and releases the blocks of the source. With layered transfer, it begins when the source computes the
+prompt, and adds the last layer after the prefill. A migration is a handover after the last step of a decoding request.
+
+Each of these actions is a callback of the event before. As a process, a handover would take twice as many events.
 
 State: a `_Passage` for each request from the routing of two legs, or the start of a migration, to the arrival of its
 blocks. The blocks themselves belong to the engines: those of a leg that has ended to `Engine.held` of the source, the
@@ -15,6 +16,9 @@ reserved ones to `WaitQueue.loading` of the destination.
                                   │                                            ▲
     destination                   └─> wait queue ──> reserves blocks ──> receives content ──> batch
 
+Replicas that hold blocks for each other can all lack those that they wait for. Then the request that has been held for
+the longest time starts over, as if its lease had ended.
+
 If the destination is lost, the router chooses another one, while the source still holds the blocks. If the source is
 lost, the request starts over. If its lease ends, too, but with both phases on one replica: a lease that is too short
 for the transfer would end again.
@@ -23,29 +27,29 @@ for the transfer would end again.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
-from simpy.events import Event, Process
-from simpy.exceptions import Interrupt
+from simpy.events import Event
 
-from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
-from blis_simpy.core.request import Handover, Leg, Phase, Request, RequestOutcome, Route
+from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, OrderedEvent, event_priority
+from blis_simpy.core.request import NEVER, Handover, Leg, Phase, Request, RequestOutcome, Route
+from blis_simpy.network.flow import Flow
 from blis_simpy.replica.running_request import RunningRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
     from blis_simpy.cluster.snapshots import SnapshotTable
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.observers import Observers
-    from blis_simpy.network.flow import Flow
     from blis_simpy.network.network import Network
     from blis_simpy.replica.replica import Replica
 
 __all__ = ["HandoverRules", "Handovers"]
 
-_LEASE = event_priority(CONTROL_PLANE, ControlEvent.LINK, 2)
+_DUE = event_priority(CONTROL_PLANE, ControlEvent.LINK, 2)
+_LEASE = event_priority(CONTROL_PLANE, ControlEvent.LINK, 3)
 _KIND = "kv"
 
 
@@ -84,10 +88,14 @@ class _Passage:
     goal: int | None = None
     source: RunningRequest | None = None
     leg: RunningRequest | None = None
-    process: Process | None = None
-    # Event that the process waits for: blocks at the destination, or the end of the prefill.
-    reserved: Event | None = None
-    prefilled: Event | None = None
+    # End of the delay before the next action, and transfer in flight.
+    due: OrderedEvent | None = None
+    flow: Flow | None = None
+    # Whether the source computes the prompt, and the start of the first step of that.
+    is_prefilling: bool = False
+    prefill_started_at: int = NEVER
+    # Bytes of the last layer of a layered transfer until they are sent; None before and after.
+    last_layer: int | None = None
     # Succeeds at the end of a migration; None for other handovers.
     migrated: Event | None = None
     # Whether the router is choosing a destination.
@@ -160,6 +168,8 @@ class Handovers:
         observers.add("blocks_reserved", self._blocks_reserved)
         observers.add("preempted", self._preempted)
         observers.add("ended", self._ended)
+        observers.add_deferred("blocked", self._break_cycle)
+        observers.add("enqueued", self._enqueued)
         if rules.num_layers > 1:
             observers.add("scheduled", self._scheduled)
 
@@ -190,7 +200,7 @@ class Handovers:
         """Send held blocks to another destination than before."""
         passage = self._passages[request]
         passage.target, passage.is_at_router = target, False
-        self._start(request, passage)
+        self._start(passage)
 
     def migrate(self, leg: RunningRequest, target: int | None) -> Event:
         """Move a decoding request to another replica, or to one that the router chooses."""
@@ -199,74 +209,105 @@ class Handovers:
         self._replicas[leg.replica].hand_over(leg)
         return passage.migrated
 
-    def pull(self, request: Request, passage: _Passage) -> Generator[Event, None, None]:
-        """Send the held blocks of a request to its destination, release them, and let it continue there."""
+    def _start(self, passage: _Passage) -> None:
+        """Submit a request whose blocks are held to its destination, after the delay of the dispatch."""
+        if self._rules.dispatch_delay_us:
+            at = self._env.now + self._rules.dispatch_delay_us
+            passage.due = self._env.call_at(at, _DUE, self._submit_later, passage)
+        else:
+            self._submit(passage)
+
+    def _submit_later(self, event: Event) -> None:
+        passage = cast("_Passage", event.value)
+        passage.due = None
+        self._submit(passage)
+
+    def _submit(self, passage: _Passage) -> None:
+        """Submit a request to its destination."""
         source, target = passage.source, passage.target
         assert source is not None
-        if target is None:  # lost at this tick
-            return
-        flow: Flow | None = None
-        try:
-            if self._rules.dispatch_delay_us:
-                yield self._env.timeout(self._rules.dispatch_delay_us)
-            handover = self._handover(source)
-            passage.reserved = self._env.event()
-            passage.leg = leg = self._replicas[target].take_over(handover)
-            request.leg = leg
+        assert target is not None
+        passage.leg = leg = self._replicas[target].take_over(self._handover(source))
+        if not passage.is_prefilling:
+            leg.request.leg = leg
             leg.num_preemptions = source.num_preemptions
-            yield passage.reserved
-            flow = self._send(leg, handover.num_bytes)
-            yield flow
-        except Interrupt:
-            if flow is not None:
-                flow.cancel()
-            return
-        self._arrived(request, passage)
 
-    def push(self, request: Request, passage: _Passage) -> Generator[Event, None, None]:
-        """Send each layer of a prompt when it is computed, the last one after the prefill."""
-        source, target, layers = passage.source, passage.target, self._rules.num_layers
-        assert source is not None
-        if target is None:  # lost at this tick
+    def _blocks_reserved(self, leg: Leg) -> None:
+        """Send the blocks of a request; if the prompt is being computed, all layers but the last one first."""
+        handover, passage = leg.handover, self._passages[leg.request]
+        assert handover is not None
+        handover.num_bytes = round(handover.moved_tokens * self._bytes_per_token(leg.replica))
+        if not passage.is_prefilling:
+            self._send(passage, handover.num_bytes)
             return
-        flow: Flow | None = None
-        try:
-            start, duration = self._replicas[source.replica].last_step
-            handover = self._handover(source)
-            passage.reserved, passage.prefilled = self._env.event(), self._env.event()
-            passage.leg = leg = self._replicas[target].take_over(handover)
-            yield passage.reserved
-            first_layer = start - -duration // layers - self._env.now
-            if first_layer > 0 and not passage.prefilled.triggered:
-                yield self._env.timeout(first_layer)
-            last = handover.num_bytes // layers
-            flow = self._send(leg, handover.num_bytes - last)
-            yield flow
-            yield passage.prefilled
-            flow = self._send(leg, last)
-            yield flow
-        except Interrupt:
-            if flow is not None:
-                flow.cancel()
-            return
-        self._arrived(request, passage)
+        passage.last_layer = handover.num_bytes // self._rules.num_layers
+        first_layer_at = self._first_layer_at(passage)
+        if first_layer_at > self._env.now:
+            passage.due = self._env.call_at(first_layer_at, _DUE, self._send_layers, passage)
+        else:
+            self._send(passage, handover.num_bytes - passage.last_layer)
+
+    def _first_layer_at(self, passage: _Passage) -> int:
+        """Return the tick at which the source has computed the first layer of the first chunk of the prompt."""
+        assert passage.source is not None
+        start, duration = self._replicas[passage.source.replica].last_step
+        if start > passage.prefill_started_at:
+            # The step of the first chunk has ended when a later one starts, at the earliest.
+            start, duration = passage.prefill_started_at, start - passage.prefill_started_at
+        return start - -duration // self._rules.num_layers
+
+    def _send_layers(self, event: Event) -> None:
+        passage = cast("_Passage", event.value)
+        assert passage.leg is not None
+        assert passage.leg.handover is not None
+        assert passage.last_layer is not None
+        passage.due = None
+        self._send(passage, passage.leg.handover.num_bytes - passage.last_layer)
 
     def _handover(self, source: RunningRequest) -> Handover:
         if source.phase is Phase.PREFILL and not self._rules.shows_first_token:
             return Handover(source, source.last_progress)
         return Handover(source, source.last_progress, max(source.generated_tokens, 1))
 
-    def _send(self, leg: RunningRequest, num_bytes: int) -> Flow:
-        assert leg.handover is not None
-        source = leg.handover.source.replica
-        return self._network.send(source, leg.replica, num_bytes, kind=_KIND, request=leg.request.id)
+    def _send(self, passage: _Passage, num_bytes: int) -> None:
+        source, leg = passage.source, passage.leg
+        assert source is not None
+        assert leg is not None
+        request = leg.request.id
+        passage.flow = flow = self._network.send(source.replica, leg.replica, num_bytes, kind=_KIND, request=request)
+        flow.callbacks.append(lambda _: self._sent(passage, flow))
 
-    def _arrived(self, request: Request, passage: _Passage) -> None:
+    def _send_last_layer(self, passage: _Passage) -> None:
+        """Send the last layer of a prompt that is computed, after the others."""
+        flow = passage.flow
+        if passage.last_layer is None or passage.due is not None or (flow is not None and flow.is_over):
+            return
+        num_bytes, passage.last_layer = passage.last_layer, None
+        if flow is None:
+            self._send(passage, num_bytes)
+        else:
+            flow.extend(num_bytes)
+
+    def _sent(self, passage: _Passage, flow: Flow) -> None:
+        # A handover may be given up at the tick at which the transfer ends.
+        if flow is not passage.flow:
+            return
+        passage.flow = None
+        if passage.last_layer is None:
+            self._arrived(passage)
+        elif not passage.is_prefilling:
+            self._send_last_layer(passage)
+        else:
+            assert passage.leg is not None
+            self._check_soon(passage.leg.replica)
+
+    def _arrived(self, passage: _Passage) -> None:
+        """Release the blocks of the source, and let the request continue at its destination."""
         leg, source = passage.leg, passage.source
         assert leg is not None
         assert leg.handover is not None
         assert source is not None
-        del self._passages[request]
+        del self._passages[leg.request]
         leg.handover.received_at = self._env.now
         self._release(source, leg.handover)
         self._replicas[leg.replica].receive(leg)
@@ -277,24 +318,17 @@ class Handovers:
         if handover is not None:
             handover.released_at = self._env.now
         self._replicas[source.replica].release_held(source)
+        self._check_soon(source.replica)
         self._on_change(source.replica)
 
-    def _blocks_reserved(self, leg: Leg) -> None:
-        """Let the transfer of a request begin."""
-        handover = leg.handover
-        assert handover is not None
-        handover.num_bytes = round(handover.moved_tokens * self._bytes_per_token(leg.replica))
-        passage = self._passages[leg.request]
-        assert passage.reserved is not None
-        passage.reserved.succeed()
-
     def _scheduled(self, leg: Leg) -> None:
-        """Start a layered transfer with the first step of the prefill."""
+        """Submit a request to its destination with the first step of its prefill, for a layered transfer."""
         passage = self._passages.get(leg.request)
         if leg.phase is Phase.PREFILL and passage is not None and passage.source is None and passage.target is not None:
             assert isinstance(leg, RunningRequest)
-            passage.source = leg
-            passage.process = self._env.process(self.push(leg.request, passage))
+            passage.source, passage.is_prefilling = leg, True
+            passage.prefill_started_at = max(self._env.now, sum(self._replicas[leg.replica].last_step))
+            self._submit(passage)
 
     def leg_finished(self, leg: Leg) -> bool:
         """React to the end of a leg; return whether its request goes on."""
@@ -344,16 +378,16 @@ class Handovers:
             return
         if self._rules.shows_first_token and leg.phase is Phase.PREFILL and self._observers.first_token is not None:
             self._observers.first_token(leg)
-        passage.source = leg
+        passage.source, passage.is_prefilling = leg, False
         self._leases.append((self._env.now + self._rules.hold_timeout_us, leg))
         if len(self._leases) == 1:
             self._env.call_at(self._leases[0][0], _LEASE, self._end_leases)
-        if passage.prefilled is not None and passage.leg is not None:
+        if passage.leg is not None:
             request.leg = passage.leg
             passage.leg.num_preemptions = leg.num_preemptions
-            passage.prefilled.succeed()
+            self._send_last_layer(passage)
         elif passage.target is not None:
-            self._start(request, passage)
+            self._start(passage)
         elif passage.goal is not None and self._snapshots.is_routable(passage.goal, request.model):
             assert self._observers.routed is not None
             legs, snapshots = ((passage.goal, Phase.DECODE),), (self._snapshots.snapshot(passage.goal),)
@@ -364,10 +398,6 @@ class Handovers:
     def _ask_router(self, request: Request, passage: _Passage) -> None:
         passage.is_at_router = True
         self._reroute(request)
-
-    def _start(self, request: Request, passage: _Passage) -> None:
-        passage.prefilled = None
-        passage.process = self._env.process(self.pull(request, passage))
 
     def _end_leases(self, _event: Event) -> None:
         """Release blocks that have been held for too long."""
@@ -383,6 +413,70 @@ class Handovers:
                 self._undivided.add(source.request)
                 self._lose_source(source.request)
 
+    def _enqueued(self, leg: Leg) -> None:
+        if leg.handover is not None:
+            self._check_soon(leg.replica)
+
+    def _check_soon(self, replica: int) -> None:
+        """Look for a cycle if a replica is still blocked after what happens at this tick."""
+        if self._replicas[replica].is_blocked:
+            self._env.call_at(self._env.now + 1, _DUE, self._look_for_cycle, replica)
+
+    def _look_for_cycle(self, event: Event) -> None:
+        self._break_cycle(cast("int", event.value))
+
+    def _break_cycle(self, replica: int) -> None:
+        """Let the oldest held request start over, if replicas wait for each other's blocks."""
+        cycle: set[int] = set()
+        if not self._is_stuck(replica, cycle):
+            return
+        holders = (source for _, source in self._leases if self._replicas[source.replica].holds(source))
+        oldest = next((source for source in holders if source.replica in cycle), None)
+        if oldest is not None:
+            self._undivided.add(oldest.request)
+            self._lose_source(oldest.request)
+            return
+        reserved = (leg for number in sorted(cycle) for leg in self._replicas[number].loading_legs)
+        if (leg := next(reserved, None)) is not None:
+            self._postpone(self._passages[leg.request], leg)
+
+    def _is_stuck(self, replica: int, cycle: set[int]) -> bool:
+        """Whether only replicas that are stuck themselves could free the blocks that a replica waits for.
+
+        `cycle` collects the replicas that this has been assumed of; it holds for all of them if it holds for the first.
+        """
+        if replica in cycle:
+            return True
+        this = self._replicas[replica]
+        if not this.is_blocked:
+            return False
+        cycle.add(replica)
+        for held in this.held_legs:
+            passage = self._passages.get(held.request)
+            if passage is None or passage.source is not held or not _waits_for_blocks(passage):
+                return False
+            assert passage.target is not None
+            if not self._is_stuck(passage.target, cycle):
+                return False
+        for loading in this.loading_legs:
+            passage = self._passages.get(loading.request)
+            if passage is None or not passage.is_prefilling or passage.flow is not None or passage.due is not None:
+                return False
+            assert passage.source is not None
+            if not self._is_stuck(passage.source.replica, cycle):
+                return False
+        return bool(this.held_legs or this.loading_legs)
+
+    def _postpone(self, passage: _Passage, leg: RunningRequest) -> None:
+        """Free the blocks of a layered transfer at its destination, which gets the request after its prefill."""
+        self._stop(passage)
+        passage.leg = None
+        self._dismissed.add(leg)
+        # The destination still expects it.
+        self._snapshots.sent(leg.replica)
+        self._replicas[leg.replica].withdraw(leg)
+        self._check_soon(leg.replica)
+
     def replica_failed(self, replica: int) -> None:
         """Give up the handovers from a replica, and choose other destinations for those to it."""
         for request, passage in list(self._passages.items()):
@@ -393,7 +487,7 @@ class Handovers:
                 passage.target = None
                 self._forget(replica)
                 self._stop(passage)
-                if passage.source is not None:
+                if passage.source is not None and not passage.is_prefilling:
                     self._ask_router(request, passage)
 
     def _lose_source(self, request: Request) -> None:
@@ -401,7 +495,7 @@ class Handovers:
         passage = self._passages[request]
         source = passage.source
         assert source is not None
-        if passage.prefilled is not None and not passage.prefilled.triggered:
+        if passage.is_prefilling:
             # Its response is still on the way.
             self._dismissed.add(source)
         self._close(request, passage)
@@ -447,6 +541,20 @@ class Handovers:
         self._on_change(target)
 
     def _stop(self, passage: _Passage) -> None:
-        process, passage.process = passage.process, None
-        if process is not None and process.is_alive and process is not self._env.active_process:
-            process.interrupt()
+        """Withdraw the next action, and end the transfer."""
+        if passage.due is not None:
+            passage.due.callbacks = []
+        if passage.flow is not None:
+            passage.flow.cancel()
+        passage.due = passage.flow = passage.last_layer = None
+
+
+def _waits_for_blocks(passage: _Passage) -> bool:
+    """Whether a request waits at its destination, which has not reserved blocks for it."""
+    leg = passage.leg
+    return (
+        leg is not None
+        and leg.outcome is RequestOutcome.QUEUED
+        and leg.handover is not None
+        and leg.handover.reserved_at == NEVER
+    )

@@ -267,7 +267,7 @@ class InvariantChecker:
             self._fail(f"{rule} and other processes {blocks.held_externally + blocks.num_reserved}", replica=index)
         if replica.is_idle:
             idle = blocks.held_externally + blocks.num_reserved
-            if seen.used_blocks != idle and not (replica.num_held or own[_LOADING]):
+            if seen.used_blocks != idle and not (len(replica.held_legs) or own[_LOADING]):
                 self._fail(f"an idle replica has {seen.used_blocks} KV blocks in use", replica=index)
             if own[_QUEUED] + own[_RUNNING]:
                 self._fail(f"a replica is idle although {own[_QUEUED]} requests wait", replica=index)

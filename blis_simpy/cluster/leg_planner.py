@@ -9,7 +9,8 @@ from functools import cached_property
 from operator import index
 from typing import TYPE_CHECKING
 
-from blis_simpy.cluster.policies import RoutingDecision, broken
+from blis_simpy.cluster.policies import RoutingDecision
+from blis_simpy.cluster.policy_calls import broken
 from blis_simpy.core.plugin_faults import place_of
 from blis_simpy.core.request_view import shown_to
 from blis_simpy.errors import PluginError
@@ -17,8 +18,7 @@ from blis_simpy.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from blis_simpy.cluster.deciders import Decider
-    from blis_simpy.cluster.policies import RouterState, RoutingPolicy, Snapshot
+    from blis_simpy.cluster.policies import Decider, RouterState, RoutingPolicy, Snapshot
     from blis_simpy.core.request import Request
 
 __all__ = ["LegPlanner"]

@@ -4,9 +4,9 @@
 
     scheduling -> loading -> warming-up -> active -> draining -> terminated -> scheduling (restored)
 
-A process (`ReplicaLifecycle.bring_up`) waits for the GPUs of a replica and for its loading, if either takes time. Any
-state can change to *terminated*, which interrupts that process. The router sends requests to replicas in the states
-*warming-up* and *active*.
+A process (`ReplicaLifecycle.bring_up`) waits for the GPUs of a replica, for the transfer of its weights, and for the
+rest of its loading, as far as they take time. Any state can change to *terminated*, which interrupts that process. The
+router sends requests to replicas in the states *warming-up* and *active*.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blis_simpy.network.fabric import Site
 from blis_simpy.network.network import replica_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from simpy.events import Event
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from blis_simpy.core.observers import Observers
     from blis_simpy.core.random_streams import RandomStreams
     from blis_simpy.core.request import Leg, Request, Route
+    from blis_simpy.network.flow import Flow
 
 __all__ = ["ReplicaLifecycle", "ReplicaState"]
 
@@ -83,6 +84,8 @@ class _ReplicaLifecycle:
     placed_at: int | None = None
     periods: list[tuple[int, int]] = attrs.field(factory=list)
     gpus: GpuRequest | None = None
+    # Its GPUs as seen by the network, once asked for in this state: each transfer asks.
+    site: Site | None = None
     # Process `bring_up`, while it waits.
     process: simpy.Process | None = None
     # Number of further requests that the warm-up slows down, and that it has to complete.
@@ -105,6 +108,8 @@ class ReplicaLifecycle:
         Random streams of the run; loading delays use ``instance-loading``.
     observers : Observers
         Observers of the states of replicas.
+    fetch_weights : callable, optional
+        Starts the transfer of the weights of a replica.
 
     Attributes
     ----------
@@ -120,7 +125,9 @@ class ReplicaLifecycle:
         pools: Sequence[NodePool],
         streams: RandomStreams,
         observers: Observers,
+        fetch_weights: Callable[[int], Flow] | None = None,
     ) -> None:
+        self._fetch_weights = fetch_weights
         self.placement = GpuNodes(env, pools, streams) if pools else None
         self._env = env
         self._settings = settings
@@ -157,6 +164,12 @@ class ReplicaLifecycle:
         SimulationError
             If it has none now.
         """
+        this = self._replicas[replica]
+        if this.site is None:
+            this.site = self._new_site(replica)
+        return this.site
+
+    def _new_site(self, replica: int) -> Site:
         this, endpoint = self._replicas[replica], replica_endpoint(replica)
         if self.placement is None:
             return Site(endpoint, this.num_gpus, node=endpoint)
@@ -186,20 +199,41 @@ class ReplicaLifecycle:
                 return
             loaded = False
         delay = self._load(replica, loaded=loaded)
-        if delay:
+        if self._fetch_weights is not None and not loaded:
+            this.process = self._env.process(self.bring_up(replica, None, delay))
+        elif delay:
             loaded_event = self._env.event_at(self._env.now + delay, _LOADED)
             this.process = self._env.process(self.bring_up(replica, loaded_event))
         else:
             self._serve(replica)
 
-    def bring_up(self, replica: int, event: Event) -> Generator[Event, None, None]:
-        """Wait for the GPUs of a replica and for its loading; `event` is the first of these that is pending."""
+    def bring_up(self, replica: int, event: Event | None, delay: int = 0) -> Generator[Event, None, None]:
+        """Wait for the GPUs of a replica, and for its loading.
+
+        Parameters
+        ----------
+        replica : int
+            Its index.
+        event : simpy.Event or None
+            GPUs, or the end of the loading, if one of them is pending; None before the transfer of the weights.
+        delay : int, µs
+            Time from the end of that transfer to the end of the loading.
+        """
+        weights: Flow | None = None
         try:
-            yield event
-            # Drawn after the wait, so that the order of the draws is that in which replicas begin to load.
-            if isinstance(event, GpuRequest) and (delay := self._load(replica)):
+            if event is not None:
+                yield event
+            if isinstance(event, GpuRequest):
+                # Drawn after the wait, so that the order of the draws is that in which replicas begin to load.
+                delay = self._load(replica)
+            if self._fetch_weights is not None:
+                weights = self._fetch_weights(replica)
+                yield weights
+            if delay:
                 yield self._env.event_at(self._env.now + delay, _LOADED)
         except Interrupt:
+            if weights is not None:
+                weights.cancel()
             return
         self._serve(replica)
 
@@ -253,7 +287,7 @@ class ReplicaLifecycle:
         to_end = state is ReplicaState.TERMINATED and before is not ReplicaState.TERMINATED
         if state not in _NEXT[before] and not to_end:
             raise SimulationError.at(f"replica {replica}", f"is {before} and cannot become {state}")
-        this.state = state
+        this.state, this.site = state, None
         if state is ReplicaState.LOADING:
             this.placed_at = self._env.now
         elif to_end and this.placed_at is not None:

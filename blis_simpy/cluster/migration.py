@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from blis_simpy.cluster.policies import broken
+from blis_simpy.cluster.policy_calls import broken
 from blis_simpy.errors import PluginError, SimulationError
 from blis_simpy.settings.fields import setting, settings_class
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from simpy.events import Event
 
-    from blis_simpy.cluster.policies import Snapshot
+    from blis_simpy.cluster.policies import MigrationPolicy, MigrationState, Snapshot
     from blis_simpy.core.environment import Environment
     from blis_simpy.core.request import Request
 
-__all__ = ["BalanceKV", "MigratingCluster", "MigrationPolicy", "MigrationState", "migrate_regularly"]
+__all__ = ["BalanceKV", "MigratingCluster", "migrate_regularly"]
 
 
 class MigratingCluster(Protocol):
@@ -47,21 +47,8 @@ class MigratingCluster(Protocol):
         ...
 
 
-class MigrationState:
-    """State of the cluster at a decision. Valid during the call only.
-
-    Parameters
-    ----------
-    cluster : MigratingCluster
-        The cluster.
-    now : int, tick
-        Time of the decision.
-
-    Attributes
-    ----------
-    snapshots : sequence of Snapshot
-        Routable replicas that decode, of all models, in the order of their indices.
-    """
+class _State:
+    """State of a cluster; see `blis_simpy.cluster.policies.MigrationState`."""
 
     def __init__(self, cluster: MigratingCluster, now: int) -> None:
         self._cluster = cluster
@@ -69,16 +56,7 @@ class MigrationState:
         self.snapshots: Sequence[Snapshot] = cluster.decode_snapshots(now)
 
     def decoding(self, replica: int) -> list[Request]:
-        """Return the requests that decode on a replica and can be migrated, in the order of their admission."""
         return self._cluster.migratable(replica)
-
-
-class MigrationPolicy(Protocol):
-    """Chooses requests to migrate."""
-
-    def migrations(self, state: MigrationState) -> Iterable[tuple[Request, int]]:
-        """Return requests to migrate, each with the index of its destination."""
-        ...
 
 
 @settings_class(kw_only=False)
@@ -123,7 +101,7 @@ def migrate_regularly(
     while True:
         yield env.timeout(interval_us)
         try:
-            chosen = list(policy.migrations(MigrationState(cluster, env.now)))
+            chosen = list(policy.migrations(_State(cluster, env.now)))
         except Exception as error:
             raise broken("migration policy", policy, "migrations", error, now=env.now) from error
         for request, replica in chosen:

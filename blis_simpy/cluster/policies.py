@@ -1,4 +1,4 @@
-"""Protocols of admission policies, routing policies and scorers, and their read-only views of the cluster.
+"""Protocols of the policies of a cluster, and their read-only views of it.
 
 Values of a replica may be stale, as in a real router: they are as old as the last refresh. A policy is any object with
 the method of its protocol; it needs no import from this module::
@@ -22,28 +22,29 @@ of the class that sets it, not to an override in a subclass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from blis_simpy.core.plugin_faults import place_of
-from blis_simpy.errors import PluginError
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from blis_simpy.core.random_streams import RandomStreams  # noqa: TC004 - a type only
     from blis_simpy.core.request import Request
 
 __all__ = [
     "AdmissionDecision",
     "AdmissionPolicy",
+    "Decider",
+    "DecodeChoice",
+    "MigrationPolicy",
+    "MigrationState",
     "PolicyContext",
     "RouterState",
     "RoutingDecision",
     "RoutingPolicy",
     "Scorer",
     "Snapshot",
-    "broken",
-    "started",
 ]
 
 
@@ -174,6 +175,68 @@ class Scorer(Protocol):
         ...
 
 
+class DecodeChoice(Protocol):
+    """Decode replica of a request, as a decider sees it. Valid during the call only.
+
+    Attributes
+    ----------
+    now : int, tick
+        Time of the decision.
+    decode : Snapshot
+        The chosen decode replica.
+    prefill : sequence of Snapshot
+        Routable replicas that could compute the prompt; at least one.
+    cached_tokens : int
+        Leading prompt tokens in the prefix cache of the decode replica now.
+    """
+
+    @property
+    def now(self) -> int: ...  # noqa: D102
+    @property
+    def decode(self) -> Snapshot: ...  # noqa: D102
+    @property
+    def prefill(self) -> Sequence[Snapshot]: ...  # noqa: D102
+    @property
+    def cached_tokens(self) -> int: ...  # noqa: D102
+
+
+class Decider(Protocol):
+    """Decides whether a prefill replica computes the prompt of a request."""
+
+    def disaggregate(self, request: Request, choice: DecodeChoice) -> bool:
+        """Decide whether the prompt is computed on another replica than the decode replica."""
+        ...
+
+
+class MigrationState(Protocol):
+    """State of the cluster at a decision of a migration policy. Valid during the call only.
+
+    Attributes
+    ----------
+    now : int, tick
+        Time of the decision.
+    snapshots : sequence of Snapshot
+        Routable replicas that decode, of all models, in the order of their indices.
+    """
+
+    @property
+    def now(self) -> int: ...  # noqa: D102
+    @property
+    def snapshots(self) -> Sequence[Snapshot]: ...  # noqa: D102
+
+    def decoding(self, replica: int) -> list[Request]:
+        """Return the requests that decode on a replica and can be migrated, in the order of their admission."""
+        ...
+
+
+class MigrationPolicy(Protocol):
+    """Chooses requests to migrate."""
+
+    def migrations(self, state: MigrationState) -> Iterable[tuple[Request, int]]:
+        """Return requests to migrate, each with the index of its destination."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class PolicyContext:
     """Argument of the method ``start`` of a policy.
@@ -191,30 +254,3 @@ class PolicyContext:
     streams: RandomStreams
     num_replicas: int
     block_size: int
-
-
-def started(policy: Any, context: PolicyContext) -> Any:
-    """Call the method ``start`` of a policy, if it has one, and return the policy.
-
-    Raises
-    ------
-    PluginError
-        If it raises an exception.
-    """
-    start = getattr(policy, "start", None)
-    if start is not None:
-        try:
-            start(context)
-        except Exception as error:
-            raise broken("policy", policy, "start", error) from error
-    return policy
-
-
-def broken(
-    kind: str, policy: object, method: str, error: Exception, request: Request | None = None, now: int | None = None
-) -> PluginError:
-    """Return the error to raise for an exception of a policy; a `PluginError` keeps its problems."""
-    if isinstance(error, PluginError):
-        return PluginError(error.problems)
-    rule = f"raised {error!r} in {method}{place_of(request, now)}"
-    return PluginError.at(f"{kind} {type(policy).__name__}", rule, code="policy_raised")

@@ -13,8 +13,8 @@ Pass the function, a class, an instance or a registered name: ``Scenario(process
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from blis_simpy import registry
 from blis_simpy.errors import BlisError, PluginError, ScenarioError
@@ -22,12 +22,13 @@ from blis_simpy.settings.field_types import Duration, OptionalDuration
 from blis_simpy.settings.fields import setting, settings_class
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from simpy.events import Event
 
-__all__ = ["Outage", "Process", "start_process"]
+    from blis_simpy.cluster.settings import Process
 
-Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
-"""Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
+__all__ = ["Outage", "start_process"]
 
 
 def start_process(simulation: Any, process: Process) -> Event | None:

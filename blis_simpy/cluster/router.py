@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 import numpy as np
 
-from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision, broken
+from blis_simpy.cluster.policies import AdmissionDecision, RoutingDecision
+from blis_simpy.cluster.policy_calls import broken
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, Wakeup, event_priority
 from blis_simpy.core.plugin_faults import place_of
 from blis_simpy.core.request import NEVER, Phase, Request, Route
@@ -140,8 +141,8 @@ class Router:
 
     Attributes
     ----------
-    rejected : list of Request
-        Requests rejected by admission, in order.
+    rejected : list of int
+        Rows of the requests rejected by admission, in order.
     num_unroutable : int
         Number of requests without a replica for their model.
     planner : LegPlanner or None
@@ -158,7 +159,7 @@ class Router:
         snapshots: SnapshotTable,
         observers: Observers,
     ) -> None:
-        self.rejected: list[Request] = []
+        self.rejected: list[int] = []
         self.num_unroutable = 0
         self.planner: LegPlanner | None = None
         self._env = env
@@ -244,7 +245,7 @@ class Router:
         if not isinstance(decision.admitted, _BOOLS):
             raise self._misbehaved(self._admission, request, "admit must return an AdmissionDecision or a bool", answer)
         if not decision.admitted:
-            self.rejected.append(request)
+            self.rejected.append(request.row)
             self._reject(request, decision.reason)
             return False
         request.admitted_at = state.now

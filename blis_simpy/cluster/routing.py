@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
-from blis_simpy.cluster.policies import RoutingDecision, broken, started
+from blis_simpy.cluster.policies import RoutingDecision
+from blis_simpy.cluster.policy_calls import broken, started
 from blis_simpy.cluster.scorers import DEFAULT_MIX, Scorers, build_scorers, parse_scorers
 from blis_simpy.cluster.snapshot_values import effective_loads
 from blis_simpy.core.request_view import shown_to

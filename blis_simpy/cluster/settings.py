@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from blis_simpy.cluster.deciders import Decider
-from blis_simpy.cluster.migration import MigrationPolicy
-from blis_simpy.cluster.policies import AdmissionPolicy, RoutingPolicy
+from blis_simpy.cluster.policies import AdmissionPolicy, Decider, MigrationPolicy, RoutingPolicy
 from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.latency.settings import Latency, LatencySettings
 from blis_simpy.network.settings import PoolNetwork
 from blis_simpy.replica.settings import EngineSettings, KVSettings
 from blis_simpy.settings.bounds import MAX_NODES, MAX_REPLICAS
-from blis_simpy.settings.field_types import Accepts, Duration, OptionalPart, OptionalPath, Plugin
+from blis_simpy.settings.field_types import (
+    Accepts,
+    Duration,
+    OptionalBandwidth,
+    OptionalPart,
+    OptionalPath,
+    OptionalSize,
+    Plugin,
+)
 from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 __all__ = [
@@ -26,6 +32,7 @@ __all__ = [
     "LifecycleSettings",
     "MigrationSettings",
     "NodePool",
+    "Process",
     "ReplicaGroup",
     "RouterSettings",
     "Routing",
@@ -44,6 +51,8 @@ Routing: TypeAlias = str | Mapping[str, Any] | RoutingPolicy | Callable[..., Rou
 
 Migration: TypeAlias = str | Mapping[str, Any] | MigrationPolicy | Callable[..., MigrationPolicy]
 """Migration policy: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
+Process: TypeAlias = str | Mapping[str, Any] | Callable[..., object]
+"""Process of a scenario: a registered name, a mapping of type and options, a function, a class or an instance."""
 DeciderLike: TypeAlias = str | Mapping[str, Any] | Decider | Callable[..., Decider]
 """Decider: a registered name, a mapping of name and options, an instance, or a callable that returns one."""
 
@@ -271,6 +280,22 @@ class LifecycleSettings:
     )
     loading_delay_stddev: Duration = setting(
         default=0, help="Standard deviation of the loading delay.", unit="us", ge=0, dimension="duration"
+    )
+    weights_bandwidth: OptionalBandwidth = setting(
+        default=None,
+        help="Bandwidth of a store from which these replicas get their weights over the network before the loading "
+        "delay; all that load at a time share it. Unset means that the loading delay includes the transfer.",
+        unit="bytes/s",
+        ge=1,
+        finite=False,
+        dimension="bandwidth",
+    )
+    weights_size: OptionalSize = setting(
+        default=None,
+        help="Size of the weights of a replica; unset means that of the model.",
+        unit="bytes",
+        ge=1,
+        dimension="size",
     )
     warm_up_requests: int = setting(
         default=0, help="Number of requests that a new replica completes before it is warm.", unit="requests", ge=0

@@ -83,6 +83,9 @@ class Observer:
     def idle(self, replica: int) -> None:
         """Observe that a replica becomes idle."""
 
+    def blocked(self, replica: int) -> None:
+        """Observe that requests wait on a replica that runs none, because slots or KV blocks are held by others."""
+
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """Names of all events, equal to the names of the methods of `Observer`."""
@@ -106,7 +109,7 @@ class Observers:
     Attributes
     ----------
     arrived, admitted, rejected, routed, enqueued, blocks_reserved, blocks_received, scheduled, first_token, preempted,
-    leg_finished, ended, replica_state, idle : callable or None
+    leg_finished, ended, replica_state, idle, blocked : callable or None
         Calls the observers of the event, in the order in which they were added; None without observers.
     """
 
@@ -130,6 +133,7 @@ class Observers:
         self.ended: Callable[[Request], object] | None = None
         self.replica_state: Callable[[int, Any], object] | None = None
         self.idle: Callable[[int], object] | None = None
+        self.blocked: Callable[[int], object] | None = None
 
     def add(self, event: str, function: Callable[..., object], *, last: bool = False) -> None:
         """Call a function at each event of a kind, while the change is in progress.

@@ -79,6 +79,8 @@ class Request:
         The last leg on each replica from which it was withdrawn or that handed it over, in order.
     done : simpy.Event or None
         Succeeds when the request ends; only set if a process waits for it.
+    row : int
+        Position among the requests of its simulation, as in `Simulation.requests` and the result; `NEVER` before.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Request:
     leg: Leg | None = attrs.field(default=None, init=False, repr=False)
     earlier_legs: tuple[Leg, ...] = attrs.field(default=(), init=False, repr=False)
     done: Event | None = attrs.field(default=None, init=False, repr=False)
+    row: int = attrs.field(default=NEVER, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not type(self.arrived_at) is type(self.deadline) is type(self.priority) is type(self.round_index) is int:

@@ -14,7 +14,7 @@ from blis_simpy.display.text_table import Bar, Line, Strong, TextColumn, TextTab
 from blis_simpy.errors import ScenarioError
 from blis_simpy.results.by_label import several, subsets
 from blis_simpy.results.metrics import get_metric, latency_families
-from blis_simpy.results.phases import PHASES_WITH_HANDOVERS
+from blis_simpy.results.phases import PHASES_WITH_HANDOVERS, PHASES_WITH_LOADS
 from blis_simpy.results.remarks import remarks
 from blis_simpy.settings.plugin_options import plugin_label
 from blis_simpy.units import format_ticks
@@ -40,12 +40,13 @@ __all__ = [
     "table_page",
 ]
 
+_PHASES = PHASES_WITH_LOADS | PHASES_WITH_HANDOVERS
 _PERCENTILES = (50, 90, 95, 99)
 _DROP = {95: 3, 90: 2, 50: 1}
 """Order in which percentiles are left out of narrow tables."""
 _RATES = ("requests_per_s", "output_tokens_per_s")
 _LATENCIES = ("ttft_mean_ms", "ttft_p99_ms", "e2e_mean_ms", "e2e_p99_ms")
-_TITLES = {"slo_class": "SLO class"}
+_TITLES = {"slo_class": "SLO class", "prefill_replica": "prefill replica"}
 _MS = ",.3f"
 _SPECS = {"ms": _MS, "requests/s": ",.2f", "output tokens/s": ",.1f"}
 """Formats by unit; other figures are counts."""
@@ -103,7 +104,7 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
     rows: list[list[Any]] = [
         [
             name,
-            PHASES_WITH_HANDOVERS[name],
+            _PHASES[name],
             duration / 1000,
             duration / total if total else None,
             Bar(duration / max(total, 1)),
@@ -113,6 +114,7 @@ def explanation_page(explanation: Explanation) -> list[Line | TextTable]:
     rows.append(["total", "", total / 1000, 1.0, ""])
     page: list[Line | TextTable] = [(f"{explanation.request}: {explanation.outcome}{preemptions}",)]
     page.append(TextTable(columns, rows))
+    page += [(remark,) for remark in explanation.remarks]
     return page if explanation.decode_step is None else [*page, _step_table(explanation.decode_step)]
 
 
@@ -138,14 +140,16 @@ def label_table(result: Result, by: str) -> TextTable:
     result : Result
         The run.
     by : str
-        ``replica``, ``slo_class``, ``model`` or ``tenant``.
+        ``replica``, ``prefill_replica``, ``slo_class``, ``model`` or ``tenant``.
     """
     groups = subsets(result, by)
     outcomes = {name: _outcomes_in_brief(group) for name, group in groups.items()}
     # Most runs complete all their requests.
     shown = [name for name in ("failed", "open") if any(counts[name] for counts in outcomes.values())]
+    # Requests with a prefill replica belong to the one that decodes.
+    title = "decode replica" if by == "replica" and "prefill_replica" in several(result) else _TITLES.get(by, by)
     columns = [
-        TextColumn(_TITLES.get(by, by), align="left"),
+        TextColumn(title, align="left"),
         *(TextColumn(name) for name in ("requests", "completed", *shown)),
         *_columns(*_RATES, drop=3),
         *_columns(*_LATENCIES, drop=1),

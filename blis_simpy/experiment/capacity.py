@@ -42,6 +42,8 @@ VARIED = ("workload.rate", "workload.users", "replicas")
 _PERCENTILE = re.compile(r"_p([0-9.]+)_ms")
 _LEAST_BEYOND = 10
 """Requests beyond a percentile in a run, without which the mean of its estimates is biased."""
+_LEAST_WINDOW = 10
+"""Multiple of the mean E2E that arrivals last in runs that show whether a queue grows."""
 _COARSE = 1.5
 """Multiple of the requested resolution from which the answer states the one that was reached."""
 
@@ -105,11 +107,13 @@ class Capacity(ExperimentFindings):
         level = " and ".join(map(str, self.limits))
         edge = f"largest {self.vary}" if self._more_is_harder else "smallest number of replicas"
         if self.value is None:
-            if all(probe.outcome == "misses" for probe in self.probes):
-                if len({probe.value for probe in self.probes}) == 1:
-                    return f"{self.vary} = {format_number(self.probes[0].value)} does not meet {level}"
-                return f"no {self.vary} from {self._range()} meets {level}"
-            return f"not decided: no {self.vary} was confirmed to meet {level}; more replications may help"
+            if any(probe.outcome != "misses" for probe in self.probes):
+                text = f"not decided: no {self.vary} was confirmed to meet {level}; more replications may help"
+            elif len({probe.value for probe in self.probes}) == 1:
+                text = f"{self.vary} = {format_number(self.probes[0].value)} does not meet {level}"
+            else:
+                text = f"no {self.vary} from {self._range()} meets {level}"
+            return text + self._short_start()
         confidence = format_percent(self.confidence, 4)
         text = f"{edge} that meets {level} with {confidence} confidence: {format_number(self.value)}"
         if self.misses_at is not None:
@@ -126,9 +130,27 @@ class Capacity(ExperimentFindings):
         served = next(probe.served for probe in reversed(self.probes) if probe.value == self.value)
         if served < 1:
             text += f"; {format_percent(1 - served)} of the requests did not complete and have no latency"
-        return text + self._short_runs()
+        return text + self._few_requests() + self._short_start()
 
-    def _short_runs(self) -> str:
+    def _short_start(self) -> str:
+        """Say so if a queue seems to grow at the nearest miss, but the runs are short beside the E2E of requests."""
+        order = sorted(self.probes, key=lambda probe: probe.value, reverse=not self._more_is_harder)
+        missed = next((probe for probe in order if not probe.stationary), None)
+        if missed is None or (self.value is not None and missed.value != self.misses_at):
+            return ""
+        runs = missed.replications
+        arriving_s = runs.mean("requests") / runs.mean("offered_requests_per_s")
+        # Where a queue grows, E2E does as well; at the easiest value it is closest to that of a stationary run.
+        times = 1000 * arriving_s / order[0].replications.mean("e2e_mean_ms")
+        if not times < _LEAST_WINDOW:
+            return ""
+        return (
+            f"; short runs: at {format_number(missed.value)}, requests arrive for {format_number(arriving_s)} s, "
+            f"{format_number(times)} times the mean E2E; {format_number(_LEAST_WINDOW)} times or more show whether a "
+            "queue grows"
+        )
+
+    def _few_requests(self) -> str:
         """Say so if a percentile of the service level has too few requests beyond it."""
         answer = next(probe for probe in reversed(self.probes) if probe.value == self.value)
         requests = answer.replications.mean("requests")
@@ -158,7 +180,8 @@ class Capacity(ExperimentFindings):
                 "outcome": probe.outcome,
                 "replications": len(probe.replications),
                 "completed_share": probe.served,
-                "ttft_growth": probe.growth,
+                "ttft_growth": probe.ttft_growth,
+                "backlog_growth": probe.backlog_growth,
                 "stationary": probe.stationary,
             }
             for metric, (low, high) in probe.bounds.items():
@@ -263,8 +286,9 @@ def capacity(
 
     Notes
     -----
-    A value at which TTFT clearly grows within the runs counts as a miss: it would not meet the service level in the
-    long run. The search assumes that more load, or fewer replicas, never improves a metric of the service level;
+    A value at which TTFT or the number of requests in the system clearly grows within the runs counts as a miss,
+    whatever the limits: longer runs would have higher latencies. The rule is `blis_simpy.results.stationarity`. The
+    search assumes that more load, or fewer replicas, never improves a metric of the service level;
     `Capacity.monotone` is False if the probes contradict that. See `blis_simpy.experiment.capacity_search` for the
     procedure.
 

@@ -23,6 +23,7 @@ from blis_simpy.experiment.runner import Job, Runner
 from blis_simpy.experiment.seeds import replication_seeds
 from blis_simpy.experiment.service_level import Compliance, Limit
 from blis_simpy.plain_values import plain
+from blis_simpy.results.stationarity import mean_growth, queue_grows
 from blis_simpy.scenario import Scenario
 from blis_simpy.workload.settings import Workload
 from blis_simpy.workload.users import UserWorkload
@@ -30,9 +31,6 @@ from blis_simpy.workload.workload_spec import WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
 
 __all__ = ["CapacitySearch", "Probe"]
 
@@ -42,8 +40,6 @@ _ATTEMPTS = 5
 _LEAST_STEP = 0.02
 # Multiple of the requested replications where these leave unclear whether a value meets the service level.
 _MOST_REPLICATIONS = 4
-_GROWTH = 0.1
-_CONFIDENCE_OF_GROWTH = 0.99
 
 
 @attrs.frozen(kw_only=True)
@@ -64,8 +60,8 @@ class Probe:
         Confidence of the bounds.
     served : float, fraction
         Share of the requests that completed.
-    growth : float, fraction
-        Mean growth of TTFT within the runs; NaN if runs are too short to say.
+    ttft_growth, backlog_growth : float, fraction
+        Mean trends within the runs, see `blis_simpy.results.stationarity`; NaN if runs are too short to say.
     stationary : bool
         Whether the runs do not show that a queue grows. A value at which one grows misses the service level: longer
         runs would have higher latencies.
@@ -79,7 +75,8 @@ class Probe:
     bounds: dict[str, tuple[float, float]]
     confidence: float
     served: float
-    growth: float
+    ttft_growth: float
+    backlog_growth: float
     stationary: bool
     replications: Replications
 
@@ -257,8 +254,9 @@ class CapacitySearch:
         outcome: Compliance = "meets"
         if any(found != "meets" for found in outcomes):
             outcome = "misses" if "misses" in outcomes else "unclear"
-        growth = np.array([measurement.growth for measurement in found])
-        stationary = not _grows(growth)
+        # Chosen by no figure of the service level, the runs of the search count in the confirmation as well.
+        trends = [measurement.stationarity for (at, _), measurement in self.measured.items() if at == value]
+        stationary = not queue_grows(trends)
         if not stationary:
             outcome = "misses"
         requests = float(runs.values("requests").sum())
@@ -269,7 +267,8 @@ class CapacitySearch:
             bounds=bounds,
             confidence=confidence,
             served=float(runs.values("completed").sum()) / requests if requests else 1.0,
-            growth=_mean_growth(growth),
+            ttft_growth=mean_growth(np.array([trend.ttft_growth for trend in trends])),
+            backlog_growth=float(np.mean([trend.backlog_growth for trend in trends])),
             stationary=stationary,
             replications=runs,
         )
@@ -284,15 +283,3 @@ class CapacitySearch:
             return changed
         longer = math.ceil(workload.num_requests * value / self._own_value())
         return changed.with_(**{"workload.num_requests": max(workload.num_requests, longer)})
-
-
-def _grows(growth: NDArray[np.float64]) -> bool:
-    """Whether TTFT clearly grows within the runs: by a tenth or more on average, and not by chance."""
-    if not np.isfinite(growth).all() or _mean_growth(growth) < _GROWTH:
-        return False
-    return one_sided_bounds(np.log1p(growth), _CONFIDENCE_OF_GROWTH)[0] > 0
-
-
-def _mean_growth(growth: NDArray[np.float64]) -> float:
-    """Geometric mean of the ratios: the arithmetic one of noisy ratios exceeds 1 without any growth."""
-    return float(np.expm1(np.log1p(growth).mean()))

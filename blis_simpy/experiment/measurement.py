@@ -7,7 +7,6 @@ that are not in common use are measured if they are asked for.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ from blis_simpy.core.plugin_faults import named_faults
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.warm_up import mser
 from blis_simpy.results.metrics import get_metric, known_metrics, to_number
-from blis_simpy.results.stationarity import stationarity
+from blis_simpy.results.stationarity import Stationarity, stationarity
 from blis_simpy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -98,8 +97,8 @@ class Measurement:
         Digest of arrivals and lengths of all first rounds, which do not depend on what is simulated.
     warm_up_us : int, µs
         Requests that arrived earlier are left out of all metrics.
-    growth : float, fraction
-        Growth of TTFT within the run; see `blis_simpy.results.stationarity`.
+    stationarity : Stationarity
+        Trends within the run.
     samples : list of dict
         Columns of the table of each sampler, as lists; see `blis_simpy.Result.samples`.
     """
@@ -107,7 +106,7 @@ class Measurement:
     metrics: dict[str, float]
     traffic: str
     warm_up_us: int
-    growth: float = math.nan
+    stationarity: Stationarity
     samples: list[dict[str, list[float]]] = attrs.field(factory=list)
 
 
@@ -172,7 +171,7 @@ def _measured(result: Result, metrics: Metrics, warm_up: WarmUp) -> Measurement:
         metrics=figures,
         traffic=_traffic(result),
         warm_up_us=cut,
-        growth=stationarity(subset.requests).growth,
+        stationarity=stationarity(subset.requests),
         samples=samples,
     )
 

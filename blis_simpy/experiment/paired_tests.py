@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-__all__ = ["MANY", "Alternative", "PairedTest", "adjusted", "equivalence_test", "paired_test", "replications_needed"]
+__all__ = [
+    "MANY",
+    "Alternative",
+    "PairedTest",
+    "adjusted",
+    "equivalence_test",
+    "outlook",
+    "paired_test",
+    "replications_needed",
+]
 
 Alternative = Literal["lower", "higher", "different"]
 
@@ -27,6 +36,9 @@ MANY = 100_000
 """Largest number of replications that is stated as needed."""
 
 _POWER = 0.8
+_CONFIDENCE_OF_SPREAD = 0.8
+_FEW = 5
+"""Number of replications below which the wording of a prediction is cautious."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +50,10 @@ class PairedTest:
     p_value : float, fraction
         Probability of such values, or more extreme ones, under the null hypothesis.
     needed : int or None
-        Number of replications that would show the alternative with probability 0.8 if means and spread are as
-        estimated; None if it exceeds `MANY` or the estimate contradicts the alternative.
+        Number of replications that would show the alternative with probability 0.8 if the difference is as estimated
+        and the spread is the largest one that the replications leave plausible, its upper bound at 80 %: the estimate
+        itself, of two replications, would promise a decision that the number gives in 4 of 10 cases. None if it
+        exceeds `MANY` or the estimate contradicts the alternative.
     """
 
     p_value: float
@@ -91,7 +105,7 @@ def paired_test(
 def _test_of_mean(
     differences: Values, scale: Values, alternative: Alternative, confidence: float, power: float = _POWER
 ) -> PairedTest:
-    from scipy.special import stdtr
+    from scipy.special import chdtri, stdtr
 
     count = len(differences)
     if count < 2 or not np.isfinite(differences).all():
@@ -108,7 +122,8 @@ def _test_of_mean(
         p_value = float(not (mean * direction > 0 if direction else mean))
     so = mean * direction > 0 if direction else mean != 0
     level = confidence if direction == 0 else 2 * confidence - 1
-    return PairedTest(p_value=p_value, needed=replications_needed(mean, spread, level, power) if so else None)
+    wide = spread * math.sqrt((count - 1) / float(chdtri(count - 1, _CONFIDENCE_OF_SPREAD)))
+    return PairedTest(p_value=p_value, needed=replications_needed(mean, wide, level, power) if so else None)
 
 
 def equivalence_test(
@@ -207,6 +222,14 @@ def replications_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high if high <= MANY else None
+
+
+def outlook(needed: int | None, count: int) -> str:
+    """Return a clause on the number of replications that would decide, predicted from `count` of them."""
+    if needed is None:
+        return "no reasonable number of replications would decide"
+    number = f"{max(needed, count + 1):,} replications would"
+    return f"about {number} probably decide" if count >= _FEW else f"perhaps {number} decide"
 
 
 def adjusted(p_values: Sequence[float], correction: str | None = "holm") -> list[float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from blis_simpy.experiment.sweep import Point, Sweep
 
-__all__ = ["axes_of", "has_single_runs", "plot_sweep", "sweep_height"]
+__all__ = ["axes_of", "has_single_runs", "interval_ends", "plot_sweep", "sweep_height"]
 
 _MOST_CURVES = 6
 _MOST_LINES = 40
@@ -122,7 +122,8 @@ def has_single_runs(sweep: Sweep) -> bool:
     return all(len(point.replications) < 2 for point in sweep.points)
 
 
-def _ends(sweep: Sweep, metric: str, indices: Iterable[int]) -> dict[str, Any]:
+def interval_ends(sweep: Sweep, metric: str, indices: Iterable[int]) -> dict[str, Any]:
+    """Return the means of some points as ``values``, and bounds of their intervals, if any, as ``low`` and ``high``."""
     intervals = [sweep.points[index].replications.interval(metric) for index in indices]
     ends = {"values": [interval.estimate for interval in intervals]}
     if not has_single_runs(sweep):
@@ -133,19 +134,19 @@ def _ends(sweep: Sweep, metric: str, indices: Iterable[int]) -> dict[str, Any]:
 def _draw_curves(sweep: Sweep, metric: str, axis: str, numbers: Sequence[float], ax: Axes) -> None:
     for name, indices in _others(sweep, axis).items():
         rates = [numbers[index] for index in indices]
-        plot_saturation(rates, **_ends(sweep, metric, indices), ylabel=metric_label(metric), label=name, ax=ax)
+        plot_saturation(rates, **interval_ends(sweep, metric, indices), ylabel=metric_label(metric), label=name, ax=ax)
     name_axis(ax, axis, numbers)
 
 
 def _draw_points(sweep: Sweep, metric: str, path: str, numbers: Sequence[float], ax: Axes) -> None:
-    ends = _ends(sweep, metric, range(len(sweep)))
+    ends = interval_ends(sweep, metric, range(len(sweep)))
     plot_points(numbers, **ends, xlabel=path, ylabel=metric_label(metric), ax=ax)
     widen(ax, np.array(ends["values"]))
     name_axis(ax, path, numbers)
 
 
 def _draw_lines(sweep: Sweep, metric: str, ax: Axes) -> None:
-    ends = _ends(sweep, metric, range(len(sweep)))
+    ends = interval_ends(sweep, metric, range(len(sweep)))
     means = ends["values"]
     names = [", ".join(map(setting_label, point.settings.values())) for point in sweep.points]
     low, high = ends.get("low", means), ends.get("high", means)

@@ -22,6 +22,7 @@ from blis_simpy.experiment.progress import progress_bar
 from blis_simpy.experiment.run_warnings import Warnings, deferred, log_summaries, merge
 from blis_simpy.experiment.store import Store
 from blis_simpy.scenario import Scenario
+from blis_simpy.unused_settings import shared_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,6 +126,7 @@ class Runner:
         self.store = store if isinstance(store, Store) or store is None else Store(fspath(store))
         self.progress = progress
         self._warnings: dict[int, Warnings] = {}
+        self._scenarios: dict[int, Scenario] = {}
         self._asked = 0
 
     def __enter__(self) -> Self:
@@ -135,6 +137,9 @@ class Runner:
         for number in sorted(self._warnings):
             for key, warned in self._warnings[number].items():
                 merge(total, key, warned, runs=1)
+        if total:
+            shared = shared_settings(self._scenarios.values())
+            total = {key: warned for key, warned in total.items() if warned.text not in shared}
         log_summaries(total)
 
     def run(self, jobs: Sequence[Job], what: str = "simulating") -> list[Measurement]:
@@ -185,6 +190,7 @@ class Runner:
             if id(job.scenario) not in packed:
                 form = digest(scenario_form(job.scenario)) if self.store is not None else ""
                 packed[id(job.scenario)] = self._packed(job.scenario), form
+                self._scenarios[id(job.scenario)] = job.scenario
         local = None if self.executor in REMOTE else self.store
         return [
             RunTask(index, scenario, job.seed, job.label, digest(form, job.seed, measures) if form else "", local)

@@ -22,6 +22,7 @@ from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.files.outputs import make_folder, write_text
 from blis_simpy.files.paths import exists, files_in, inputs_recorded, is_regular
 from blis_simpy.files.text_files import read_text
+from blis_simpy.results.stationarity import Stationarity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,18 +57,22 @@ class Store:
             return None
         try:
             data = _checked(path, key)
-            found = {name: math.nan if value is None else float(value) for name, value in data["metrics"].items()}
+            found = {name: _number(value) for name, value in data["metrics"].items()}
             found = {name: found[name] for name in (*found, *metrics)}  # all that are asked for, or a KeyError
             samples = [
                 {str(name): [float(value) for value in column] for name, column in table.items()}
                 for table in data["samples"]
             ]
-            growth = math.nan if data["growth"] is None else float(data["growth"])
+            trends = data["stationarity"]
             return Measurement(
                 metrics=found,
                 traffic=data["traffic"],
                 warm_up_us=data["warm_up_us"],
-                growth=growth,
+                stationarity=Stationarity(
+                    ttft_growth=_number(trends["ttft_growth"]),
+                    backlog_growth=_number(trends["backlog_growth"]),
+                    backlog=int(trends["backlog"]),
+                ),
                 samples=samples,
             )
         except BlisError as error:
@@ -94,9 +99,8 @@ class Store:
         ScenarioError
             If it cannot be written.
         """
-        metrics = {name: None if math.isnan(value) else value for name, value in measurement.metrics.items()}
-        growth = None if math.isnan(measurement.growth) else measurement.growth
-        data = {**about, **attrs.asdict(measurement), "metrics": metrics, "growth": growth}
+        metrics, trends = _without_nan(measurement.metrics), _without_nan(attrs.asdict(measurement.stationarity))
+        data = {**about, **attrs.asdict(measurement), "metrics": metrics, "stationarity": trends}
         data["checksum"] = _checksum(key, data)
         target = self.path(key)
         make_folder(target.parent)
@@ -105,6 +109,14 @@ class Store:
 
     def __len__(self) -> int:
         return len(files_in(self.folder, "*.json"))
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _checked(path: Path, key: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import attrs
 
 from blis_simpy.experiment.intervals import Interval
 from blis_simpy.experiment.number_format import format_interval, format_number, format_percent
+from blis_simpy.experiment.paired_tests import outlook
 
 __all__ = ["Finding", "Verdict"]
 
@@ -34,8 +35,8 @@ class Verdict:
     p_value : float, fraction
         Adjusted for the number of verdicts.
     needed : int or None
-        Number of replications that would decide with probability 0.8 if means and spread are as estimated; None if it
-        is too large to state, or there is nothing to decide.
+        Number of replications that would probably decide, see `PairedTest.needed`; None if it is too large to state,
+        or there is nothing to decide.
     correlation : float
         Correlation of the values of the two scenarios; NaN where one of them does not vary.
     variance_reduction : float
@@ -80,9 +81,7 @@ class Verdict:
         """What would decide: a number of replications, if any."""
         if not math.isfinite(self.difference.estimate):
             return "some runs have no value"
-        if self.needed is None:
-            return "no reasonable number of replications would decide"
-        return f"about {max(self.needed, self.difference.count + 1):,} replications would probably decide"
+        return outlook(self.needed, self.difference.count)
 
 
 def _signed(change: float) -> str:

@@ -7,11 +7,10 @@ then the whole group of `dp` times `tp` GPUs, its batch that of all ranks, its e
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING
 
-from blis_simpy.errors import Problem, ScenarioError
+from blis_simpy.errors import Problem, ScenarioError, nearest
 from blis_simpy.latency.validation import check_alpha, check_beta, check_sharded_figures, check_tp
 from blis_simpy.latency.weighted_roofline import CostTerm, WeightedRoofline, Weighting
 from blis_simpy.settings.fields import setting, settings_class
@@ -197,9 +196,7 @@ def _shares(beta: Sequence[float]) -> tuple[CostTerm, ...]:
 
 def _check_moe_comm_backend(name: str) -> None:
     if name not in MOE_COMM_BACKENDS:
-        near = difflib.get_close_matches(name, MOE_COMM_BACKENDS, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        hint = f"{guess}known: {', '.join(sorted(MOE_COMM_BACKENDS))}"
+        hint = nearest(name, sorted(MOE_COMM_BACKENDS))
         raise ScenarioError.at("moe_comm_backend", "is unknown", name, hint=hint, code="unknown_moe_comm_backend")
 
 

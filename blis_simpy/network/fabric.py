@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from blis_simpy.network.network import Path, replica_endpoint
+from blis_simpy.network.network import Path, replica_endpoint, replica_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ UNCONTENDED_BANDWIDTH = 25e9
 """Rate of each transfer between replicas of a scenario without network, bytes/s."""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Site:
     """GPUs of a replica.
 
@@ -102,9 +102,8 @@ class Fabric:
         return path
 
     def _resolved(self, network: Network, endpoint: str) -> Site | str | None:
-        prefix, _, number = endpoint.rpartition("-")
-        if prefix == "replica" and number.isdecimal() and int(number) < self._num_replicas():
-            return self._site_of(int(number))
+        if 0 <= (replica := replica_number(endpoint)) < self._num_replicas():
+            return self._site_of(replica)
         return endpoint if endpoint in network.attached else None
 
     def _new_path(self, network: Network, start: Site | str, end: Site | str) -> Path:

@@ -32,6 +32,10 @@ class Carrier(Protocol):
         """Return the bytes that have not arrived yet, rounded up."""
         ...
 
+    def extend(self, flow: Flow, num_bytes: int) -> None:
+        """Add bytes to a flow."""
+        ...
+
     def cancel(self, flow: Flow) -> None:
         """End a flow early."""
         ...
@@ -99,6 +103,16 @@ class Flow(Event):
     def bytes_left(self) -> int:
         """Bytes that have not arrived yet, rounded up."""
         return self._carrier.bytes_left(self)
+
+    def extend(self, num_bytes: int) -> None:
+        """Add bytes that have become available to the transfer.
+
+        Raises
+        ------
+        SimulationError
+            If the transfer is over, or the number of bytes is no whole number >= 0.
+        """
+        self._carrier.extend(self, num_bytes)
 
     def cancel(self) -> None:
         """End the transfer; the event never happens. A flow that is over does not change."""

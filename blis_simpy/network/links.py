@@ -16,8 +16,6 @@ from blis_simpy.network.flow import Flow, FlowState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from simpy.events import Event
-
 __all__ = ["RATE_UNIT", "FlowGroup", "Link", "ticks_to_send"]
 
 RATE_UNIT = 10**9
@@ -143,11 +141,9 @@ class FlowGroup:
         Rate of each flow.
     ends_at : int, tick
         Next end of a flow; -1 if it is not known since the last change.
-    timer : simpy.Event or None
-        Next end of a flow of its component.
     """
 
-    __slots__ = ("_ends", "_served", "_updated_at", "ends_at", "limit", "links", "num_flows", "rate", "timer")
+    __slots__ = ("_ends", "_served", "_updated_at", "ends_at", "limit", "links", "num_flows", "rate")
 
     def __init__(self, links: Sequence[Link], limit: int | None = None) -> None:
         self.links = tuple(links)
@@ -155,10 +151,10 @@ class FlowGroup:
         self.num_flows = 0
         self.rate = 0
         self.ends_at = -1
-        self.timer: Event | None = None
         self._served = 0
         self._updated_at = 0
-        # `served` at the end of each flow, number of the flow, flow; cancelled flows stay until they come first.
+        # `served` at the end of each flow, number of the flow, flow. Old entries of flows that were cancelled or
+        # extended stay until they come first.
         self._ends: list[tuple[int, int, Flow]] = []
 
     def advance(self, now: int) -> None:
@@ -183,6 +179,12 @@ class FlowGroup:
             for link in self.links:
                 link.groups[self] = None
 
+    def extend(self, flow: Flow, num_bytes: int) -> None:
+        """Let a flow end later, by some bytes."""
+        flow.served_at_end += num_bytes * _VOLUME_OF_BYTE
+        heappush(self._ends, (flow.served_at_end, flow.number, flow))
+        self.ends_at = -1
+
     def remove(self, now: int) -> None:
         """Count a flow less, which has ended or is cancelled."""
         self.advance(now)
@@ -202,7 +204,7 @@ class FlowGroup:
     def next_end(self) -> int:
         """Return the tick at which the next of its flows ends; there is one."""
         if self.ends_at < 0:
-            while self._ends[0][2].state is not FlowState.SENDING:
+            while not _is_valid(self._ends[0]):
                 heappop(self._ends)
             self.ends_at = self._updated_at + _ticks(self._ends[0][0] - self._served, self.rate)
         return self.ends_at
@@ -210,6 +212,11 @@ class FlowGroup:
     def ended(self) -> Iterator[Flow]:
         """Yield the flows that have ended, in order, and forget them."""
         while self._ends and self._ends[0][0] - self._served < _TOLERANCE:
-            flow = heappop(self._ends)[2]
-            if flow.state is FlowState.SENDING:
-                yield flow
+            entry = heappop(self._ends)
+            if _is_valid(entry):
+                yield entry[2]
+
+
+def _is_valid(entry: tuple[int, int, Flow]) -> bool:
+    served_at_end, _, flow = entry
+    return flow.state is FlowState.SENDING and served_at_end == flow.served_at_end

@@ -10,13 +10,15 @@ duration is rounded up.
 
 from __future__ import annotations
 
-from operator import index
+from functools import cache
+from operator import attrgetter, index
 from typing import TYPE_CHECKING, Protocol, SupportsIndex, cast
 
 import attrs
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOREVER, ControlEvent, event_priority
 from blis_simpy.errors import SimulationError, nearest
+from blis_simpy.network.components import Components
 from blis_simpy.network.fair_shares import fair_rates
 from blis_simpy.network.flow import Flow, FlowState
 from blis_simpy.network.links import RATE_UNIT, FlowGroup, Link, ticks_to_send
@@ -27,17 +29,27 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
     from blis_simpy.core.environment import Environment
+    from blis_simpy.network.components import Component
 
-__all__ = ["Network", "Path", "Topology", "replica_endpoint"]
+__all__ = ["Network", "Path", "Topology", "replica_endpoint", "replica_number"]
 
 _FLOW = event_priority(CONTROL_PLANE, ControlEvent.LINK)
 # After the flows of the same tick have started and ended.
 _SHARE = event_priority(CONTROL_PLANE, ControlEvent.LINK, 1)
+_NUMBER = attrgetter("number")
 
 
+@cache
 def replica_endpoint(replica: int) -> str:
     """Return the name of the endpoint of a replica."""
     return f"replica-{replica}"
+
+
+@cache
+def replica_number(endpoint: str) -> int:
+    """Return the index of the replica whose endpoint has this name; -1 if it is not that of a replica."""
+    prefix, _, number = endpoint.rpartition("-")
+    return int(number) if prefix == "replica" and number.isdecimal() else -1
 
 
 @attrs.frozen(eq=False)
@@ -55,9 +67,11 @@ class Path:
     links: tuple[Link, ...] = ()
     flow_limit: float | None = None
 
-    @property
-    def latency(self) -> int:
-        """Sum of the latencies of its links, µs."""
+    latency: int = attrs.field(init=False)
+    """Sum of the latencies of its links, µs."""
+
+    @latency.default
+    def _sum_of_latencies(self) -> int:
         return sum(link.latency for link in self.links)
 
 
@@ -119,10 +133,14 @@ class Network:
         self._topology = topology
         self._paths: dict[tuple[str, str], Path] = {}
         self._groups: dict[tuple[tuple[Link, ...], int | None], FlowGroup] = {}
+        self._group_of: dict[Path, FlowGroup | None] = {}
         # Without a group, nothing limits the flow.
         self._in_flight: dict[Flow, tuple[Path, FlowGroup | None]] = {}
+        self._components = Components()
         # Groups with a flow more or less since the last computation of the rates.
         self._changed: dict[FlowGroup, None] = {}
+        # Whether that computation is an event of this tick.
+        self._is_sharing = False
 
     def __repr__(self) -> str:
         return (
@@ -230,8 +248,7 @@ class Network:
         SimulationError
             If an endpoint is unknown, or the number of bytes is no whole number >= 0.
         """
-        if isinstance(num_bytes, bool) or not isinstance(num_bytes, SupportsIndex) or index(num_bytes) < 0:
-            raise SimulationError.at("num_bytes", "must be a whole number >= 0", num_bytes)
+        num_bytes = _size(num_bytes)
         source, destination = _endpoint(source), _endpoint(destination)
         path = self.path(source, destination)
         flow = Flow(
@@ -240,7 +257,7 @@ class Network:
             number=len(self.flows),
             source=source,
             destination=destination,
-            num_bytes=index(num_bytes),
+            num_bytes=num_bytes,
             kind=kind,
             request=request,
         )
@@ -252,6 +269,12 @@ class Network:
 
     def _group(self, path: Path) -> FlowGroup | None:
         """Return the group of a path; None if nothing limits its flows."""
+        if path not in self._group_of:
+            self._group_of[path] = self._new_group(path)
+        return self._group_of[path]
+
+    def _new_group(self, path: Path) -> FlowGroup | None:
+        """Return the group of all paths over the same links, with the same limit."""
         links = tuple(link for link in path.links if link.is_limited)
         limit = None if path.flow_limit is None else int(path.flow_limit * RATE_UNIT)
         if not links and limit is None:
@@ -297,12 +320,26 @@ class Network:
         flows = [flow for flow, (path, _) in self._in_flight.items() if link in path.links]
         return sum(flow.num_bytes - self.bytes_left(flow) for flow in flows)
 
+    def extend(self, flow: Flow, num_bytes: int) -> None:
+        """Add bytes to a flow; see `Flow.extend`."""
+        if flow.is_over:
+            raise SimulationError.at("flow", "must not be over to be extended", str(flow.state))
+        num_bytes = _size(num_bytes)
+        flow.num_bytes += num_bytes
+        _, group = self._in_flight[flow]
+        if flow.state is FlowState.SENDING and group is not None:
+            group.extend(flow, num_bytes)
+
     def cancel(self, flow: Flow) -> None:
         """End a flow early; see `Flow.cancel`."""
         if flow.is_over:
             return
         flow.bytes_lost = self.bytes_left(flow)
         self._end(flow, FlowState.CANCELLED)
+        if self._changed and not self._is_sharing:
+            # The caller may be anywhere in the tick.
+            self._is_sharing = True
+            self.env.call_at(self.env.now, _SHARE, self._share)
 
     def _begin(self, event: Event) -> None:
         flow = cast("Flow", event.value)
@@ -310,105 +347,102 @@ class Network:
             return
         _, group = self._in_flight[flow]
         if group is None:
-            self._deliver(flow)
+            self._end(flow, FlowState.DELIVERED)
+            flow.succeed(flow)
             return
         flow.state = FlowState.SENDING
         group.add(flow, self.env.now)
-        self._change(group)
-
-    def _change(self, group: FlowGroup) -> None:
-        """Compute the rates of the component of a group again, after the other changes of this tick."""
-        if not self._changed:
-            self.env.call_at(self.env.now, _SHARE, self._share)
         self._changed[group] = None
+        self._share_soon()
+
+    def _share_soon(self) -> None:
+        """Compute the rates of changed components after the other changes of this tick: at once if there are none."""
+        if not self._is_sharing:
+            if self.env.advance(self.env.now, _SHARE):
+                self._share_now()
+            else:
+                self._is_sharing = True
+                self.env.call_at(self.env.now, _SHARE, self._share)
 
     def _share(self, _event: Event) -> None:
+        self._is_sharing = False
         self._share_now()
 
     def _share_now(self) -> None:
+        if not self._changed:
+            return
         changed, self._changed = self._changed, {}
-        seen: set[FlowGroup] = set()
         now = self.env.now
         for group in changed:
-            _stop(group)
             for link in group.links:
                 if not link.groups:
                     link.set_load(0, now)
-        for group in changed:
-            # The last flow of a group may have connected components, to which each of its links now leads.
-            starts = [group] if group.num_flows else [other for link in group.links for other in link.groups]
-            for start in starts:
-                if start not in seen:
-                    component = _component(start)
-                    seen.update(component)
-                    self._share_component(component)
+        for component in self._components.update(changed):
+            self._share_component(component)
 
-    def _share_component(self, groups: list[FlowGroup]) -> None:
-        now = self.env.now
+    def _share_component(self, component: Component) -> None:
+        now, groups = self.env.now, list(component.groups)
         rates, loads = fair_rates(groups)
         ends_at = FOREVER
         for group in groups:
-            _stop(group)
             rate = rates[group]
             if rate != group.rate:
                 group.set_rate(rate, now)
-            ends_at = min(ends_at, group.next_end())
+            group_ends_at = group.ends_at if group.ends_at >= 0 else group.next_end()
+            if group_ends_at < ends_at:
+                ends_at = group_ends_at
         for link, load in loads:
-            link.set_load(load, now)
+            if load != link.load:
+                link.set_load(load, now)
         if self.on_share is not None:
             self.on_share(groups)
-        timer = self.env.call_at(ends_at, _FLOW, self._end_of_flows, groups)
-        for group in groups:
-            group.timer = timer
+        if component.timer is None or component.ends_at != ends_at:
+            component.stop()
+            component.ends_at = ends_at
+            component.timer = self.env.call_at(ends_at, _FLOW, self._end_of_flows, component)
 
     def _end_of_flows(self, event: Event) -> None:
-        groups = cast("list[FlowGroup]", event.value)
+        component = cast("Component", event.value)
+        component.timer = None
         now = self.env.now
         ended: list[Flow] = []
-        for group in groups:
+        for group in component.groups:
             if group.ends_at <= now:
                 group.advance(now)
                 ended += group.ended()
-        for flow in sorted(ended, key=lambda flow: flow.number):
-            self._deliver(flow)
-
-    def _deliver(self, flow: Flow) -> None:
-        self._end(flow, FlowState.DELIVERED)
-        flow.succeed(flow)
+        if not ended:  # the flow has been extended
+            self._share_component(component)
+            return
+        if len(ended) > 1:
+            ended.sort(key=_NUMBER)
+        for flow in ended:
+            self._end(flow, FlowState.DELIVERED)
+        self._share_soon()
+        for flow in ended:
+            flow.succeed(flow)
 
     def _end(self, flow: Flow, state: FlowState) -> None:
         path, group = self._in_flight.pop(flow)
         if flow.state is FlowState.SENDING:
             assert group is not None
             group.remove(self.env.now)
-            self._change(group)
+            self._changed[group] = None
         flow.state = state
         flow.ended_at = self.env.now
         for link in path.links:
             link.bytes_carried += flow.num_bytes - flow.bytes_lost
 
 
+def _size(num_bytes: object) -> int:
+    # The test of a protocol costs more than the rest of a transfer.
+    if type(num_bytes) is not int and (isinstance(num_bytes, bool) or not isinstance(num_bytes, SupportsIndex)):
+        size = -1
+    else:
+        size = index(num_bytes)
+    if size < 0:
+        raise SimulationError.at("num_bytes", "must be a whole number >= 0", num_bytes)
+    return size
+
+
 def _endpoint(endpoint: str | int) -> str:
     return endpoint if isinstance(endpoint, str) else replica_endpoint(endpoint)
-
-
-def _stop(group: FlowGroup) -> None:
-    """Let the scheduled end of flows of a component pass without effect."""
-    if group.timer is not None:
-        group.timer.callbacks = []
-        group.timer = None
-
-
-def _component(start: FlowGroup) -> list[FlowGroup]:
-    """Return the groups that are connected with a group by common links, and the group itself."""
-    component: dict[FlowGroup, None] = {start: None}
-    to_visit = [start]
-    seen: set[Link] = set()
-    while to_visit:
-        for link in to_visit.pop().links:
-            if link not in seen:
-                seen.add(link)
-                found = [group for group in link.groups if group not in component]
-                component.update(dict.fromkeys(found))
-                to_visit += found
-    return list(component)

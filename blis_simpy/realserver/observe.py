@@ -122,7 +122,7 @@ async def observe_async(
     known = ObserveSettings(url=url, model=model, **settings)
     seed = workload.default_seed if seed is None else seed
     generated = workload.generate(RandomStreams(seed), horizon)
-    requests = generated.requests
+    requests = list(generated.requests)
     streams = _streaming(workload, known)
     stop = stop or asyncio.Event()
     rows: list[Row] = []

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sized
 
     from blis_simpy.core.observers import Observers
-    from blis_simpy.core.request import Request
     from blis_simpy.core.resources import KVBlocks
     from blis_simpy.replica.kv_store import KVStore
     from blis_simpy.replica.log import ReplicaLog
@@ -106,7 +105,7 @@ class BatchBuilder:
         self._log = log
         self._observers = observers
         # Tokens of preempted requests whose KV was computed and is lost, unless the prefix cache still has it.
-        self._computed_before: dict[Request, int] = {}
+        self._computed_before: dict[int, int] = {}
         # Decoding requests that `grant` has given a token; None if `grant_all` has given one to all of them.
         self._granted_decodes: list[RunningRequest] | None = None
 
@@ -303,10 +302,10 @@ class BatchBuilder:
         self.token_budget += victim.granted
         outputs = batch.num_outputs(victim, step)
         stored, hashed = batch.stored_tokens(victim, step), batch.hashed_tokens(victim, step)
-        self._computed_before[victim.request] = stored - victim.granted - victim.extra_stored
+        self._computed_before[victim.position] = stored - victim.granted - victim.extra_stored
         self._kv.preempt(victim, stored, hashed, resume.findable(victim, hashed))
         batch.leave(victim, step)
-        self._log.preemptions.append((victim.request, self.now))
+        self._log.preemptions.append((victim.request.row, self.now))
         self._queue.return_to_front(resume.requeued(victim, outputs, step, self.now), self.now)
         if self._observers.preempted is not None:
             self._observers.preempted(victim)
@@ -357,8 +356,8 @@ class BatchBuilder:
         leg.outcome = _RUNNING
         leg.scheduled_at = now = self.now
         if leg.num_preemptions and leg.first.first_scheduled_at >= 0:
-            lost = max(self._computed_before.pop(leg.request) - cached, 0)
-            self._log.resumptions.append(Resumption(leg.request, leg.input_tokens, cached, lost))
+            lost = max(self._computed_before.pop(leg.position) - cached, 0)
+            self._log.resumptions.append(Resumption(leg.request.row, leg.input_tokens, cached, lost))
         if leg.first_scheduled_at < 0:
             leg.first_scheduled_at = now
             leg.cached_tokens = cached

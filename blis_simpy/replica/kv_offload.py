@@ -11,10 +11,10 @@ The order of single blocks matters here, so every block with prompt tokens is an
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from blis_simpy.errors import ScenarioError
+from blis_simpy.replica.host_blocks import HostBlocks
 from blis_simpy.replica.single_blocks import Block, SingleBlocks
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ class _Layout:
         Position of the next token to store.
     holes : int
         Blocks that stay partly filled, because blocks with later tokens were claimed after them.
+    num_offloaded, has_left
+        See `OffloadedKeys`.
     """
 
-    __slots__ = ("blocks", "fill", "holes", "keys", "next_token", "tail")
+    __slots__ = ("blocks", "fill", "has_left", "holes", "keys", "next_token", "num_offloaded", "tail")
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
@@ -59,6 +61,8 @@ class _Layout:
         self.keys: list[int] = []
         self.next_token = 0
         self.holes = 0
+        self.num_offloaded = 0
+        self.has_left = False
 
 
 class TwoTier(SingleBlocks):
@@ -81,8 +85,6 @@ class TwoTier(SingleBlocks):
     ----------
     cpu_misses : int
         Number of failed allocations without a reload.
-    offloaded, cpu_evictions : int
-        Number of blocks stored in the host tier, and evicted from it.
 
     Raises
     ------
@@ -101,12 +103,10 @@ class TwoTier(SingleBlocks):
         if base_latency < 0:
             raise ScenarioError.at("kv.transfer_base_latency", "must be >= 0", base_latency)
         self.cpu_misses = 0
-        self.offloaded = 0
-        self.cpu_evictions = 0
         self._capacity = cpu_blocks
         self._reload_us = base_latency + math.ceil(1 / bandwidth)
         self._pending_us = 0
-        self._host: OrderedDict[int, None] = OrderedDict()
+        self._host = HostBlocks(cpu_blocks)
         self._layouts: dict[RunningRequest, _Layout] = {}
         # Whether a request has left since the last offload. Its blocks in the host tier then age: an offload renews
         # only blocks of running requests.
@@ -251,19 +251,33 @@ class TwoTier(SingleBlocks):
         """Store prompt tokens, first in the room of the last block."""
         if self._new_blocks(layout, end - start) > self.pool.free:
             return False
+        size, keys = self.block_size, leg.keys or []
+        assert isinstance(keys, list)  # by `_keys_of`
         while start < end:
-            if not 0 < layout.fill < self.block_size:
+            if not 0 < layout.fill < size:
                 self._open_block(leg, layout)
-            stored = min(self.block_size - layout.fill, end - start)
-            layout.tail += self._pieces(leg, start, start + stored)
-            layout.fill += stored
-            start += stored
-            if layout.fill == self.block_size:
-                block = layout.blocks[-1]
-                parent = layout.blocks[-2].key if len(layout.blocks) > 1 else 0
+            number = len(layout.blocks) - 1
+            block, parent = layout.blocks[number], layout.blocks[number - 1].key if number else 0
+            if (
+                start + size <= end
+                and start == number * size
+                and number < len(keys)
+                and (not number or parent == keys[number - 1])
+            ):
+                # A whole block after those of the prompt so far: its key is known from the lookup.
+                start += size
+                layout.fill = size
+                block.key = keys[number]
+            else:
+                stored = min(size - layout.fill, end - start)
+                layout.tail += self._pieces(leg, start, start + stored)
+                layout.fill += stored
+                start += stored
+                if layout.fill < size:
+                    break
                 block.key = self._keys.key(parent, layout.tail)
-                self._found[block.key] = block
-                layout.keys.append(block.key)
+            self._found[block.key] = block
+            layout.keys.append(block.key)
         self._finish(leg, layout, end)
         return True
 
@@ -333,21 +347,12 @@ class TwoTier(SingleBlocks):
         stored_tokens : callable
             Returns the number of stored tokens of a request.
         """
-        host = self._host
+        layouts = []
         for leg in batch:
             layout = self._layouts[leg]
             self._name_decoded(leg, layout, stored_tokens(leg))
-            # Every block of the batch is renewed after every step, so that the oldest blocks are those of former
-            # requests.
-            for key in layout.keys:
-                if key in host:
-                    host.move_to_end(key)
-                    continue
-                if len(host) >= self._capacity:
-                    host.popitem(last=False)
-                    self.cpu_evictions += 1
-                host[key] = None
-                self.offloaded += 1
+            layouts.append(layout)
+        self._host.offload(layouts)
         self._batch_shrank = False
 
     def _name_decoded(self, leg: RunningRequest, layout: _Layout, stored: int) -> None:
@@ -413,6 +418,7 @@ class TwoTier(SingleBlocks):
         """Put back all blocks, the last one first."""
         self._batch_shrank = True
         layout = self._layouts.pop(leg)
+        layout.has_left = True
         self._name_decoded(leg, layout, hashed)
         freed = -(-tokens // self.block_size) - len(layout.blocks)
         self._append_run(freed)
@@ -439,6 +445,16 @@ class TwoTier(SingleBlocks):
         """Blocks from the cache / (allocated blocks + failed allocations without a reload), since the start."""
         total = self.hits + self.misses + self.cpu_misses
         return self.hits / total if total else 0.0
+
+    @property
+    def offloaded(self) -> int:
+        """Number of blocks stored in the host tier."""
+        return self._host.stored
+
+    @property
+    def cpu_evictions(self) -> int:
+        """Number of blocks evicted from the host tier."""
+        return self._host.evicted
 
     @property
     def thrashing_rate(self) -> float:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from blis_simpy.core.request import Leg, Request
+    from blis_simpy.core.request import Leg
 
 __all__ = ["BLOCK_STEPS", "ReplicaLog", "Resumption", "StepLog"]
 
@@ -56,8 +56,8 @@ class Resumption(NamedTuple):
 
     Attributes
     ----------
-    request : Request
-        The request.
+    row : int
+        Row of the request.
     queried_tokens : int
         Its known tokens: prompt, and outputs that it kept.
     cached_tokens : int
@@ -66,7 +66,7 @@ class Resumption(NamedTuple):
         Tokens that were computed before the preemption and are not found: they are computed again.
     """
 
-    request: Request
+    row: int
     queried_tokens: int
     cached_tokens: int
     recomputed_tokens: int
@@ -77,12 +77,15 @@ class ReplicaLog:
 
     Attributes
     ----------
-    preemptions : list of (Request, int)
-        Preempted request and tick of each preemption, in order.
-    skipped_tokens : list of (Request, int, int)
-        Steps without a token for a decoding request: request, its number of preemptions, and number of the step.
-    segmented : list of Leg
-        Completed legs with more than one segment.
+    preemptions : list of (int, int)
+        Row of the preempted request and tick of each preemption, in order.
+    skipped_tokens : list of (int, int, int)
+        Steps without a token for a decoding request: row of the request, its number of preemptions, and number of the
+        step.
+    segments : list of (int, int, int)
+        Segments of the completed legs that have several, or continue others: row of the request, first and last step.
+    continuing : list of Leg
+        Completed legs that continue others with their outputs.
     input_tokens : int
         Prompt tokens of all requests within the length limits.
     output_tokens : int
@@ -98,9 +101,10 @@ class ReplicaLog:
     """
 
     def __init__(self) -> None:
-        self.preemptions: list[tuple[Request, int]] = []
-        self.skipped_tokens: list[tuple[Request, int, int]] = []
-        self.segmented: list[Leg] = []
+        self.preemptions: list[tuple[int, int]] = []
+        self.skipped_tokens: list[tuple[int, int, int]] = []
+        self.segments: list[tuple[int, int, int]] = []
+        self.continuing: list[Leg] = []
         self.input_tokens = 0
         self.output_tokens = 0
         self.resumptions: list[Resumption] = []
@@ -110,6 +114,11 @@ class ReplicaLog:
         self.length_capped = 0
         self.kv_allocation_failures = 0
         self.last_activity = 0
+
+    def add_segments(self, leg: Leg) -> None:
+        """Record the segments of a completed leg."""
+        row = leg.request.row
+        self.segments += [(row, first, last) for first, last in leg.segments]
 
 
 class StepLog:
@@ -147,6 +156,7 @@ class StepLog:
         start: int,
         durations: Sequence[int] | NDArray[np.int64],
         blocks_taken: list[int],
+        decode_tokens: int,
         batch: int,
         queue: int,
         used: int,
@@ -165,7 +175,7 @@ class StepLog:
                 self._durations.extend(durations)
         self._blocks_taken.extend(blocks_taken)
         self._starts.append(start)
-        self._stretches.extend((len(blocks_taken), batch, 0, batch, queue, used))
+        self._stretches.extend((len(blocks_taken), decode_tokens, 0, batch, queue, used))
         if len(self._blocks_taken) >= BLOCK_STEPS:
             self._pack()
 

@@ -29,7 +29,7 @@ from blis_simpy.replica.tiered_store import TieredStore
 from blis_simpy.replica.wait_queue import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
     from simpy.events import Event
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.log import ReplicaLog, StepLog
     from blis_simpy.replica.settings import EngineSettings, KVSettings
     from blis_simpy.replica.tier_pool import TierPool
+    from blis_simpy.replica.tier_transfers import LoadRecord
 
 __all__ = ["Intake", "Replica"]
 
@@ -149,6 +150,7 @@ class Replica:
                 block_size=kv_settings.block_size,
                 always=kv_settings.load_if == "always",
                 max_loading=kv_settings.max_loading,
+                prefetch_after=kv_settings.prefetch_after,
                 receiver=self,
             )
             self._kv = TieredStore(
@@ -199,8 +201,7 @@ class Replica:
             if due is not None:
                 yield due
             self.changed.add(self.index)
-            planner.commit_all()
-            next_turn_at = engine.take_turn(env.now)
+            next_turn_at = engine.take_turn(env.now) if planner.run is None else planner.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
                 self._send_responses()
                 yield from self._wait_for(reservation)
@@ -210,7 +211,7 @@ class Replica:
             if engine.responses:
                 self._send_responses()
             if next_turn_at is not None:
-                tick = planner.plan(next_turn_at)
+                tick = planner.plan(next_turn_at) if planner.run is None else next_turn_at
                 # Most steps of a calm replica end before anything else happens: they need no event.
                 due = None if env.advance(tick, self._step_priority) else wakeup.at(tick)
             else:
@@ -240,6 +241,8 @@ class Replica:
     def _wait_for(self, reservation: SlotReservation | BlockReservation) -> Generator[Event, None, None]:
         """Wait in the queue of the resource, like other processes; `_after_change` interrupts if the head changes."""
         self._blocked = self._queue.head
+        if self._observers.blocked is not None:
+            self._observers.blocked(self.index)
         with suppress(Interrupt):
             yield reservation
         self._blocked = None
@@ -266,7 +269,7 @@ class Replica:
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
-        elif planner.has_plan and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
+        elif planner.run is not None and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
             # Formed steps run to their end.
             self._wake(engine.next_turn_at)
 
@@ -355,9 +358,19 @@ class Replica:
         return self.settings.step_effects == "end" and self.settings.resume == "recompute" and self.receives_blocks
 
     @property
-    def num_held(self) -> int:
-        """Number of legs that have ended, but whose KV blocks another replica still needs."""
-        return len(self._engine.held)
+    def is_blocked(self) -> bool:
+        """Whether requests wait and none runs, because slots or KV blocks are held by others."""
+        return self._blocked is not None
+
+    @property
+    def held_legs(self) -> Collection[RunningRequest]:
+        """The legs that have ended, but whose KV blocks another replica still needs."""
+        return self._engine.held.keys()
+
+    @property
+    def loading_legs(self) -> Collection[RunningRequest]:
+        """The waiting requests whose KV blocks are on their way."""
+        return self._queue.loading.keys()
 
     def decodes(self, leg: Leg) -> bool:
         """Whether a leg decodes here, perhaps with its last output pending."""
@@ -476,9 +489,14 @@ class Replica:
         """The KV tiers that the replica has used."""
         return [] if self._tiers is None else self._tiers.known_tiers
 
+    @property
+    def kv_loads(self) -> Mapping[int, LoadRecord] | None:
+        """What requests have loaded from KV tiers here; None without tiers."""
+        return None if self._tiers is None else self._tiers.records
+
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
-        if self._planner.has_plan:
+        if self._planner.run is not None:
             env = self.env
             self._planner.commit_formed(env.now, env.tick_position >= self._step_priority)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
 from blis_simpy.replica.tier_settings import KVTierSettings
-from blis_simpy.settings.field_types import Duration, Parts, Plugin
+from blis_simpy.settings.field_types import Duration, OptionalDuration, Parts, Plugin
 from blis_simpy.settings.fields import setting, settings_class
 from blis_simpy.settings.plugin_options import option_names
 
@@ -233,6 +233,14 @@ class KVSettings:
     )
     prefetch: bool = setting(
         default=False, help="Copy blocks from lower tiers to the first one when a request is routed to the replica."
+    )
+    prefetch_after: OptionalDuration = setting(
+        default=None,
+        help="Time from the end of a request of a session until its blocks are copied from lower tiers to the first "
+        "one, because the session is expected to return; unset means that they are not.",
+        unit="us",
+        ge=0,
+        dimension="duration",
     )
 
     def __attrs_post_init__(self) -> None:

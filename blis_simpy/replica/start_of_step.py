@@ -81,7 +81,7 @@ class StartOfStepEngine(Engine):
             else:
                 # As in the reference, the step does not count in the latencies of the request.
                 leg.busy_us_before += duration
-                self.log.skipped_tokens.append((leg.request, leg.num_preemptions, self.num_steps))
+                self.log.skipped_tokens.append((leg.request.row, leg.num_preemptions, self.num_steps))
             self.batch.decodes.postpone(leg, self.num_steps)
 
     def _complete(self, leg: RunningRequest, end: int) -> None:
@@ -94,7 +94,7 @@ class StartOfStepEngine(Engine):
         tokens = leg.last_progress + leg.extra_stored
         if leg.segments:
             leg.close_segment(leg.last_step + 1)
-            log.segmented.append(leg)
+            log.add_segments(leg)
         if leg.capped:
             log.length_capped += 1
             leg.length_capped = True

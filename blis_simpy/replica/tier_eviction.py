@@ -121,7 +121,8 @@ class LeastFrequentlyUsed:
 class Optimal:
     """Evicts the chunk whose next use is the farthest away (Belady, IBM Systems Journal 5, 1966).
 
-    It must know the future, so it is a bound for other policies, not a policy of a simulation.
+    It must know the future, which depends on what is evicted, so it is a bound for other policies on a recorded
+    sequence, not a policy of a simulation.
 
     Parameters
     ----------

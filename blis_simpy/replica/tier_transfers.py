@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, cast
 
+import attrs
+
 from blis_simpy.core.environment import CONTROL_PLANE, ControlEvent, event_priority
 from blis_simpy.latency.base import StepBatch, StepMember
 from blis_simpy.network.network import replica_endpoint
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from blis_simpy.replica.running_request import RunningRequest
     from blis_simpy.replica.tier_pool import TierPool
 
-__all__ = ["Arrival", "LoadPlan", "Receiver", "TierTransfers"]
+__all__ = ["Arrival", "LoadPlan", "LoadRecord", "Receiver", "TierTransfers"]
 
 # As the start and the end of flows: before the turns of replicas.
 _FLOW = event_priority(CONTROL_PLANE, ControlEvent.LINK)
@@ -87,6 +89,25 @@ class Arrival:
         self.waiting: dict[RunningRequest, None] = {}
 
 
+@attrs.define
+class LoadRecord:
+    """What a request has loaded from KV tiers on a replica.
+
+    Attributes
+    ----------
+    started_at : int, tick
+        When it first left the wait queue to load, or to wait for blocks that another request loads.
+    wait_us : int, µs
+        Time in which it waited for its blocks.
+    tokens : int
+        Tokens in the blocks that it loaded itself.
+    """
+
+    started_at: int
+    wait_us: int = 0
+    tokens: int = 0
+
+
 class TierTransfers:
     """Loads, prefetches and writes of one replica.
 
@@ -106,8 +127,15 @@ class TierTransfers:
         Whether to load even if a recomputation is faster.
     max_loading : int or None
         Most requests that load at a time; None = unlimited.
+    prefetch_after : int or None, µs
+        Time from the end of a request of a session to the prefetch of its chunks; None = no such prefetch.
     receiver : Receiver
         The replica.
+
+    Attributes
+    ----------
+    records : dict of int to LoadRecord
+        Requests that have waited for blocks from a tier.
     """
 
     def __init__(
@@ -120,6 +148,7 @@ class TierTransfers:
         block_size: int,
         always: bool,
         max_loading: int | None,
+        prefetch_after: int | None,
         receiver: Receiver,
     ) -> None:
         self._env = env
@@ -131,6 +160,7 @@ class TierTransfers:
         self._block_size = block_size
         self._always = always
         self._max_loading = max_loading
+        self._prefetch_after = prefetch_after
         self._found_tiers: list[KVTier] = []
         self._loads: dict[RunningRequest, tuple[LoadPlan, Arrival]] = {}
         self._arriving: dict[int, Arrival] = {}
@@ -141,6 +171,9 @@ class TierTransfers:
         self._evicted: list[int] = []
         self._fails = False
         self._receiver = receiver
+        self.records: dict[int, LoadRecord] = {}
+        # Since when requests wait for their blocks.
+        self._waiting_since: dict[RunningRequest, int] = {}
 
     @property
     def known_tiers(self) -> list[KVTier]:
@@ -237,11 +270,13 @@ class TierTransfers:
     def wait_for(self, leg: RunningRequest, arrival: Arrival) -> None:
         """Let a request look for its blocks again after an arrival."""
         arrival.waiting[leg] = None
+        self._wait(leg)
 
     def load(self, leg: RunningRequest, plan: LoadPlan) -> None:
         """Start the load of a request, for which blocks of the GPU are reserved."""
         arrival = Arrival([key for _, keys, _ in plan.parts for key in keys])
         self._loads[leg] = plan, arrival
+        self._wait(leg)
         self._arriving.update(dict.fromkeys(arrival.keys, arrival))
         for tier, keys, blocks in plan.parts:
             # The last chunk first, here and where chunks are written: without the start of a prompt, its other chunks
@@ -277,7 +312,19 @@ class TierTransfers:
                 if tier.is_exclusive:
                     for key in keys:
                         tier.remove(key)
+            self._end_wait(leg)
+            self.records[leg.request.row].tokens += sum(blocks for _, _, blocks in plan.parts) * self._block_size
             self._receiver.loaded(leg, plan.blocks * self._block_size)
+
+    def _wait(self, leg: RunningRequest) -> None:
+        now = self._env.now
+        self._waiting_since[leg] = now
+        if leg.request.row not in self.records:
+            self.records[leg.request.row] = LoadRecord(now)
+
+    def _end_wait(self, leg: RunningRequest) -> None:
+        if (since := self._waiting_since.pop(leg, None)) is not None:
+            self.records[leg.request.row].wait_us += self._env.now - since
 
     def _end_load(self, leg: RunningRequest) -> None:
         plan, arrival = self._loads.pop(leg)
@@ -295,10 +342,12 @@ class TierTransfers:
 
     def _retry(self, event: Event) -> None:
         for leg in cast("list[RunningRequest]", event.value):
+            self._end_wait(leg)
             self._receiver.retry(leg)
 
     def cancel(self, leg: RunningRequest) -> None:
         """End the load of a request that does not need it any more, or its wait for an arrival."""
+        self._end_wait(leg)
         if leg in self._loads:
             for flow in self._loads[leg][1].flows.values():
                 flow.cancel()
@@ -311,8 +360,19 @@ class TierTransfers:
         """Copy the chunks of a request that only lower tiers have to the first tier."""
         if not leg.keys:
             return
+        for tier, keys in self._in_lower_tiers(
+            self._chunk_keys(cast("BlockKeys", leg.keys), cached // self._pool.chunk)
+        ):
+            blocks = len(keys) * self._pool.chunk
+            size = self._pool.num_bytes(blocks)
+            load_us = self._network.expected_time(tier.endpoint, self._endpoint, size)
+            if self._always or load_us < self._recomputation_us(leg, cached, blocks):
+                self._prefetch(tier, keys)
+
+    def _in_lower_tiers(self, keys: Iterable[int]) -> list[tuple[KVTier, list[int]]]:
+        """Return the chunks of a prompt that only lower tiers have, by their tiers, up to the first that none has."""
         first, found = self._tiers[0], []
-        for key in self._chunk_keys(cast("BlockKeys", leg.keys), cached // self._pool.chunk):
+        for key in keys:
             tier = self._tier_of(key)
             if key in self._arriving or (tier is None and not first.has(key)):
                 break
@@ -320,12 +380,13 @@ class TierTransfers:
             first.use(key)
             if tier is not None and tier is not first and not first.has(key):
                 found.append((tier, key))
-        for tier, group in groupby(found, key=lambda pair: pair[0]):
-            keys = [key for _, key in group]
-            blocks = len(keys) * self._pool.chunk
-            size = self._pool.num_bytes(blocks)
-            load_us = self._network.expected_time(tier.endpoint, self._endpoint, size)
-            if self._always or load_us < self._recomputation_us(leg, cached, blocks):
+        return [(tier, [key for _, key in group]) for tier, group in groupby(found, key=lambda pair: pair[0])]
+
+    def _expect_return(self, event: Event) -> None:
+        """Prefetch the chunks of a session, for which no request waits yet."""
+        # A replica that was restarted has no memories before its first request.
+        if self._found_tiers:
+            for tier, keys in self._in_lower_tiers(cast("list[int]", event.value)):
                 self._prefetch(tier, keys)
 
     def _prefetch(self, tier: KVTier, keys: list[int]) -> None:
@@ -384,6 +445,8 @@ class TierTransfers:
                 is_written = settings.write_on == "computation" and settings.write_after == 1
                 if settings.write_on != "eviction":
                     self._write(number, keys[prefilled:] if is_written else keys, leg.request.id)
+            if self._prefetch_after is not None and leg.request.session:
+                self._env.call_at(self._env.now + self._prefetch_after, _FLOW, self._expect_return, keys)
 
     def evicted(self, keys: Iterable[int]) -> None:
         """Write chunks that the GPU loses; those of one tick together."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.metrics import latency_family
-from blis_simpy.results.selectors import LABELS
+from blis_simpy.results.selectors import LABELS, REPLICAS
 
 if TYPE_CHECKING:
     from blis_simpy.results.percentiles import Percentiles
@@ -51,7 +51,7 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
     if by is None:
         found = {"": family.function(result.where())}
     else:
-        _check_label(by)
+        _check_label(result, by)
         groups = _groups(by, result.requests[by], _MOST_LINES)
         chosen: dict[str, Any] = {name: {by: values} for name, values in groups.items()}
         found = {name: family.function(result.where(**labels)) for name, labels in chosen.items()}
@@ -59,21 +59,36 @@ def latencies(result: Result, metric: str, by: str | None = None) -> dict[str, P
 
 
 def several(result: Result) -> list[str]:
-    """Return which of replica, SLO class, model and tenant have several values: the sections of a summary."""
+    """Return which of replica, SLO class, model and tenant have several values: the sections of a summary.
+
+    In a run with prefill replicas, that of the replicas is followed by one by prefill replica.
+    """
     by_name = ("slo_class", "model", "tenant")
     labels = [by for by in by_name if len({name or "default" for name in set(result.requests[by].tolist())}) > 1]
-    return [*(["replica"] if len(result.total_blocks) > 1 else []), *labels]
+    replicas = ["replica"] if len(result.total_blocks) > 1 else []
+    if _prefill_replicas(result).size:
+        replicas.append("prefill_replica")
+    return [*replicas, *labels]
+
+
+def _prefill_replicas(result: Result) -> NDArray[np.int64]:
+    """Return the replicas that have computed prompts for others, in order."""
+    if "prefill_replica" not in result.requests:
+        return np.empty(0, dtype=np.int64)
+    found = np.unique(result.requests["prefill_replica"])
+    return np.asarray(found[found >= 0])
 
 
 def subsets(result: Result, by: str) -> dict[str, RequestSubset]:
     """Return the requests of a run by one of their `LABELS`; of more than 16 (64 replicas), the smallest are merged.
 
-    Every request is in one group: those without a label are in ``default``, those on no replica in ``no replica``.
+    Every request is in one group: those without a label are in ``default``, those on no replica in ``no replica``,
+    those whose prompt no other replica computed in ``none``. By replica means by the last one of each request.
     """
     column = result.requests[by]
     if by == "replica":
-        # Each replica, whether or not it has served a request.
-        every = np.arange(len(result.total_blocks))
+        # Each replica, whether or not it has served a request, without those that only compute prompts.
+        every = np.setdiff1d(np.arange(len(result.total_blocks)), _prefill_replicas(result))
         groups = _groups(by, np.concatenate((column, every)), _MOST_REPLICAS)
     else:
         groups = _groups(by, column, _MOST_ROWS)
@@ -81,9 +96,11 @@ def subsets(result: Result, by: str) -> dict[str, RequestSubset]:
     return {name: result.where(**labels) for name, labels in chosen.items()}
 
 
-def _check_label(by: str) -> None:
+def _check_label(result: Result, by: str) -> None:
     if by not in LABELS:
         raise ScenarioError.at("by", "is unknown", by, hint=nearest(by, LABELS))
+    if by not in result.requests:
+        raise ScenarioError.at("by", "needs a run with prefill replicas", by)
 
 
 def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
@@ -99,8 +116,8 @@ def _groups(by: str, column: NDArray[Any], most: int) -> dict[str, list[Any]]:
 
 
 def _name(by: str, value: object) -> str:
-    if by == "replica":
-        return f"replica {value}" if value != -1 else "no replica"
+    if by in REPLICAS:
+        return f"replica {value}" if value != -1 else "no replica" if by == "replica" else "none"
     return str(value) or "default"
 
 
@@ -143,7 +160,7 @@ def routed_by_label(result: Result, by: str) -> RoutedCounts:
     ScenarioError
         If `by` is unknown.
     """
-    _check_label(by)
+    _check_label(result, by)
     num_replicas = len(result.total_blocks)
     sent = result.requests["replica"] >= 0
     groups = _groups(by, result.requests[by][sent], _MOST_ROWS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blis_simpy.core.request import Request, RequestOutcome
+from blis_simpy.core.request import RequestOutcome
 from blis_simpy.network.record import NetworkRecord
 from blis_simpy.replica.kv_tier import TierTable
 from blis_simpy.results.legs import carried_gaps, leg_table
@@ -17,13 +17,14 @@ from blis_simpy.results.run_record import ReplicaOutcome, RunRecord
 from blis_simpy.results.token_gaps import StepGaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from blis_simpy.cluster.cluster import Cluster
     from blis_simpy.cluster.decision_log import DecisionLog
     from blis_simpy.core.leg import Leg
+    from blis_simpy.core.request_log import RequestLog
     from blis_simpy.core.table import Table
     from blis_simpy.network.network import Network
     from blis_simpy.replica.kv_tier import KVTier
@@ -35,26 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["collect"]
 
 
-class _Rows:
-    """Row of each request, computed when it is first needed."""
-
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self._requests = requests
-        self._rows: dict[Request, int] = {}
-
-    def __getitem__(self, request: Request) -> int:
-        if not self._rows:
-            self._rows = {request: row for row, request in enumerate(self._requests)}
-        return self._rows[request]
-
-    def of(self, requests: Iterable[Request]) -> NDArray[np.int64]:
-        return np.array([self[request] for request in requests], dtype=np.int64)
-
-
 def collect(
     scenario: ScenarioSettings,
     seed: int,
-    requests: Sequence[Request],
+    requests: RequestLog,
     cluster: Cluster,
     *,
     ended_at: Sequence[int],
@@ -64,7 +49,7 @@ def collect(
     network: Network,
     kv_tiers: Sequence[KVTier],
     observed_at: int,
-    off_critical_path: Sequence[Request],
+    off_critical_path: Sequence[int],
     wall_clock_s: float,
     is_over: bool,
 ) -> Result:
@@ -74,8 +59,8 @@ def collect(
     ----------
     scenario, seed
         What was simulated.
-    requests : sequence of Request
-        All requests so far, in the order of the workload.
+    requests : RequestLog
+        All requests so far.
     cluster : Cluster
         The replicas, brought up to date, and the router.
     ended_at : sequence of int, tick
@@ -92,18 +77,18 @@ def collect(
         KV tiers below the memory of the GPUs.
     observed_at : int, tick
         Time up to which it was simulated.
-    off_critical_path : sequence of Request
-        Requests of sessions that did not decide when their session ended.
+    off_critical_path : sequence of int
+        Rows of the requests of sessions that did not decide when their session ended.
     wall_clock_s : float, s
         Real time that it took.
     is_over : bool
         Whether nothing will change any more; else what changes must not show in the result.
     """
-    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers)
+    loads = [replica.kv_loads for replica in cluster.replicas if replica.kv_loads is not None]
+    table = RequestTable.of_requests(requests, with_handovers=cluster.has_handovers, loads=loads)
     if not is_over:
         table = table.frozen()
         decisions = decisions.copy() if decisions is not None else None
-    rows = _Rows(requests)
     queued = _queued_by_replica(requests) if cluster.has_handovers else None
     reached = table["replica"].copy()
     reached[table.with_outcome(RequestOutcome.DROPPED)] = -1
@@ -120,9 +105,8 @@ def collect(
                 replica,
                 steps,
                 order[bounds[replica.index] : bounds[replica.index + 1]],
-                rows,
                 ended,
-                carried=carried_gaps(replica.log.segmented, logs) if cluster.has_handovers else (),
+                carried=carried_gaps(replica.log.continuing, logs) if cluster.has_handovers else (),
                 still_queued=replica.queue_depth if queued is None else queued[replica.index],
                 num_gpus=cluster.num_gpus(replica.index),
                 placed=cluster.placed(replica.index, last),
@@ -130,17 +114,15 @@ def collect(
             for replica, steps, ended in zip(cluster.replicas, logs, ended_at, strict=True)
         ],
         steps=logs,
-        rejected=rows.of(cluster.router.rejected),
-        slowed=rows.of(sorted(cluster.slowed, key=rows.__getitem__)),
-        off_critical_path=np.sort(rows.of(off_critical_path)),
+        rejected=np.array(cluster.router.rejected, dtype=np.int64),
+        slowed=np.array(sorted(request.row for request in cluster.slowed), dtype=np.int64),
+        off_critical_path=np.sort(np.array(off_critical_path, dtype=np.int64)),
         routing_rejections=cluster.router.num_unroutable,
         details=dict(details),
-        slo_targets={
-            row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None
-        },
+        slo_targets=requests.slo_targets(),
         decisions=decisions,
         legs=leg_table(requests if cluster.has_handovers else ()),
-        restarts=rows.of(cluster.restarts),
+        restarts=np.array([request.row for request in cluster.restarts], dtype=np.int64),
         samples=samples,
         network=NetworkRecord.of(network, observed_at),
         kv_tiers=TierTable.of_tiers(kv_tiers),
@@ -151,9 +133,9 @@ def collect(
     return Result(record)
 
 
-def _queued_by_replica(requests: Sequence[Request]) -> Counter[int]:
+def _queued_by_replica(requests: RequestLog) -> Counter[int]:
     """Count waiting requests once, although two replicas may have them, or neither while they are handed over."""
-    waiting = (request for request in requests if request.outcome is RequestOutcome.QUEUED)
+    waiting = (request for request in requests.objects() if request.outcome is RequestOutcome.QUEUED)
     return Counter((request.leg or request.earlier_legs[-1]).replica for request in waiting)
 
 
@@ -161,7 +143,6 @@ def _outcome(
     replica: Replica,
     steps: StepLog,
     served: NDArray[np.int64],
-    rows: _Rows,
     ended_at: int,
     *,
     carried: Sequence[tuple[Leg, int]],
@@ -170,18 +151,14 @@ def _outcome(
     placed: list[tuple[int, int]],
 ) -> ReplicaOutcome:
     log, kv = replica.log, replica.kv_store
-    skipped = [(rows[request], attempt, step) for request, attempt, step in log.skipped_tokens]
-    segments = [(rows[leg.request], *segment) for leg in log.segmented for segment in leg.segments]
-    preemptions = [(rows[request], tick) for request, tick in log.preemptions]
-    resumptions = [(rows[request], *tokens) for request, *tokens in log.resumptions]
     return ReplicaOutcome(
         name=f"instance_{replica.index}",
         model=replica.model,
         rows=served,
         step_gaps=StepGaps(steps, replica.gaps_include_pauses),
-        skipped_tokens=np.array(skipped, dtype=np.int64).reshape(-1, 3),
-        carried_gaps=np.array([(rows[leg.request], gap) for leg, gap in carried], dtype=np.int64).reshape(-1, 2),
-        segments=np.array(segments, dtype=np.int64).reshape(-1, 3),
+        skipped_tokens=np.array(log.skipped_tokens, dtype=np.int64).reshape(-1, 3),
+        carried_gaps=np.array([(leg.request.row, gap) for leg, gap in carried], dtype=np.int64).reshape(-1, 2),
+        segments=np.array(log.segments, dtype=np.int64).reshape(-1, 3),
         token_processing_us=replica.token_processing_us,
         total_blocks=int(replica.kv_blocks.capacity),
         block_size=replica.block_size,
@@ -193,8 +170,8 @@ def _outcome(
         dropped=log.dropped,
         length_capped=log.length_capped,
         kv_allocation_failures=log.kv_allocation_failures,
-        preemptions=np.array(preemptions, dtype=np.int64).reshape(-1, 2),
-        resumptions=np.array(resumptions, dtype=np.int64).reshape(-1, 4),
+        preemptions=np.array(log.preemptions, dtype=np.int64).reshape(-1, 2),
+        resumptions=np.array(log.resumptions, dtype=np.int64).reshape(-1, 4),
         caches_prefixes=kv.caches_prefixes,
         num_gpus=num_gpus,
         placed=np.array(placed, dtype=np.int64).reshape(-1, 2),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from blis_simpy.core.request import NEVER, Leg, Phase, Request
 from blis_simpy.core.table import Table
+from blis_simpy.network.fabric import UNCONTENDED_BANDWIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from blis_simpy.core.request_log import RequestLog
     from blis_simpy.replica.log import StepLog
+    from blis_simpy.scenario_settings import ScenarioSettings
 
-__all__ = ["HANDOVER_COLUMNS", "LegTable", "carried_gaps", "handover_column", "leg_table"]
+__all__ = ["HANDOVER_COLUMNS", "LegTable", "carried_gaps", "handover_column", "leg_table", "uncontended_transfers"]
 
 HANDOVER_COLUMNS = (
     "prefill_replica",
@@ -32,6 +35,7 @@ HANDOVER_COLUMNS = (
 )
 """Columns of the table of requests in a run with handovers."""
 
+_COUNTED = ("kv_bytes", "num_migrations")
 _LEG_COLUMNS = (
     "request",
     "leg",
@@ -93,15 +97,19 @@ def _leg_row(leg: Leg) -> tuple[object, ...]:
     )
 
 
-def handover_column(requests: Sequence[Request], name: str) -> NDArray[np.int64]:
+def handover_column(requests: RequestLog, name: str) -> NDArray[np.int64]:
     """Return a column of `HANDOVER_COLUMNS`."""
-    return np.array([_handover_figures(request)[name] for request in requests], dtype=np.int64)
+    # Packed requests have a single leg.
+    column = np.full(len(requests), 0 if name in _COUNTED else NEVER)
+    for request in requests.objects():
+        column[request.row] = _handover_figures(request)[name]
+    return column
 
 
 def _handover_figures(request: Request) -> dict[str, int]:
     """Figures of the handovers of a request on its way to its last replica."""
     figures = dict.fromkeys(HANDOVER_COLUMNS, NEVER)
-    figures["kv_bytes"] = figures["num_migrations"] = 0
+    figures |= dict.fromkeys(_COUNTED, 0)
     prefill = next((leg for leg in request.earlier_legs[::-1] if leg.phase is Phase.PREFILL), None)
     leg = request.leg
     if leg is None:
@@ -131,13 +139,21 @@ def _handover_figures(request: Request) -> dict[str, int]:
     return figures
 
 
+def uncontended_transfers(scenario: ScenarioSettings, requests: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Say that KV blocks of some requests were sent although the scenario has no network; empty if none were."""
+    if scenario.network is not None or "kv_bytes" not in requests or not requests["kv_bytes"].any():
+        return []
+    rate = f"{UNCONTENDED_BANDWIDTH / 1e9:g} GB/s"
+    return [f"without a network, each transfer between replicas has {rate} of its own, however many there are"]
+
+
 def carried_gaps(legs: Sequence[Leg], steps: Sequence[StepLog]) -> list[tuple[Leg, int]]:
     """Return the gaps between tokens from before the last replica of some completed legs, in their order.
 
     Parameters
     ----------
     legs : sequence of Leg
-        Completed legs, of which some continue others.
+        Completed legs that continue others with their outputs.
     steps : sequence of StepLog
         Steps of all replicas, by index.
 

@@ -20,7 +20,6 @@ those of plug-ins alike; a `LatencyFamily` defines all metrics of one latency::
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -31,7 +30,7 @@ import numpy as np
 
 from blis_simpy import registry
 from blis_simpy.core.table import Table
-from blis_simpy.errors import PluginError, ScenarioError, nearest
+from blis_simpy.errors import PluginError, ScenarioError, closest, nearest
 from blis_simpy.results.percentiles import Percentiles
 from blis_simpy.results.selectors import split_name, written
 
@@ -328,7 +327,7 @@ def get_metric(name: object, path: str = "metric") -> Metric:
     base, labels = split_name(name, path)
     found = _find_base(base)
     if found is None:
-        raise ScenarioError.at(path, "is unknown", base, hint=_closest(base))
+        raise ScenarioError.at(path, "is unknown", base, hint=_suggestion(base))
     if not labels:
         return found
     if found.scope == "run":
@@ -342,9 +341,9 @@ def get_metric(name: object, path: str = "metric") -> Metric:
     )
 
 
-def _closest(name: str) -> str:
-    close = difflib.get_close_matches(name, known_metrics(), n=1)
-    return f"{f'did you mean {close[0]!r}? ' if close else ''}'blis list metrics' lists all of them"
+def _suggestion(name: str) -> str:
+    near = closest(name, known_metrics())
+    return f"{'' if near is None else f'did you mean {near!r}? '}'blis list metrics' lists all of them"
 
 
 def higher_is_better(name: str) -> bool:

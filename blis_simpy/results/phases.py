@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["PHASES", "PHASES_WITH_HANDOVERS", "Explanation", "explain", "phase_bounds", "phases_of"]
+__all__ = [
+    "PHASES",
+    "PHASES_WITH_HANDOVERS",
+    "PHASES_WITH_LOADS",
+    "Explanation",
+    "explain",
+    "phase_bounds",
+    "phases_of",
+]
 
 PHASES = {
     "admission": "waiting for admission",
@@ -40,21 +48,31 @@ PHASES_WITH_HANDOVERS = {
 }
 """The same of a request whose prompt another replica may have computed."""
 
+PHASES_WITH_LOADS = {
+    **{name: PHASES[name] for name in ("admission", "routing", "queue")},
+    "load": "waiting for KV blocks from a tier, then to join a batch",
+    **{name: PHASES[name] for name in ("preempted", "prefill", "decode")},
+}
+"""The same of a request that may have loaded KV blocks from a tier."""
+
 
 _HANDOVER_MARKS = ("prefilled_at_us", "kv_reserved_at_us", "kv_received_at_us", "decode_scheduled_at_us")
+_LOAD_MARK = "kv_load_started_at_us"
 _MARKS = ("admitted_at_us", "queued_at_us", "first_scheduled_at_us", "scheduled_at_us")
 _USED = ("id", "outcome", "arrived_at_us", *_MARKS, "ttft_us", "e2e_us", "finished_at_us", "generated_tokens")
 
 
 def phases_of(requests: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-    """Return the phases of some requests, with those of handovers if there were any.
+    """Return the phases of some requests, with those of handovers, or else of loads from KV tiers, if there were any.
 
     Parameters
     ----------
     requests : mapping of str to ndarray
         Columns of a `RequestTable`.
     """
-    return PHASES_WITH_HANDOVERS if "prefill_replica" in requests else PHASES
+    if "prefill_replica" in requests:
+        return PHASES_WITH_HANDOVERS
+    return PHASES_WITH_LOADS if _LOAD_MARK in requests else PHASES
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -73,6 +91,8 @@ class Explanation(Rendered):
         When it was preempted.
     decode_step : DecodeStep or None
         Terms of the decode step in the middle of its output, if it had one and the latency model explains it.
+    remarks : list of str
+        What to know about these figures.
     """
 
     request: str
@@ -80,6 +100,7 @@ class Explanation(Rendered):
     phases: dict[str, int]
     preempted_at: list[int]
     decode_step: DecodeStep | None = None
+    remarks: list[str] = attrs.field(factory=list)
 
     @property
     def total_us(self) -> int:
@@ -115,7 +136,7 @@ def explain(
     rows = np.flatnonzero(requests["id"] == request_id)
     if not len(rows):
         raise ScenarioError.at("request_id", "must be one of the run", request_id)
-    names = (*_USED, "prefill_replica", *_HANDOVER_MARKS) if "prefill_replica" in requests else _USED
+    names = [name for name in (*_USED, "prefill_replica", *_HANDOVER_MARKS, _LOAD_MARK) if name in requests]
     own = {name: requests[name][rows[:1]] for name in names}
     preempted_at = [at for name, at in preemptions if name == request_id]
     bounds = phase_bounds(own, [(request_id, at) for at in preempted_at], ended_at)
@@ -162,6 +183,9 @@ def phase_bounds(
         # Without a prefill replica, these phases have the length 0 after the prefill.
         divided = requests["prefill_replica"] != NEVER
         of_handovers = np.where(divided[:, None], of_handovers, first_token[:, None])
+    if phases_of(requests) is PHASES_WITH_LOADS:
+        started, scheduled = requests[_LOAD_MARK], requests["first_scheduled_at_us"]
+        marks = np.insert(marks, 3, np.where(started == NEVER, scheduled, started), axis=1)
     bounds = np.concatenate((marks, of_handovers, first_token[:, None], end[:, None]), axis=1)
     bounds = np.where(bounds == NEVER, end[:, None], bounds)
     return np.minimum(np.maximum.accumulate(bounds, axis=1), end[:, None])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blis_simpy.results.stationarity import stationarity
+from blis_simpy.results.legs import uncontended_transfers
+from blis_simpy.results.stationarity import queue_grows, stationarity
 from blis_simpy.units import format_ticks
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _LONG_TAIL = 0.02
 
 def remarks(result: Result) -> list[str]:
     """Return remarks on a run, one clause each; empty if there is nothing to say."""
-    return [*_emptiness(result), *_saturation(result), *_tail(result)]
+    transfers = uncontended_transfers(result.scenario, result.requests)
+    return [*_emptiness(result), *_saturation(result), *_tail(result), *transfers]
 
 
 def _emptiness(result: Result) -> Iterator[str]:
@@ -49,7 +51,7 @@ def _emptiness(result: Result) -> Iterator[str]:
 
 def _saturation(result: Result) -> Iterator[str]:
     trend = stationarity(result.requests)
-    if trend.queue_grows:
+    if queue_grows([trend]):
         yield (
             f"beyond saturation: TTFT grows from arrival to arrival, and {trend.backlog:,} requests were left at the "
             "last one; latencies depend on the length of the run"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from blis_simpy.core.request import NEVER, Request, RequestOutcome
+from blis_simpy.core.request import NEVER, RequestOutcome
 from blis_simpy.core.table import Table
-from blis_simpy.errors import ScenarioError
 from blis_simpy.results.legs import HANDOVER_COLUMNS, handover_column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["RequestTable"]
+    from blis_simpy.core.request_log import RequestLog
+    from blis_simpy.replica.tier_transfers import LoadRecord
+
+__all__ = ["KV_LOAD_COLUMNS", "RequestTable"]
 
 _INTEGERS = {
     "arrived_at_us": "arrived_at",
@@ -48,6 +49,8 @@ _FLAGS = ("length_capped", "streaming")
 _DERIVED = ("scheduling_delay_us", "itl_mean_us", "tpot_us", "ntpot_us")
 _LABELS = ("slo_class", "tenant", "model", "client", "session", "prefix_group")
 _NAMES = ("id", "outcome", *_INTEGERS, *_DERIVED, *_FLAGS, *_LABELS)
+KV_LOAD_COLUMNS = ("kv_load_started_at_us", "kv_load_us", "kv_loaded_tokens")
+"""Columns of the table of requests in a run with KV tiers."""
 _FINAL_FIRST = (
     RequestOutcome.COMPLETED,
     RequestOutcome.TIMED_OUT,
@@ -82,6 +85,9 @@ class RequestTable(Table):
     and filled at the decode replica), ``decode_scheduled_at_us`` (first joined a batch there), ``kv_bytes`` (of all
     transfers), ``kv_wait_us`` (end of the prefill to the allocation), ``kv_transfer_us`` (allocation to the last byte)
     and ``num_migrations``.
+
+    In a run with KV tiers: ``kv_load_started_at_us`` (first left the wait queue for blocks from a tier), ``kv_load_us``
+    (time in which it waited for them, on all replicas) and ``kv_loaded_tokens`` (in blocks that it loaded itself).
     """
 
     _NEVER: ClassVar[frozenset[str]] = frozenset(
@@ -101,24 +107,40 @@ class RequestTable(Table):
             "finished_at_us",
             "due_at_us",
             "replica",
+            "kv_load_started_at_us",
             *HANDOVER_COLUMNS,
         }
         - {"kv_bytes", "num_migrations"}
     )
 
     @classmethod
-    def of_requests(cls, requests: Sequence[Request], *, with_handovers: bool = False) -> Self:
-        """Make the table of some requests; a column is computed when it is first accessed.
+    def of_requests(
+        cls,
+        requests: RequestLog,
+        *,
+        with_handovers: bool = False,
+        loads: Sequence[Mapping[int, LoadRecord]] = (),
+    ) -> Self:
+        """Make the table of the requests of a run; a column is computed when it is first accessed.
 
         Parameters
         ----------
-        requests : sequence of Request
-            The requests, in the order of the rows.
+        requests : RequestLog
+            The requests.
         with_handovers : bool, default False
             Whether to add the columns of handovers.
+        loads : sequence of mapping, optional
+            What each replica with KV tiers has loaded, by row; adds the columns of it.
         """
-        names = (*_NAMES, *HANDOVER_COLUMNS) if with_handovers else _NAMES
-        return cls(names, len(requests), lambda name: _column(requests, name))
+        handovers = HANDOVER_COLUMNS if with_handovers else ()
+        names = (*_NAMES, *handovers, *(KV_LOAD_COLUMNS if loads else ()))
+        return cls(
+            names,
+            len(requests),
+            lambda name: (
+                _load_column(len(requests), loads, name) if name in KV_LOAD_COLUMNS else _column(requests, name)
+            ),
+        )
 
     def _compute(self, name: str) -> NDArray[Any]:
         return self._derived(name) if name in _DERIVED else self._make(name)
@@ -152,14 +174,20 @@ class RequestTable(Table):
         return self.with_outcome(RequestOutcome.COMPLETED)
 
 
-def _column(requests: Sequence[Request], name: str) -> NDArray[Any]:
+def _load_column(num_rows: int, loads: Sequence[Mapping[int, LoadRecord]], name: str) -> NDArray[np.int64]:
+    """Return a column of `KV_LOAD_COLUMNS`."""
+    values = np.full(num_rows, NEVER if name == "kv_load_started_at_us" else 0)
+    for of_replica in loads:
+        for row, record in of_replica.items():
+            if name != "kv_load_started_at_us":
+                values[row] += record.wait_us if name == "kv_load_us" else record.tokens
+            elif values[row] == NEVER or record.started_at < values[row]:
+                values[row] = record.started_at
+    return values
+
+
+def _column(requests: RequestLog, name: str) -> NDArray[Any]:
     if name in HANDOVER_COLUMNS:
         return handover_column(requests, name)
-    if name in _INTEGERS:
-        try:
-            return np.fromiter(map(attrgetter(_INTEGERS[name]), requests), np.int64, len(requests))
-        except OverflowError:
-            raise ScenarioError.at(name, "of a request is beyond 64 bits: its time is too long") from None
-    if name == "outcome":
-        return np.asarray(_OUTCOMES[np.fromiter(map(attrgetter(name), requests), np.int64, len(requests))])
-    return np.array(list(map(attrgetter(name), requests)), dtype=bool if name in _FLAGS else object)
+    column = requests.column(_INTEGERS.get(name, name))
+    return np.asarray(_OUTCOMES[column]) if name == "outcome" else column

@@ -14,6 +14,7 @@ from blis_simpy.core.rendering import Plots, Rendered
 from blis_simpy.files.outputs import write_text
 from blis_simpy.results import anomalies, blis_report, evaluation, fitness
 from blis_simpy.results.aggregate import Aggregate
+from blis_simpy.results.legs import uncontended_transfers
 from blis_simpy.results.metrics import get_metric
 from blis_simpy.results.phases import Explanation, explain
 from blis_simpy.results.run_judgements import RunJudgements
@@ -23,6 +24,8 @@ from blis_simpy.results.subset import RequestSubset
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from numpy.typing import ArrayLike
 
     from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.core.table import Table
@@ -91,7 +94,15 @@ class Result(Rendered):
         judged = RunJudgements(self.record)
         return RequestSubset(self.record, rows, judged=judged, start=0, end=self.aggregate.ended_at)
 
-    def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
+    def where(
+        self,
+        mask: ArrayLike | None = None,
+        /,
+        *,
+        start: int | str | None = None,
+        end: int | str | None = None,
+        **labels: Any,
+    ) -> RequestSubset:
         """Select requests; see `RequestSubset.where`. Without arguments, all requests.
 
         Examples
@@ -99,8 +110,10 @@ class Result(Rendered):
         >>> result = Scenario(model="qwen/qwen3-14b", workload=Workload(rate=2, num_requests=9)).run()
         >>> result.where(start="1s", replica=0).metric("requests")
         8.0
+        >>> result.where(result.requests["input_tokens"] > 600).metric("requests")
+        2.0
         """
-        return self._all_requests.where(start=start, end=end, **labels)
+        return self._all_requests.where(mask, start=start, end=end, **labels)
 
     def metric(self, name: str) -> float:
         """Return one figure of the run by name.
@@ -256,7 +269,11 @@ class Result(Rendered):
         """
         explanation = explain(self.requests, self.preemptions, self.aggregate.ended_at, request_id)
         row = int(np.flatnonzero(self.requests["id"] == request_id)[0])
-        return attrs.evolve(explanation, decode_step=middle_decode_step(self.requests, self.scenario, row))
+        return attrs.evolve(
+            explanation,
+            decode_step=middle_decode_step(self.requests, self.scenario, row),
+            remarks=uncontended_transfers(self.scenario, self.requests.take(np.array([row]))),
+        )
 
     @cached_property
     def anomalies(self) -> dict[str, int]:

@@ -10,10 +10,13 @@ from blis_simpy.errors import ScenarioError, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LABELS", "split_name", "written"]
+__all__ = ["LABELS", "REPLICAS", "split_name", "written"]
 
-LABELS = ("replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
+LABELS = ("replica", "prefill_replica", "slo_class", "tenant", "model", "client", "session", "prefix_group")
 """Columns of the requests by which they can be selected and grouped."""
+
+REPLICAS = LABELS[:2]
+"""Those whose values are indices of replicas."""
 
 _SELECTOR = re.compile(r"(?P<base>[^{}]*)\{(?P<labels>.*)\}", re.DOTALL)
 _LABEL = re.compile(
@@ -66,9 +69,9 @@ def split_name(name: str, path: str = "metric") -> tuple[str, dict[str, Any]]:
             raise ScenarioError.at(path, f"has an unknown label {label!r}", name, hint=nearest(label, LABELS))
         if label in labels:
             raise ScenarioError.at(path, f"has the label {label} twice", name)
-        if label == "replica" and not value.isdecimal():
+        if label in REPLICAS and not value.isdecimal():
             raise ScenarioError.at(path, "must have the index of a replica", name)
-        labels[label] = int(value) if label == "replica" else value
+        labels[label] = int(value) if label in REPLICAS else value
     if whole is None or rest or not labels:
         raise ScenarioError.at(path, "must be METRIC or METRIC{LABEL=VALUE, ...}", name)
     return whole["base"].strip(), labels

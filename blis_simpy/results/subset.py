@@ -13,11 +13,12 @@ from blis_simpy.core.request import RequestOutcome
 from blis_simpy.errors import ScenarioError, nearest
 from blis_simpy.results.metrics import get_metric, known_metrics
 from blis_simpy.results.percentiles import Percentiles
+from blis_simpy.results.selectors import REPLICAS
 from blis_simpy.results.slo import SLOReport
 from blis_simpy.units import ticks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from blis_simpy.core.slo_targets import SLOTargets
     from blis_simpy.results.requests import RequestTable
@@ -61,30 +62,43 @@ class RequestSubset(Rendered):
         """The requests, in the order of the workload."""
         return self._all.take(self._rows)
 
-    def where(self, *, start: int | str | None = None, end: int | str | None = None, **labels: Any) -> RequestSubset:
+    def where(
+        self,
+        mask: ArrayLike | None = None,
+        /,
+        *,
+        start: int | str | None = None,
+        end: int | str | None = None,
+        **labels: Any,
+    ) -> RequestSubset:
         """Select requests of this subset.
 
         Parameters
         ----------
+        mask : array-like of bool, shape (num_requests,), optional
+            Whether to select each request, in the order of `requests`: an array, a list, or a pandas Series, which is
+            aligned by its index and may have missing values, which select nothing.
         start, end : int, tick, or str, optional
             Window of arrivals; `end` is not included. ``start="10s"`` leaves out a warm-up. Rates are computed over the
             window.
         **labels
             Value, or collection of values, of a column of the request table: ``slo_class="batch"``,
-            ``replica=[0, 1]``, ``tenant=...``, ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class
-            and the tenant ``default`` include requests without any.
+            ``replica=[0, 1]`` (the last one of a request), ``prefill_replica=0``, ``tenant=...``,
+            ``client=...``, ``model=...``, ``outcome="completed"``. The SLO class and the tenant ``default`` include
+            requests without any.
 
         Raises
         ------
         ScenarioError
-            If there is no such column, a column cannot have such a value, or a bound is not a duration.
+            If the mask is not one boolean per request, there is no such column, a column cannot have such a value, or a
+            bound is not a duration.
         """
-        if start is None and end is None and not labels:
+        if mask is None and start is None and end is None and not labels:
             return self
         first = self._start if start is None else ticks("start", start)
         last = self._end if end is None else ticks("end", end)
         arrived = self._all["arrived_at_us"][self._rows]
-        chosen = np.ones(len(self._rows), dtype=np.bool_)
+        chosen = np.ones(len(self._rows), dtype=np.bool_) if mask is None else _checked_mask(mask, len(self._rows))
         if start is not None:
             chosen &= arrived >= first
         if end is not None:
@@ -120,7 +134,7 @@ class RequestSubset(Rendered):
         return self.where(**labels)
 
     def _check_known(self, label: str, value: Any) -> None:
-        if label == "replica":
+        if label in REPLICAS:
             known: Collection[Any] = range(len(self._replicas))
         else:
             of_requests = self._all[label]
@@ -311,6 +325,26 @@ class RequestSubset(Rendered):
             f"<RequestSubset: {len(self._rows)} requests, {self.metric('completed'):.0f} completed, "
             f"mean TTFT {self.metric('ttft_mean_ms'):.3f} ms, mean E2E {self.metric('e2e_mean_ms'):.3f} ms>"
         )
+
+
+def _checked_mask(mask: Any, count: int) -> NDArray[np.bool_]:
+    """Return a copy of a mask of `count` requests as an array."""
+    rule = f"must be one boolean for each of the {count:,} requests"
+    if hasattr(mask, "to_numpy") and hasattr(mask, "sort_index"):  # a Series may be of a sorted data frame
+        mask = mask.sort_index()
+        if mask.index.tolist() != list(range(count)):
+            raise ScenarioError.at("mask", rule, f"a Series of {len(mask):,} with another index")
+        if mask.dtype == "boolean":
+            mask = mask.to_numpy(dtype=np.bool_, na_value=False)
+    try:
+        array = np.array(mask)
+    except ValueError:  # of nested lists of different lengths
+        raise ScenarioError.at("mask", rule, mask) from None
+    if array.dtype != np.bool_:
+        raise ScenarioError.at("mask", rule, f"an array of {array.dtype}", hint="requests['ttft_us'] > 200_000")
+    if array.shape != (count,):
+        raise ScenarioError.at("mask", rule, f"an array of shape {array.shape}")
+    return array
 
 
 def _checked(label: str, value: Any, kind: str) -> Any:

@@ -3,6 +3,7 @@
 ``rate: Accepts[float, float | str]`` declares an attribute of type float that is set from a number or from text. Type
 checkers read the descriptor below, which gives ``__init__`` the second type and the attribute the first one. At run
 time the annotation is ``Annotated[float, Accepted(float | str)]``, and the conversion is that of the field's `Setting`.
+The second type may be in quotes: then its names need not be imported at run time, and signatures show its text.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def type_hints(cls: Any) -> dict[str, Any]:
 
 
 def accepted_types(cls: Any) -> dict[str, Any]:
-    """Types that the constructor of a settings class takes, by name."""
+    """Types that the constructor of a settings class takes, by name; a type in quotes is text."""
     accepted = {}
     for name, hint in get_type_hints(cls, include_extras=True).items():
         given = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Accepted)), None)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, overload
 
 import attrs
 
-from blis_simpy.errors import ScenarioError
+from blis_simpy.errors import Problem, ScenarioError
 from blis_simpy.settings.convert import accept
 from blis_simpy.settings.description import Setting
 from blis_simpy.settings.field_types import type_hints
@@ -27,7 +27,7 @@ from blis_simpy.settings.parameter_docs import documented
 from blis_simpy.settings.suggestions import unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["default_of", "evolved", "fields_of", "setting", "settings_class"]
 
@@ -109,13 +109,13 @@ def settings_class(cls: Any = None, /, *, frozen: bool = True, kw_only: bool = T
         # State of a policy is set at every request: without hooks.
         on_setattr = None if frozen else attrs.setters.NO_OP
         decorate = attrs.define(frozen=frozen, slots=frozen, kw_only=kw_only, repr=False, on_setattr=on_setattr)
-        return documented(_naming_unknown_keywords(decorate(cls)))
+        return documented(_naming_faults_of_calls(decorate(cls)))
 
     return make if cls is None else make(cls)
 
 
-def _naming_unknown_keywords(cls: Any) -> Any:
-    """Let the constructor of a settings class suggest what an unknown keyword may mean."""
+def _naming_faults_of_calls(cls: Any) -> Any:
+    """Let the constructor of a settings class name what is missing, and suggest what an unknown keyword may mean."""
     init = cls.__init__
     # In place of the type that the converter takes, which is Any.
     init.__annotations__ = {field.alias: field.type for field in fields_of(cls)} | {"return": None}
@@ -125,14 +125,31 @@ def _naming_unknown_keywords(cls: Any) -> Any:
         try:
             init(self, *args, **settings)
         except TypeError:
-            known = {attribute.alias for attribute in fields_of(cls)}
-            unknown = [name for name in settings if name not in known]
-            if not unknown:
+            problems = list(_faults_of_call(cls, args, settings))
+            if not problems:
                 raise
-            raise ScenarioError(unknown_key(cls, name, name) for name in unknown) from None
+            raise ScenarioError(problems) from None
 
     cls.__init__ = __init__
     return cls
+
+
+def _faults_of_call(cls: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Iterator[Problem]:
+    """Problems of the arguments of a constructor that are there or missing, whatever their values are."""
+    known = {attribute.alias or attribute.name: attribute for attribute in fields_of(cls) if attribute.init}
+    for name in settings:
+        if name not in known:
+            yield unknown_key(cls, name, name)
+    by_place = [name for name, attribute in known.items() if not attribute.kw_only]
+    if len(args) > len(by_place):
+        count = len(by_place)
+        most = f"takes at most {count} value{'s' if count > 1 else ''} without a name"
+        rule = most if by_place else "takes its settings by name"
+        yield Problem(path=cls.__name__, rule=rule, value=args[len(by_place)], hint=f"{next(iter(known))}=...")
+    given = {*settings, *by_place[: len(args)]}
+    for name, attribute in known.items():
+        if attribute.default is attrs.NOTHING and name not in given:
+            yield Problem(path=name, rule="is required", hint=attribute.metadata[Setting].help.rstrip("."))
 
 
 def _differing(self: Any) -> str:

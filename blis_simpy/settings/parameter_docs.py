@@ -21,7 +21,7 @@ __all__ = ["documented", "parameter_lines", "range_text", "type_text"]
 C = TypeVar("C", bound=type)
 
 _ANY_PLUGIN = "str, mapping, class or instance"
-_SECTION = re.compile(r"^(Attributes|Raises|See Also|Notes|References|Examples)\n-+$", re.MULTILINE)
+_SECTION = r"^(Attributes|Raises|See Also|Notes|References|Examples)\n-+$"
 
 
 def documented(cls: C) -> C:
@@ -42,7 +42,7 @@ class _Docstring:
         if self._whole is None:
             text = inspect.cleandoc(self._text)
             if lines := list(parameter_lines(owner)):
-                section = _SECTION.search(text)
+                section = re.search(_SECTION, text, re.MULTILINE)
                 place = section.start() if section else len(text)
                 parameters = "\n".join(("Parameters", "----------", *lines))
                 text = "\n\n".join(filter(None, (text[:place].rstrip(), parameters, text[place:])))
@@ -115,4 +115,5 @@ def range_text(known: Setting) -> str:
 
 def type_text(hint: Any) -> str:
     """Write a type as in source code, without the modules of its parts."""
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(hint))
+    text = hint if isinstance(hint, str) else inspect.formatannotation(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from blis_simpy import registry
-from blis_simpy.errors import PluginError, Problem, joined, unknown_setting
+from blis_simpy.errors import PluginError, Problem, closest, joined, unknown_setting
 from blis_simpy.settings.description import find_setting
 from blis_simpy.settings.field_types import nested_class, type_hints
 from blis_simpy.settings.plugin_options import options_class
@@ -36,9 +35,9 @@ def unknown_key(cls: Any, path: str, name: str) -> Problem:
     flag = "--" + name.replace("_", "-")
     exact = [place for place, field in settings.items() if _flag(field) == flag or (field.alias == name != place)]
     known = [field.alias for field in attrs.fields(cls) if field.init]
-    if not exact and not difflib.get_close_matches(name, known, n=1):
+    if not exact and closest(name, known) is None:
         inner = {field.alias: place for place, field in settings.items()}
-        exact = [inner[close] for close in difflib.get_close_matches(name, inner, n=1)]
+        exact = [] if (near := closest(name, inner)) is None else [inner[near]]
     problem = unknown_setting(path, name, known)
     return attrs.evolve(problem, hint=f"did you mean {exact[0]}?") if exact else problem
 

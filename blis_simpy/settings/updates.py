@@ -19,7 +19,7 @@ __all__ = ["updated"]
 
 T = TypeVar("T")
 
-_HEAD = re.compile(r"(\[\d+\]|[^.\[]+)\.?(.*)")
+_HEAD = r"(\[\d+\]|[^.\[]+)\.?(.*)"
 """First part of a dotted path, which may be an index, and the rest."""
 
 
@@ -213,5 +213,5 @@ def _below(outer: str, error: ScenarioError) -> list[Problem]:
 
 def _split(path: str) -> tuple[str, str]:
     """Split off the first part of a dotted path; an index is a part."""
-    match = _HEAD.fullmatch(path)
+    match = re.fullmatch(_HEAD, path)
     return (match[1], match[2]) if match else (path, "")

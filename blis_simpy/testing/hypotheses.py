@@ -89,8 +89,8 @@ class Judgement:
     lacking : (int, int)
         Number of runs of baseline and candidate without a value. With any, the outcome is "not decided".
     needed : int or None
-        Number of replications that decide with a probability of 0.8, if mean and variance are as estimated; None if the
-        number is too large, or the hypothesis is decided.
+        Number of replications that would probably decide, see `PairedTest.needed`; None if it is too large to state,
+        or the hypothesis is decided.
     """
 
     claim: Hypothesis

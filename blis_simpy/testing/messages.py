@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from blis_simpy.experiment.number_format import format_number, format_percent
+from blis_simpy.experiment.paired_tests import outlook
 
 if TYPE_CHECKING:
     from blis_simpy.testing.hypotheses import Hypothesis, Judgement
@@ -81,9 +82,7 @@ def _outlook(judgement: Judgement, names: tuple[str, str]) -> str:
         return " and ".join(f"{n:,} of {count:,} runs of {name}" for name, n in lacking) + " lack this metric"
     if judgement.finding == "refuted":
         return "enough to refute it"
-    if judgement.needed is None:
-        return "no reasonable number of them would decide"
-    return f"about {max(judgement.needed, count + 1):,} would probably decide"
+    return outlook(judgement.needed, count)
 
 
 def properties(judgement: Judgement, about: Subject, seed: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ workload, independent of the number of processes.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blis_simpy.core.environment import CONTROL_PLANE, FOLLOWING_ARRIVAL, ControlEvent, event_priority
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from simpy.events import Event
 
     from blis_simpy.core.environment import Environment
+    from blis_simpy.core.request_log import RequestLog
     from blis_simpy.workload.generator import GeneratedWorkload
     from blis_simpy.workload.sessions import SessionBlueprint
 
 __all__ = ["ClientProcesses", "validate_requests"]
 
+_BLOCK = 256
 _FIRST_ARRIVAL = event_priority(CONTROL_PLANE, ControlEvent.ARRIVAL, 0)
 """Place within a tick of the first request of a workload; the request of rank n comes n places later."""
 
@@ -89,8 +92,8 @@ class ClientProcesses:
 
     Attributes
     ----------
-    off_critical_path : list of Request
-        Requests of sessions of calls that did not decide when their session ended.
+    off_critical_path : list of int
+        Rows of the requests of sessions of calls that did not decide when their session ended.
     """
 
     def __init__(
@@ -107,15 +110,23 @@ class ClientProcesses:
         self._on_session_end = on_session_end
         self._sessions: dict[str, SessionBlueprint] = {}
         self._num_rounds = 0
-        self.off_critical_path: list[Request] = []
+        self.off_critical_path: list[int] = []
 
-    def start(self, workload: GeneratedWorkload) -> None:
-        """Start a process for each client and cohort, the users, the pool; sessions start with their first request."""
+    def start(self, workload: GeneratedWorkload, requests: RequestLog) -> None:
+        """Start a process for each client and cohort, the users, the pool; sessions start with their first request.
+
+        Parameters
+        ----------
+        workload : GeneratedWorkload
+            What to send.
+        requests : RequestLog
+            Its requests.
+        """
         self._sessions = {session.session: session for session in workload.sessions}
         if workload.max_in_flight is not None:
             self._submit = InFlightCap(self._env, workload.max_in_flight, self._submit).submit
         for client in workload.clients:
-            self._env.process(self.send_requests(workload.requests, client.ranks))
+            self._env.process(self.send_requests(requests, client.ranks))
         if workload.users is not None:
             assert workload.streams is not None
             users = UserProcesses(
@@ -138,18 +149,22 @@ class ClientProcesses:
             self.off_critical_path = pool.off_critical_path
             self._env.process(pool.start_sessions())
 
-    def send_requests(self, requests: Sequence[Request], ranks: Iterable[int]) -> Generator[Event, Any, None]:
+    def send_requests(self, requests: RequestLog, ranks: Sequence[int]) -> Generator[Event, Any, None]:
         """Submit the requests of one client, or of all members of a cohort, at their arrivals.
 
         Parameters
         ----------
-        requests : sequence of Request
+        requests : RequestLog
             All requests of the workload. The position of a request orders it within its tick.
-        ranks : iterable of int
-            Positions of the requests to send, ascending by arrival.
+        ranks : sequence of int
+            Positions of the requests to send, ascending by arrival. They are made in blocks.
         """
         env, submit, sessions = self._env, self._submit, self._sessions
-        arrivals = (env.event_at(requests[rank].arrived_at, _FIRST_ARRIVAL + rank, requests[rank]) for rank in ranks)
+        blocks = (requests.block(ranks[start : start + _BLOCK]) for start in range(0, len(ranks), _BLOCK))
+        arrivals = (
+            env.event_at(request.arrived_at, _FIRST_ARRIVAL + request.row, request)
+            for request in chain.from_iterable(blocks)
+        )
         arrival = next(arrivals, None)
         while arrival is not None:
             request = yield arrival

@@ -8,13 +8,15 @@ ones during the simulation.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from blis_simpy.core.random_streams import RandomStreams
 from blis_simpy.core.request import Request
+from blis_simpy.core.request_rows import RequestRows, SharedValues
 from blis_simpy.core.token_spans import Span, TokenSpans
 from blis_simpy.errors import ScenarioError
 from blis_simpy.workload.arrival_times import (
@@ -44,7 +46,7 @@ from blis_simpy.workload.spec.client import DEFAULT_PREFIX_TOKENS
 from blis_simpy.workload.spec.user_profile import UserProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -78,7 +80,7 @@ class GeneratedWorkload:
 
     Attributes
     ----------
-    requests : list of Request
+    requests : sequence of Request
         In order of arrival, named ``request_0``, ``request_1``, ... The output budget of each is its output length.
     clients : list of ClientRequests
         The same requests by the process that sends them. Clients without requests are left out.
@@ -96,7 +98,7 @@ class GeneratedWorkload:
         Sessions of calls, whose requests are made in the simulation.
     """
 
-    requests: list[Request]
+    requests: Sequence[Request]
     clients: list[ClientRequests]
     sessions: list[SessionBlueprint] = attrs.field(factory=list)
     details: dict[str, RequestDetails] = attrs.field(factory=dict)
@@ -131,7 +133,10 @@ def generate_requests(
     outputs = np.empty(len(owners), dtype=np.int64)
     for owner, where in places:
         prompts[where], outputs[where] = builders[owner].lengths(numbers[where])
-    requests = _requests(builders, owners, ticks, prompts, outputs)
+    rows = _rows(builders, owners, ticks, prompts, outputs)
+    # Others set attributes of their requests.
+    are_independent = all(isinstance(builder, SingleRequestBuilder) for builder in builders)
+    requests = rows if are_independent else list(rows)
     workload = GeneratedWorkload(requests, _by_process(builders, owners))
     for owner, where in places:
         if not isinstance(builders[owner], SingleRequestBuilder):
@@ -258,42 +263,31 @@ def _places_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[n
             yield int(values[where[0]]), where
 
 
-def _requests(
+def _rows(
     builders: list[RequestBuilder],
     owners: NDArray[np.int64],
     ticks: NDArray[np.int64],
     prompts: NDArray[np.int64],
     outputs: NDArray[np.int64],
-) -> list[Request]:
+) -> RequestRows:
     clients = [builder.source.client for builder in builders]
-    timeouts = [client.timeout_us for client in clients]
-    prefixes = [builder.prefix for builder in builders]
-    names = [builder.source.id for builder in builders]
-    requests = []
-    # By position: with keywords this call, once per request, takes three times as long (3.5 instead of 1.1 µs).
-    for number, (owner, tick, prompt, output) in enumerate(
-        zip(owners.tolist(), ticks.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
-    ):
-        client = clients[owner]
-        requests.append(
-            Request(
-                f"request_{number}",
-                tick,
-                prompt,
-                output,
-                output,
-                tick + timeouts[owner] if timeouts[owner] else 0,
-                prefixes[owner],
-                None,
-                client.slo_class,
-                client.tenant,
-                client.model,
-                names[owner],
-                "",
-                client.prefix_group,
-                0,
-                client.streaming,
-                client.priority,
-            )
-        )
-    return requests
+    timeouts = np.array([client.timeout_us for client in clients], dtype=np.int64)[owners]
+    shared: dict[str, list[Any]] = {
+        "content": [builder.prefix for builder in builders],
+        "client": [builder.source.id for builder in builders],
+        **{
+            name: [getattr(client, name) for client in clients]
+            for name in ("slo_class", "tenant", "model", "prefix_group", "streaming", "priority")
+        },
+    }
+    return RequestRows(
+        lambda rows: map("request_{}".format, rows.tolist()),
+        {
+            "arrived_at": ticks,
+            "input_tokens": prompts,
+            "output_tokens": outputs,
+            "max_output_tokens": outputs,
+            "deadline": np.where(timeouts, ticks + timeouts, 0),
+            **{name: SharedValues(values, owners) for name, values in shared.items()},
+        },
+    )

@@ -191,7 +191,7 @@ class Preview(Rendered):
 
 def preview_of(workload: GeneratedWorkload) -> Preview:
     """Summarize generated requests; see `Traffic.preview`."""
-    requests = workload.requests
+    requests = list(workload.requests)
     clients = [""] * len(requests)
     for client in workload.clients:
         for rank in client.ranks:

@@ -101,8 +101,8 @@ class SessionPoolProcesses:
 
     Attributes
     ----------
-    off_critical_path : list of Request
-        Requests outside the critical path of their session.
+    off_critical_path : list of int
+        Rows of the requests outside the critical path of their session.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class SessionPoolProcesses:
         on_request: Callable[[Request], None],
         on_end: Callable[[], None],
     ) -> None:
-        self.off_critical_path: list[Request] = []
+        self.off_critical_path: list[int] = []
         self._env = env
         self._pool = pool
         self._submit = submit
@@ -245,12 +245,17 @@ class _SessionRun:
                 call = self._calls[child]
                 self._start_at(child, max(self._ends[parent] for parent in call.after) + call.wait_us)
 
-    def off_critical_path(self) -> list[Request]:
-        """Return the requests outside the critical path, the chain of calls that determined the end of the session."""
+    def off_critical_path(self) -> list[int]:
+        """Return the rows of the requests outside the critical path.
+
+        The critical path is the chain of calls that determined the end of the session.
+        """
         on_path: set[int] = set()
         if self._is_closed:
             latest: int | None = max(self._ends, key=self._ends.__getitem__)
             while latest is not None:
                 on_path.add(latest)
                 latest = max(self._calls[latest].after, key=self._ends.__getitem__, default=None)
-        return [request for position, sent in enumerate(self._attempts) for request in sent if position not in on_path]
+        return [
+            request.row for position, sent in enumerate(self._attempts) for request in sent if position not in on_path
+        ]

@@ -1,4 +1,5 @@
 import pytest
+from call_counter import calls
 
 import blis_simpy as blis
 from blis_simpy.catalog.defaults import Catalog, CatalogEntry, Coefficients
@@ -157,6 +158,15 @@ def test_own_file_is_read_in_place_of_the_bundled_one(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(TEXT)
     assert Catalog.load(file).names("models") == ("acme/One", "acme/wrong")
+
+
+def test_own_file_is_parsed_once_until_it_changes(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(TEXT)
+    first = calls(lambda: Catalog.load(file).deployment("one"))
+    assert calls(lambda: Catalog.load(file).deployment("one")) < first / 2
+    file.write_text(TEXT.replace("tp: 2, ", "tp: 4, "))
+    assert Catalog.load(file).deployment("one").tp == 4
 
 
 @pytest.mark.parametrize("name", Catalog.load().names("models"))

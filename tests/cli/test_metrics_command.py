@@ -14,7 +14,10 @@ def test_it_lists_every_metric(capsys):
     of_families = {f"{family.name}_{statistic}_ms" for family in families for statistic in family.statistics}
     assert {f"{family.name}_STATISTIC_ms" for family in families} <= rows
     assert set(known_metrics()) - of_families <= rows
-    assert "labels: replica, slo_class, tenant, model, client, session, prefix_group." in out
+    assert "labels: replica, prefill_replica, slo_class, tenant, model, client, session, prefix_group." in " ".join(
+        out.split()
+    )
+    assert max(map(len, out.splitlines())) <= 110
 
 
 def test_python_lists_them_as_a_table():

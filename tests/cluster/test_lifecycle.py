@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from small_clusters import at, outcomes, prepare, requests
 
+import blis_simpy as blis
 from blis_simpy.cluster.lifecycle import ReplicaState
 from blis_simpy.cluster.settings import NodePool
-from blis_simpy.errors import SimulationError
+from blis_simpy.errors import ScenarioError, SimulationError
 
 
 def e2e(simulation):
@@ -172,3 +173,61 @@ def test_moves_that_make_no_sense_are_refused():
         with pytest.raises(SimulationError) as caught:
             move()
         assert str(caught.value) == said
+
+
+WEIGHTS = {"weights_bandwidth": "1MB/s", "weights_size": "2kB"}
+"""2,000 bytes at a byte a microsecond."""
+
+
+def test_weights_are_transferred_before_the_loading_delay():
+    """From 100 to 2,100; then the delay of 500."""
+    simulation = prepare(lifecycle={**WEIGHTS, "loading_delay": 500})
+    at(simulation, 100, simulation.cluster.add_replica)
+    seen = noted(simulation, 101, 2099, 2599, 2601, replica=2)
+    result = simulation.run()
+    assert seen == ["loading", "loading", "loading", "active"]
+    (row,) = result.transfers.rows()
+    assert (row["source"], row["destination"], row["kind"]) == ("weights", "replica-2", "weights")
+    assert (row["bytes"], row["started_at_us"], row["ended_at_us"]) == (2000, 100, 2100)
+
+
+def test_replicas_that_load_at_once_share_the_store_and_their_interfaces():
+    """Two from the store at 100: 4,000 us. On an interface of half the bandwidth, one alone takes 4,000 us as well."""
+    simulation = prepare(lifecycle=WEIGHTS)
+    for _ in range(2):
+        at(simulation, 100, simulation.cluster.add_replica)
+    assert simulation.run().transfers["ended_at_us"].tolist() == [4100, 4100]
+    simulation = prepare(lifecycle=WEIGHTS, network={"nic_bandwidth": "0.5MB/s"})
+    at(simulation, 100, simulation.cluster.add_replica)
+    assert simulation.run().transfers["ended_at_us"].tolist() == [4100]
+
+
+def test_replicas_on_nodes_get_their_weights_at_the_start():
+    pools = [NodePool(name="pool", gpu_type="H100", initial_nodes=1, gpus_per_node=2)]
+    simulation = prepare(requests(gap=1000), lifecycle={**WEIGHTS, "loading_delay": 500}, node_pools=pools)
+    seen = noted(simulation, 4499, 4501)
+    simulation.run()
+    assert seen == ["loading", "active"]
+
+
+def test_a_replica_that_is_terminated_does_not_get_the_rest_of_its_weights():
+    simulation = prepare(lifecycle=WEIGHTS)
+    at(simulation, 100, simulation.cluster.add_replica)
+    at(simulation, 600, simulation.cluster.fail, 2)
+    (row,) = simulation.run().transfers.rows()
+    assert (row["state"], row["bytes_left"], row["ended_at_us"]) == ("cancelled", 1500, 600)
+
+
+def test_weights_have_the_size_of_the_model():
+    """Llama 3.1 8B: 8.030 billion parameters of 2 bytes."""
+    settings = {"model": "meta-llama/llama-3.1-8b-instruct", "kv": blis.KVSettings(), "engine_version": None}
+    simulation = prepare(requests(gap=1_000_000), lifecycle={"weights_bandwidth": "100GB/s"}, **settings)
+    at(simulation, 100, simulation.cluster.add_replica)
+    assert simulation.run().transfers["bytes"].tolist() == pytest.approx([16.060e9], abs=1e6)
+
+
+def test_weights_of_an_unknown_size_must_be_given():
+    simulation = prepare(lifecycle={"weights_bandwidth": "1GB/s"})
+    at(simulation, 100, simulation.cluster.add_replica)
+    with pytest.raises(ScenarioError, match="the architecture of any/model is not known"):
+        simulation.run()

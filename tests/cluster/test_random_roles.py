@@ -67,7 +67,7 @@ def test_random_roles_step_by_step_and_many_steps_at_once():
         seen["started over"] += len(simulation.cluster.restarts)
         if case.scenario.horizon is None:
             for replica in simulation.replicas:
-                assert replica.num_held == replica.used_blocks == 0
+                assert len(replica.held_legs) == replica.used_blocks == 0
 
     check()
     assert seen["handovers"] > 50

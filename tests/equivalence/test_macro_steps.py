@@ -91,7 +91,7 @@ def laws(case, simulation, result, other):
     latency = simulation.deployment.latency
     # What a request was told adds up.
     token_us = latency.output_token_processing_time()
-    missed = {r.id for r, _, _ in replica.log.skipped_tokens}
+    missed = {simulation.requests[row].id for row, _, _ in replica.log.skipped_tokens}
     for r in simulation.requests:
         if r.outcome is RequestOutcome.COMPLETED:
             assert r.e2e == r.ttft + r.itl_sum + (latency.post_decode_overhead() if r.output_tokens else 0)

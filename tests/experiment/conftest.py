@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import blis_simpy as blis
 from blis_simpy.experiment.comparison import Comparison
 from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.replications import Replications
+from blis_simpy.results.stationarity import Stationarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +47,12 @@ def made_up(small: blis.Scenario) -> Callable[..., Comparison]:
         for name, columns in values.items():
             rows = zip(*columns.values(), strict=True)
             found = [
-                Measurement(metrics=dict(zip(columns, map(float, row), strict=True)), traffic=traffic, warm_up_us=0)
+                Measurement(
+                    metrics=dict(zip(columns, map(float, row), strict=True)),
+                    traffic=traffic,
+                    warm_up_us=0,
+                    stationarity=Stationarity(math.nan, math.nan, 0),
+                )
                 for row in rows
             ]
             replications[name] = Replications(small, range(len(found)), found, metrics=tuple(columns))

@@ -150,8 +150,42 @@ def test_a_rate_at_which_the_queue_grows_is_missed_however_short_the_runs(server
     assert 190 < found.value <= 196.1
     grown = next(probe for probe in found.probes if probe.value == 400)
     assert (grown.outcome, grown.stationary) == ("misses", False)
-    assert grown.growth == pytest.approx(2 / 3, abs=0.05)
+    assert grown.ttft_growth == pytest.approx(2 / 3, abs=0.06)
     assert "misses: not stationary" in found.table().text()
+
+
+@pytest.mark.parametrize("slo", [{"e2e_p99_ms": 1e6}, {"requests_per_s": 50}])
+def test_a_limit_that_an_overloaded_server_meets_does_not_make_it_a_capacity(poisson, slo):
+    """An E2E that no run is long enough to reach, and a throughput that overload does not lower."""
+    long = poisson.with_(**{"workload.num_requests": 300})
+    found = blis.capacity(long, slo, low=100, high=400, resolution=0.2, replications=4, executor="serial")
+    assert 150 < found.value <= 1.05 * 196.1
+    assert not any(probe.stationary for probe in found.probes if probe.value >= 1.2 * 196.1)
+
+
+def test_a_backlog_grows_where_ttft_does_not(poisson):
+    """The newest first: most requests hardly wait, and those that do wait till the end."""
+    newest = poisson.with_(**{"engine.scheduler": "reverse-priority", "engine.priority": "slo-based"})
+    newest = newest.with_(**{"workload.num_requests": 300})
+    options = {"low": 150, "high": 300, "resolution": 0.2, "replications": 4, "executor": "serial"}
+    found = blis.capacity(newest, {"ttft_p50_ms": 100}, **options)
+    assert found.value <= 1.05 * 196.1
+    grown = next(probe for probe in found.probes if probe.value == 300)
+    assert grown.mean("ttft_p50_ms") < 100
+    assert (grown.outcome, grown.stationary) == ("misses", False)
+    assert grown.ttft_growth < 0
+    assert grown.backlog_growth == pytest.approx(1 - 196.1 / 300, abs=0.05)
+
+
+def test_runs_that_are_short_beside_a_request_are_said_to_be_so(server):
+    """Sixty answers of 201 tokens at 5 ms each take a second; at 100/s, all arrive within 0.6 s."""
+    slow = server.with_(
+        **{"engine.max_num_seqs": 500, "workload.output": blis.Constant(201), "workload.num_requests": 60}
+    )
+    found = blis.capacity(slow, {"ttft_p99_ms": 50}, low=20, high=100, replications=2, executor="serial")
+    assert not next(probe for probe in found.probes if probe.value == 100).stationary
+    assert "short runs: at " in str(found)
+    assert str(found).endswith(" times the mean E2E; 10 times or more show whether a queue grows")
 
 
 def test_runs_at_a_higher_rate_last_as_long(server):

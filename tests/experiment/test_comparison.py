@@ -102,9 +102,9 @@ def test_what_the_evidence_does_not_decide_is_said_plainly(made_up):
     assert verdict.finding == "not decided"
     assert str(verdict) == (
         "m of b against a is not decided: +0.392 % [-1.24, 2.03], 95 %, 5 replications; "
-        "about 91 replications would probably decide"
+        "about 217 replications would probably decide"
     )
-    assert "not decided: about 91 replications would probably decide" in repr(found)
+    assert "not decided: about 217 replications would probably decide" in repr(found)
 
 
 def test_what_is_decided_is_said_with_its_figures(made_up):

@@ -8,7 +8,7 @@ from scipy import stats
 
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.intervals import ratio_interval, t_interval
-from blis_simpy.experiment.paired_tests import adjusted, equivalence_test, paired_test, replications_needed
+from blis_simpy.experiment.paired_tests import adjusted, equivalence_test, outlook, paired_test, replications_needed
 
 
 def test_paired_test_is_that_of_scipy():
@@ -64,6 +64,27 @@ def test_so_many_replications_do_decide_eight_times_of_ten():
 @pytest.mark.parametrize(("difference", "spread", "expected"), [(0.0, 1.0, None), (1e-6, 1.0, None), (5.0, 0.0, 2)])
 def test_replications_needed_at_the_extremes(difference, spread, expected):
     assert replications_needed(difference, spread) == expected
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+@pytest.mark.parametrize("effect", [0.3, 0.7])
+def test_the_number_predicted_from_a_few_decides_in_most_cases(count, effect):
+    """A first experiment that does not decide predicts a number; a second one of that size decides, with luck 0.8."""
+    rng = np.random.default_rng(5)
+    decided = []
+    while len(decided) < 300:
+        first = paired_test(np.zeros(count), rng.normal(effect, 1, count))
+        if first.holds() or first.needed is None:
+            continue
+        size = max(first.needed, count + 1)
+        decided.append(paired_test(np.zeros(size), rng.normal(effect, 1, size)).holds())
+    assert np.mean(decided) >= 0.65
+
+
+def test_a_prediction_from_few_replications_is_worded_with_care():
+    assert outlook(30, 4) == "perhaps 30 replications would decide"
+    assert outlook(3, 5) == "about 6 replications would probably decide"
+    assert outlook(None, 5) == "no reasonable number of replications would decide"
 
 
 def test_adjustment_of_p_values_by_hand():

@@ -94,3 +94,39 @@ def test_a_capacity_draws_its_way_and_its_limit(small):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("replicas", "TTFT p99 (ms)")
     with pytest.raises(blis.ScenarioError, match="metric has no limit, got 'e2e_mean_ms'"):
         found.plot("e2e_mean_ms")
+
+
+@pytest.fixture(scope="module")
+def divided():
+    """Splits of four replicas, on two networks."""
+    scenario = blis.load_scenario("prefill-decode").with_(**{"workload.num_requests": 30, "workload.rate": 30})
+    points = [
+        {"groups[0].replicas": prefill, "groups[1].replicas": 4 - prefill, "network.nic_bandwidth": bandwidth}
+        for bandwidth in ("25GB/s", "2GB/s")
+        for prefill in (3, 1, 2)
+    ]
+    return blis.sweep(scenario, points, metrics=["e2e_mean_ms", "attainment"], executor="serial", progress=False)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("e2e_mean_ms", min), ("attainment", max)])
+def test_splits_are_in_order_with_the_best_one_marked(divided, metric, best):
+    ax = divided.plot.splits(metric, together=5.0)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1+3", "2+2", "3+1"]
+    assert ax.get_xlabel() == "prefill + decode replicas"
+    means = [point.replications.mean(metric) for point in divided.points]
+    fast, fast_best, slow, slow_best, together = ax.get_lines()
+    for curve, mark, (third, first, second) in ((fast, fast_best, means[:3]), (slow, slow_best, means[3:])):
+        assert curve.get_xdata().tolist() == [0, 1, 2]
+        assert curve.get_ydata().tolist() == [first, second, third]
+        most = best(first, second, third)
+        assert mark.get_xydata().tolist() == [[at, y] for at, y in curve.get_xydata().tolist() if y == most]
+    assert set(together.get_ydata()) == {5.0}
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["network.nic_bandwidth=25GB/s", "network.nic_bandwidth=2GB/s", "replicas that do both"]
+
+
+def test_splits_need_prefill_and_decode_replicas(swept):
+    with pytest.raises(blis.ScenarioError, match="must have groups of the roles prefill and decode"):
+        swept.plot.splits("ttft_p99_ms")
+    with pytest.raises(blis.ScenarioError, match="metric is unknown, got 'e2e_mean_ms'"):
+        swept.plot.splits("e2e_mean_ms")

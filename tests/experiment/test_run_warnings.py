@@ -52,10 +52,27 @@ def test_warnings_that_differ_in_a_value_are_counted_as_one(small, caplog, optio
     ]
 
 
+def test_a_setting_that_another_scenario_of_the_experiment_needs_is_not_warned_of(small, caplog):
+    """A loading delay of both is for one of them; a priority is only where it has no effect."""
+
+    def add_one(simulation):
+        yield simulation.env.timeout(1)
+        simulation.cluster.add_replica()
+
+    fixed = small.with_(**{"lifecycle.loading_delay": "1s"})
+    scaled = fixed.with_(processes=[add_one])
+    blis.compare({"fixed": fixed, "scaled": scaled}, replications=2, executor="serial")
+    assert warned(caplog) == []
+    aged = scaled.with_(**{"engine.priority": "slo-based"})
+    blis.compare({"scaled": scaled, "aged": aged}, replications=2, executor="serial")
+    (message,) = warned(caplog)
+    assert message.startswith("engine.priority (--priority-policy) has no effect")
+
+
 def test_a_warning_of_one_run_is_logged_as_it_is(small, caplog):
     blis.sweep(
-        small.with_(replicas=2, **{"router.decision_alternatives": 1}),
-        {"router.decision_log": [True, False]},
+        small.with_(replicas=2),
+        {"router.decision_alternatives": [0, 1]},
         executor="serial",
     )
     assert warned(caplog)[0].endswith("it needs router.decision_log (--trace-level decisions)")

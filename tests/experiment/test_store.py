@@ -7,8 +7,14 @@ import pytest
 from blis_simpy.errors import ScenarioError
 from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.store import Store
+from blis_simpy.results.stationarity import Stationarity
 
-FOUND = Measurement(metrics={"a": 0.1 + 0.2, "b": math.nan, "c": 1e300}, traffic="feed", warm_up_us=5)
+FOUND = Measurement(
+    metrics={"a": 0.1 + 0.2, "b": math.nan, "c": 1e300},
+    traffic="feed",
+    warm_up_us=5,
+    stationarity=Stationarity(ttft_growth=math.nan, backlog_growth=0.1 + 0.2, backlog=7),
+)
 
 
 def test_a_measurement_comes_back_as_it_was(tmp_path):
@@ -19,6 +25,8 @@ def test_a_measurement_comes_back_as_it_was(tmp_path):
     assert back.metrics["a"] == 0.1 + 0.2
     assert math.isnan(back.metrics["b"])
     assert (back.traffic, back.warm_up_us, len(store)) == ("feed", 5, 1)
+    assert math.isnan(back.stationarity.ttft_growth)
+    assert (back.stationarity.backlog_growth, back.stationarity.backlog) == (0.1 + 0.2, 7)
     assert json.loads(store.path("key").read_text())["seed"] == 3
 
 

@@ -17,6 +17,7 @@ import blis_simpy as blis
 from blis_simpy.cli.main import main
 from blis_simpy.experiment.measurement import Measurement
 from blis_simpy.experiment.store import Store
+from blis_simpy.results.stationarity import Stationarity
 
 if TYPE_CHECKING:
     from random import Random
@@ -199,7 +200,9 @@ def _use_saved() -> None:
 
 
 def _kept() -> bytes:
-    measurement = Measurement(metrics={"a": 1.5, "b": 2.0}, traffic="x", warm_up_us=3)
+    measurement = Measurement(
+        metrics={"a": 1.5, "b": 2.0}, traffic="x", warm_up_us=3, stationarity=Stationarity(0.1, 0.2, 3)
+    )
     Store("store").put("key", measurement, {"seed": 3})
     return Path("store/key.json").read_bytes()
 

@@ -160,6 +160,29 @@ def test_cancelled_flow_frees_its_share_and_never_happens(env, network):
     assert network.links["a-b"].bytes_carried == 1_500
 
 
+def test_an_extended_flow_takes_as_long_as_one_of_all_bytes(env, network):
+    """Both have 5 GB/s until the second one has its 2 GB at 400 ms; then the first has 1 GB left, at 10 GB/s."""
+    line(network, 10e9)
+    first, second = network.send("a", "b", 2 * GB), network.send("a", "b", 2 * GB)
+    env.run(until=50_000)
+    first.extend(GB)
+    env.run()
+    assert (second.ended_at, first.ended_at, first.num_bytes) == (400_000, 500_000, 3 * GB)
+    assert network.links["a-b"].bytes_carried == 5 * GB
+    with pytest.raises(SimulationError, match="must not be over to be extended, got 'delivered'"):
+        first.extend(1)
+
+
+def test_the_only_flow_is_extended(env, network):
+    line(network, GB, latency=100)
+    flow = network.send("a", "b", GB)
+    flow.extend(GB)
+    env.run(until=500_000)
+    flow.extend(GB)
+    env.run()
+    assert flow.ended_at == 3_000_100
+
+
 def test_flow_cancelled_in_its_latency_sends_nothing(env, network):
     line(network, 10e6, 50)
     flow = network.send("a", "b", 1_000)
@@ -206,6 +229,24 @@ def test_changes_of_one_component_leave_the_events_of_others_alone(env, network)
     env.run(until=5_000)
     ends = [event for event in env._queue if event[0] == 10**6]
     assert len(ends) == 10
+
+
+def test_a_component_whose_connections_have_ended_is_divided(env, network):
+    """Twenty flows over two neighbouring links each connect all links; after them, two flows do not share a timer."""
+    links = [network.add_link(f"link {n}", 1e6) for n in range(21)]
+    for n in range(20):
+        network.connect(f"a{n}", "b", links[n], links[n + 1])
+        network.send(f"a{n}", "b", 100)
+    for n in (0, 20):
+        network.connect(f"c{n}", "b", links[n])
+        network.send(f"c{n}", "b", 10**6)
+    components = []
+    network.on_share = components.append
+    env.run(until=10_000)
+    assert len(components[0]) == 22
+    network.send("c0", "b", 10)
+    env.run(until=20_000)
+    assert [group.links for group in components[-1]] == [(links[0],)]
 
 
 def test_endpoints_and_sizes_are_checked(network):

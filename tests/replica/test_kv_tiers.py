@@ -163,6 +163,37 @@ def test_a_second_request_waits_for_blocks_that_are_loaded_already():
     assert simulation.result().requests["scheduled_at_us"][2:].tolist() == [5_000_800] * 2
 
 
+def test_requests_have_columns_of_what_they_loaded():
+    """Of two requests for the same 50 blocks, the first loads them in 800 us and the second waits as long for it.
+
+    Then both compute their last 16 tokens: 1,000 + 32 * 20 us.
+    """
+    served = requests(("a", 816), ("b", 2048))
+    served += [request(number, 5_000_000, "a", 816) for number in (2, 3)]
+    result = run(scenario(tier(), blocks=128), served).result()
+    assert result.requests["kv_load_started_at_us"].tolist() == [-1, -1, 5_000_000, 5_000_000]
+    assert result.requests["kv_load_us"].tolist() == [0, 0, 800, 800]
+    assert result.requests["kv_loaded_tokens"].tolist() == [0, 0, 800, 0]
+    assert result.explain("request_2").phases == {
+        "admission": 0,
+        "routing": 0,
+        "queue": 0,
+        "load": 800,
+        "preempted": 0,
+        "prefill": 1640,
+        "decode": 0,
+    }
+    assert result.explain("request_0").phases["load"] == 0
+    assert "waiting for KV blocks from a tier" in repr(result.explain("request_2"))
+
+
+def test_a_request_that_times_out_during_its_load_has_waited_until_then():
+    served = requests(("a", 816), ("b", 1000))
+    served += [request(2, 5_000_000, "a", 816, deadline=5_000_300)]
+    table = run(scenario(tier()), served).result().requests
+    assert (table["kv_load_us"][2], table["kv_loaded_tokens"][2]) == (300, 0)
+
+
 def test_at_most_max_loading_requests_load_at_a_time():
     served = requests(("a", 160), ("b", 160), ("c", 1280))
     served += [request(number, 5_000_000, "ab"[number - 3], 160) for number in (3, 4)]
@@ -234,6 +265,20 @@ def test_prefetch_copies_blocks_to_the_first_tier_on_the_way_to_the_queue():
     simulation = run(settings, served)
     assert transfers(simulation, "kv prefetch") == [("", 4_000_000, 4_000_512)]
     assert transfers(simulation, "kv load") == [("request_4", 4_000_600, 4_000_840)]
+
+
+@pytest.mark.parametrize(("session", "prefetched"), [("s", [("", 3_506_120, 3_506_632)]), ("", [])])
+def test_blocks_of_a_session_are_prefetched_for_its_expected_return(session, prefetched):
+    """The first request ends at 6.12 ms; 3.5 s later, its 16 blocks are in the drive only: 512 us."""
+    drive = tier("nvme", write_on="eviction", read_bandwidth="0.5 GB/s")
+    settings = scenario(tier(blocks=20), drive, prefetch_after="3.5s")
+    served = requests(("a", 256), ("b", 256), ("c", 320), ("d", 800), ("a", 256))
+    for one in (served[0], served[-1]):
+        one.session = session
+    simulation = run(settings, served)
+    assert transfers(simulation, "kv prefetch") == prefetched
+    if session:
+        assert transfers(simulation, "kv load") == [("request_4", 4_000_000, 4_000_240)]
 
 
 def test_a_load_waits_for_a_prefetch_of_its_blocks():

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.core.request import Leg, Request, RequestOutcome
+from blis_simpy.core.request_log import RequestLog
 from blis_simpy.results.anomalies import priority_inversions
 from blis_simpy.results.requests import RequestTable
 
@@ -31,7 +32,7 @@ def requests_of(rows):
         leg.outcome = RequestOutcome.COMPLETED if row.completed else RequestOutcome.TIMED_OUT
         leg.ttft = leg.e2e = row.e2e
         requests.append(request)
-    return RequestTable.of_requests(requests)
+    return RequestTable.of_requests(RequestLog(requests))
 
 
 rows = st.builds(

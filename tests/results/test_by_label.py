@@ -3,7 +3,8 @@
 import pytest
 
 import blis_simpy as blis
-from blis_simpy.results.by_label import latencies, routed_by_label, routed_over_time
+from blis_simpy.errors import ScenarioError
+from blis_simpy.results.by_label import latencies, routed_by_label, routed_over_time, several, subsets
 from blis_simpy.results.metrics import latency_families
 
 
@@ -52,7 +53,10 @@ def test_no_latency_where_nothing_completed(unserved, nothing):
         ),
         (
             {"metric": "ttft", "by": "colour"},
-            "by is unknown, got 'colour'; known: replica, slo_class, tenant, model, client, session, prefix_group",
+            (
+                "by is unknown, got 'colour'; known: replica, prefill_replica, slo_class, tenant, model, client, "
+                "session, prefix_group"
+            ),
         ),
     ],
 )
@@ -84,3 +88,32 @@ def test_requests_without_a_label_and_those_labelled_default_are_one_group(serve
     assert {name: latency.count for name, latency in found.items()} == {"default": 2, "z": 1}
     routed = routed_by_label(result, "slo_class")
     assert dict(zip(routed.rows, routed.counts.tolist(), strict=True)) == {"default": [2], "z": [1]}
+
+
+@pytest.fixture(scope="module")
+def divided():
+    """Two prefill and two decode replicas."""
+    scenario = blis.load_scenario("prefill-decode")
+    return scenario.with_(
+        **{"workload.num_requests": 20, "groups[0].replicas": 2, "groups[1].replicas": 2, "slo": {}}
+    ).run()
+
+
+def test_requests_belong_to_their_decode_replica_and_have_a_prefill_replica_beside(divided):
+    assert several(divided) == ["replica", "prefill_replica"]
+    assert list(subsets(divided, "replica")) == ["replica 2", "replica 3"]
+    by_prefill = subsets(divided, "prefill_replica")
+    assert list(by_prefill) == ["replica 0", "replica 1"]
+    for index, group in enumerate(by_prefill.values()):
+        assert group.requests["id"].tolist() == [
+            row["id"] for row in divided.requests.rows() if row["prefill_replica"] == index
+        ]
+        name = f"ttft_mean_ms{{prefill_replica={index}}}"
+        assert divided.metric(name) == group.metric("ttft_mean_ms") > 0
+
+
+def test_the_label_of_prefill_replicas_needs_some(cluster):
+    with pytest.raises(ScenarioError, match="by needs a run with prefill replicas, got 'prefill_replica'"):
+        latencies(cluster, "ttft", "prefill_replica")
+    with pytest.raises(ScenarioError, match="prefill_replica is not a column"):
+        cluster.metric("ttft_mean_ms{prefill_replica=0}")

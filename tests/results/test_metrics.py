@@ -117,7 +117,7 @@ def test_a_metric_of_the_whole_run_is_none_of_some_requests(result):
         (5, "metric must be the name of a metric, got 5"),
         (
             "ttft_p99_ms{slo=chat}",
-            "metric has an unknown label 'slo', got 'ttft_p99_ms{slo=chat}'; known: replica, slo_class",
+            "metric has an unknown label 'slo', got 'ttft_p99_ms{slo=chat}'; known: replica, prefill_replica",
         ),
         ("ttft_p99{tenant=a}", "metric is unknown, got 'ttft_p99'; did you mean 'ttft_p99_ms'?"),
         ("cache_hit_rate{replica=0}", "metric is defined for a whole run only, got 'cache_hit_rate{replica=0}'"),

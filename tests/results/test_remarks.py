@@ -67,3 +67,15 @@ def test_requests_that_wait_for_what_is_never_released_are_named(prepare):
 
     simulation.env.process(hoard())
     assert remarks(simulation.run()) == ["1 request waits for ever: what it needs is not released"]
+
+
+def test_transfers_without_a_network_are_named():
+    scenario = blis.load_scenario("prefill-decode").with_(**{"workload.num_requests": 2, "network": None})
+    result = scenario.run()
+    remark = "without a network, each transfer between replicas has 25 GB/s of its own, however many there are"
+    assert remarks(result)[-1] == remark
+    assert result.explain("request_0").remarks == [remark]
+    assert remark in repr(result.explain("request_0"))
+    undivided = scenario.with_(**{"disaggregation.decider": "never"}).run()
+    assert remark not in remarks(undivided)
+    assert undivided.explain("request_0").remarks == []

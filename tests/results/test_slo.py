@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blis_simpy.core.request import Leg, Request, RequestOutcome
+from blis_simpy.core.request_log import RequestLog
 from blis_simpy.core.slo_targets import SLOTargets
 from blis_simpy.errors import ScenarioError
 from blis_simpy.results.requests import RequestTable
@@ -50,7 +51,7 @@ def waiting(elapsed, ttft=None, **labels):
 def report(requests, targets=CHAT):
     targets = {"*": targets} if isinstance(targets, SLOTargets) else targets
     own = {row: request.slo_targets for row, request in enumerate(requests) if request.slo_targets is not None}
-    judgement = judge(RequestTable.of_requests(requests), targets, own_targets=own, observed_at=WINDOW_US)
+    judgement = judge(RequestTable.of_requests(RequestLog(requests)), targets, own_targets=own, observed_at=WINDOW_US)
     return SLOReport(judgement, start=0, end=WINDOW_US)
 
 

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import blis_simpy as blis
+from blis_simpy.errors import ScenarioError
 
 
 @pytest.fixture
@@ -117,3 +120,37 @@ def test_window_beyond_the_end_has_those_who_arrived_after_the_last_activity(ser
     assert choice.requests["outcome"].tolist() == ["rejected"]
     assert choice.duration_us == 0
     assert result.where(end="1s").duration_us == 110
+
+
+def test_a_mask_selects_requests_in_the_order_of_the_table(result):
+    part = result.where(result.requests["e2e_us"] >= 0)
+    assert part.requests["id"].tolist() == ["request_0", "request_1"]
+    assert part.metric("ttft_mean_ms") == 0.115
+    assert part.where(part.requests["input_tokens"] > 10, start=0).requests["id"].tolist() == ["request_1"]
+    assert part.where([False, True], tenant="a").requests.num_rows == 0
+
+
+def test_a_series_selects_requests_by_its_index_and_nothing_where_it_is_missing(serve):
+    """The prompt of 70 tokens is beyond the horizon, so that its TTFT is missing."""
+    result = serve((10, 1, 0), (30, 1, 5), (70, 1, 900), horizon=800).result
+    frame = result.requests.to_pandas()
+    part = result.where(frame.sort_values("input_tokens", ascending=False)["ttft_us"] >= 0)
+    assert part.requests["input_tokens"].tolist() == frame["input_tokens"][frame["ttft_us"].notna()].tolist()
+
+
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [
+        (lambda n: np.ones(n + 1, dtype=bool), "an array of shape ({more},)"),
+        (lambda n: np.ones((n, 1), dtype=bool), "an array of shape ({n}, 1)"),
+        (lambda n: np.ones(n, dtype=int), "an array of int64"),
+        (lambda n: "batch", "an array of <U5"),
+        (lambda n: pd.Series([True] * n, index=range(1, n + 1)), "a Series of {n} with another index"),
+    ],
+)
+def test_a_mask_that_is_not_one_boolean_per_request_is_an_error(result, mask, got):
+    n = result.requests.num_rows
+    with pytest.raises(ScenarioError) as raised:
+        result.where(mask(n))
+    rule = f"mask must be one boolean for each of the {n} requests, got {got.format(n=n, more=n + 1)!r}"
+    assert str(raised.value).startswith(rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import blis_simpy as blis
 from blis_simpy import registry
 from blis_simpy.errors import ScenarioError
+from blis_simpy.settings.description import Setting
 from blis_simpy.settings.field_types import Numbers, OptionalDuration, OptionalPath, Plugin, Rate
-from blis_simpy.settings.fields import setting, settings_class
+from blis_simpy.settings.fields import fields_of, setting, settings_class
 
 
 def _pair(value):
@@ -131,7 +133,7 @@ def test_an_unknown_plug_in_is_refused_with_the_nearest_name_and_a_code():
 
 
 def test_a_field_without_default_is_required():
-    with pytest.raises(TypeError):
+    with pytest.raises(ScenarioError, match="size is required; A size"):
         Required()
     assert Required(size=1).size == 1
 
@@ -171,3 +173,35 @@ def test_scenario_that_cannot_be_written_shows_itself_all_the_same():
             return 0
 
     assert "Mine" in blis.Scenario(model="m", router=Mine)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (
+            lambda: blis.Client(rate_fraction=1, arrival="poisson", input_distribution=5),
+            "output_distribution is required; Output lengths",
+        ),
+        (lambda: blis.Scenario(), "model is required; Model, as organisation/name; case-insensitive"),
+        (lambda: blis.Gaussian(5), "std_dev is required; Standard deviation before clamping"),
+        (
+            lambda: blis.Gaussian(5, std=3),
+            "std is not a setting; did you mean std_dev?\nstd_dev is required; Standard deviation before clamping",
+        ),
+        (lambda: blis.Workload(3), "Workload takes its settings by name, got 3; rate=..."),
+        (lambda: blis.Constant(3, 4), "Constant takes at most 1 value without a name, got 4; value=..."),
+    ],
+)
+def test_wrong_arguments_are_named(make, expected):
+    with pytest.raises(ScenarioError) as raised:
+        make()
+    assert str(raised.value) == expected
+
+
+def test_no_public_settings_class_answers_wrong_arguments_with_a_type_error():
+    for cls in vars(blis).values():
+        if not isinstance(cls, type) or not attrs.has(cls) or not any(Setting in f.metadata for f in fields_of(cls)):
+            continue
+        for arguments in ({}, {"nonsense": 1}):
+            with contextlib.suppress(ScenarioError):
+                cls(**arguments)

@@ -181,11 +181,16 @@ def test_so_many_replications_do_show_it_eight_times_of_ten(claim, ratio, edge):
     [(lower(by=0.19), 0.8), (lower(by=0.21), 0.8), (higher(by=0.0), None), (equivalent(by=0.19), 0.8)],
 )
 def test_it_says_how_many_would_decide_either_way(claim, power):
-    """A candidate of 8 ± 0.1 beside an edge of 8.1 or 7.9: a mean distance of 0.1 and a spread of 0.1155."""
+    """A candidate of 8 ± 0.1 beside an edge of 8.1 or 7.9: a mean distance of 0.1 and a spread of 0.1155.
+
+    The spread of four may as well be sqrt(3 / 1.005) times as large: the chi-square distribution with three degrees of
+    freedom is below 1.005 with a probability of 0.2.
+    """
     needed = judge(claim, FLAT, 8 + WOBBLE).needed
-    assert needed == (power and replications_needed(0.1, 0.11547, 0.9, power)) == (power and 10)
+    wide = 0.11547 * math.sqrt(3 / 1.005)
+    assert needed == (power and replications_needed(0.1, wide, 0.9, power)) == (power and 27)
 
 
 def test_equivalence_needs_more_as_it_takes_two_tests():
     needed = judge(equivalent(by=0.21), FLAT, 8 + WOBBLE).needed
-    assert needed == replications_needed(0.1, 0.11547, 0.9, 0.9) == 14
+    assert needed == replications_needed(0.1, 0.11547 * math.sqrt(3 / 1.005), 0.9, 0.9) == 36

@@ -94,7 +94,7 @@ def test_a_claim_that_is_not_decided_fails_and_says_what_would_decide(project):
             "E  * baseline   99.73 on average",
             "E  * candidate  7.975 on average",
             "E  * change     -92.0 % [[]-93.8 %, -88.4 %[]], each end with 95 % confidence, claimed at most -90 %",
-            "E  * 5 paired replications, seed 42; about 18 would probably decide",
+            "E  * 5 paired replications, seed 42; about 40 replications would probably decide",
         ],
         consecutive=True,
     )

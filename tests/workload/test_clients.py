@@ -6,6 +6,7 @@ from workloads import client, generated, spec, turns
 import blis_simpy as blis
 from blis_simpy.core.environment import FOLLOWING_ARRIVAL, Environment
 from blis_simpy.core.request import Leg, Request, RequestOutcome
+from blis_simpy.core.request_log import RequestLog
 from blis_simpy.workload.clients import ClientProcesses
 from blis_simpy.workload.generator import GeneratedWorkload
 
@@ -51,7 +52,7 @@ class Sink:
         self.num_sessions_over += 1
 
     def run(self, workload):
-        self.processes.start(workload)
+        self.processes.start(workload, RequestLog(workload.requests))
         self.env.run()
         return self.log
 

@@ -94,7 +94,7 @@ def test_windows_thin_and_do_not_postpone():
 
 
 def test_client_without_windows_to_be_active_in_sends_nothing():
-    assert generated(client(lifecycle={"windows": []}), num_requests=5).requests == []
+    assert len(generated(client(lifecycle={"windows": []}), num_requests=5).requests) == 0
 
 
 def test_waiting_for_a_late_window_is_no_endless_loop():
@@ -112,8 +112,8 @@ def test_arrivals_lie_strictly_before_the_horizon(horizon, count):
 def test_horizon_of_the_simulation_goes_before_that_of_the_specification():
     workload = spec(client(), horizon=5_000_000)
     assert arrivals(workload.generate(RandomStreams(1), 2_500_000)) == [1_000_000, 2_000_000]
-    assert workload.generate(RandomStreams(1), 0).requests == []
-    assert workload.generate(RandomStreams(1), -5).requests == []
+    assert len(workload.generate(RandomStreams(1), 0).requests) == 0
+    assert len(workload.generate(RandomStreams(1), -5).requests) == 0
 
 
 def test_workload_without_any_bound_is_refused():

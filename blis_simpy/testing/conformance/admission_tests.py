@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blis_simpy.cluster.policies import AdmissionDecision, started
+from blis_simpy.cluster.policies import AdmissionDecision
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.cluster.router import declares
 from blis_simpy.testing.conformance.policy_suite import PolicySuite
 from blis_simpy.testing.conformance.router_cases import Case, SnapshotView, StateView, policy_context, router_cases

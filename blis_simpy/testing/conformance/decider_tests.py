@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from blis_simpy.cluster.policies import started
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.testing.conformance.policy_suite import PolicySuite
 from blis_simpy.testing.conformance.router_cases import SnapshotView, policy_context, router_cases
 from blis_simpy.testing.conformance.suite import require
@@ -21,7 +21,7 @@ __all__ = ["DeciderTests"]
 
 @attrs.frozen
 class _Choice:
-    """A decode replica and the prefill replicas, see `blis_simpy.cluster.deciders.DecodeChoice`."""
+    """A decode replica and the prefill replicas, see `blis_simpy.cluster.policies.DecodeChoice`."""
 
     now: int
     decode: SnapshotView
@@ -30,7 +30,7 @@ class _Choice:
 
 
 class DeciderTests(PolicySuite):
-    """Tests of the rules of `blis_simpy.cluster.deciders.Decider`.
+    """Tests of the rules of `blis_simpy.cluster.policies.Decider`.
 
     Examples
     --------

@@ -13,7 +13,7 @@ _MODEL = "meta-llama/llama-3.1-8b-instruct"
 
 
 class MigrationPolicyTests(ConformanceSuite):
-    """Tests of the rules of `blis_simpy.cluster.migration.MigrationPolicy`.
+    """Tests of the rules of `blis_simpy.cluster.policies.MigrationPolicy`.
 
     Examples
     --------

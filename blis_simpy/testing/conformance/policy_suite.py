@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.cluster.policies import started
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.testing.conformance.router_cases import Case, StateView, fields_of, policy_context, router_cases
 from blis_simpy.testing.conformance.suite import ConformanceSuite, require, violated
 

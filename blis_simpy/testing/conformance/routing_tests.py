@@ -6,7 +6,8 @@ import math
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from blis_simpy.cluster.policies import RoutingDecision, started
+from blis_simpy.cluster.policies import RoutingDecision
+from blis_simpy.cluster.policy_calls import started
 from blis_simpy.testing.conformance.policy_suite import PolicySuite
 from blis_simpy.testing.conformance.router_cases import policy_context, router_cases
 from blis_simpy.testing.conformance.suite import require

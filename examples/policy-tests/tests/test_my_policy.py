@@ -9,7 +9,7 @@ def test_first_tokens_come_sooner_than_with_round_robin(policy_experiment, scena
         candidate=scenario.with_(router=StickyTenant),
     )
     outcome.assert_lower("ttft_mean_ms", by=0.10)
-    outcome.assert_higher("cache_hit_rate", by=0.1, absolute=True)
+    outcome.assert_higher("prefix_hit_rate", by=0.1, absolute=True)
 
 
 def test_throughput_stays_what_it_was(policy_experiment, scenario):
