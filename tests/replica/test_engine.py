@@ -60,6 +60,12 @@ def test_step_at_the_horizon_is_carried_out_and_one_after_it_is_not(serve):
     assert [start for (start,) in serve((10, 50, 0), horizon=329).steps("start_us")] == [0, 110, 220]
 
 
+@pytest.mark.parametrize("macro_steps", [True, False])
+def test_a_planned_step_at_the_horizon_is_carried_out(serve, macro_steps):
+    served = serve((10, 50, 0), horizon=660, macro_steps=macro_steps)
+    assert [start for (start,) in served.steps("start_us")] == [0, 110, 220, 330, 440, 550, 660]
+
+
 def test_preempted_request_starts_over_and_finds_its_own_prompt(serve):
     """Eight blocks, two requests of 32 + 40 tokens.
 
