@@ -297,6 +297,9 @@ class Handovers:
             self._arrived(passage)
         elif not passage.is_prefilling:
             self._send_last_layer(passage)
+        else:
+            assert passage.leg is not None
+            self._check_soon(passage.leg.replica)
 
     def _arrived(self, passage: _Passage) -> None:
         """Release the blocks of the source, and let the request continue at its destination."""
@@ -315,6 +318,7 @@ class Handovers:
         if handover is not None:
             handover.released_at = self._env.now
         self._replicas[source.replica].release_held(source)
+        self._check_soon(source.replica)
         self._on_change(source.replica)
 
     def _scheduled(self, leg: Leg) -> None:
@@ -410,8 +414,13 @@ class Handovers:
                 self._lose_source(source.request)
 
     def _enqueued(self, leg: Leg) -> None:
-        if leg.handover is not None and self._replicas[leg.replica].is_blocked:
-            self._env.call_at(self._env.now, _DUE, self._look_for_cycle, leg.replica)
+        if leg.handover is not None:
+            self._check_soon(leg.replica)
+
+    def _check_soon(self, replica: int) -> None:
+        """Look for a cycle if a replica is still blocked after what happens at this tick."""
+        if self._replicas[replica].is_blocked:
+            self._env.call_at(self._env.now + 1, _DUE, self._look_for_cycle, replica)
 
     def _look_for_cycle(self, event: Event) -> None:
         self._break_cycle(cast("int", event.value))
@@ -466,6 +475,7 @@ class Handovers:
         # The destination still expects it.
         self._snapshots.sent(leg.replica)
         self._replicas[leg.replica].withdraw(leg)
+        self._check_soon(leg.replica)
 
     def replica_failed(self, replica: int) -> None:
         """Give up the handovers from a replica, and choose other destinations for those to it."""

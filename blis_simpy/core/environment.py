@@ -132,27 +132,33 @@ class Wakeup:
         Place of the event within its tick.
     """
 
-    __slots__ = ("_env", "_event", "_priority", "process")
+    __slots__ = ("_env", "_event", "_priority", "_tick", "process")
 
     def __init__(self, env: Environment, priority: int) -> None:
         self._env = env
         self._priority = priority
         self._event: Event = Event(env)
+        self._tick = FOREVER
         self.process: simpy.Process | None = None
         """The waiting process; set by its owner after the start of the process."""
 
     def at(self, tick: int) -> Event:
         """Return an event to wait for a tick."""
+        self._tick = tick
         self._event = OrderedEvent(self._env, tick, self._priority)
         return self._event
 
     def never(self) -> Event:
         """Return an event to wait until `move` sets a tick."""
+        self._tick = FOREVER
         self._event = Event(self._env)
         return self._event
 
     def move(self, tick: int) -> None:
-        """Resume the waiting process at another tick."""
+        """Resume the waiting process at a tick."""
+        if tick == self._tick:
+            return
+        self._tick = tick
         event = OrderedEvent(self._env, tick, self._priority)
         # SimPy cannot remove an event from its heap, and `Process.interrupt`, the public way, costs four times as much.
         # So the callbacks, which resume the process, move to the new event, and the old event fires without callbacks.

@@ -61,10 +61,8 @@ class BlockPool(PagedBlocks):
 
     def _name(self, held: HeldBlocks, line: int, position: int, blocks: int) -> None:
         end = position + blocks
+        # No key before those of a segment lacks a block: who holds a block holds those before it, and frees them later.
         for segment in self._overlapping(line, position, end):
-            if position < segment.position:
-                self._hold_new(held, line, position, segment.position - position)
-                position = segment.position
             upto = min(end, segment.end)
             for at in range(position, upto):
                 self._hold_copy(held, line, at)

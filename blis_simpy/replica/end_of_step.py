@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from blis_simpy.core.environment import ReplicaEvent
+from blis_simpy.core.environment import FOREVER, ReplicaEvent
 from blis_simpy.core.request import NEVER, Phase, RequestOutcome
 from blis_simpy.replica.engine import Engine
 
@@ -68,6 +68,7 @@ class EndOfStepEngine(Engine):
     """
 
     timeout_event: ClassVar[ReplicaEvent] = ReplicaEvent.ABORT
+    plans_from_delivery: ClassVar[bool] = True
     gaps_include_pauses = True
     _skips_empty_steps = True
     # vLLM knows no deadlines: a late request is served until the abort of its client is processed.
@@ -113,6 +114,7 @@ class EndOfStepEngine(Engine):
         # Whether the last turn formed a step, and whether a request has ended since.
         self._formed = True
         self._lost_one = False
+        self._has_tiers = self.host_tier is not None or tiers is not None
         self._timed_out: list[RunningRequest] = []
         # Decoding requests that end with a formed step, to continue on another replica.
         self._leaving: set[RunningRequest] = set()
@@ -125,8 +127,11 @@ class EndOfStepEngine(Engine):
 
     def steps_to_plan(self) -> int:
         """Return the number of steps up to and including the next step in which a request ends."""
-        # That step can be planned: its effects apply at its end, which is the next turn.
-        if self._effects or self.num_steps - self.batch.num_delivered <= self.steps_ahead:
+        # That step can be planned: its effects apply at its end, which is the next turn. Pending effects do not change
+        # the batch of decoding requests, and free slots and blocks that no other request waits for.
+        if not self._formed:
+            return 0
+        if self._effects and (self.queue.waiting or self._leaving or self._has_tiers):
             return 0
         return self.batch.decodes.next_end() - self.num_steps + 1
 
@@ -192,24 +197,42 @@ class EndOfStepEngine(Engine):
 
     def take_turn(self, now: int) -> int | None:
         """Deliver the step that ends now, and form the next steps."""
-        batch, waiting = self.batch, self.queue.waiting
+        batch = self.batch
         if batch.num_delivered < self.num_steps:
-            # Timeouts come first: a request that times out at the end of its last step does not complete.
-            if self._timed_out:
-                self._end_timed_out(now)
-            step = batch.num_delivered
-            batch.num_delivered = step + 1
-            self.last_delivered_at = now
-            if self._effects and self._effects[0][0] == step:
-                self._apply_effects(now)
-            if not self._formed and (batch.members or waiting or self._lost_one):
+            self.deliver(now)
+            if not self._formed and (batch.members or self.queue.waiting or self._lost_one):
                 return now + self._pause_us
+        return self.form_steps(now)
+
+    def deliver(self, now: int) -> None:
+        """Deliver the oldest pending step, which ends now."""
+        # Timeouts come first: a request that times out at the end of its last step does not complete.
+        if self._timed_out:
+            self._end_timed_out(now)
+        batch = self.batch
+        step = batch.num_delivered
+        batch.num_delivered = step + 1
+        self.last_delivered_at = now
+        if self._effects and self._effects[0][0] == step:
+            self._apply_effects(now)
+
+    def deliver_first_tokens(self, now: int) -> bool:
+        """Apply the effects that are due if they are first tokens without an observer; return whether they were."""
+        _, prefilled, ended = self._effects[0]
+        if ended or self._observers.first_token is not None:
+            return False
+        self._effects.popleft()
+        self._set_first_tokens(prefilled, now)
+        return True
+
+    def form_steps(self, now: int) -> int | None:
+        """Form the next steps, after the delivery of the one that ends now."""
         if self._arrived or self._timed_out:
             self.take_inputs(now)
-        while self.num_steps - batch.num_delivered <= self.steps_ahead:
-            effects = self._form_step(now) if batch.members or waiting or self._lost_one else None
+        batch = self.batch
+        while True:
+            effects = self._form_step(now) if batch.members or self.queue.waiting or self._lost_one else None
             self._lost_one = False
-            self._formed = effects is not None
             if effects is None:
                 break
             batch.num_delivered_before = batch.num_delivered
@@ -218,28 +241,42 @@ class EndOfStepEngine(Engine):
                 for leg in ended:
                     batch.reach_last_step(leg, self.num_steps)
                 self._effects.append((self.num_steps - 1, prefilled, ended))
+            if self.num_steps - batch.num_delivered > self.steps_ahead:
+                self._formed = True
+                self._holds_back = False
+                return self.last_step_start if self.steps_ahead else self.device_free_at
         # After a turn without a step, new requests are held back until the next turn: the decision to pause depends on
         # the requests known at this turn.
-        self._holds_back = not self._formed
+        self._formed = False
+        self._holds_back = True
         if batch.num_delivered < self.num_steps:
             return self.next_turn_at
-        if batch.members or (waiting and self._builder.num_preempted):
+        if batch.members or (self.queue.waiting and self._builder.num_preempted):
             return now + self._pause_us
         # If requests wait and none is running, other processes hold the slots or blocks: no need to poll, the replica
         # waits for the resource.
         return None
 
-    def _apply_effects(self, now: int) -> None:
-        """Apply the effects of the delivered step, which ends now."""
-        _, prefilled, ended = self._effects.popleft()
-        # Requests that have timed out or were withdrawn lose their pending outputs. A preempted request still gets
-        # them, and may even complete while it waits.
+    @property
+    def next_effects(self) -> int:
+        """Number of the oldest step with pending effects; `FOREVER` without one."""
+        return self._effects[0][0] if self._effects else FOREVER
+
+    def _set_first_tokens(self, prefilled: Sequence[RunningRequest], now: int) -> None:
+        """Record first tokens; requests that have timed out or were withdrawn lose theirs."""
         observed = self._observers.first_token
         for leg in prefilled:
             if leg.ttft < 0 and leg.outcome in _UNENDED:
                 leg.ttft = now + self._token_processing_us - leg.request.arrived_at
                 if observed is not None and leg.phase is not _PREFILL:
                     observed(leg)
+
+    def _apply_effects(self, now: int) -> None:
+        """Apply the effects of the delivered step, which ends now."""
+        _, prefilled, ended = self._effects.popleft()
+        # Requests that have timed out or were withdrawn lose their pending outputs. A preempted request still gets
+        # them, and may even complete while it waits.
+        self._set_first_tokens(prefilled, now)
         for leg in ended:
             if leg.outcome in _UNENDED:
                 if leg.phase is _PREFILL or leg in self._leaving:
@@ -341,7 +378,6 @@ class EndOfStepEngine(Engine):
 
     def decode(
         self,
-        start: int,
         last_start: int,
         end: int,
         last_formed_at: int,
@@ -349,12 +385,16 @@ class EndOfStepEngine(Engine):
         blocks_by_step: list[int],
     ) -> None:
         """Form planned decode steps; the formation of each step delivers the oldest pending one."""
-        super().decode(start, last_start, end, last_formed_at, durations, blocks_by_step)
+        super().decode(last_start, end, last_formed_at, durations, blocks_by_step)
         batch = self.batch
-        batch.num_delivered += len(blocks_by_step)
+        batch.num_delivered = self.num_steps - 1 - self.steps_ahead
+        self._lost_one = False
         batch.num_delivered_before = batch.num_delivered
         self.last_delivered_at = last_formed_at
-        last = self.num_steps - 1
+
+    def end_last_planned(self) -> None:
+        """End requests with the last step of a plan."""
+        batch, last = self.batch, self.num_steps - 1
         if batch.decodes.next_end() == last:
             ended = batch.decodes.pop_ended(last)
             for leg in ended:

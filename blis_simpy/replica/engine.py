@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
-from blis_simpy.core.environment import ReplicaEvent
+from blis_simpy.core.environment import FOREVER, ReplicaEvent
 from blis_simpy.core.plugin_faults import is_own
 from blis_simpy.core.request import Phase, RequestOutcome
 from blis_simpy.errors import PluginError
@@ -114,6 +114,8 @@ class Engine(ABC):
 
     timeout_event: ClassVar[ReplicaEvent] = ReplicaEvent.TIMEOUT
     """Kind of the timeout event, which decides its place within a tick."""
+    plans_from_delivery: ClassVar[bool] = False
+    """Whether a plan may begin after a delivery, in place of the step that is due to be formed."""
     gaps_include_pauses = False
     """Whether the gap between two tokens is the time between the ends of their steps, or the duration of the later."""
     # Whether a step without tokens is skipped.
@@ -198,6 +200,23 @@ class Engine(ABC):
         int or None
             Tick of the next turn; None to sleep until a request or a resource changes.
         """
+
+    def deliver(self, now: int) -> None:
+        """Apply the effects that are due."""
+        raise NotImplementedError(f"{type(self).__name__} has no pending effects")
+
+    def deliver_first_tokens(self, now: int) -> bool:
+        """Apply the effects that are due if they change no batch and have no observer; return whether they were."""
+        raise NotImplementedError(f"{type(self).__name__} has no pending effects")
+
+    def form_steps(self, now: int) -> int | None:
+        """Form steps after the effects that are due; return the tick of the next turn, or None to sleep."""
+        raise NotImplementedError(f"{type(self).__name__} applies effects when it forms a step")
+
+    @property
+    def next_effects(self) -> int:
+        """Number of the oldest step with pending effects; `FOREVER` without one."""
+        return FOREVER
 
     @property
     @abstractmethod
@@ -606,21 +625,23 @@ class Engine(ABC):
         step, stored_tokens = self.num_steps, self.batch.stored_tokens
         self.host_tier.offload(self.batch.members.values(), lambda leg: stored_tokens(leg, step))
 
+    def end_last_planned(self) -> None:  # noqa: B027 - most engines plan no step in which a request ends
+        """End requests with the last step of a plan."""
+
     def decode(
         self,
-        start: int,
         last_start: int,
         end: int,
         last_formed_at: int,
         durations: Sequence[int] | NDArray[np.int64],
         blocks_by_step: list[int],
     ) -> None:
-        """Form planned decode steps, with one token per decoding request and step.
+        """Form planned decode steps after the last step, with one token per decoding request and step.
 
         Parameters
         ----------
-        start, last_start, end : int, tick
-            Start of the first step, and start and end of the last step.
+        last_start, end : int, tick
+            Start and end of the last step.
         last_formed_at : int, tick
             Formation of the last step.
         durations : iterable of int, µs
@@ -634,9 +655,9 @@ class Engine(ABC):
         if blocks:
             self.kv.take(blocks)
         decodes = self.batch.decodes
-        queue_depth = self.queue_depth
+        start, queue_depth = self.device_free_at, self.queue_depth
         # One record for all steps: the log expands it to a row per step when it is read.
-        self.steps.run(start, durations, blocks_by_step, decodes.count, queue_depth, used)
+        self.steps.run(start, durations, blocks_by_step, decodes.count, len(self.batch.members), queue_depth, used)
         self.last_step_start = last_start
         self.device_free_at = end
         self.busy_us += end - start

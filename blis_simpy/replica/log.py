@@ -156,6 +156,7 @@ class StepLog:
         start: int,
         durations: Sequence[int] | NDArray[np.int64],
         blocks_taken: list[int],
+        decode_tokens: int,
         batch: int,
         queue: int,
         used: int,
@@ -174,7 +175,7 @@ class StepLog:
                 self._durations.extend(durations)
         self._blocks_taken.extend(blocks_taken)
         self._starts.append(start)
-        self._stretches.extend((len(blocks_taken), batch, 0, batch, queue, used))
+        self._stretches.extend((len(blocks_taken), decode_tokens, 0, batch, queue, used))
         if len(self._blocks_taken) >= BLOCK_STEPS:
             self._pack()
 

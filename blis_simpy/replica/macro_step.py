@@ -4,7 +4,7 @@ Between two decisions (a request joins, ends, is preempted or times out) all ste
 planner gets the durations of the next steps from the latency model, and the process of the replica waits for the end of
 the last one: one event for all steps. To commit a step is to apply it to the state of the engine:
 
-- `commit_all` commits the remaining steps, at the end of the plan;
+- `take_turn` commits the remaining steps at the end of the plan, and delivers effects that are due before;
 - `commit_formed` commits the steps formed up to now, before another process reads or changes the replica;
 - `cancel_rest` discards the remaining steps if that change invalidates them. The next step then starts at the end of
   the last committed one.
@@ -57,9 +57,11 @@ class MacroStep:
     ----------
     committed : int
         Number of committed steps.
+    turn : int
+        Number of steps that are formed before the next turn of the engine: all, unless effects are due before.
     """
 
-    __slots__ = ("_bounds", "_durations", "_first_formed_at", "committed", "start", "steps")
+    __slots__ = ("_bounds", "_durations", "_first_formed_at", "committed", "start", "steps", "turn")
 
     def __init__(
         self, start: int, durations: int | list[int] | IntTicks, steps: int, first_formed_at: int | None = None
@@ -67,6 +69,7 @@ class MacroStep:
         self.start = start
         self.steps = steps
         self.committed = 0
+        self.turn = steps
         self._first_formed_at = first_formed_at
         self._durations = durations
         # Start of each step, and end of the last. Lists are faster for a few steps, arrays for many: the type that the
@@ -141,12 +144,7 @@ class MacroStepPlanner:
         self._checks = not is_own(latency)
         self._latency = latency if enabled and isinstance(latency, DecodeRuns) else None
         self._tiered = engine.kv if isinstance(engine.kv, TieredStore) else None
-        self._run: MacroStep | None = None
-
-    @property
-    def has_plan(self) -> bool:
-        """Whether a plan has uncommitted steps."""
-        return self._run is not None
+        self.run: MacroStep | None = None
 
     def plan(self, next_turn_at: int) -> int:
         """Plan the decode steps up to the next decision.
@@ -191,8 +189,48 @@ class MacroStepPlanner:
         # With asynchronous scheduling a step is formed at the start of the one before, so that a request that arrives
         # after that joins a later step.
         first_formed_at = engine.last_step_start if engine.steps_ahead else None
-        self._run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
-        return run.formed_at(steps) if engine.steps_ahead else run.boundary(steps)
+        self.run = run = MacroStep(engine.device_free_at, durations, steps, first_formed_at)
+        return self._next_turn(run) if engine.plans_from_delivery else run.boundary(steps)
+
+    def take_turn(self, now: int) -> int | None:
+        """Take a turn of the engine with a plan: at its end, or where effects are due before.
+
+        Returns
+        -------
+        int or None
+            Tick of the next turn; None to sleep until a request or a resource changes.
+        """
+        run, engine = self.run, self._engine
+        assert run is not None
+        if run.turn == run.steps:
+            self._commit(run, run.steps)
+            self.run = None
+            if not engine.plans_from_delivery:
+                return engine.take_turn(now)
+            engine.deliver(now)
+            next_turn_at = self.plan(now)
+            return engine.form_steps(now) if self.run is None else next_turn_at
+        if not engine.deliver_first_tokens(now):
+            self._commit(run, run.turn)
+            # Observers of the effects must not see the steps that are formed after them.
+            self.run = None
+            free_blocks = engine.kv_blocks.free
+            engine.deliver(now)
+            # The effects may admit a waiting request, and a process may have taken blocks that were put back.
+            if engine.kv_blocks.free < free_blocks or not engine.is_steady():
+                return engine.form_steps(now)
+            self.run = run
+        return self._next_turn(run)
+
+    def _next_turn(self, run: MacroStep) -> int:
+        """Choose the next turn of a plan, and return its tick."""
+        engine, turn = self._engine, run.steps
+        effects = engine.next_effects
+        if effects < FOREVER:
+            # With a step ahead, the effects of a step are due when the step after the next is formed.
+            turn = min(effects + 1 + engine.steps_ahead - (engine.num_steps - run.committed), turn)
+        run.turn = turn
+        return run.formed_at(turn)
 
     def _free_blocks(self) -> int:
         """Return the number of blocks that planned steps may take."""
@@ -207,24 +245,17 @@ class MacroStepPlanner:
         used = engine.num_blocks - engine.kv_blocks.free
         return engine.host_tier.offload_is_constant(used + taken, taken + self._decodes.count)
 
-    def commit_all(self) -> None:
-        """Commit all planned steps."""
-        run = self._run
-        if run is not None:
-            self._commit(run, run.steps)
-            self._run = None
-
     def commit_formed(self, now: int, at_now: bool) -> None:
         """Commit the steps formed before a tick, or up to the tick if `at_now`."""
-        run = self._run
+        run = self.run
         if run is not None:
             self._commit(run, run.formed(now, at_now))
 
     def cancel_rest(self) -> bool:
         """Discard the uncommitted steps; return whether there were any."""
         # Nothing is undone: uncommitted steps have not changed the engine.
-        run = self._run
-        self._run = None
+        run = self.run
+        self.run = None
         return run is not None and run.committed < run.steps
 
     def _commit(self, run: MacroStep, upto: int) -> None:
@@ -241,11 +272,13 @@ class MacroStepPlanner:
         last_start = run.boundary(upto - 1)
         last_formed_at = run.formed_at(upto - 1) if engine.steps_ahead else last_start
         durations = run.durations(first, steps)
-        engine.decode(run.boundary(first), last_start, run.boundary(upto), last_formed_at, durations, blocks_by_step)
+        engine.decode(last_start, run.boundary(upto), last_formed_at, durations, blocks_by_step)
+        if upto == run.steps:
+            engine.end_last_planned()
 
     def blocks_unchanged_until(self, now: int, at_now: bool) -> int:
         """Return the last tick before whose steps the KV blocks in use are those of now, without further events."""
-        run = self._run
+        run = self.run
         if run is None:
             return FOREVER
         step, committed = self._engine.num_steps, run.committed
@@ -260,7 +293,7 @@ class MacroStepPlanner:
         # Computed without a commit, because a router reads it for each replica and request.
         engine = self._engine
         used = engine.num_blocks - engine.kv_blocks.free
-        run = self._run
+        run = self.run
         if run is not None:
             pending = run.formed(now, at_now) - run.committed
             if pending > 0:

@@ -201,8 +201,7 @@ class Replica:
             if due is not None:
                 yield due
             self.changed.add(self.index)
-            planner.commit_all()
-            next_turn_at = engine.take_turn(env.now)
+            next_turn_at = engine.take_turn(env.now) if planner.run is None else planner.take_turn(env.now)
             while next_turn_at is None and (reservation := self._reservation()) is not None:
                 self._send_responses()
                 yield from self._wait_for(reservation)
@@ -212,7 +211,7 @@ class Replica:
             if engine.responses:
                 self._send_responses()
             if next_turn_at is not None:
-                tick = planner.plan(next_turn_at)
+                tick = planner.plan(next_turn_at) if planner.run is None else next_turn_at
                 # Most steps of a calm replica end before anything else happens: they need no event.
                 due = None if env.advance(tick, self._step_priority) else wakeup.at(tick)
             else:
@@ -270,7 +269,7 @@ class Replica:
             if self._blocked is not self._queue.head or not self._queue.is_stable:
                 self._blocked = None
                 self.process.interrupt()
-        elif planner.has_plan and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
+        elif planner.run is not None and not (plan_holds and engine.is_steady()) and planner.cancel_rest():
             # Formed steps run to their end.
             self._wake(engine.next_turn_at)
 
@@ -497,7 +496,7 @@ class Replica:
 
     def catch_up(self) -> None:
         """Commit the planned steps formed up to the current position of the tick."""
-        if self._planner.has_plan:
+        if self._planner.run is not None:
             env = self.env
             self._planner.commit_formed(env.now, env.tick_position >= self._step_priority)
 

@@ -111,7 +111,7 @@ class Result(Rendered):
         >>> result.where(start="1s", replica=0).metric("requests")
         8.0
         >>> result.where(result.requests["input_tokens"] > 600).metric("requests")
-        2.0
+        5.0
         """
         return self._all_requests.where(mask, start=start, end=end, **labels)
 

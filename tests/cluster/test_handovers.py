@@ -1,5 +1,7 @@
 """Prefill and decode on different replicas, and migrations: tokens, memory and failures, by hand."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from small_clusters import at
@@ -74,6 +76,14 @@ def test_a_pulled_request_by_hand():
     assert tokens(result) == [116.238, 121.238, 126.238]
     assert (row["ttft_us"], row["itl_sum_us"], row["e2e_us"]) == (116_238, 10_000, 126_238)
     assert (row["prefill_replica"], row["replica"], row["kv_wait_us"], row["kv_transfer_us"]) == (0, 1, 0, 11_238)
+
+
+def test_prompts_computed_in_one_step_are_sent_and_decoded_together():
+    """They share the line: 2 * 10.737 ms. Then both are in one step, which has two prompt tokens: 100 ms."""
+    simulation = prepare(Request("a", 0, 2048, 2), Request("b", 0, 2048, 2))
+    result = simulation.run()
+    assert result.requests["kv_reserved_at_us"].tolist() == [100_000, 100_000]
+    assert tokens(result, "a") == tokens(result, "b") == [221.475, 226.475]
 
 
 @pytest.mark.parametrize(("bandwidth", "exposed_us"), [("25GB/s", 336), ("2GB/s", 37_343)])
@@ -282,6 +292,58 @@ def test_replicas_that_reserve_blocks_for_prompts_of_each_other_do_not_wait_for_
     assert result.requests["finished_at_us"].max() < 800_000
 
 
+class Anywhere:
+    """A random replica."""
+
+    def __init__(self, seed):
+        self.random = Random(seed)
+
+    def route(self, request, state):
+        return self.random.choice([snapshot.replica for snapshot in state.snapshots])
+
+
+# With these seeds, cycles close after the end of a transfer from a blocked replica, or remain after one request has
+# started over.
+@pytest.mark.parametrize("seed", [785, 806, 845, 1170, 1235, 1246, 1265, 1281])
+def test_replicas_short_of_memory_never_wait_for_the_end_of_a_lease(seed):
+    """A lease lasts 480 s; the load takes less than 20."""
+    random = Random(seed)
+    num_both = random.randint(2, 4)
+    kv = blis.KVSettings(blocks=random.choice([150, 200, 300]), bytes_per_token=KV_BYTES)
+    groups = [ReplicaGroup(replicas=num_both, kv=kv)]
+    if random.random() < 0.5:
+        groups.append(ReplicaGroup(role="prefill", replicas=1, kv=kv))
+    groups.append(ReplicaGroup(role="decode", replicas=1, kv=kv))
+    served = [
+        Request(f"r{i}", random.randint(0, 300_000), random.randint(100, 2300), random.randint(1, 60))
+        for i in range(random.randint(4, 25))
+    ]
+    simulation = prepare(
+        *served,
+        latency=blis.LatencySettings(backend="blackbox", alpha=(0, 0, 0), beta=(5000.0, 20.0, 10.0)),
+        engine=blis.EngineSettings(
+            max_num_batched_tokens=random.choice([512, 1024, 8192]), max_num_seqs=random.choice([4, 64])
+        ),
+        groups=groups,
+        router=Anywhere(seed),
+        network={
+            "nic_bandwidth": random.choice(["1GB/s", "10GB/s", "25GB/s"]),
+            "nic_latency": random.choice(["0us", "50us"]),
+        },
+        disaggregation={
+            "transfer": random.choice(["pull", "layered"]),
+            "num_layers": 32,
+            "prefill_policy": Anywhere(seed + 1),
+            "dispatch_delay": random.choice([0, 2000]),
+        },
+    )
+    result = simulation.run()
+    assert set(result.requests["outcome"].tolist()) <= {"completed", "dropped"}
+    assert result.restarts
+    assert result.requests["finished_at_us"].max() < 20_000_000
+    assert all(replica.used_blocks == 0 for replica in simulation.replicas)
+
+
 def test_explain_shows_the_phases_of_both_replicas():
     result = prepare(network={**LINE, "nic_latency": "500us"}, disaggregation={"dispatch_delay": "2ms"}).run()
     phases = {name: us for name, us in result.explain("a").phases.items() if us}
@@ -431,6 +493,17 @@ def test_migrations_that_cannot_be():
     cluster.fail(1)
     with pytest.raises(SimulationError, match="must be routable"):
         cluster.migrate(a, 1)
+
+
+@pytest.mark.parametrize("engine", [{"profile": "blis"}, {"resume": "restart"}])
+def test_replicas_that_cannot_hand_over_are_refused(engine):
+    settings = blis.EngineSettings(**engine)
+    simulation = prepare(Request("a", 0, 2048, 50), groups=(), replicas=2, engine=settings)
+    simulation.run(until="120ms")
+    with pytest.raises(
+        SimulationError, match="must have the engine profile vllm, and a KV store that can receive blocks"
+    ):
+        simulation.cluster.migrate(simulation.requests[0], 1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from policy_views import Draws, State, View, context, request, state
 
@@ -87,6 +88,14 @@ def test_weighted_adds_each_weighted_score_in_turn():
     assert decision == RoutingDecision(0, f"weighted-scoring (score={total:.3f})", [total, 0.0])
 
 
+@pytest.mark.parametrize("kind", [tuple, np.array])
+@pytest.mark.parametrize(("score", "counted"), [(-0.5, 0.0), (0.0, 0.0), (0.25, 0.25), (1.0, 1.0), (1.5, 1.0)])
+def test_weighted_clips_a_score_outside_0_to_1(kind, score, counted):
+    scorer = Fixed()
+    scorer.scores = kind([score, 0.5])
+    assert begun(Weighted([(scorer, 1)])).route(request(), state()).scores == [counted, 0.5]
+
+
 def test_weighted_clips_scores_with_one_warning_a_scorer(caplog):
     policy = begun(Weighted([(Fixed(-3.0, math.inf), 1)]))
     assert policy.route(request(), state()).scores == [0.0, 1.0]
@@ -98,6 +107,16 @@ def test_weighted_draws_among_exactly_equal_scores():
     draws = Draws(1)
     policy = begun(Weighted([(Fixed(0.5, 0.5 - 1e-16, 0.4, 0.5), 1)], draws))
     assert policy.route(request(), state((0,) * 4)).replica == 3
+    assert draws.asked == [2]
+
+
+def test_a_single_best_array_element_needs_no_draw():
+    draws, scorer = Draws(1), Fixed()
+    scorer.scores = np.array([0.4, 0.5, 0.4])
+    policy = begun(Weighted([(scorer, 1)], draws))
+    assert policy.route(request(), state((0,) * 3)).replica == 1
+    scorer.scores = np.array([0.4, 0.5, 0.5])
+    assert policy.route(request(), state((0,) * 3)).replica == 2
     assert draws.asked == [2]
 
 

@@ -89,6 +89,10 @@ NO_ADMISSION = "policy Admission admit must return an AdmissionDecision or a boo
             {"router": router(scored("a", "b"))},
             "policy Router the scores of a decision must be 2 finite numbers, got ('a', 'b')",
         ),
+        (
+            {"router": router(scored(0.5, 0.5, 0.5))},
+            "policy Router the scores of a decision must be 2 finite numbers, got (0.5, 0.5, 0.5)",
+        ),
         ({"router": router(scored(3))}, "policy Router the scores of a decision must be 2 finite numbers, got 3"),
         ({"admission": admission(lambda state: None)}, f"{NO_ADMISSION}, got None"),
         ({"admission": admission(lambda state: 1)}, f"{NO_ADMISSION}, got 1"),
@@ -145,6 +149,12 @@ def test_answers_may_be_numbers_of_numpy():
     log = simulation.run().decisions
     assert [type(record.replica) for record in log.routings] == [int] * 6
     assert [record.replica for record in log.routings] == [0, 1, 0, 1, 0, 1]
+
+
+def test_scores_of_a_policy_of_ones_own_are_in_the_decision_log():
+    simulation = prepare(router={"policy": router(scored(2.5, -1.0)), "decision_log": True})
+    log = simulation.run().decisions
+    assert [record.scores for record in log.routings] == [{"instance_0": 2.5, "instance_1": -1.0}] * 6
 
 
 def test_a_policy_that_cannot_start_is_named():

@@ -150,6 +150,19 @@ def sleeper(env):
     return wakeup, log
 
 
+def test_wakeup_that_is_moved_to_its_tick_needs_no_other_event(env, sleeper):
+    wakeup, log = sleeper
+    env.run(until=1)
+    wakeup.move(3)
+    wakeup.move(3)
+    env.run(until=4)
+    wakeup.move(13)
+    env.step()
+    assert log == [3, 13]
+    env.step()  # the end of the process
+    assert env.peek() == float("inf")
+
+
 @pytest.mark.parametrize(("moved_to", "woken"), [(None, [3, 13]), (7, [3, 7]), (20, [3, 20])])
 def test_wakeup_can_be_moved_earlier_and_later(env, sleeper, moved_to, woken):
     wakeup, log = sleeper

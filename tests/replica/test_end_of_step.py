@@ -167,6 +167,30 @@ def test_runs_of_decode_steps_are_planned(prepare, engine):
     assert stretches[True] < 30
 
 
+@BOTH
+def test_a_plan_goes_on_while_the_first_token_and_the_end_of_a_request_are_delivered(prepare, engine):
+    """The second request joins and ends while the first decodes; another process sees it at the ends of the steps."""
+    changes, stretches = {}, {}
+    for macro_steps in (True, False):
+        simulation = prepare((20, 600, 0), (20, 200, 30_000), macro_steps=macro_steps, **engine)
+        changes[macro_steps] = observed = []
+
+        def look(simulation=simulation, observed=observed):
+            request = simulation.requests[1]
+            while len(observed) < 3:
+                shown = request.ttft, request.outcome.name
+                if not observed or observed[-1][1:] != shown:
+                    observed.append((simulation.env.now, *shown))
+                yield simulation.env.timeout(10)
+
+        simulation.env.process(look())
+        simulation.run()
+        stretches[macro_steps] = simulation.replicas[0].steps.num_stretches
+    assert changes[True] == changes[False]
+    assert stretches[False] == 600
+    assert stretches[True] <= 10
+
+
 def test_a_response_is_sent_at_its_tick_while_another_process_holds_the_block(prepare):
     """The first request ends at 100 µs and takes 7 µs for its response; the process has the block until 400 µs."""
     simulation = prepare((1, 1, 0), (1, 1, 0), alpha=(0, 0, 7), beta=(100, 0, 0), step_effects="end", blocks=1)

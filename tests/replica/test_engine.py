@@ -60,6 +60,12 @@ def test_step_at_the_horizon_is_carried_out_and_one_after_it_is_not(serve):
     assert [start for (start,) in serve((10, 50, 0), horizon=329).steps("start_us")] == [0, 110, 220]
 
 
+@pytest.mark.parametrize("macro_steps", [True, False])
+def test_a_planned_step_at_the_horizon_is_carried_out(serve, macro_steps):
+    served = serve((10, 50, 0), horizon=660, macro_steps=macro_steps)
+    assert [start for (start,) in served.steps("start_us")] == [0, 110, 220, 330, 440, 550, 660]
+
+
 def test_preempted_request_starts_over_and_finds_its_own_prompt(serve):
     """Eight blocks, two requests of 32 + 40 tokens.
 
@@ -166,3 +172,21 @@ def test_blocked_head_of_queue_does_not_starve_decodes(serve):
     served = serve((64, 16, 0), (32, 1, 10), (1, 1, 20), blocks=6)
     assert served.column("scheduled_at_us") == [0, 164 + 15 * 110, 164 + 15 * 110]
     assert served.column("e2e_us")[0] == 164 + 15 * 110
+
+
+def test_requests_that_end_in_one_step_free_their_blocks_in_the_order_of_the_batch(serve):
+    """r0, with a prompt of three chunks, and r1, with three tokens, end in the third step and fill all 9 blocks.
+
+    r2 takes the 5 that were freed first, those of r0, so that r3 still finds both blocks of r1.
+    """
+    served = serve(
+        (96, 1, 0, {"prefix": ("a", 96)}),
+        (32, 3, 0, {"prefix": ("b", 32)}),
+        (80, 1, 10_000),
+        (33, 1, 20_000, {"prefix": ("b", 32)}),
+        blocks=9,
+        block_size=16,
+        long_prefill_token_threshold=32,
+    )
+    assert len(set(served.column("finished_at_us")[:2])) == 1
+    assert served.column("cached_tokens") == [0, 0, 0, 32]

@@ -76,6 +76,7 @@ def test_host_of_a_roomy_gpu_changes_no_figure_but_its_own(serve):
     served, alone = serve(*LOAD, blocks=12, store=host(20)), serve(*LOAD, blocks=12)
     for name in ("ttft_us", "e2e_us", "finished_at_us"):
         assert served.column(name) == alone.column(name)
+    assert served.result.metric("prefix_hit_rate") == alone.result.metric("prefix_hit_rate") == 48 / 228
     assert counted(served) == (3, 15, 0, 12, 0)
     assert (alone.hits, alone.misses) == (3, 15)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from blis_simpy.core.token_spans import Span
 from blis_simpy.latency.blackbox import Blackbox
 
 PREFIX = {"prefix": ("group", 50)}
@@ -60,8 +61,6 @@ def test_the_start_of_a_prompt_is_evicted_last(serve):
 
 def test_answer_is_found_by_the_next_round_of_a_conversation(serve):
     """The first round stores 20 + 12 tokens in two full blocks; the second sends them back with 8 more."""
-    from blis_simpy.core.token_spans import Span
-
     prompt, answer = Span("prompt", 0, 20), Span("answer", 0, 12)
     served = serve(
         (20, 12, 0, {"content": (prompt,), "output_stream": "answer"}),
@@ -71,10 +70,27 @@ def test_answer_is_found_by_the_next_round_of_a_conversation(serve):
     assert served.column("ttft_us")[1] == 100 + 8
 
 
+@pytest.mark.parametrize(("block_size", "hits"), [(1, 4), (2, 3)])
+def test_in_the_reference_a_block_of_a_single_output_token_is_not_found(serve, block_size, hits):
+    """The first round stores 4 + 3 tokens: four blocks of the prompt, or three of two tokens each."""
+    prompt, answer = Span("prompt", 0, 4), Span("answer", 0, 3)
+    served = serve(
+        (4, 3, 0, {"content": (prompt,), "output_stream": "answer"}),
+        (20, 1, 5000, {"content": (prompt, answer)}),
+        block_size=block_size,
+    )
+    assert served.hits == hits
+
+
+def test_in_the_reference_the_output_of_an_empty_prompt_is_not_found(serve):
+    answer = Span("answer", 0, 40)
+    served = serve((0, 40, 0, {"output_stream": "answer"}), (50, 1, 10_000, {"content": (answer,)}))
+    assert served.column("outcome") == ["completed", "completed"]
+    assert served.hits == 0
+
+
 def test_content_after_different_starts_is_not_shared(serve):
     """Block 1 of both prompts holds the same tokens of one stream, after different first blocks."""
-    from blis_simpy.core.token_spans import Span
-
     shared = Span("shared", 0, 16)
     served = serve(
         (33, 1, 0, {"content": (Span("one", 0, 16), shared)}), (33, 1, 1000, {"content": (Span("two", 0, 16), shared)})
@@ -83,8 +99,6 @@ def test_content_after_different_starts_is_not_shared(serve):
 
 
 def test_adjacent_spans_of_one_stream_are_one(serve):
-    from blis_simpy.core.token_spans import Span
-
     served = serve(
         (33, 1, 0, {"content": (Span("s", 0, 32),)}),
         (33, 1, 1000, {"content": (Span("s", 0, 10), Span("s", 10, 22))}),

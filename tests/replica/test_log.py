@@ -11,7 +11,7 @@ def log():
     """A prefill of 30 µs, and a run of three decode steps with a block in the second, from 100 on."""
     log = StepLog()
     log.step(0, 30, 0, 20, 1, 2, 5)
-    log.run(100, np.array([10, 20, 40]), [0, 1, 0], 1, 2, 5)
+    log.run(100, np.array([10, 20, 40]), [0, 1, 0], 1, 1, 2, 5)
     return log
 
 
@@ -50,9 +50,9 @@ def test_a_duration_beyond_32_bits_is_kept_exactly():
     for record in (list, np.array):
         log = StepLog()
         log.step(0, 5, 0, 7, 1, 0, 1)
-        log.run(5, record([6, long]), [0, 1], 1, 0, 1)
+        log.run(5, record([6, long]), [0, 1], 1, 1, 0, 1)
         log.step(11 + long, long, 1, 0, 1, 0, 2)
-        log.run(11 + 2 * long, record([7]), [0], 1, 0, 2)
+        log.run(11 + 2 * long, record([7]), [0], 1, 1, 0, 2)
         assert log.durations().tolist() == [5, 6, long, long, 7]
         assert log.table()["start_us"].tolist() == [0, 5, 11, 11 + long, 11 + 2 * long]
         assert StepLog.of_arrays(log.to_arrays()).table()["start_us"].tolist() == log.table()["start_us"].tolist()
@@ -63,7 +63,7 @@ def test_a_step_of_its_own_takes_40_bytes_and_a_planned_one_8():
     columns = (log._durations, log._blocks_taken, log._starts, log._stretches)
     log.step(0, 5, 0, 7, 1, 0, 1)
     first = sum(column.itemsize * len(column) for column in columns)
-    log.run(5, [6] * 1000, [0] * 1000, 1, 0, 1)
+    log.run(5, [6] * 1000, [0] * 1000, 1, 1, 0, 1)
     assert (first, sum(column.itemsize * len(column) for column in columns) - first) == (40, 8_032)
 
 
@@ -77,7 +77,7 @@ def test_compressed_blocks_bring_back_every_step():
         durations = 6_000 + np.cumsum(rng.integers(0, 2, number))
         durations[-1] += 3_000_000_000 * (len(log) < 10_000)
         taken = (rng.random(number) < 1 / 16).astype(int).tolist()
-        log.run(start, durations, taken, 3, 0, 10)
+        log.run(start, durations, taken, 3, 3, 0, 10)
         plain["durations"] += durations.tolist()
         plain["taken"] += taken
         plain["starts"] += (start + np.cumsum(durations) - durations).tolist()
@@ -99,7 +99,7 @@ def test_a_planned_step_takes_less_than_half_a_byte_once_it_is_compressed():
     taken = [int(step % 16 == 0) for step in range(390)]
     log = StepLog()
     while not log._packed:
-        log.run(0, durations, taken, 1, 0, 1)
+        log.run(0, durations, taken, 1, 1, 0, 1)
     (block,) = log._packed
     columns = (block.durations, block.blocks_taken, *block.stretches)
     assert sum(len(column.data) for column in columns) < 0.5 * BLOCK_STEPS

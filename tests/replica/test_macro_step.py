@@ -48,7 +48,7 @@ def test_observation_within_a_run_shows_the_steps_that_have_started(planned, pre
     def watch():
         for tick in (770, 771):
             yield simulation.env.timeout(tick - simulation.env.now)
-            assert replica._planner.has_plan
+            assert replica._planner.run is not None
             seen.append((replica.used_blocks, replica.observe().used_blocks))
 
     simulation.env.process(watch())

@@ -55,6 +55,52 @@ def test_free_blocks_taken_are_new_ones_and_cached_ones_that_nobody_holds(store)
     assert kv.free_blocks_taken(leg, prefix, 13) == 3
 
 
+def cached(kv, tokens):
+    """Blocks of a prompt in the cache, and those of them that are free."""
+    leg = leg_of(tokens, "p")
+    prefix = kv.cached_prefix(leg)
+    return len(prefix), kv.free_blocks_taken(leg, prefix, tokens) - kv.blocks_to_admit(leg, prefix, tokens)
+
+
+@pytest.mark.parametrize(("store", "found"), [(SingleTier, [(2, 1), (1, 0)]), (BlockPool, [(2, 0), (2, 0)])])
+def test_of_equal_blocks_one_is_found(store, found):
+    """Two prompts of two blocks; the second one shares the first block only, and computes the last one again.
+
+    The reference finds the block of the second request, which is released, and none when that is evicted.
+    """
+    kv, first, second = store(KVBlocks(Environment(), 5), SIZE), leg_of(8, "p"), leg_of(8, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 8)
+    assert kv.admit(second, kv.cached_prefix(second), 8)
+    kv.release(second, 8, 8)
+    counts = []
+    for blocks in (2, 1):
+        assert kv.take(blocks)
+        counts.append(cached(kv, 9))
+    assert counts == found
+
+
+@pytest.mark.parametrize(
+    ("store", "found"), [(SingleTier, [(3, 1), (3, 1), (1, 0)]), (BlockPool, [(3, 1), (3, 0), (3, 0)])]
+)
+def test_blocks_of_prompts_in_tandem_are_found_block_by_block(store, found):
+    """Both requests compute the second block of the prompt, and then the third one.
+
+    The first request is released, and its blocks are evicted. The reference finds its second block and the third one of
+    the second request, vLLM the other way round.
+    """
+    kv, first, second = store(KVBlocks(Environment(), 8), SIZE), leg_of(17, "p"), leg_of(17, "p")
+    assert kv.admit(first, kv.cached_prefix(first), 4)
+    assert kv.admit(second, kv.cached_prefix(second), 8)
+    assert kv.extend(first, 12)
+    assert kv.extend(second, 12)
+    kv.release(first, 12, 12)
+    counts = []
+    for blocks in (3, 1, 1):
+        assert kv.take(blocks)
+        counts.append(cached(kv, 17))
+    assert counts == found
+
+
 @STORES
 def test_admission_stays_blocked_only_if_the_new_blocks_do_not_fit(store):
     """Two free blocks for 2 new ones and a cached one that is free: no fit, but a shorter prefix might do."""
