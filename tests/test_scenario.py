@@ -83,6 +83,7 @@ def test_defaults_are_those_of_a_server_of_vllm():
         "load_if": "faster",
         "max_loading": None,
         "prefetch": False,
+        "prefetch_after": None,
     }
     assert (scenario.seed, scenario.replicas, scenario.horizon, scenario.workload) == (42, 1, None, None)
     workload = Workload()
