@@ -48,11 +48,11 @@ def test_generated_loads(benchmarks, name, num_requests, profile, events, steps)
 @pytest.mark.parametrize(
     ("transfer", "bandwidth", "events", "steps"),
     [
-        ("", "25GB/s", 7_609, 25_987),
-        ("pull", "25GB/s", 14_780, 15_403),
-        ("layered", "25GB/s", 18_968, 15_355),
-        ("pull", "4GB/s", 15_630, 15_419),
-        ("layered", "4GB/s", 15_799, 15_539),
+        ("", "25GB/s", 6_545, 25_987),
+        ("pull", "25GB/s", 14_070, 15_403),
+        ("layered", "25GB/s", 18_049, 15_355),
+        ("pull", "4GB/s", 14_675, 15_419),
+        ("layered", "4GB/s", 14_836, 15_539),
     ],
 )
 def test_prefill_and_decode_on_eight_replicas_each(benchmarks, transfer, bandwidth, events, steps):
