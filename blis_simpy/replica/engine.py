@@ -494,7 +494,8 @@ class Engine(ABC):
         if self.host_tier is not None:
             duration += self.host_tier.claim_transfer()
         if missed:
-            self._postpone(missed, duration)
+            # A step lasts 1 µs at least, see `_start_step`.
+            self._postpone(missed, max(duration, 1))
         return self._start_step(now, duration, num_decodes, prefill_tokens)
 
     def _form_decode_step(self, now: int) -> tuple[Sequence[RunningRequest], list[RunningRequest]] | None:

@@ -2,12 +2,12 @@
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_naive import naive
 
 from blis_simpy.simulation import Simulation
-from scenarios import cases
+from scenarios import Case, RequestSpec, cases
 
 pytestmark = pytest.mark.equivalence
 
@@ -32,7 +32,30 @@ def check(simulation, result, case, until):
     assert result.aggregate.itl.total == sum(expected.gaps)
 
 
+def one_token_per_us(*requests):
+    """A case whose latency model says 0 us, which is 1 us."""
+    specs = [
+        RequestSpec(
+            arrived_at=0,
+            input_tokens=prompt,
+            output_tokens=output,
+            max_output_tokens=0,
+            deadline=0,
+            content=(),
+            named_output=False,
+            slo_class="",
+            priority=0,
+        )
+        for prompt, output in requests
+    ]
+    limits = {"max_num_seqs": 2, "max_num_batched_tokens": 2, "blocks": 2, "block_size": 2}
+    return Case(requests=specs, latency="contextual", alpha=(0.0, 0.0, 0.0), beta=(0.0, 0.0, 0.0), **limits)
+
+
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
+@example(  # request_3 misses a step whose time is rounded up
+    case=one_token_per_us((1, 2), (1, 0), (1, 0), (1, 2), (2, 0)), pauses=[], macro_steps=False, odd_decodes_yield=True
+)
 @given(cases(), st.lists(st.integers(1, 4000), max_size=4), st.booleans(), st.booleans())
 def test_result_at_a_pause_shows_what_happened_before_that_tick(case, pauses, macro_steps, odd_decodes_yield):
     case = attrs.evolve(case, odd_decodes_yield=odd_decodes_yield)
