@@ -117,9 +117,11 @@ class InvariantChecker:
     def routed(self, route: Route) -> None:
         """Check that a request is at the router, and follow it to its replica."""
         replica, phase = route.legs[0]
-        self._move(route.request, _ON_REPLICAS, _AT_ROUTER, replica=replica)
-        # A decode replica gets the request later.
-        if phase is not Phase.DECODE:
+        # A decode replica gets the request later, unless the lease of the blocks ends before.
+        if phase is Phase.DECODE:
+            self._move(route.request, _AT_ROUTER, _AT_ROUTER, replica=replica)
+        else:
+            self._move(route.request, _ON_REPLICAS, _AT_ROUTER, replica=replica)
             self._legs[route.request, replica] = _ON_THE_WAY
 
     def enqueued(self, leg: Leg) -> None:

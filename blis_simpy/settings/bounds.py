@@ -24,7 +24,7 @@ MAX_NUMBER = 1e18
 MAX_COUNT = 2**31 - 1
 """Largest number of tokens or blocks."""
 MAX_REQUESTS = 20_000_000
-"""Largest number of requests; each takes about 1 KB."""
+"""Largest number of requests; each takes 0.3 KB, and about 1 KB while it waits or runs."""
 MOST_REQUESTS_BY_RATE = 2_000_000
 """Largest number of requests that follow from rates and a horizon alone; more have to be asked for by their number."""
 MAX_REPLICAS = 100_000

@@ -398,6 +398,17 @@ def test_a_lease_that_ends_frees_the_source_and_the_request_starts_over_on_one_r
     assert [leg.phase.name for leg in simulation.requests[0].legs] == ["PREFILL", "DECODE", "BOTH"]
 
 
+def test_a_lease_may_end_while_a_request_is_on_the_way_to_another_destination():
+    """The lease lasts from 100 to 108 ms; the second destination, chosen at 106 ms, would get the request at 109 ms."""
+    groups = [ReplicaGroup(role="prefill"), ReplicaGroup(role="decode", replicas=2)]
+    simulation = prepare(groups=groups, disaggregation={"dispatch_delay": "3ms", "hold_timeout": "8ms"})
+    at(simulation, 106_000, simulation.cluster.drain, 1, "redirect")
+    result = simulation.run()
+    assert result.restarts == ["a"]
+    assert tokens(result) == [208.0, 213.0, 218.0]
+    assert [leg.replica for leg in simulation.requests[0].legs] == [0, 1, 2]
+
+
 def test_a_timeout_during_the_transfer_frees_both_sides():
     simulation = prepare(Request("a", 0, 2048, 3, deadline=105_000), Request("b", 300_000, 2048, 3))
     seen = []
