@@ -111,15 +111,18 @@ class InvariantChecker:
         self._move(request, _AT_ROUTER, _AT_ROUTER)
 
     def rejected(self, request: Request, _reason: str) -> None:
-        """Check that a request is at the router."""
-        self._move(request, _LEG_ENDED, _AT_ROUTER)
+        """Check that a request is at the router, or lacks a destination while another replica computes its prompt."""
+        is_prefilling = any(other == request for other, _ in self._legs)
+        self._move(request, _LEG_ENDED, _ON_REPLICAS if is_prefilling else _AT_ROUTER)
 
     def routed(self, route: Route) -> None:
         """Check that a request is at the router, and follow it to its replica."""
         replica, phase = route.legs[0]
-        # A decode replica gets the request later, unless the lease of the blocks ends before.
         if phase is Phase.DECODE:
-            self._move(route.request, _AT_ROUTER, _AT_ROUTER, replica=replica)
+            # The request comes later, or never, if the lease of its blocks ends before. Until then it is where it was:
+            # with a layered transfer, another replica may compute the prompt.
+            state = self._states.get(route.request, "")
+            self._move(route.request, state, _AT_ROUTER, _ON_REPLICAS, replica=replica)
         else:
             self._move(route.request, _ON_REPLICAS, _AT_ROUTER, replica=replica)
             self._legs[route.request, replica] = _ON_THE_WAY

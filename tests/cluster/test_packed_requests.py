@@ -91,7 +91,7 @@ def test_packed_requests_tell_the_same(kind, blocks_of):
         num_packed += len(simulation.requests) - len(list(simulation.requests.objects()))
 
     check()
-    assert num_packed > 10
+    assert num_packed
 
 
 def scenario(**changes):
