@@ -1,7 +1,7 @@
 """An admission policy that rejects batch requests under load, so that interactive requests do not wait."""
 
 import blis_simpy as blis
-from blis_simpy.core.request import Request
+from blis_simpy import Request
 
 SCENARIO = blis.Scenario(
     model="any/model",

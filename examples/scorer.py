@@ -5,7 +5,7 @@ prefix cache; the cost is a less even load.
 """
 
 import blis_simpy as blis
-from blis_simpy.core.request import Request
+from blis_simpy import Request
 from blis_simpy.core.token_spans import Span
 
 SCENARIO = blis.Scenario(

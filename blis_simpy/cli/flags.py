@@ -29,6 +29,7 @@ _BOOLEANS = {
     **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
 }
 _HELP = ("-h", "--help")
+_HELP_COLUMNS = 110
 _COMMA = re.compile(r",(?![^{}]*\})")
 """Commas between the items of a list, not those within braces, such as the labels of a metric."""
 _LENGTH_FLAGS = (
@@ -197,7 +198,11 @@ class _Parser(argparse.ArgumentParser):
 
 class _HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=110)
+        from shutil import get_terminal_size  # for help only
+
+        # Wider lines are hard to read; without a terminal, the width is that limit.
+        width = min(get_terminal_size((_HELP_COLUMNS, 1)).columns, _HELP_COLUMNS)
+        super().__init__(prog, max_help_position=34, width=width)
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
         """Print one short line instead of all flags."""

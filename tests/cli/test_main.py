@@ -55,6 +55,14 @@ def test_help_of_a_command_lists_its_flags_with_units_and_defaults(command, caps
     )
 
 
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("300", 110)])
+def test_help_fits_the_terminal(columns, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["run", "--help"]) == 0
+    text, _, _ = capsys.readouterr().out.partition("examples:")
+    assert width - 10 < max(map(len, text.splitlines())) <= width
+
+
 def test_help_imports_nothing_it_does_not_need():
     needless = "{'scipy', 'cattrs', 'rich', 'matplotlib'}"
     code = "import sys; from blis_simpy.cli.main import main; main(['run', '--help'])"

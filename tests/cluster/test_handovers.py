@@ -409,6 +409,37 @@ def test_a_lease_may_end_while_a_request_is_on_the_way_to_another_destination():
     assert [leg.replica for leg in simulation.requests[0].legs] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("loss", ["fail", "redirect"])
+def test_a_layered_transfer_that_loses_its_destination_during_the_prefill_gets_another_one_after_it(loss):
+    """The prompt is computed from 0 to 100 ms; then all layers are sent, as in a pull."""
+    groups = [ReplicaGroup(role="prefill"), ReplicaGroup(role="decode", replicas=2)]
+    simulation = prepare(groups=groups, disaggregation={"transfer": "layered"})
+    lose(simulation, 50_000, loss)
+    result = simulation.run()
+    assert tokens(result)[0] == 115.738
+    assert result.requests["replica"].tolist() == [2]
+
+
+@pytest.mark.parametrize("loss", ["fail", "redirect"])
+def test_a_layered_transfer_that_loses_its_only_destination_is_rejected_after_the_prefill(loss):
+    simulation = prepare(disaggregation={"transfer": "layered"})
+    lose(simulation, 50_000, loss)
+    result = simulation.run()
+    assert (result.requests["outcome"].tolist(), result.requests["finished_at_us"].tolist()) == (
+        ["rejected"],
+        [100_000],
+    )
+    assert [replica.used_blocks for replica in simulation.replicas] == [0, 0]
+
+
+def lose(simulation, tick, loss):
+    """Let replica 1 fail, or be drained with its requests redirected."""
+    if loss == "fail":
+        at(simulation, tick, simulation.cluster.fail, 1)
+    else:
+        at(simulation, tick, simulation.cluster.drain, 1, loss)
+
+
 def test_a_timeout_during_the_transfer_frees_both_sides():
     simulation = prepare(Request("a", 0, 2048, 3, deadline=105_000), Request("b", 300_000, 2048, 3))
     seen = []
